@@ -1,0 +1,62 @@
+"""Every error that Nilometer raises on purpose, and the slug under which it is explained.
+
+    NilometerError
+     +-- ConfigError           a setting: says origin, value, the nearest valid one, the choice
+     +-- InstrumentClashError  one name, two kinds or units
+     +-- WireError             bytes cannot be read; carries the reason they are counted by
+     +-- StoreError            the tables cannot be read or written
+
+Each message ends in ``[slug]``; docs/messages.md has a paragraph per slug (a test compares).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class NilometerError(Exception):
+    """The root of all our errors."""
+
+    def __init__(self, message: str, *, slug: str) -> None:
+        super().__init__(f"{message} [{slug}]")
+        self.slug = slug
+
+
+class ConfigError(NilometerError, ValueError):
+    """A setting that cannot be used, told before anything starts."""
+
+
+class InstrumentClashError(NilometerError, ValueError):
+    """An instrument was made twice with different kinds or units."""
+
+
+class WireError(NilometerError, ValueError):
+    """Bytes that do not follow their protocol, counted under the word `reason`."""
+
+    def __init__(self, message: str, *, reason: str) -> None:
+        super().__init__(message, slug=f"wire-{reason}")
+        self.reason = reason
+
+
+class StoreError(NilometerError, RuntimeError):
+    """The tables cannot be read or written."""
+
+
+def nearest(value: str, choices: Iterable[str]) -> str:
+    """The end of an error about a wrong choice: the nearest valid one, then all of them.
+
+    >>> nearest("detial", ["off", "basic", "detail"])
+    "; did you mean 'detail'? (off, basic, detail)"
+    >>> nearest("x", ["off", "basic"])
+    '; choose from off, basic'
+    """
+    from difflib import get_close_matches  # 5 ms of import that only an error needs
+
+    known = list(choices)
+    near = get_close_matches(value.lower(), known, n=1)
+    if near:
+        return f"; did you mean {near[0]!r}? ({', '.join(known)})"
+    return f"; choose from {', '.join(known)}"

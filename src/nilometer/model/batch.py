@@ -1,0 +1,28 @@
+"""The only thing that crosses a boundary."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from nilometer.model.event import Event
+    from nilometer.model.reading import Reading
+    from nilometer.model.resource import Resource
+    from nilometer.model.span import SpanRecord
+
+
+class Batch(NamedTuple):
+    """What one resource measured.
+
+    A source is any ``() -> Batch``, an exporter any ``(Batch) -> None``.
+    """
+
+    resource: Resource
+    readings: tuple[Reading, ...] = ()
+    spans: tuple[SpanRecord, ...] = ()
+    events: tuple[Event, ...] = ()
+
+    @property
+    def rows(self) -> int:
+        """How many readings, spans and events there are; a batch without any is not sent."""
+        return len(self.readings) + len(self.spans) + len(self.events)

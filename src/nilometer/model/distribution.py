@@ -1,0 +1,201 @@
+"""What a timer keeps: count, sum and extremes, exact, and buckets for any quantile.
+
+Buckets are OpenTelemetry's base-2 exponential ones: at scale *s* bucket *i* holds the values
+*v* with ``base**i < v <= base**(i+1)`` where ``base = 2**(2**-s)``. At our scale 5 neighbouring
+boundaries lie 2.19 % apart, so a value told from its bucket is at most 1.09 % off (the estimate
+is the one with the same relative error to both ends, 2ab/(a+b), as in DDSketch).
+Sources: OpenTelemetry metrics data model, "ExponentialHistogram"; Masson et al., "DDSketch",
+VLDB 2019.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from math import frexp
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+SCALE: Final = 5
+BUCKETS_PER_OCTAVE: Final = 1 << SCALE
+
+BOUNDARIES: Final = tuple(2.0 ** (j / BUCKETS_PER_OCTAVE) for j in range(BUCKETS_PER_OCTAVE))
+"""The lower bounds of one octave's buckets, in [1, 2)."""
+
+BOUNDARIES_63: Final = tuple(int(boundary * 2**63) for boundary in BOUNDARIES)
+"""The same, scaled by 2**63, exact: whole numbers are compared as whole numbers, in C too."""
+
+_NONE: Final[Mapping[int, int]] = {}  # never written to
+
+
+def bucket_of(value: float) -> int:
+    """The index, at our scale, of the bucket that holds a value above zero.
+
+    >>> [bucket_of(v) for v in (1, 2, 3, 1000, 1024, 0.5, 1.5)]
+    [-1, 31, 50, 318, 319, -33, 18]
+    """
+    if isinstance(value, int):
+        length = value.bit_length()
+        normalised = value << (64 - length) if length <= 64 else value >> (length - 64)
+        return (length - 1) * BUCKETS_PER_OCTAVE + bisect_left(BOUNDARIES_63, normalised) - 1
+    mantissa, exponent = frexp(value)
+    return (exponent - 1) * BUCKETS_PER_OCTAVE + bisect_left(BOUNDARIES, mantissa * 2) - 1
+
+
+class Distribution(NamedTuple):
+    """Values of one series over one interval, summed up.
+
+    `minimum` and `maximum` are None where nobody kept them (other systems may not). `zeros`
+    counts the zeros, `buckets` the values above zero, `negatives` those below, by the index of
+    their absolute value. With explicit `bounds` (classic histograms), bucket *i* of `buckets`
+    holds ``bounds[i-1] < v <= bounds[i]``; `zeros`, `negatives` and `scale` then mean nothing.
+    """
+
+    samples: int
+    total: int | float
+    minimum: int | float | None
+    maximum: int | float | None
+    buckets: Mapping[int, int] = _NONE
+    zeros: int = 0
+    negatives: Mapping[int, int] = _NONE
+    scale: int = SCALE
+    bounds: tuple[float, ...] = ()
+
+    @classmethod
+    def of(cls, values: Iterable[float], *, weight: int = 1) -> Distribution:
+        """The distribution of these values, each counted `weight` times.
+
+        >>> Distribution.of([3, 1000, 700])
+        Distribution(samples=3, total=1703, minimum=3, maximum=1000, \
+buckets={50: 1, 302: 1, 318: 1}, zeros=0, negatives={}, scale=5, bounds=())
+        """
+        samples = zeros = 0
+        total: float = 0
+        low: float | None = None
+        high: float | None = None
+        buckets: dict[int, int] = {}
+        negatives: dict[int, int] = {}
+        for value in values:
+            samples += weight
+            total += value * weight
+            low = value if low is None or value < low else low
+            high = value if high is None or value > high else high
+            if value == 0:
+                zeros += weight
+            else:
+                side = buckets if value > 0 else negatives
+                index = bucket_of(abs(value))
+                side[index] = side.get(index, 0) + weight
+        return cls(samples, total, low, high, _sorted(buckets), zeros, _sorted(negatives))
+
+    @property
+    def average(self) -> float | None:
+        """Sum by count; None while there are no samples."""
+        return self.total / self.samples if self.samples else None
+
+    def merged(self, other: Distribution) -> Distribution:
+        """Both together. Associative and commutative, so readings may be merged in any order.
+
+        Different scales meet at the coarser one, which loses nothing but resolution.
+        Explicit bounds merge only with equal bounds.
+
+        >>> Distribution.of([1, 2]).merged(Distribution.of([5])) == Distribution.of([1, 2, 5])
+        True
+        """
+        if self.bounds != other.bounds:
+            raise ValueError("distributions with different explicit bounds cannot be merged")
+        scale = min(self.scale, other.scale)
+        ours, theirs = self.at_scale(scale), other.at_scale(scale)
+        return Distribution(
+            self.samples + other.samples,
+            self.total + other.total,
+            _lesser(self.minimum, other.minimum),
+            _greater(self.maximum, other.maximum),
+            _added(ours.buckets, theirs.buckets),
+            self.zeros + other.zeros,
+            _added(ours.negatives, theirs.negatives),
+            scale,
+            self.bounds,
+        )
+
+    def at_scale(self, scale: int) -> Distribution:
+        """The same values in coarser buckets: halving the scale merges neighbours."""
+        shift = self.scale - scale
+        if shift == 0 or self.bounds:
+            return self
+        if shift < 0:
+            raise ValueError(f"buckets of scale {self.scale} cannot be split to scale {scale}")
+        return self._replace(
+            buckets=_coarser(self.buckets, shift),
+            negatives=_coarser(self.negatives, shift),
+            scale=scale,
+        )
+
+    def quantile(self, q: float) -> float | None:
+        """The value below which a share `q` (0..1) of the samples lies; None without samples.
+
+        Within 1.09 % of the true sample at scale 5, and never outside [minimum, maximum].
+
+        >>> round(Distribution.of(range(1, 101)).quantile(0.5))
+        50
+        """
+        if not self.samples:
+            return None
+        rank = max(1, -(-q * self.samples // 1))  # the smallest rank that covers the share
+        seen = 0
+        for estimate, count in self._ascending():
+            seen += count
+            if seen >= rank:
+                return self._clamped(estimate)
+        return self.maximum  # fewer in the buckets than counted: a sender kept no buckets
+
+    def _clamped(self, value: float) -> float:
+        low = value if self.minimum is None else self.minimum
+        high = value if self.maximum is None else self.maximum
+        return min(max(value, low), high)
+
+    def _ascending(self) -> Iterator[tuple[float, int]]:
+        """Estimated value and count of each bucket, lowest value first."""
+        if self.bounds:
+            for index in sorted(self.buckets):
+                yield _between(self.bounds, index), self.buckets[index]
+            return
+        base = 2.0 ** (2.0**-self.scale)
+        middle = 2 * base / (1 + base)  # of the bucket (1, base]
+        for index in sorted(self.negatives, reverse=True):
+            yield -middle * base**index, self.negatives[index]
+        yield 0.0, self.zeros
+        for index in sorted(self.buckets):
+            yield middle * base**index, self.buckets[index]
+
+
+def _between(bounds: tuple[float, ...], index: int) -> float:
+    """The middle of an explicit bucket; an open end is told by its one bound."""
+    low = bounds[max(index - 1, 0)]
+    high = bounds[min(index, len(bounds) - 1)]
+    return (low + high) / 2
+
+
+def _sorted(buckets: dict[int, int]) -> dict[int, int]:
+    return dict(sorted(buckets.items()))
+
+
+def _added(one: Mapping[int, int], other: Mapping[int, int]) -> dict[int, int]:
+    return {i: one.get(i, 0) + other.get(i, 0) for i in sorted({*one, *other})}
+
+
+def _coarser(buckets: Mapping[int, int], shift: int) -> dict[int, int]:
+    merged: dict[int, int] = {}
+    for index in sorted(buckets):
+        merged[index >> shift] = merged.get(index >> shift, 0) + buckets[index]
+    return merged
+
+
+def _lesser(one: float | None, other: float | None) -> float | None:
+    """The lesser extreme; one that nobody kept does not count."""
+    return other if one is None else one if other is None else min(one, other)
+
+
+def _greater(one: float | None, other: float | None) -> float | None:
+    return other if one is None else one if other is None else max(one, other)
