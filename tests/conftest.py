@@ -136,7 +136,7 @@ def _wait_until(
 
 @pytest.fixture(scope="session")
 def wait_until() -> Callable[..., None]:
-    """``wait_until(lambda: done, what="it is done", timeout_s=30)``: no sleep of a fixed length."""
+    """``wait_until(lambda: done, what="it is done")``: no sleep of a fixed length."""
     return _wait_until
 
 
@@ -176,7 +176,7 @@ def start_process(tmp_path: Path) -> Iterator[Callable[..., Process]]:
     for process in reversed(started):
         process.end()
         text = process.output()[-OUTPUT_CHARS_MAX:]
-        title = f"{process.popen.args} ended with {process.popen.returncode}"  # type: ignore[str-bytes-safe]
+        title = f"{process.popen.args} ended with {process.popen.returncode}"
         print(f"--- {title}\n{text}")  # pytest shows it where the test failed
 
 
@@ -184,7 +184,7 @@ def _wait_until_ready(process: Process, ready: int | str | Callable[[], object])
     def is_ready() -> bool:
         if process.popen.poll() is not None:
             pytest.fail(
-                f"{process.popen.args} ended with {process.popen.returncode}"  # type: ignore[str-bytes-safe]
+                f"{process.popen.args} ended with {process.popen.returncode}"
                 f" before it was ready:\n{process.output()[-OUTPUT_CHARS_MAX:]}",
                 pytrace=False,
             )
@@ -193,7 +193,7 @@ def _wait_until_ready(process: Process, ready: int | str | Callable[[], object])
         return ready in process.output() if isinstance(ready, str) else bool(ready())
 
     try:
-        _wait_until(is_ready, what=f"{process.popen.args} is ready")  # type: ignore[str-bytes-safe]
+        _wait_until(is_ready, what=f"{process.popen.args} is ready")
     except pytest.fail.Exception as failure:
         if process.popen.poll() is None:
             pytest.fail(

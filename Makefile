@@ -1,0 +1,48 @@
+# Two commands do it all on a fresh Debian 12: `make run` and `make test`.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PY := .venv/bin/python
+ARGS ?=
+
+.PHONY: help run setup test test-fast lint types docs-check sanitize bench clean
+
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## the main job: two services, real requests, what Nilometer saw (ARGS=--once ends by itself)
+	@scripts/setup run
+	@$(PY) -m examples.orders.run $(ARGS)
+
+setup: ## system packages, .venv, our package with its C core: all that the other targets need
+	@scripts/setup test
+
+test: setup ## everything: style, types, all suites on every Python found, the C core sanitized
+	@scripts/test
+
+test-fast: setup ## the suite on Python 3.11 without real servers and slow tests, first failure first
+	@NILOMETER_REQUIRE_C=1 $(PY) -m pytest -q --failed-first -m 'not real and not slow' $(ARGS)
+
+lint: setup ## ruff: rules and format
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+
+types: setup ## mypy --strict
+	@$(PY) -m mypy
+
+docs-check: setup ## the docs against the code, the promises against the tests
+	@$(PY) -m pytest -q tests/house/test_docs.py tests/house/test_promises.py
+
+sanitize: setup ## the C core under AddressSanitizer and UBSan
+	@$(PY) -m nox -s sanitize
+
+bench: ## Nilometer next to its peers, in nanoseconds, and the targets met or missed
+	@scripts/setup bench
+	@.venv-bench/bin/python -m bench.run $(ARGS)
+
+clean: ## remove all that was built or installed here
+	rm -rf .venv .venv-bench .nox build dist node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find src -name '*.so' -delete -o -name '__pycache__' -prune -exec rm -rf {} +
+	rm -rf src/*.egg-info

@@ -1,0 +1,178 @@
+"""All that ``make test`` runs, one session each; ``nox -l`` lists them.
+
+The 3.11 sessions run in the environment that nox itself runs in (`scripts/setup` made it), the
+other Pythons in environments of their own under .nox, kept from one run to the next.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nox
+
+ROOT = Path(__file__).parent
+REPORTS = ROOT / "build" / "reports"
+SANITIZED = ROOT / "build" / "sanitize"
+
+# The suites that run code which has a C twin.
+TWINS = ["tests/measure", "tests/trace", "tests/wire", "tests/integrations"]
+
+# On the newer Pythons the tests that start real servers or take long are left out: what they
+# are about, protocols and processes, does not depend on the Python version, and they are most
+# of the time of the whole suite. The C core and everything that imports it does depend on it.
+QUICK = "not real and not slow"
+
+
+def works(python: Path, version: str) -> bool:
+    """A shim may stand for an interpreter that is not there: only one that runs counts."""
+    code = "import sys; print(*sys.version_info[:2], sep='.')"
+    try:
+        said = subprocess.check_output([python, "-c", code], stderr=subprocess.DEVNULL)
+    except (OSError, subprocess.CalledProcessError):
+        return False
+    return said.decode().strip() == version
+
+
+def interpreter(version: str) -> Path | None:
+    """The interpreter of that version on PATH, else among pyenv's."""
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
+    folders = [Path(folder) for folder in os.environ["PATH"].split(os.pathsep)]
+    folders += sorted(pyenv.glob(f"{version}.*/bin"), reverse=True)
+    candidates = (folder / f"python{version}" for folder in folders)
+    return next((p for p in candidates if p.exists() and works(p, version)), None)
+
+
+NEWER = ("3.12", "3.13")
+FOUND = {version: path for version in NEWER if (path := interpreter(version))}
+
+nox.options.sessions = [
+    "lint",
+    "suite",
+    "pure",
+    *(f"python-{v}" for v in FOUND),
+    "sanitize",
+    "missing",
+]
+nox.options.reuse_existing_virtualenvs = True
+nox.options.error_on_missing_interpreters = True
+
+
+def pytest(session: nox.Session, *args: str, python: str = sys.executable, **env: str) -> None:
+    """Run pytest, its results also to build/reports, where scripts/test sums them up.
+
+    Settings of whoever runs this must not decide what is tested.
+    """
+    REPORTS.mkdir(parents=True, exist_ok=True)
+    clean = {name: "" for name in os.environ if name.startswith("NILOMETER_")}
+    report = f"--junitxml={REPORTS / session.name}.xml"
+    words = [python, "-m", "pytest", "-q", "--durations=5", "--durations-min=5", report]
+    session.run(*words, *args, *session.posargs, env={**clean, **env}, external=True)
+
+
+@nox.session(python=False)
+def lint(session: nox.Session) -> None:
+    """Rules, format, types."""
+    session.run(sys.executable, "-m", "ruff", "check", ".", external=True)
+    session.run(sys.executable, "-m", "ruff", "format", "--check", ".", external=True)
+    session.run(sys.executable, "-m", "mypy", external=True)
+
+
+@nox.session(python=False, name="python-3.11")
+def suite(session: nox.Session) -> None:
+    """Every test on Python 3.11, with the C core."""
+    pytest(session, NILOMETER_REQUIRE_C="1")
+
+
+@nox.session(python=False)
+def pure(session: nox.Session) -> None:
+    """The C core is built and switched off: what runs without it."""
+    pytest(session, *existing(*TWINS, "tests/assembly"), NILOMETER_PURE_PYTHON="1")
+
+
+def newer(session: nox.Session) -> None:
+    """The suite on a newer Python, with the C core, without real servers and slow tests."""
+    install_once(session)
+    python = str(Path(session.bin) / "python")
+    build = [python, "setup.py", "-q", "build_ext", "--inplace"]
+    session.run(*build, env={"NILOMETER_REQUIRE_C": "1"})
+    pytest(session, "-m", QUICK, python=python, NILOMETER_REQUIRE_C="1")
+
+
+for version, path in FOUND.items():
+    nox.session(newer, python=str(path), name=f"python-{version}")
+
+
+def install_once(session: nox.Session) -> None:
+    """Install [test] unless the files that say what it is are those of the last time."""
+    stamp = Path(session.virtualenv.location) / ".installed"
+    wanted = hashlib.sha256(
+        b"".join((ROOT / name).read_bytes() for name in ("pyproject.toml", "setup.py"))
+    ).hexdigest()
+    if stamp.exists() and stamp.read_text() == wanted:
+        return
+    session.log("installing Nilometer and [test]; some minutes the first time")
+    session.install("-q", "-e", ".[test]", "setuptools>=69")
+    stamp.write_text(wanted)
+
+
+@nox.session(python=False)
+def sanitize(session: nox.Session) -> None:
+    """The C core under AddressSanitizer and UBSan, with the suites that run it."""
+    build_sanitized(session)
+    # libasan must come first, and finds C++'s throw, which libraries loaded later need, only
+    # if libstdc++ is there from the start.
+    preload = " ".join(gcc_file(name) for name in ("libasan.so", "libstdc++.so"))
+    pytest(
+        session,
+        "-m",
+        QUICK,
+        *existing(*TWINS),
+        NILOMETER_REQUIRE_C="1",
+        PYTHONPATH=str(SANITIZED),
+        PYTHONMALLOC="malloc",  # pymalloc's arenas would hide an overrun inside them
+        LD_PRELOAD=preload,
+        ASAN_OPTIONS="detect_leaks=0",  # CPython frees little at exit
+        UBSAN_OPTIONS="print_stacktrace=1",
+    )
+
+
+def build_sanitized(session: nox.Session) -> None:
+    """Our package under build/sanitize: all its Python files, and its C files to be watched."""
+    package = SANITIZED / "nilometer"
+    shutil.rmtree(package, ignore_errors=True)
+    shutil.copytree(
+        ROOT / "src" / "nilometer",
+        package,
+        ignore=shutil.ignore_patterns("*.so", "__pycache__"),
+    )
+    session.run(
+        *(sys.executable, "setup.py", "-q", "build_ext", "--force"),
+        f"--build-lib={SANITIZED}",
+        f"--build-temp={SANITIZED}/objects",
+        env={"NILOMETER_REQUIRE_C": "1", "NILOMETER_SANITIZE": "address,undefined"},
+        external=True,
+    )
+
+
+def gcc_file(name: str) -> str:
+    """Where this compiler keeps one of its libraries."""
+    path = subprocess.check_output(["gcc", f"-print-file-name={name}"], text=True)
+    return str(Path(path.strip()).resolve())
+
+
+def existing(*folders: str) -> list[str]:
+    """Those that are there: pytest refuses a folder that is not."""
+    return [folder for folder in folders if (ROOT / folder).is_dir()]
+
+
+@nox.session(python=False)
+def missing(session: nox.Session) -> None:
+    """Say which Pythons were not found, so that nobody takes them for tested."""
+    for version in NEWER:
+        if version not in FOUND:
+            session.warn(f"Python {version}: not found, on PATH or among pyenv's; not tested")
