@@ -1,0 +1,84 @@
+"""The measurement: what an instrument adds to a call, as the median of paired differences.
+
+Bare and measured loops alternate in one process, a few milliseconds each, and the *difference* of
+each pair counts: what disturbs the machine for longer than a pair disturbs both sides. Time is
+the calling thread's CPU time, so a neighbour on the core costs nothing; what a library does in
+threads of its own shows in the process's CPU time, kept beside it.
+"""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import time
+from collections.abc import Callable
+from itertools import repeat
+from typing import NamedTuple
+
+Loop = Callable[[int], object]
+"""Runs what is measured so many times."""
+
+PAIR_NS = 10_000_000  # one side of a pair: far above the clock's 1 us, below the scheduler's slice
+ROUNDS = 41  # the median's standard error is then a fifth of one round's spread
+
+
+class Added(NamedTuple):
+    """What a call costs more than the bare one, in nanoseconds."""
+
+    thread_ns: float
+    process_ns: float
+    spread: float  # half the distance between the quartiles, in nanoseconds
+    calls: int
+
+
+def calls(function: Callable[..., object], *arguments: object) -> Loop:
+    """A loop that calls the function so many times; the loop itself costs both sides the same."""
+
+    def none(times: int) -> None:
+        for _ in repeat(None, times):
+            function()
+
+    def some(times: int) -> None:
+        for _ in repeat(None, times):
+            function(*arguments)
+
+    return some if arguments else none
+
+
+def nothing(times: int) -> None:
+    """The empty loop: what is measured against it is the whole cost of the call."""
+    for _ in repeat(None, times):
+        pass
+
+
+def added(bare: Loop, measured: Loop, *, rounds: int = ROUNDS) -> Added:
+    """Pair the two loops."""
+    times = calibrate(measured)
+    bare(times)
+    gc.collect()
+    thread: list[float] = []
+    process: list[float] = []
+    for _ in range(rounds):
+        bare_thread, bare_process = spent(bare, times)
+        our_thread, our_process = spent(measured, times)
+        thread.append((our_thread - bare_thread) / times)
+        process.append((our_process - bare_process) / times)
+    low, middle, high = statistics.quantiles(thread, n=4)
+    return Added(middle, statistics.median(process), (high - low) / 2, times * rounds)
+
+
+def calibrate(loop: Loop) -> int:
+    """How many calls fill one side of a pair; warms the loop up on the way."""
+    times = 16
+    while True:
+        took, _ = spent(loop, times)
+        if took >= PAIR_NS / 2:
+            return max(int(times * PAIR_NS / took), 16)
+        times *= 2
+
+
+def spent(loop: Loop, times: int) -> tuple[int, int]:
+    """Thread and process CPU nanoseconds of one run."""
+    process, thread = time.process_time_ns(), time.thread_time_ns()
+    loop(times)
+    return time.thread_time_ns() - thread, time.process_time_ns() - process

@@ -1,0 +1,1 @@
+"""One file a peer; each case returns the bare loop and the measured one."""

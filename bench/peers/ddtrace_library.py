@@ -1,0 +1,68 @@
+"""ddtrace with a filter that drops every finished trace: nothing is encoded, nothing is sent."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+os.environ |= {"DD_INSTRUMENTATION_TELEMETRY_ENABLED": "false", "DD_REMOTE_CONFIGURATION_ENABLED": "false"}
+
+from ddtrace.trace import TraceFilter, tracer  # noqa: E402 - reads the environment when imported
+
+from bench import subjects  # noqa: E402
+from bench.pairs import Loop, calls  # noqa: E402
+
+
+class Drop(TraceFilter):
+    def process_trace(self, trace: Any) -> None:
+        return None
+
+
+tracer.configure(trace_processors=[Drop()])
+
+
+def span() -> tuple[Loop, Loop]:
+    def traced(a: int, b: int) -> int:
+        with tracer.trace("work") as current:
+            current.set_tag("a", "1")
+            current.set_tag("b", "two")
+            current.set_metric("c", 3.0)
+            return subjects.work(a, b)
+
+    return calls(subjects.work, 1, 2), calls(traced, 1, 2)
+
+
+def coroutine_span() -> tuple[Loop, Loop]:
+    traced = tracer.wrap("work")(subjects.work_later)
+    return subjects.awaited(subjects.work_later), subjects.awaited(traced)
+
+
+def wsgi() -> tuple[Loop, Loop]:
+    from ddtrace.contrib.wsgi import DDWSGIMiddleware
+
+    app = DDWSGIMiddleware(subjects.wsgi_app)
+    return subjects.wsgi_requests(subjects.wsgi_app), subjects.wsgi_requests(app)
+
+
+def asgi() -> tuple[Loop, Loop]:
+    from ddtrace.contrib.asgi import TraceMiddleware
+
+    app = TraceMiddleware(subjects.asgi_app)
+    return subjects.asgi_requests(subjects.asgi_app), subjects.asgi_requests(app)
+
+
+def sql() -> tuple[Loop, Loop]:
+    from ddtrace.contrib.sqlalchemy import trace_engine
+
+    bare, engine = subjects.sqlite_engine(), subjects.sqlite_engine()
+    trace_engine(engine, tracer, "bench")
+    return subjects.selects(bare), subjects.selects(engine)
+
+
+CASES = {
+    "span recorded": span,
+    "coroutine span recorded": coroutine_span,
+    "wsgi traced": wsgi,
+    "asgi traced": asgi,
+    "sql traced": sql,
+}

@@ -1,0 +1,138 @@
+"""OpenTelemetry's SDK and instrumentations; spans go to a batch processor and a null exporter."""
+
+from __future__ import annotations
+
+from functools import wraps
+from time import perf_counter
+from typing import Any
+
+from opentelemetry import trace
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware as AsgiMiddleware
+from opentelemetry.instrumentation.sqlalchemy import SQLAlchemyInstrumentor
+from opentelemetry.instrumentation.wsgi import OpenTelemetryMiddleware as WsgiMiddleware
+from opentelemetry.metrics import NoOpMeterProvider
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, Sampler
+
+from bench import subjects
+from bench.pairs import Loop, calls, nothing
+
+
+class Null(SpanExporter):
+    """Takes everything, keeps nothing."""
+
+    def export(self, spans: Any) -> SpanExportResult:
+        return SpanExportResult.SUCCESS
+
+
+class Encoding(SpanExporter):
+    """Encodes as the real exporter does, and does not send."""
+
+    def export(self, spans: Any) -> SpanExportResult:
+        encode_spans(spans).SerializeToString()
+        return SpanExportResult.SUCCESS
+
+
+def tracers(sampler: Sampler, exporter: SpanExporter | None = None) -> TracerProvider:
+    provider = TracerProvider(sampler=sampler, shutdown_on_exit=False)
+    # A queue as large as a pair of the measurement, so that nothing is dropped for being fast.
+    provider.add_span_processor(BatchSpanProcessor(exporter or Null(), max_queue_size=1 << 16))
+    return provider
+
+
+def meters() -> MeterProvider:
+    return MeterProvider([InMemoryMetricReader()], shutdown_on_exit=False)
+
+
+def counter() -> tuple[Loop, Loop]:
+    made = meters().get_meter("bench").create_counter("requests")
+    return nothing, calls(made.add, 1, {"tenant": "acme", "method": "GET"})
+
+
+def timer(provider: Any) -> tuple[Loop, Loop]:
+    made = provider.get_meter("bench").create_histogram("boot")
+
+    def timed(function: Any) -> Any:
+        @wraps(function)
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            started = perf_counter()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                made.record(perf_counter() - started)
+
+        return wrapper
+
+    return calls(subjects.work, 1, 2), calls(timed(subjects.work), 1, 2)
+
+
+def span(provider: Any) -> tuple[Loop, Loop]:
+    tracer = provider.get_tracer("bench")
+
+    def traced(a: int, b: int) -> int:
+        with tracer.start_as_current_span("work", attributes={"a": 1, "b": "two", "c": 3.0}):
+            return subjects.work(a, b)
+
+    root = tracer.start_span("root")
+    trace.context_api.attach(trace.set_span_in_context(root))
+    return calls(subjects.work, 1, 2), calls(traced, 1, 2)
+
+
+def decorated(provider: Any) -> tuple[Loop, Loop]:
+    tracer = provider.get_tracer("bench")
+    return calls(subjects.work, 1, 2), calls(
+        tracer.start_as_current_span("work")(subjects.work), 1, 2
+    )
+
+
+def coroutine_span() -> tuple[Loop, Loop]:
+    tracer = tracers(ALWAYS_ON).get_tracer("bench")
+
+    async def traced(a: int, b: int) -> int:
+        with tracer.start_as_current_span("work"):
+            return await subjects.work_later(a, b)
+
+    return subjects.awaited(subjects.work_later), subjects.awaited(traced)
+
+
+def wsgi(sampler: Sampler) -> tuple[Loop, Loop]:
+    app = WsgiMiddleware(subjects.wsgi_app, tracer_provider=tracers(sampler), meter_provider=meters())
+    return subjects.wsgi_requests(subjects.wsgi_app), subjects.wsgi_requests(app)
+
+
+def asgi(sampler: Sampler) -> tuple[Loop, Loop]:
+    app = AsgiMiddleware(subjects.asgi_app, tracer_provider=tracers(sampler), meter_provider=meters())
+    return subjects.asgi_requests(subjects.asgi_app), subjects.asgi_requests(app)
+
+
+def sql(sampler: Sampler) -> tuple[Loop, Loop]:
+    bare, engine = subjects.sqlite_engine(), subjects.sqlite_engine()
+    SQLAlchemyInstrumentor().instrument(
+        engine=engine,
+        tracer_provider=tracers(sampler),
+        meter_provider=meters(),
+        skip_dep_check=True,  # it says it knows SQLAlchemy below 2.1 only, and works beyond
+    )
+    return subjects.selects(bare), subjects.selects(engine)
+
+
+CASES = {
+    "counter": counter,
+    "timer on": lambda: timer(meters()),
+    "timer off": lambda: timer(NoOpMeterProvider()),
+    "span untraced": lambda: decorated(trace.NoOpTracerProvider()),
+    "span untraced, always_off": lambda: decorated(tracers(ALWAYS_OFF)),
+    "span recorded": lambda: span(tracers(ALWAYS_ON)),
+    "span encoded": lambda: span(tracers(ALWAYS_ON, Encoding())),
+    "coroutine span recorded": coroutine_span,
+    "wsgi untraced": lambda: wsgi(ALWAYS_OFF),
+    "wsgi traced": lambda: wsgi(ALWAYS_ON),
+    "asgi untraced": lambda: asgi(ALWAYS_OFF),
+    "asgi traced": lambda: asgi(ALWAYS_ON),
+    "sql untraced": lambda: sql(ALWAYS_OFF),
+    "sql traced": lambda: sql(ALWAYS_ON),
+}

@@ -1,0 +1,38 @@
+"""What a call may cost: the product's promise, in nanoseconds on CPython 3.11.
+
+Machines differ and are noisy. A target is therefore compared as a ratio to the floor of the same run
+(a pure-Python wrapper that reads the clock twice), which cost 136 ns where the targets were set.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+FLOOR_NS = 136.0
+
+
+class Target(NamedTuple):
+    """One promise: a case, the twin it is for, and its cost where the floor is FLOOR_NS."""
+
+    case: str
+    peer: str
+    ns: float
+
+
+TARGETS = (
+    Target("counter", "nilometer C", 8),
+    Target("timer on", "nilometer C", 55),
+    Target("timer off", "nilometer C", 10),
+    Target("span untraced", "nilometer C", 20),
+    Target("span recorded", "nilometer C", 260),
+    Target("span encoded", "nilometer C", 1_200),
+    Target("wsgi untraced", "nilometer C", 500),
+    Target("wsgi traced", "nilometer C", 3_000),
+    Target("asgi untraced", "nilometer C", 700),
+    Target("asgi traced", "nilometer C", 4_000),
+    Target("sql untraced", "nilometer C", 100),
+    Target("sql traced", "nilometer C", 1_000),
+    Target("coroutine span recorded", "nilometer C", 400),
+    Target("timer on", "nilometer pure", 200),
+    Target("span recorded", "nilometer pure", 750),
+)

@@ -1,0 +1,19 @@
+"""The exit codes, the same for every command; docs/cli.md explains them and a test compares.
+
+`nilometer run` is the exception: it becomes the program it measures, so its codes are that program's.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class Exit(IntEnum):
+    """What a script may rely on."""
+
+    OK = 0
+    NOT_FOUND = 1  # asked and answered: there is no such trace or metric
+    USAGE = 2  # a flag, argument, setting or file cannot be used (click's own code, too)
+    UNREACHABLE = 3  # nobody answers at the collector's address, or not in time
+    REFUSED = 4  # the collector answered, and said no: token, limits, its own fault
+    UNHEALTHY = 5  # `doctor` found something that wants a person

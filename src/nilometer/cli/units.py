@@ -1,0 +1,43 @@
+"""Numbers as people read them: durations with their unit, counts with thin groups, times of day."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+_STEPS = ((1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "us"))
+
+
+def duration(ns: float | None) -> str:
+    """Nanoseconds in the unit that leaves three or more figures.
+
+    >>> [duration(v) for v in (None, 0, 812, 53_400, 2_500_000, 61_000_000_000)]
+    ['-', '0 ns', '812 ns', '53.4 us', '2.50 ms', '61.0 s']
+    """
+    if ns is None:
+        return "-"
+    for size, unit in _STEPS:
+        if abs(ns) >= size:
+            value = ns / size
+            digits = 2 if abs(value) < 10 else 1 if abs(value) < 100 else 0
+            return f"{value:.{digits}f} {unit}"
+    return f"{ns:.0f} ns"
+
+
+def quantity(value: float | None, unit: str) -> str:
+    """A value of any metric with its UCUM unit; times as durations.
+
+    >>> quantity(2_500_000, "ns"), quantity(2000, "1"), quantity(0.25, "{order}")
+    ('2.50 ms', '2,000', '0.25 order')
+    """
+    if value is None:
+        return "-"
+    if unit == "ns":
+        return duration(value)
+    text = f"{value:,.0f}" if float(value).is_integer() else f"{value:,.4g}"
+    word = unit.strip("{}")
+    return text if word in ("", "1") else f"{text} {word}"
+
+
+def moment(ns: int) -> str:
+    """A wall-clock time, in UTC, to the millisecond."""
+    return datetime.fromtimestamp(ns / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
