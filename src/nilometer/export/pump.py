@@ -1,0 +1,216 @@
+"""The pump: takes what was measured at each interval and hands it to the exporters.
+
+One daemon thread per process drains, and serves the exporters that never wait (statsd, log,
+file). An exporter that may wait for somebody (OTLP) has a thread of its own, so that a receiver
+which hangs delays nobody else. The service's own threads only ever ring a bell.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from nilometer.clock import Clock
+from nilometer.export.threads import start_thread
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from nilometer.export.outlet import Outlet
+    from nilometer.model import Batch
+
+log = logging.getLogger("nilometer")
+
+INTERVAL_S: Final = 10.0
+"""statsd's own flush interval: a shorter one would only be averaged away there."""
+
+SETTLE_S: Final = 0.005
+"""How often a flush looks whether the exporters are done: 1/400 of the 2 s it may take."""
+
+
+class Bell:
+    """Wakes one waiting thread; ringing never blocks, whoever rings and wherever.
+
+    A bare lock used as a binary semaphore: unlike a Condition it can be rung by a signal
+    handler or a finalizer that interrupts the very thread that waits.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lock.acquire()
+        self._rung = False
+
+    def ring(self) -> None:
+        """Wake the waiter, now or as soon as it waits; rung twice is rung once."""
+        if not self._rung:
+            self._rung = True
+            with suppress(RuntimeError):  # two rang at once
+                self._lock.release()
+
+    def wait(self, timeout_s: float) -> bool:
+        """Whether it rang within that time."""
+        if not self._lock.acquire(timeout=max(0.0, min(timeout_s, threading.TIMEOUT_MAX))):
+            return False
+        self._rung = False
+        return True
+
+
+class Pump:
+    """Drains a source at each interval into outlets.
+
+    `drain` is called with True for everything, or with False for what cannot wait (spans, when
+    their ring is half full); it must not be slow. All methods may be called from any thread.
+    """
+
+    def __init__(
+        self,
+        drain: Callable[[bool], Batch],
+        outlets: Sequence[Outlet],
+        *,
+        interval_s: float = INTERVAL_S,
+        clock: Clock = Clock(),  # noqa: B008 - a tuple of functions
+        spawn: Callable[[Callable[[], None], str], None] = start_thread,
+    ) -> None:
+        self._drain = drain
+        self.outlets = tuple(outlets)
+        self.interval_s = interval_s
+        self._clock = clock
+        self._spawn = spawn
+        self._faulted = False
+        self._reset()
+
+    def _reset(self) -> None:
+        self.pid = 0  # of the process whose threads run; 0 before there are any
+        self._stopping = False
+        self._draining = threading.Lock()
+        self._bell = Bell()
+        self._bells = {outlet: Bell() for outlet in self.outlets if outlet.waits}
+        self._running: set[str] = set()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether its threads run in this very process."""
+        return self.pid == os.getpid() and not self._stopping
+
+    def start(self) -> None:
+        """Start the threads; does nothing where they run already."""
+        if self.is_running:
+            return
+        self.pid = os.getpid()
+        self._begin(self._run, "nilometer-pump")
+        for outlet, bell in self._bells.items():
+            self._begin(partial(self._serve, outlet, bell), f"nilometer-{outlet.name}")
+
+    def _begin(self, loop: Callable[[], None], name: str) -> None:
+        def run() -> None:
+            try:
+                loop()
+            finally:
+                self._running.discard(name)
+
+        self._running.add(name)
+        try:
+            self._spawn(run, name)
+        except RuntimeError as error:  # no more threads to be had, or the interpreter ends
+            self._running.discard(name)
+            self._fault(f"thread {name} cannot be started: {error}")
+
+    def reset_after_fork(self) -> None:
+        """Forget the parent's threads and rows; `start` may follow."""
+        self._reset()
+        for outlet in self.outlets:
+            outlet.reset_after_fork()
+
+    def wake(self) -> None:
+        """Ask for an early drain of what cannot wait. Never blocks, never raises."""
+        self._bell.ring()
+
+    def cycle(self, *, everything: bool = True) -> None:
+        """Drain once and hand over; exporters that never wait deliver at once."""
+        with self._draining:  # two drains at once would hand intervals over in the wrong order
+            try:
+                batch = self._drain(everything)
+            except Exception as error:  # noqa: BLE001 - a fault of ours stays ours
+                self._fault(f"draining failed: {type(error).__name__}: {error}")
+                return
+            for outlet in self.outlets:
+                outlet.offer(batch)
+        for outlet in self.outlets:
+            if outlet.waits:
+                self._bells[outlet].ring()
+            else:
+                outlet.deliver()
+
+    def _run(self) -> None:
+        """The pump's thread."""
+        interval_ns = int(self.interval_s * 1e9)
+        bell, next_ns = self._bell, self._clock.elapsed_ns() + interval_ns
+        while not self._stopping and bell is self._bell:
+            rung = bell.wait((next_ns - self._clock.elapsed_ns()) / 1e9)
+            if self._stopping:
+                return
+            is_time = self._clock.elapsed_ns() >= next_ns
+            if is_time:  # after a suspended machine: one interval, not all that were missed
+                next_ns = max(next_ns, self._clock.elapsed_ns() - interval_ns) + interval_ns
+            if rung or is_time:
+                self.cycle(everything=is_time)
+
+    def _serve(self, outlet: Outlet, bell: Bell) -> None:
+        """The thread of an exporter that may wait."""
+        while not self._stopping and self._bells.get(outlet) is bell:
+            wait_s = outlet.wait_s()
+            if wait_s != 0.0:
+                bell.wait(self.interval_s if wait_s is None else wait_s)
+            if not self._stopping:
+                outlet.deliver()
+
+    def flush(self, timeout_s: float) -> bool:
+        """Drain now and wait for the exporters; whether all of it was taken in time.
+
+        An exporter that is backing off is asked once, now.
+        """
+        deadline_ns = self._clock.elapsed_ns() + int(timeout_s * 1e9)
+        self.cycle()
+        for outlet in self.outlets:
+            outlet.hurry()
+            if outlet.waits and self._has_thread(outlet):
+                self._bells[outlet].ring()
+            else:
+                outlet.deliver()
+        pause = threading.Event()
+        while not all(outlet.is_settled for outlet in self.outlets):
+            if self._clock.elapsed_ns() >= deadline_ns:
+                break
+            pause.wait(SETTLE_S)
+        return all(outlet.is_empty for outlet in self.outlets)
+
+    def _has_thread(self, outlet: Outlet) -> bool:
+        return self.is_running and f"nilometer-{outlet.name}" in self._running
+
+    def stop(self, timeout_s: float) -> bool:
+        """Flush, end the threads, close the exporters; whether everything was taken."""
+        deadline_ns = self._clock.elapsed_ns() + int(timeout_s * 1e9)
+        self.flush(timeout_s)
+        self._stopping = True
+        self._bell.ring()
+        for bell in self._bells.values():
+            bell.ring()
+        lost = sum(outlet.close() for outlet in self.outlets)
+        if lost:
+            log.warning("%d rows were not delivered before the end [rows-not-delivered]", lost)
+        pause = threading.Event()
+        while self._running and self.pid == os.getpid():
+            if self._clock.elapsed_ns() >= deadline_ns:
+                break
+            pause.wait(SETTLE_S)
+        return not lost
+
+    def _fault(self, what: str) -> None:
+        """Say once that the pump itself is broken."""
+        if not self._faulted:
+            self._faulted = True
+            log.error("the pump: %s; said once [pump-fault]", what)

@@ -1,0 +1,96 @@
+"""Starting a background thread wherever a service may run: patched, forked, or inside uWSGI.
+
+Where eventlet or gevent patched `threading`, ours is a green thread like all others there. A
+native one would share locks with greenlets (those of logging, above all), and a green lock that
+is fought over across native threads raises in the *service's* hub. docs/adr/0009 has the story.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+DAEMON: Final = True  # never keeps a process alive; atexit flushes
+
+
+def patched_by() -> str:
+    """``"eventlet"`` or ``"gevent"`` where it replaced threads by greenlets, else ``""``."""
+    patcher = sys.modules.get("eventlet.patcher")
+    if patcher is not None and patcher.is_monkey_patched("thread"):
+        return "eventlet"
+    monkey = sys.modules.get("gevent.monkey")
+    if monkey is not None and monkey.is_module_patched("threading"):
+        return "gevent"
+    return ""
+
+
+def start_thread(run: Callable[[], None], name: str) -> None:
+    """Run a function in a daemon thread, green where threads are green.
+
+    Safe in a fork hook: it does not wait for a green thread to begin, because waiting would
+    run the hub, and with it the parent's greenlets, in a child that is not ready for them.
+    """
+    if patched_by():
+        threading._start_new_thread(run, ())  # type: ignore[attr-defined]
+        return
+    threading.Thread(target=run, name=name, daemon=DAEMON).start()
+
+
+def threads_cannot_run() -> str:
+    """Why threads get no time in this process, or ``""`` if they do.
+
+    uWSGI without ``enable-threads`` never lets go of the interpreter's lock.
+    """
+    uwsgi = sys.modules.get("uwsgi")
+    if uwsgi is None:
+        return ""
+    options = {
+        key.decode() if isinstance(key, bytes) else key for key in getattr(uwsgi, "opt", {})
+    }
+    if options & {"enable-threads", "threads"}:
+        return ""
+    return "uWSGI runs without enable-threads, so no thread of ours gets any time"
+
+
+def call_after_fork(resume: Callable[[], None], flush: Callable[[], object]) -> None:
+    """See to it that `resume` runs in every forked child, and `flush` when one ends.
+
+    Call it once per process tree: a child inherits both.
+    """
+    import os
+
+    def in_child() -> None:
+        resume()
+        _flush_when_multiprocessing_ends(flush)
+
+    os.register_at_fork(after_in_child=in_child)
+    uwsgi = sys.modules.get("uwsgi")
+    if uwsgi is not None:  # it forks in C, and tells Python only if asked by an option
+        inner: Callable[[], None] | None = getattr(uwsgi, "post_fork_hook", None)
+
+        def post_fork_hook() -> None:
+            if inner is not None:
+                inner()
+            resume()
+
+        uwsgi.post_fork_hook = post_fork_hook  # type: ignore[attr-defined]
+
+
+def _flush_when_multiprocessing_ends(flush: Callable[[], object]) -> None:
+    """Children of multiprocessing end by os._exit: atexit does not run, its finalizers do.
+
+    They are cleared when the child begins, just before its after-fork registry runs.
+    """
+    multiprocessing_util = sys.modules.get("multiprocessing.util")
+    if multiprocessing_util is None:
+        return
+    util = multiprocessing_util
+
+    def register(_: object) -> None:
+        util.Finalize(None, flush, exitpriority=0)
+
+    util.register_after_fork(flush, register)
