@@ -1,4 +1,4 @@
-"""Measures one case in a process of its own: ``python -m bench.case MODULE CASE`` prints JSON."""
+"""One case in a process of its own: ``python -m bench.case MODULE CASE`` prints JSON."""
 
 from __future__ import annotations
 

@@ -18,7 +18,9 @@ from typing import NamedTuple
 Loop = Callable[[int], object]
 """Runs what is measured so many times."""
 
-PAIR_NS = 10_000_000  # one side of a pair: far above the clock's 1 us, below the scheduler's slice
+PAIR_NS = (
+    10_000_000  # one side of a pair: far above the clock's 1 us, below the scheduler's slice
+)
 ROUNDS = 41  # the median's standard error is then a fifth of one round's spread
 
 

@@ -1,6 +1,6 @@
 """``make bench``: every case of every peer, each in its own process, and the targets met or missed.
 
-    python -m bench.run [--only WORD] [--rounds N] [--json FILE] [--no-collector]
+python -m bench.run [--only WORD] [--rounds N] [--json FILE] [--no-collector]
 """
 
 from __future__ import annotations
@@ -50,15 +50,21 @@ class Measured(NamedTuple):
 
 def cases_of(module: str) -> list[str]:
     """The names of a peer's cases; asked in a process of its own, peers patch things on import."""
-    code = f"import json; from bench.peers.{module} import CASES; print(json.dumps(list(CASES)))"
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    code = (
+        f"import json; from bench.peers.{module} import CASES; print(json.dumps(list(CASES)))"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
     if ran.returncode:
         console.print(f"[red]{module} cannot be measured: {ran.stderr.splitlines()[-1]}")
         return []
     return [str(name) for name in json.loads(ran.stdout.splitlines()[-1])]
 
 
-def measure(peer: str, module: str, environment: dict[str, str], case: str, rounds: int) -> Measured:
+def measure(
+    peer: str, module: str, environment: dict[str, str], case: str, rounds: int
+) -> Measured:
     """Run one case in its own process."""
     ran = subprocess.run(
         [sys.executable, "-m", "bench.case", module, case, str(rounds)],
@@ -100,7 +106,9 @@ def table_of(results: list[Measured], floor: float) -> Table:
         table.add_column(heading, justify="right")
     ours = {r.case: r.thread_ns for r in results if r.peer == "nilometer C" and not r.failure}
     order = list(dict.fromkeys(r.case for r in results))
-    for row in sorted(results, key=lambda r: (order.index(r.case), bool(r.failure), r.thread_ns)):
+    for row in sorted(
+        results, key=lambda r: (order.index(r.case), bool(r.failure), r.thread_ns)
+    ):
         if row.failure:
             table.add_row(row.case, row.peer, f"[red]{row.failure[:60]}")
             continue
@@ -143,7 +151,9 @@ def targets_table(verdicts: list[dict[str, Any]], floor: float) -> Table:
     table = Table(box=None, title_justify="left", padding=(0, 1))
     table.title = f"targets (floor here {floor:.0f} ns, where they were set {FLOOR_NS:.0f} ns)"
     for heading in ("case", "twin", "target", "allowed here", "measured", ""):
-        table.add_column(heading, justify="left" if heading in ("case", "twin", "") else "right")
+        table.add_column(
+            heading, justify="left" if heading in ("case", "twin", "") else "right"
+        )
     for row in verdicts:
         table.add_row(
             row["case"],
@@ -158,13 +168,19 @@ def targets_table(verdicts: list[dict[str, Any]], floor: float) -> Table:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", default="", metavar="WORD", help="cases or peers with this word")
+    parser.add_argument(
+        "--only", default="", metavar="WORD", help="cases or peers with this word"
+    )
     parser.add_argument("--rounds", type=int, default=ROUNDS, metavar="N")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there, too")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write all figures there, too"
+    )
     parser.add_argument("--no-collector", action="store_true", help="leave the collector out")
     chosen = parser.parse_args()
     results = measure_all(chosen.only, chosen.rounds)
-    floor = next(r.thread_ns for r in results if r.peer == "pure-Python floor" and "timer" in r.case)
+    floor = next(
+        r.thread_ns for r in results if r.peer == "pure-Python floor" and "timer" in r.case
+    )
     verdicts = judged(results, floor)
     console.print(table_of(results, floor))
     console.print(targets_table(verdicts, floor))

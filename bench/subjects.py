@@ -56,7 +56,9 @@ def wsgi_requests(app: Any, **headers: str) -> Loop:
         **given,
     }
 
-    def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> None:
+    def start_response(
+        status: str, headers: list[tuple[str, str]], exc_info: Any = None
+    ) -> None:
         return None
 
     def many(times: int) -> None:
@@ -81,7 +83,9 @@ async def asgi_app(scope: Any, receive: Any, send: Any) -> None:
 def asgi_requests(app: Any, **headers: str) -> Loop:
     """A loop of requests as a server makes them, inside one running event loop."""
     loop = asyncio.new_event_loop()
-    given = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    given = [
+        (name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()
+    ]
     template = {
         "type": "http",
         "asgi": {"version": "3.0"},

@@ -1,16 +1,17 @@
-"""ddtrace with a filter that drops every finished trace: nothing is encoded, nothing is sent."""
+"""ddtrace with a filter that drops every finished trace: nothing is encoded or sent."""
 
 from __future__ import annotations
 
 import os
 from typing import Any
 
-os.environ |= {"DD_INSTRUMENTATION_TELEMETRY_ENABLED": "false", "DD_REMOTE_CONFIGURATION_ENABLED": "false"}
+os.environ["DD_INSTRUMENTATION_TELEMETRY_ENABLED"] = "false"
+os.environ["DD_REMOTE_CONFIGURATION_ENABLED"] = "false"
 
-from ddtrace.trace import TraceFilter, tracer  # noqa: E402 - reads the environment when imported
+from ddtrace.trace import TraceFilter, tracer  # it reads the environment when imported
 
-from bench import subjects  # noqa: E402
-from bench.pairs import Loop, calls  # noqa: E402
+from bench import subjects
+from bench.pairs import Loop, calls
 
 
 class Drop(TraceFilter):

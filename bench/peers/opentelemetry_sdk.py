@@ -100,12 +100,16 @@ def coroutine_span() -> tuple[Loop, Loop]:
 
 
 def wsgi(sampler: Sampler) -> tuple[Loop, Loop]:
-    app = WsgiMiddleware(subjects.wsgi_app, tracer_provider=tracers(sampler), meter_provider=meters())
+    app = WsgiMiddleware(
+        subjects.wsgi_app, tracer_provider=tracers(sampler), meter_provider=meters()
+    )
     return subjects.wsgi_requests(subjects.wsgi_app), subjects.wsgi_requests(app)
 
 
 def asgi(sampler: Sampler) -> tuple[Loop, Loop]:
-    app = AsgiMiddleware(subjects.asgi_app, tracer_provider=tracers(sampler), meter_provider=meters())
+    app = AsgiMiddleware(
+        subjects.asgi_app, tracer_provider=tracers(sampler), meter_provider=meters()
+    )
     return subjects.asgi_requests(subjects.asgi_app), subjects.asgi_requests(app)
 
 

@@ -14,7 +14,9 @@ notifier.set(lambda info, context=None: None)
 
 def traced() -> tuple[Loop, Loop]:
     profiler.init(KEY)
-    wrapped = profiler.trace("work", info={"a": 1, "b": 2, "c": 3}, hide_args=True)(subjects.work)
+    wrapped = profiler.trace("work", info={"a": 1, "b": 2, "c": 3}, hide_args=True)(
+        subjects.work
+    )
     return calls(subjects.work, 1, 2), calls(wrapped, 1, 2)
 
 

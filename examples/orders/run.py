@@ -14,6 +14,7 @@ import json
 import os
 import secrets
 import shlex
+import signal
 import subprocess
 import sys
 import tempfile
@@ -26,7 +27,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TimeElapsedColumn
 
 from examples.orders import load
-from examples.orders.processes import Processes, free_port, nilometer
+from nilometer.cli.processes import Processes, free_port, nilometer
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -193,7 +194,13 @@ def stay_up() -> None:
         console.print("ending")
 
 
+def end_like_ctrl_c(signal_number: int, frame: object) -> None:
+    """SIGTERM unwinds the blocks that end the servers, as Ctrl-C does."""
+    raise KeyboardInterrupt
+
+
 def main() -> None:
+    signal.signal(signal.SIGTERM, end_like_ctrl_c)
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )

@@ -1,4 +1,4 @@
-"""The processes of the example: started in order, watched, and ended by their own pid."""
+"""Servers of a demonstration: started in order, watched while they come up, ended by their pid."""
 
 from __future__ import annotations
 
@@ -8,14 +8,22 @@ import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 from urllib.error import HTTPError, URLError
-from urllib.request import urlopen
+from urllib.request import ProxyHandler, build_opener
 
-ROOT = Path(__file__).resolve().parents[2]
+from nilometer.cli.exits import Exit
+from nilometer.cli.terminal import stop
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
 READY_S_MAX = 30.0
 END_S_MAX = 10.0
+LOG_CHARACTERS_SHOWN = 3000  # the last screen of a log: a traceback and what came before it
+
+# No proxy: an environment's http_proxy is meant for the world, not for this machine.
+_opener = build_opener(ProxyHandler({}))
 
 
 def free_port() -> int:
@@ -28,14 +36,15 @@ def free_port() -> int:
 class Process:
     """One server: its command, its log file, the URL that answers once it is up."""
 
-    def __init__(self, name: str, command: list[str], *, folder: Path, ready: str, **env: str):
+    def __init__(
+        self, name: str, command: list[str], *, folder: Path, ready: str, env: dict[str, str]
+    ) -> None:
         self.name = name
         self.ready = ready
         self.log = folder / f"{name}.log"
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
                 command,
-                cwd=ROOT,
                 env={**os.environ, **env},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -44,6 +53,7 @@ class Process:
 
     @property
     def pid(self) -> int:
+        """Its process id."""
         return self._process.pid
 
     def wait_until_ready(self) -> None:
@@ -51,7 +61,7 @@ class Process:
         until = time.monotonic() + READY_S_MAX
         while time.monotonic() < until and self._process.poll() is None:
             try:
-                urlopen(self.ready, timeout=1).close()
+                _opener.open(self.ready, timeout=1).close()
             except HTTPError:
                 return
             except (URLError, OSError):
@@ -81,7 +91,8 @@ class Processes:
         self._running: list[Process] = []
 
     def start(self, name: str, *command: str, ready: str, **env: str) -> Process:
-        process = Process(name, list(command), folder=self._folder, ready=ready, **env)
+        """Start one more and wait until it answers at `ready`."""
+        process = Process(name, list(command), folder=self._folder, ready=ready, env=env)
         self._running.append(process)
         process.wait_until_ready()
         return process

@@ -1,0 +1,50 @@
+"""The root of the command line: every command, in the order a newcomer meets them."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+
+import click
+
+from nilometer.cli.demo import demo
+from nilometer.cli.doctor import doctor
+from nilometer.cli.metrics import metrics
+from nilometer.cli.run import run
+from nilometer.cli.serve import serve
+from nilometer.cli.trace import trace
+
+
+def _version() -> str:
+    try:
+        return version("nilometer")
+    except PackageNotFoundError:
+        return "not installed, run from source"
+
+
+class InOrder(click.Group):
+    """Lists its commands as they were added, not by the alphabet."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(self.commands)
+
+
+@click.group(cls=InOrder, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(_version(), prog_name="nilometer")
+def app() -> None:
+    """Measure what happens deep inside Python services at next to nil cost.
+
+    \b
+    Examples:
+      nilometer demo                                  see it work, in ten seconds
+      nilometer serve                                 start a collector here
+      nilometer run -- gunicorn shop:app              measure a program as it is
+      nilometer trace new --key-file trace.key        ask for one request to be traced
+      nilometer metrics top                           the timers that cost most
+
+    Exit codes: 0 done, 1 not found, 2 wrong flag or setting, 3 no collector answers,
+    4 the collector refused, 5 `doctor` found something.
+    """
+
+
+for command in (demo, serve, run, trace, metrics, doctor):
+    app.add_command(command)
