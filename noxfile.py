@@ -52,7 +52,7 @@ FOUND = {version: path for version in NEWER if (path := interpreter(version))}
 
 nox.options.sessions = [
     "lint",
-    "suite",
+    "python-3.11",
     "pure",
     *(f"python-{v}" for v in FOUND),
     "sanitize",

@@ -1,0 +1,107 @@
+"""What `import nilometer` costs a service: nothing that it did not ask for.
+
+How long it takes is measured, and printed, by ``make bench``; here it is what it *does* that
+counts, because a time on a busy machine proves nothing and a module too many always costs.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SRC = Path(__file__).parent.parent.parent / "src"
+
+# Costly parts of the standard library that a service may do without, each with what it takes
+# on the machine of the first measurement. The whole import has 20 ms.
+TOO_DEAR = {
+    "asyncio": 25,
+    "concurrent.futures": 8,
+    "email": 7,
+    "http": 8,
+    "inspect": 6,
+    "json": 3,
+    "logging": 9,
+    "multiprocessing": 5,
+    "sqlite3": 5,
+    "ssl": 7,
+    "subprocess": 6,
+    "tomllib": 4,
+    "unittest": 10,
+    "urllib.request": 15,
+}
+
+
+def isolated(code: str, **env: str) -> str:
+    """What a bare interpreter prints: no site-packages, so only the standard library and us."""
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", f"import sys; sys.path.insert(0, {str(SRC)!r})\n{code}"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": "", "NILOMETER_REQUIRE_C": "", **env},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def loaded_by_import(**env: str) -> set[str]:
+    code = "before = set(sys.modules)\nimport nilometer\nprint(*(set(sys.modules) - before))"
+    return set(isolated(code, **env).split())
+
+
+@pytest.mark.parametrize("pure", ["", "1"], ids=["c", "python"])
+def test_it_loads_the_standard_library_and_ourselves_and_nothing_else(pure: str) -> None:
+    strangers = {
+        name
+        for name in loaded_by_import(NILOMETER_PURE_PYTHON=pure)
+        if name.partition(".")[0] not in sys.stdlib_module_names | {"nilometer"}
+    }
+
+    assert strangers == set()
+
+
+def test_it_loads_no_costly_part_of_the_standard_library() -> None:
+    assert loaded_by_import() & set(TOO_DEAR) == set()
+
+
+def test_it_loads_only_what_measures() -> None:
+    """No codec, no exporter, no table: they come with `configure`, or never."""
+    ours = {name for name in loaded_by_import() if name.startswith("nilometer.")}
+    folders = {name.split(".")[1] for name in ours}
+
+    assert folders <= {"model", "measure", "trace", "errors", "clock", "twin"}
+
+
+def test_it_opens_no_socket_and_starts_no_thread() -> None:
+    code = """
+import os, threading
+seen = []
+sys.addaudithook(lambda event, args: event.startswith("socket.") and seen.append(event))
+files = set(os.listdir("/proc/self/fd"))
+import nilometer
+print(seen, threading.active_count(), set(os.listdir("/proc/self/fd")) - files)
+"""
+
+    # listdir itself has one descriptor open, the same number both times
+    assert isolated(code).strip() == "[] 1 set()"
+
+
+def test_every_part_that_a_service_needs_can_be_imported_without_any_dependency() -> None:
+    """The base install has none; what needs one says so when it is used, not when imported."""
+    needs_extras = {"api", "cli", "collect", "store", "__main__", "bootstrap", "wire.otlp_in"}
+    names = [
+        ".".join(path.relative_to(SRC / "nilometer").with_suffix("").parts)
+        for path in sorted((SRC / "nilometer").rglob("*.py"))
+        if path.name != "__init__.py"
+    ]
+    base = [
+        f"nilometer.{name}"
+        for name in names
+        if name not in needs_extras and name.partition(".")[0] not in needs_extras
+    ]
+
+    isolated("\n".join(f"import {name}" for name in base))

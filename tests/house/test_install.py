@@ -1,0 +1,122 @@
+"""What is installed: complete, and usable without a compiler."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ROOT = Path(__file__).parent.parent.parent
+PACKAGE = ROOT / "src" / "nilometer"
+pytestmark = pytest.mark.slow
+
+
+def run(*command: str | Path, cwd: Path, **env: str) -> str:
+    """Its output, both streams; a failure shows it."""
+    done = subprocess.run(
+        [str(word) for word in command],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": "", "NILOMETER_REQUIRE_C": "", **env},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def build(what: str, source: Path, to: Path, **env: str) -> Path:
+    """Build an ``sdist`` or a ``wheel`` as pip does, with the setuptools that is here."""
+    code = f"import setuptools.build_meta as m; print(m.build_{what}({str(to)!r}))"
+    return to / run(sys.executable, "-c", code, cwd=source, **env).split()[-1]
+
+
+@pytest.fixture(scope="module")
+def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ours, built once, from a copy: a build leaves files behind."""
+    folder = tmp_path_factory.mktemp("sdist")
+    source = folder / "source"
+    run("git", "clone", "-q", ROOT, source, cwd=folder)
+    changed = run(
+        "git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=ROOT
+    )
+    for name in filter(None, changed.split("\0")):  # what is not committed counts, too
+        if (ROOT / name).is_file():
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            (source / name).write_bytes((ROOT / name).read_bytes())
+    return build("sdist", source, folder)
+
+
+@pytest.fixture(scope="module")
+def wheel_of(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """``wheel_of(CC)``: the wheel that this compiler makes of the sdist."""
+
+    def make(compiler: str) -> Path:
+        folder = tmp_path_factory.mktemp("wheel")
+        with tarfile.open(sdist) as archive:
+            archive.extractall(folder, filter="data")
+        (source,) = folder.iterdir()
+        return build("wheel", source, folder, CC=compiler)
+
+    return make
+
+
+def relative(paths: set[Path]) -> set[str]:
+    return {f"nilometer/{path.relative_to(PACKAGE)}" for path in paths}
+
+
+def test_the_wheel_holds_every_module_every_twin_and_the_types_mark(
+    wheel_of: Callable[[str], Path],
+) -> None:
+    names = set(zipfile.ZipFile(wheel_of("gcc")).namelist())
+
+    data = {PACKAGE / "py.typed", *PACKAGE.rglob("*.sql")}
+    assert relative({*PACKAGE.rglob("*.py")} | data) <= names
+    twins = {str(Path(name).with_suffix("")) for name in relative({*PACKAGE.glob("*/_*.c")})}
+    compiled = {name.partition(".")[0] for name in names if name.endswith(".so")}
+    assert compiled == twins
+
+
+def test_the_sdist_holds_what_is_needed_to_build_and_to_test(sdist: Path) -> None:
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+
+    tracked = run("git", "ls-files", "src", "tests", "docs", "examples", cwd=ROOT).split()
+    needed = {"pyproject.toml", "setup.py", "Makefile", "noxfile.py", "README.md", "LICENSE"}
+    assert {*tracked, *needed} - names == set()
+
+
+def test_an_install_without_a_compiler_works_and_says_why_it_is_slow(
+    wheel_of: Callable[[str], Path], tmp_path: Path
+) -> None:
+    target = tmp_path / "installed"
+    wheel = wheel_of("/bin/false")
+    run(
+        *(sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-index"),
+        *("--target", target, wheel),
+        cwd=tmp_path,
+    )
+    code = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import nilometer
+from nilometer import twin
+print(nilometer.__file__)
+for choice in twin.CHOICES.values():
+    print(choice)
+"""
+    file, *choices = run(sys.executable, "-S", "-c", code, target, cwd=tmp_path).splitlines()
+
+    assert list(target.rglob("*.so")) == []
+    assert file.startswith(str(target))
+    assert all("implementation='python'" in c and "No module named" in c for c in choices)
