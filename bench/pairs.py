@@ -1,9 +1,9 @@
 """The measurement: what an instrument adds to a call, as the median of paired differences.
 
-Bare and measured loops alternate in one process, a few milliseconds each, and the *difference* of
-each pair counts: what disturbs the machine for longer than a pair disturbs both sides. Time is
-the calling thread's CPU time, so a neighbour on the core costs nothing; what a library does in
-threads of its own shows in the process's CPU time, kept beside it.
+Bare and measured loops alternate in one process, a few milliseconds each, and the *difference*
+of each pair counts: what disturbs the machine for longer than a pair disturbs both sides. Time
+is the calling thread's CPU time, so a neighbour on the core costs nothing; what a library does
+in threads of its own shows in the process's CPU time, kept beside it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Added(NamedTuple):
 
 
 def calls(function: Callable[..., object], *arguments: object) -> Loop:
-    """A loop that calls the function so many times; the loop itself costs both sides the same."""
+    """A loop that calls the function so many times; looping costs both sides the same."""
 
     def none(times: int) -> None:
         for _ in repeat(None, times):

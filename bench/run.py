@@ -1,4 +1,4 @@
-"""``make bench``: every case of every peer, each in its own process, and the targets met or missed.
+"""``make bench``: each case of each peer in its own process; the targets met or missed.
 
 python -m bench.run [--only WORD] [--rounds N] [--json FILE] [--no-collector]
 """
@@ -11,7 +11,6 @@ import os
 import platform
 import subprocess
 import sys
-from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 

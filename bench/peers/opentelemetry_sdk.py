@@ -1,4 +1,4 @@
-"""OpenTelemetry's SDK and instrumentations; spans go to a batch processor and a null exporter."""
+"""OpenTelemetry's SDK and instrumentations; spans end in a batch processor's null exporter."""
 
 from __future__ import annotations
 
