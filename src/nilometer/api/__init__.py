@@ -1,1 +1,1 @@
-"""api"""
+"""The collector's REST interface, and who may use it."""

@@ -1,1 +1,1 @@
-"""collect"""
+"""The collector: takes batches in over OTLP and statsd, and commits them to the tables."""

@@ -1,0 +1,211 @@
+"""Laws of the group commit: what is acknowledged is committed, and waiting is bounded."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from nilometer.collect.group import GroupCommit, NotCommitted, Overloaded
+from nilometer.errors import StoreError
+from nilometer.model import Batch, Event, Resource
+
+
+def batch(*names):
+    return Batch(Resource("s"), events=tuple(Event(name, 1, {}) for name in names))
+
+
+def names_of(batches):
+    return [event.name for each in batches for event in each.events]
+
+
+class Tables:
+    """Stands in for the lake: remembers commits, fails on demand, can be held up."""
+
+    def __init__(self):
+        self.commits = []
+        self.fail = lambda _batches: None
+        self.open = threading.Event()
+        self.open.set()
+
+    def append(self, batches):
+        self.open.wait(10)
+        error = self.fail(batches)
+        if error is not None:
+            raise error
+        self.commits.append(names_of(batches))
+
+
+def run(scenario, tables, **options):
+    async def whole():
+        group = GroupCommit(tables.append, **options)
+        try:
+            return await scenario(group)
+        finally:
+            tables.open.set()
+            await group.close()
+
+    return asyncio.run(whole())
+
+
+async def outcomes(*submissions):
+    return await asyncio.gather(*submissions, return_exceptions=True)
+
+
+def test_the_first_submission_after_a_quiet_time_is_committed_at_once():
+    tables = Tables()
+
+    async def scenario(group):
+        await group.submit([batch("a")])
+
+    run(scenario, tables, window_s=3600)
+
+    assert tables.commits == [["a"]]
+
+
+def test_those_who_come_while_a_commit_runs_share_the_next_one():
+    tables = Tables()
+    tables.open.clear()
+
+    async def scenario(group):
+        first = asyncio.create_task(group.submit([batch("a")]))
+        await asyncio.sleep(0.05)
+        others = [asyncio.create_task(group.submit([batch(n)])) for n in "bcd"]
+        await asyncio.sleep(0.05)
+        tables.open.set()
+        await asyncio.gather(first, *others)
+
+    run(scenario, tables, window_s=0)
+
+    assert tables.commits == [["a"], ["b", "c", "d"]]
+
+
+def test_a_full_group_does_not_wait_for_the_window():
+    tables = Tables()
+
+    async def scenario(group):
+        await group.submit([batch("first")])
+        await asyncio.gather(*(group.submit([batch(n)]) for n in "abc"))
+
+    run(scenario, tables, window_s=3600, group_rows=3)
+
+    assert tables.commits == [["first"], ["a", "b", "c"]]
+
+
+def test_a_group_waits_until_its_window_is_over():
+    tables = Tables()
+
+    async def scenario(group):
+        await group.submit([batch("first")])
+        one = asyncio.create_task(group.submit([batch("a")]))
+        await asyncio.sleep(0.02)
+        two = asyncio.create_task(group.submit([batch("b")]))
+        await asyncio.gather(one, two)
+
+    run(scenario, tables, window_s=0.2)
+
+    assert tables.commits == [["first"], ["a", "b"]]
+
+
+def test_more_rows_than_may_wait_are_refused_and_later_taken():
+    tables = Tables()
+    tables.open.clear()
+
+    async def scenario(group):
+        first = asyncio.create_task(group.submit([batch(*"abcd")]))
+        await asyncio.sleep(0.02)
+        refused = await outcomes(group.submit([batch("e", "f")]))
+        pending = group.pending_rows
+        tables.open.set()
+        await first
+        await group.submit([batch("e", "f")])
+        return refused, pending
+
+    refused, pending = run(scenario, tables, window_s=0, pending_rows_max=5)
+
+    assert [type(each) for each in refused] == [Overloaded]
+    assert pending == 4
+    assert tables.commits == [["a", "b", "c", "d"], ["e", "f"]]
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(28, "No space left on device"), StoreError("locked", slug="x")]
+)
+def test_when_the_tables_fail_nobody_is_acknowledged_and_all_may_retry(error):
+    tables = Tables()
+    tables.fail = lambda _: error
+
+    async def scenario(group):
+        failed = await outcomes(*(group.submit([batch(n)]) for n in "ab"))
+        tables.fail = lambda _: None
+        await group.submit([batch("again")])
+        return failed
+
+    failed = run(scenario, tables, window_s=0)
+
+    assert [(type(e), e.may_retry) for e in failed] == [(NotCommitted, True)] * 2
+    assert tables.commits == [["again"]]
+
+
+def test_what_cannot_be_stored_does_not_take_its_neighbours_along():
+    tables = Tables()
+    tables.fail = lambda batches: ValueError("poison") if "b" in names_of(batches) else None
+
+    async def scenario(group):
+        return await outcomes(*(group.submit([batch(n)]) for n in "abc"))
+
+    a, b, c = run(scenario, tables, window_s=0)
+
+    assert (a, c) == (None, None)
+    assert isinstance(b, NotCommitted)
+    assert not b.may_retry
+    assert tables.commits == [["a"], ["c"]]
+
+
+def test_closing_commits_what_waits_and_takes_nothing_more():
+    tables = Tables()
+
+    async def scenario(group):
+        await group.submit([batch("first")])
+        waiting = asyncio.create_task(group.submit([batch("last")]))
+        await asyncio.sleep(0)
+        await group.close()
+        await waiting
+        return await outcomes(group.submit([batch("late")]))
+
+    late = run(scenario, tables, window_s=3600)
+
+    assert tables.commits == [["first"], ["last"]]
+    assert [type(each) for each in late] == [NotCommitted]
+
+
+def test_a_sender_that_hangs_up_disturbs_nobody():
+    tables = Tables()
+    tables.open.clear()
+
+    async def scenario(group):
+        gone = asyncio.create_task(group.submit([batch("gone")]))
+        stays = asyncio.create_task(group.submit([batch("stays")]))
+        await asyncio.sleep(0.02)
+        gone.cancel()
+        await asyncio.sleep(0)
+        tables.open.set()
+        await stays
+
+    run(scenario, tables, window_s=0)
+
+    assert tables.commits == [["gone", "stays"]]
+
+
+def test_commits_of_our_own_measurements_are_not_measured():
+    tables = Tables()
+    observed = []
+
+    async def scenario(group):
+        await group.submit([batch("own")], quiet=True)
+        await group.submit([batch("theirs", "too")])
+
+    run(scenario, tables, window_s=0, observe=lambda _ns, rows, error: observed.append((rows, error)))
+
+    assert observed == [(2, None)]
