@@ -56,7 +56,7 @@ def strings_in(*folders: str) -> Iterator[str]:
 
 
 def slugs_in_source() -> set[str]:
-    """What stands after ``slug=``, and after ``reason=`` in a WireError, literally."""
+    """What stands after ``slug=``, after ``reason=`` in a WireError, or at the end of a text."""
     found = set()
     for tree in trees().values():
         constants = {
@@ -76,7 +76,8 @@ def slugs_in_source() -> set[str]:
                         found.add(f"{prefix}{constants.get(value.id, '')}")
                     elif isinstance(value, ast.Constant):
                         found.add(f"{prefix}{value.value}")
-    return found - {"", "wire-"}
+    said = (re.search(r"\[([a-z]+(?:-[a-z]+)+)\]$", text) for text in strings_in())
+    return (found | {match[1] for match in said if match}) - {"", "wire-"}
 
 
 def messages() -> dict[str, str]:
