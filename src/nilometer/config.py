@@ -1,0 +1,454 @@
+"""What a measured service may be told: nilometer.toml < NILOMETER_... variables < arguments.
+
+`SETTINGS` is the one table of settings: parsing, docs/settings.md and `nilometer doctor` all
+follow it. All faults are told together, each with its origin, before anything starts.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypedDict
+
+from nilometer import setting_values as values
+from nilometer.errors import ConfigError, nearest
+from nilometer.model.level import Level
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+FILE_NAME: Final = "nilometer.toml"
+PREFIX: Final = "NILOMETER_"
+FILE_BYTES_MAX: Final = 1 << 20  # a settings file of a thousand lines has 50 kB
+
+OTHER_VARIABLES: Final = {
+    "NILOMETER_CONFIG": "The settings file, instead of nilometer.toml in the current directory.",
+    "NILOMETER_PURE_PYTHON": "1 runs the Python twins even where the C core is installed.",
+    "NILOMETER_REQUIRE_C": "1 makes a missing C core an error instead of a slower fallback.",
+    "NILOMETER_URL": "Where commands find the collector.",
+    "NILOMETER_TOKEN_FILE": "The file with the collector's token, for commands.",
+}
+"""Variables that begin like settings and are none."""
+
+
+class Setting(NamedTuple):
+    """One setting: its name everywhere, how text becomes its value, and what it is for."""
+
+    name: str
+    parse: Callable[[object, str], Any]  # value as written, origin -> the value
+    form: str  # for people: how it is written
+    default: str  # for people: as in the docs
+    purpose: str
+    secret: bool = False
+
+    @property
+    def variable(self) -> str:
+        """Its environment variable."""
+        return PREFIX + self.name.upper()
+
+
+SETTINGS: Final[tuple[Setting, ...]] = (
+    Setting("service", values.text, "text", "the program's name", "Who measures."),
+    Setting("version", values.text, "text", '""', "The service's version."),
+    Setting("region", values.text, "text", '""', "The region it runs in."),
+    Setting("zone", values.text, "text", '""', "The availability zone it runs in."),
+    Setting(
+        "dimensions",
+        values.pairs,
+        "table, or k=v,k=v",
+        "none",
+        "Added to everything; `region` and `zone` may stand here too.",
+    ),
+    Setting(
+        "export",
+        values.names,
+        "list of URLs",
+        "none",
+        "Where to send; docs/exporters.md has the schemes and their options.",
+    ),
+    Setting(
+        "interval_s",
+        values.number(0.05, 3600),
+        "seconds, 0.05 to 3600",
+        "10",
+        "How often readings are taken and sent.",
+    ),
+    Setting(
+        "queue_rows",
+        values.count(100, 10_000_000),
+        "100 to 10000000",
+        "32768",
+        "Readings, spans and events kept for each exporter that is down, 1 KiB each.",
+    ),
+    Setting(
+        "level", values.level, "off, basic, detail or deep", "basic", "How deep to measure."
+    ),
+    Setting(
+        "levels",
+        values.levels,
+        "table, or prefix=level,...",
+        "none",
+        "The level by instrument name prefix; the longest prefix wins.",
+    ),
+    Setting(
+        "series_max",
+        values.count(1, 1_000_000),
+        "1 to 1000000",
+        "1000",
+        "Series per instrument; what exceeds it goes to one overflow series.",
+    ),
+    Setting(
+        "trace_keys",
+        values.keys,
+        "list",
+        "none: nothing is traced",
+        "Keys that sign trace triggers, the one to sign with first. Prefer `key_file`.",
+        secret=True,
+    ),
+    Setting(
+        "key_file",
+        values.path,
+        "path",
+        "none",
+        "File of keys, one a line; other users must not be able to read it.",
+    ),
+    Setting(
+        "requests_per_second",
+        values.number(0.001, 1e6),
+        "0.001 to 1000000",
+        "100",
+        "Traced requests per second and process, at most.",
+    ),
+    Setting(
+        "spans_per_trace",
+        values.count(1, 1_000_000),
+        "1 to 1000000",
+        "10000",
+        "Spans recorded of one request in one process, at most.",
+    ),
+    Setting(
+        "join",
+        values.truth,
+        "true or false",
+        "false",
+        "Record also what an unsigned sampled `traceparent` asks for.",
+    ),
+    Setting(
+        "osprofiler",
+        values.truth,
+        "true or false",
+        "true",
+        "Understand OSProfiler's trace headers.",
+    ),
+    Setting(
+        "integrations",
+        values.names,
+        "list, or auto",
+        "none",
+        "Libraries to measure: their names, or `auto` for all that are installed.",
+    ),
+    Setting(
+        "integrations_off",
+        values.names,
+        "list",
+        "none",
+        "Libraries that `auto` leaves alone.",
+    ),
+)
+"""All settings of a measured service, in the order of the docs."""
+
+BY_NAME: Final = {setting.name: setting for setting in SETTINGS}
+
+
+class Arguments(TypedDict, total=False):
+    """What `nilometer.configure` takes."""
+
+    service: str
+    version: str
+    region: str
+    zone: str
+    dimensions: Mapping[str, object]
+    export: Sequence[str]
+    interval_s: float
+    queue_rows: int
+    level: Level | str
+    levels: Mapping[str, Level | str]
+    series_max: int
+    trace_keys: Sequence[str | bytes]
+    key_file: str | os.PathLike[str]
+    requests_per_second: float
+    spans_per_trace: int
+    join: bool
+    osprofiler: bool
+    integrations: Sequence[str]
+    integrations_off: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The settings of a measured service, parsed; made by `load`, or directly in tests.
+
+    `origins` says of each setting that was given where that was. Keys show up in no repr.
+    """
+
+    service: str = "unknown_service"
+    version: str = ""
+    region: str = ""
+    zone: str = ""
+    dimensions: Mapping[str, str] = field(default_factory=dict)
+    export: tuple[str, ...] = ()
+    interval_s: float = 10.0
+    queue_rows: int = 32_768
+    level: Level = Level.BASIC
+    levels: Mapping[str, Level] = field(default_factory=dict)
+    series_max: int = 1000
+    trace_keys: tuple[bytes, ...] = field(default=(), repr=False)
+    key_file: str = ""
+    requests_per_second: float = 100.0
+    spans_per_trace: int = 10_000
+    join: bool = False
+    osprofiler: bool = True
+    integrations: tuple[str, ...] = ()
+    integrations_off: tuple[str, ...] = ()
+    origins: Mapping[str, str] = field(default_factory=dict)
+
+    def origin(self, name: str) -> str:
+        """Where a setting was given, or ``default``."""
+        return self.origins.get(name, "default")
+
+    def shown(self) -> list[tuple[str, str, str]]:
+        """Name, value and origin of every setting; secrets are counted, not shown."""
+        from nilometer.export.address import hidden
+
+        rows = []
+        for setting in SETTINGS:
+            value = getattr(self, setting.name)
+            if setting.secret:
+                text = f"{len(value)} hidden" if value else "none"
+            elif setting.name == "export":
+                text = ", ".join(hidden(url) for url in value) or "none"
+            else:
+                text = values.written(value)
+            rows.append((setting.name, text, self.origin(setting.name)))
+        return rows
+
+
+class _Given(NamedTuple):
+    """A value as it was written, and where."""
+
+    value: object
+    origin: str
+
+
+def load(
+    arguments: Mapping[str, object] | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    directory: Path | None = None,
+    argument_origin: str = "configure({}=...)",
+) -> Settings:
+    """The settings from everywhere; later sources win whole, setting by setting.
+
+    `argument_origin` says how to name an argument in errors, as ``--{}`` for flags. Raises one
+    ConfigError that tells every fault.
+    """
+    environ = os.environ if environ is None else environ
+    faults: list[ConfigError] = []
+    given: dict[str, _Given] = {}
+    given |= _from_file(environ, directory or Path(), faults)
+    given |= _from_environment(environ, faults)
+    given |= _from_arguments(arguments or {}, argument_origin, faults)
+    parsed: dict[str, Any] = {}
+    for name, (value, origin) in given.items():
+        try:
+            parsed[name] = BY_NAME[name].parse(value, origin)
+        except ConfigError as fault:
+            faults.append(fault)
+    origins = {name: origin for name, (_, origin) in given.items()}
+    _read_keys(parsed, origins, faults)
+    _check_urls(parsed, origins, faults)
+    if faults:
+        raise _together(faults)
+    _spread_dimensions(parsed, origins)
+    if not parsed.get("service"):
+        parsed["service"] = values.program_name()
+    return Settings(**parsed, origins=origins)
+
+
+def _from_file(
+    environ: Mapping[str, str], directory: Path, faults: list[ConfigError]
+) -> dict[str, _Given]:
+    named = environ.get("NILOMETER_CONFIG", "")
+    path = Path(named) if named else directory / FILE_NAME
+    if not named and not path.is_file():
+        return {}
+    where = named or FILE_NAME
+    try:
+        with path.open("rb") as stream:
+            text = stream.read(FILE_BYTES_MAX).decode()
+        table = tomllib.loads(text)
+    except OSError as error:
+        faults.append(
+            ConfigError(
+                f"NILOMETER_CONFIG: {named}: {error.strerror or error}",
+                slug="bad-settings-file",
+            )
+        )
+        return {}
+    except ValueError as error:  # not UTF-8, or not TOML; both say where
+        faults.append(ConfigError(f"{where}: {error}", slug="bad-settings-file"))
+        return {}
+    found: dict[str, _Given] = {}
+    for name, value in table.items():
+        _take(found, name, value, f"{where}:{_line_of(name, text)}", faults)
+    return found
+
+
+def _line_of(name: str, text: str) -> int:
+    """Where a top-level key or table stands; tomllib does not say."""
+    key = rf"\"?{re.escape(name)}\"?"
+    pattern = re.compile(rf"^\s*(?:{key}\s*[=.]|\[\s*{key}\s*[\].])", re.MULTILINE)
+    match = pattern.search(text)
+    return 1 if match is None else text.count("\n", 0, match.end()) + 1
+
+
+def _from_environment(
+    environ: Mapping[str, str], faults: list[ConfigError]
+) -> dict[str, _Given]:
+    found: dict[str, _Given] = {}
+    known = [setting.variable for setting in SETTINGS]
+    for variable in sorted(environ):
+        if not variable.startswith(PREFIX) or variable in OTHER_VARIABLES:
+            continue
+        if variable in known:
+            name = variable.removeprefix(PREFIX).lower()
+            found[name] = _Given(environ[variable], variable)
+            continue
+        choice = _nearest_variable(variable, [*known, *OTHER_VARIABLES])
+        faults.append(
+            ConfigError(f"{variable}: no such variable{choice}", slug="no-such-setting")
+        )
+    return found
+
+
+def _nearest_variable(variable: str, known: Iterable[str]) -> str:
+    """As `nearest`, compared without the prefix that would make all of them similar."""
+    bare = [name.removeprefix(PREFIX) for name in known]
+    from difflib import get_close_matches
+
+    near = get_close_matches(variable.removeprefix(PREFIX).upper(), bare, n=1)
+    hint = f"; did you mean '{PREFIX}{near[0]}'?" if near else ""
+    return f"{hint}; variables are {PREFIX} and one of {', '.join(bare)}"
+
+
+def _from_arguments(
+    arguments: Mapping[str, object], argument_origin: str, faults: list[ConfigError]
+) -> dict[str, _Given]:
+    found: dict[str, _Given] = {}
+    for name, value in arguments.items():
+        if value is not None:
+            _take(found, name, value, argument_origin.format(name), faults)
+    return found
+
+
+def _take(
+    found: dict[str, _Given],
+    name: str,
+    value: object,
+    origin: str,
+    faults: list[ConfigError],
+) -> None:
+    if name in BY_NAME:
+        found[name] = _Given(value, origin)
+        return
+    faults.append(
+        ConfigError(
+            f"{origin}: no setting {name!r}{nearest(name, BY_NAME)}", slug="no-such-setting"
+        )
+    )
+
+
+def _read_keys(
+    parsed: dict[str, Any], origins: Mapping[str, str], faults: list[ConfigError]
+) -> None:
+    """Keys from the file come after those given directly."""
+    if not parsed.get("key_file"):
+        return
+    try:
+        read = values.keys_of(parsed["key_file"], origins["key_file"])
+    except ConfigError as fault:
+        faults.append(fault)
+        return
+    parsed["trace_keys"] = tuple(dict.fromkeys((*parsed.get("trace_keys", ()), *read)))
+
+
+def _check_urls(
+    parsed: Mapping[str, Any], origins: Mapping[str, str], faults: list[ConfigError]
+) -> None:
+    """Each URL opens an exporter, none twice: the receiver would count everything twice."""
+    from nilometer.export import open_exporter
+
+    urls: tuple[str, ...] = parsed.get("export", ())
+    for url in urls:
+        try:
+            open_exporter(url, origin=origins["export"]).close()
+        except ConfigError as fault:
+            faults.append(fault)
+    if len(set(urls)) < len(urls):
+        faults.append(
+            ConfigError(
+                f"{origins['export']}: the same URL twice would count everything twice",
+                slug="bad-exporter-url",
+            )
+        )
+
+
+def _spread_dimensions(parsed: dict[str, Any], origins: dict[str, str]) -> None:
+    """Region, zone and version have places of their own; a setting of that name wins."""
+    dimensions = dict(parsed.get("dimensions", {}))
+    for name in ("region", "zone", "version"):
+        value = dimensions.pop(name, None)
+        if value is not None and name not in parsed:
+            parsed[name] = value
+            origins[name] = origins["dimensions"]
+    if dimensions or "dimensions" in parsed:
+        parsed["dimensions"] = dimensions
+
+
+def _together(faults: list[ConfigError]) -> ConfigError:
+    if len(faults) == 1:
+        return faults[0]
+    told = "".join(f"\n  {fault}" for fault in faults)
+    return ConfigError(f"{len(faults)} settings cannot be used:{told}\n ", slug="bad-settings")
+
+
+def settings_table() -> str:
+    """The table in docs/settings.md; ``python -m nilometer.config`` prints it for the docs."""
+    lines = [
+        "| setting | variable | written as | default | what it is for |",
+        "|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| `{s.name}` | `{s.variable}` | {s.form} | {s.default} | {s.purpose} |"
+        for s in SETTINGS
+    ]
+    lines += [
+        "",
+        "Variables that are not settings:",
+        "",
+        "| variable | what it is for |",
+        "|---|---|",
+    ]
+    lines += [f"| `{name}` | {purpose} |" for name, purpose in OTHER_VARIABLES.items()]
+    return "\n".join(lines) + "\n"
+
+
+FIELD_NAMES: Final = tuple(f.name for f in fields(Settings) if f.name != "origins")
+
+if __name__ == "__main__":
+    import sys
+
+    sys.stdout.write(settings_table())
