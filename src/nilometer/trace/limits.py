@@ -1,0 +1,141 @@
+"""How much of a span is kept, and how text is made of what it was given; both twins ask here.
+
+Nothing here runs before a span is drained, except `described`, when an exception leaves a span.
+"""
+
+from __future__ import annotations
+
+from reprlib import Repr
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from nilometer.model import AttributeValue
+
+SPANS_RING_MAX: Final = 16_384
+"""Finished spans waiting for the pump. A span with three attributes takes about 450 bytes (208
+the object, 250 the values), so a full ring holds 7 MB; half of it wakes the pump, which leaves
+8,192 spans, four whole traces at their budget, for the time until the pump gets its turn."""
+
+SPANS_PER_TRACE_MAX: Final = 2_000
+"""Spans of one traced request in one process. Ten traced requests a second (the default) at
+1.5 us a span, made and sent, cost 10 * 2,000 * 1.5 us = 30 ms a second, 3 % of one core."""
+
+ATTRIBUTES_MAX: Final = 64
+"""Attributes of a span or of an event. OpenTelemetry's limit is 128; the longest set of its
+conventions (HTTP server) has about 30."""
+
+EVENTS_MAX: Final = 32
+"""Events of one span; 32 events of a few hundred bytes keep a span under about 10 kB."""
+
+TEXT_CHARS_MAX: Final = 4_096
+"""Characters of one attribute value. Long enough for the SQL that people write; 64 of them at
+four bytes a character make 1 MB, the worst span there can be."""
+
+MESSAGE_CHARS_MAX: Final = 1_024
+"""Characters of an exception's text: what fits on a screen."""
+
+NAME_CHARS_MAX: Final = 256
+"""Characters of a span's or an attribute's name. Longer ones hold data, not a name."""
+
+ITEMS_REPR_MAX: Final = 1_000
+"""A larger container is told by its size: a repr of a million items would hold the GIL for a
+tenth of a second."""
+
+INT64_MIN: Final = -(2**63)
+INT64_MAX: Final = 2**63 - 1
+
+ELLIPSIS: Final = "..."
+"""Ends a text that was cut. ASCII, so that cutting does not widen the string."""
+
+_REPR: Final = Repr()
+_REPR.maxstring = _REPR.maxother = _REPR.maxlong = TEXT_CHARS_MAX
+_REPR.maxlist = _REPR.maxtuple = _REPR.maxdict = _REPR.maxset = ATTRIBUTES_MAX
+
+
+def cut(text: str, chars_max: int) -> str:
+    """At most `chars_max` characters of `text`; a cut one ends in three dots.
+
+    >>> cut("abcdefgh", 6), cut("abcdef", 6)
+    ('abc...', 'abcdef')
+    """
+    if len(text) <= chars_max:
+        return text
+    return text[: chars_max - len(ELLIPSIS)] + ELLIPSIS
+
+
+def bounded(value: object) -> AttributeValue:
+    """What is kept of an attribute's value: itself if plain and short, else a bounded text.
+
+    Never raises for an `Exception`: a `repr` that fails is told as such. Whole numbers beyond
+    64 bits become text, since no wire format carries them.
+
+    >>> bounded(7), bounded(True), bounded([1, "x"]), bounded(2**63)
+    (7, True, "[1, 'x']", '9223372036854775808')
+    """
+    try:
+        if value is True or value is False:
+            return value
+        if isinstance(value, str):
+            return cut(str.__str__(value), TEXT_CHARS_MAX)
+        if isinstance(value, int):
+            whole = int.__add__(value, 0)  # an IntEnum becomes the plain number
+            return whole if INT64_MIN <= whole <= INT64_MAX else cut(str(whole), TEXT_CHARS_MAX)
+        if isinstance(value, float):
+            return float.__add__(value, 0.0)
+        return cut(_text_of(value), TEXT_CHARS_MAX)
+    except Exception as error:  # noqa: BLE001 -- somebody else's __repr__ may raise anything
+        return f"<{type(value).__name__}: {type(error).__name__} in repr>"
+
+
+def _text_of(value: object) -> str:
+    if isinstance(value, list | tuple | dict | set | frozenset | bytes | bytearray):
+        items = len(value)
+        if items > ITEMS_REPR_MAX:
+            return f"<{type(value).__name__} of {items} items>"
+    return _REPR.repr(value)
+
+
+def name_of(value: object) -> str:
+    """What is kept of a name: text, bounded.
+
+    >>> name_of("db"), name_of(None)
+    ('db', 'None')
+    """
+    kept = bounded(value)
+    return cut(kept if isinstance(kept, str) else str(kept), NAME_CHARS_MAX)
+
+
+def attributes_of(given: dict[str, object]) -> tuple[dict[str, AttributeValue], int]:
+    """The attributes that are kept, and how many exceeded the limit and are not.
+
+    >>> attributes_of({"rows": 3, "ids": [1, 2]})
+    ({'rows': 3, 'ids': '[1, 2]'}, 0)
+    """
+    kept = {
+        cut(key, NAME_CHARS_MAX): bounded(given[key]) for key in list(given)[:ATTRIBUTES_MAX]
+    }
+    return kept, max(0, len(given) - ATTRIBUTES_MAX)
+
+
+def class_name(kind: type) -> str:
+    """A class as OpenTelemetry's ``error.type`` names it: with its module unless built in.
+
+    >>> class_name(ValueError), class_name(Repr)
+    ('ValueError', 'reprlib.Repr')
+    """
+    module = getattr(kind, "__module__", "builtins")
+    name = kind.__qualname__ if module == "builtins" else f"{module}.{kind.__qualname__}"
+    return cut(name, NAME_CHARS_MAX)
+
+
+def described(error: BaseException) -> tuple[str, str]:
+    """An exception's class and its text, both bounded; a failing ``__str__`` is told as such.
+
+    >>> described(KeyError("id"))
+    ('KeyError', "'id'")
+    """
+    kind = class_name(type(error))
+    try:
+        return kind, cut(str.__str__(str(error)), MESSAGE_CHARS_MAX)
+    except Exception as failure:  # noqa: BLE001 -- the application's error must come through
+        return kind, f"<{kind}: {type(failure).__name__} in str>"

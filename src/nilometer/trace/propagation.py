@@ -1,0 +1,97 @@
+"""The current span taken along: into threads, executors and greenlets, and to other services.
+
+Asyncio tasks need nothing: each starts with a copy of its maker's context. Threads and
+greenlets start with an empty one; `carry` gives a function the span that is current here.
+Only our variable is carried. A whole context would also move the decimal context and whatever
+other libraries keep there, and so change what the application computes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
+
+from nilometer.trace.current import CURRENT, Joined
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from types import TracebackType
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def headers() -> dict[str, str]:
+    """What to send with an onward request so that it is part of the current one.
+
+    In a traced request both forms, signed with the key that was accepted; in a joined one what
+    came; otherwise nothing. The signature expires, so ask for each request anew.
+    """
+    current = CURRENT.get()
+    if current is None:
+        return {}
+    if isinstance(current, Joined):
+        return dict(current.onward)
+    signer = current.trace.signer
+    if signer is None:
+        return {"traceparent": f"00-{current.trace_id}-{current.span_id}-01"}
+    signed: dict[str, str] = signer.headers(current.trace_id, current.span_id)
+    return signed
+
+
+def carry(function: Callable[P, R]) -> Callable[P, R]:
+    """The function as it would run here, inside the current span, wherever it is called.
+
+    Outside any request the function itself comes back.
+    """
+    current = CURRENT.get()
+    if current is None:
+        return function
+
+    def carried(*args: P.args, **kwargs: P.kwargs) -> R:
+        previous = CURRENT.get()
+        CURRENT.set(current)
+        try:
+            return function(*args, **kwargs)
+        finally:
+            CURRENT.set(previous)
+
+    return carried
+
+
+class TracingExecutor:
+    """An executor of `concurrent.futures` whose functions see the submitter's span.
+
+    For a pool that must not be patched; `loop.run_in_executor` takes it as well.
+    """
+
+    def __init__(self, executor: Any) -> None:
+        self._executor = executor
+
+    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """As the wrapped executor's; the function runs inside the current span."""
+        return self._executor.submit(carry(function), *args, **kwargs)
+
+    def map(
+        self, function: Callable[..., Any], *iterables: Iterable[Any], **options: Any
+    ) -> Iterator[Any]:
+        """As the wrapped executor's; the function runs inside the current span."""
+        results: Iterator[Any] = self._executor.map(carry(function), *iterables, **options)
+        return results
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """As the wrapped executor's."""
+        self._executor.shutdown(wait=wait, cancel_futures=cancel_futures)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.shutdown(wait=True)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._executor, name)

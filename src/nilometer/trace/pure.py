@@ -1,0 +1,365 @@
+"""Spans: the specification. ``_core.c`` is the fast twin: same names, same order, same errors.
+
+A span is made only inside a traced request (`CURRENT` holds a span); otherwise `span` answers
+with one shared object that does nothing. What a span is given is kept as it is; text is made of
+it when the ring is drained, in another thread. Three rules:
+
+1. Nothing here raises into the application, except for wrong calls (a missing name).
+2. Leaving a span in another context than it was entered in (generators do that) restores
+   nothing there; a span that ended is never restored as the current one.
+3. A span belongs to the process that started it: a fork's child does not record it again.
+"""
+
+from __future__ import annotations
+
+import os
+from _random import Random
+from itertools import count
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from nilometer.model.event import Event
+from nilometer.model.span import SpanKind, SpanRecord, Status
+from nilometer.trace.current import CURRENT
+from nilometer.trace.limits import (
+    ATTRIBUTES_MAX,
+    EVENTS_MAX,
+    MESSAGE_CHARS_MAX,
+    SPANS_PER_TRACE_MAX,
+    attributes_of,
+    cut,
+    described,
+    name_of,
+)
+from nilometer.trace.ring_pure import RING, Ring
+from nilometer.trace.wrap_pure import StepsWrapper, function_wrapper
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from types import TracebackType
+
+    from nilometer.trace.current import Joined
+
+__all__ = [
+    "RING",
+    "UNTRACED",
+    "Ring",
+    "Span",
+    "Trace",
+    "Untraced",
+    "current_span",
+    "current_trace_id",
+    "new_id",
+    "reseed",
+    "span",
+    "start_root",
+    "wrapped",
+]
+
+_RANDOM: Final = Random()
+_64_bits: Final = _RANDOM.getrandbits
+
+
+def reseed() -> None:
+    """Seed the generator of ids by the kernel; done at import and in every fork's child."""
+    _RANDOM.seed(int.from_bytes(os.urandom(32), "big"))
+
+
+def new_id() -> int:
+    """A random number of 64 bits, never 0. Unique, not secret."""
+    return _64_bits(64) or 1
+
+
+class Trace:
+    """One traced request as this process sees it.
+
+    `trace_id` is 16 bytes; `parent_id` 8, or empty where the request began here. `base_id` is
+    OSProfiler's text, `signer` signs onward requests and never shows its key, `attributes` go
+    to the root span. Wall and monotonic clock are read together once, here: all spans of the
+    request are placed by this one pair, so a clock step cannot move a child out of its parent.
+    """
+
+    __slots__ = (
+        "trace_id", "parent_id", "base_id", "signer", "attributes", "spans_max", "ring",
+        "_spans", "_wall_minus_elapsed_ns", "_now",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        trace_id: bytes,
+        parent_id: bytes = b"",
+        *,
+        base_id: str = "",
+        signer: Any = None,
+        attributes: Mapping[str, object] | None = None,
+        spans_max: int = SPANS_PER_TRACE_MAX,
+        ring: Ring | None = None,
+    ) -> None:
+        if len(trace_id) != 16 or len(parent_id) not in (0, 8):
+            raise ValueError("a trace id has 16 bytes, a parent id 8 or none")
+        self.trace_id = trace_id
+        self.parent_id = parent_id
+        self.base_id = base_id
+        self.signer = signer
+        self.attributes = attributes
+        self.spans_max = spans_max
+        self.ring = ring or RING
+        self._spans = count()
+        self._now = self.ring.clock.elapsed_ns
+        self._wall_minus_elapsed_ns = self.ring.clock.wall_ns() - self._now()
+
+
+class Span:
+    """A timed piece of a traced request; made by `span`, `traced` or `start_root`.
+
+    Use it in a ``with`` statement, or call `start` and `finish`. It starts and ends once;
+    entering it again does nothing.
+    """
+
+    __slots__ = (
+        "name", "kind", "_trace", "_id", "_parent", "_previous", "_started", "_ended",
+        "_attributes", "_events", "_status", "_message",
+    )  # fmt: skip
+
+    recording: Final = True
+
+    def __init__(
+        self,
+        trace: Trace,
+        parent: int,
+        name: str,
+        kind: SpanKind,
+        attributes: dict[str, object],
+    ) -> None:
+        self._trace = trace
+        self._id = _64_bits(64) or 1
+        self._parent = parent
+        self.name = name
+        self.kind = kind
+        self._attributes = attributes
+        self._started: int | None = None
+        self._ended: int | None = None
+        self._events: list[tuple[str, int, dict[str, object]]] | None = None
+        self._status = Status.UNSET
+        self._message = ""
+
+    @property
+    def trace(self) -> Trace:
+        """The request this span belongs to."""
+        return self._trace
+
+    @property
+    def trace_id(self) -> str:
+        """32 hexadecimal digits."""
+        return self._trace.trace_id.hex()
+
+    @property
+    def span_id(self) -> str:
+        """16 hexadecimal digits."""
+        return f"{self._id:016x}"
+
+    def __enter__(self) -> Self:
+        if self._started is None:
+            self._previous = CURRENT.get()
+            CURRENT.set(self)
+            self._started = self._trace._now()
+        return self
+
+    start = __enter__
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.finish(error)
+
+    def finish(self, error: BaseException | None = None) -> None:
+        """End the span: an ERROR if by an exception, other than closing a generator."""
+        now = self._trace._now()
+        if self._started is None or self._ended is not None:
+            return
+        if error is not None and not isinstance(error, GeneratorExit):
+            kind, self._message = described(error)
+            self._attributes["error.type"] = kind
+            self._status = Status.ERROR
+        self._ended = now
+        if CURRENT.get() is self:
+            previous = self._previous
+            while previous.__class__ is Span and previous._ended is not None:
+                previous = previous._previous
+            CURRENT.set(previous)
+        if self._started >= 0:
+            self._trace.ring.put(self)
+
+    def set_attribute(self, key: str, value: object) -> None:
+        """Keep a value under a name. The value is not looked at before the span is drained."""
+        attributes = self._attributes
+        if self._ended is not None:
+            return  # it may be being read by another thread
+        if not isinstance(key, str):
+            self._trace.ring.lose("attributes", "key_not_text")
+        elif len(attributes) < ATTRIBUTES_MAX or key in attributes:
+            attributes[str.__str__(key)] = value
+        else:
+            self._trace.ring.lose("attributes", "limit")
+
+    def set_attributes(self, attributes: Mapping[str, object]) -> None:
+        """Keep several values."""
+        try:
+            given = dict(attributes)
+        except Exception:  # noqa: BLE001 -- somebody else's mapping may raise anything
+            self._trace.ring.lose("attributes", "unreadable")
+            return
+        for key, value in given.items():
+            self.set_attribute(key, value)
+
+    def add_event(self, name: str, /, **attributes: object) -> None:
+        """Keep that something happened now."""
+        if self._ended is not None:
+            return
+        if self._events is None:
+            self._events = []
+        if len(self._events) < EVENTS_MAX:
+            self._events.append((name, self._trace._now(), attributes))
+        else:
+            self._trace.ring.lose("span_events", "limit")
+
+    def record_exception(self, error: BaseException) -> None:
+        """Keep an exception that was dealt with; the span's status stays what it is."""
+        kind, message = described(error)
+        self.add_event("exception", **{"exception.type": kind, "exception.message": message})
+
+    def set_status(self, status: Status, message: str = "") -> None:
+        """Say how it ended. An exception that leaves the span has the last word."""
+        if self._ended is None:
+            self._status = status
+            self._message = message
+
+    def record(self) -> SpanRecord:
+        """The finished span as a value; text is made here, not where the span ended."""
+        trace = self._trace
+        offset = trace._wall_minus_elapsed_ns
+        started, ended = self._started or 0, self._ended or 0
+        attributes, excess = attributes_of(self._attributes)
+        events = []
+        for name, at, given in self._events or ():
+            kept, more = attributes_of(given)
+            excess += more
+            events.append(
+                Event(name_of(name), offset + at, kept, trace.trace_id, self._id_bytes())
+            )
+        if excess:
+            trace.ring.lose("attributes", "limit", excess)
+        return SpanRecord(
+            trace.trace_id,
+            self._id_bytes(),
+            self._parent.to_bytes(8, "big") if self._parent else b"",
+            name_of(self.name),
+            self.kind,
+            offset + started,
+            offset + ended,
+            attributes,
+            Status(self._status),
+            cut(str(self._message), MESSAGE_CHARS_MAX),
+            tuple(events),
+        )
+
+    def _id_bytes(self) -> bytes:
+        return self._id.to_bytes(8, "big")
+
+    def disown(self) -> None:
+        """In a fork's child: the parent process records this span and what it lies in."""
+        inner: Any = self
+        while inner.__class__ is Span:
+            if inner._ended is None and inner._started is not None:
+                inner._started = -1
+            inner = inner._previous if inner._started is not None else None
+
+
+class Untraced:
+    """What `span` answers outside a traced request: one shared object that does nothing."""
+
+    __slots__ = ()
+
+    recording: Final = False
+    trace_id: Final = ""
+    span_id: Final = ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    start = __enter__
+
+    def __exit__(self, *left_by: object) -> None:
+        pass
+
+    def finish(self, error: BaseException | None = None) -> None:
+        """Nothing is recorded."""
+
+    def set_attribute(self, key: str, value: object) -> None:
+        """Nothing is recorded."""
+
+    def set_attributes(self, attributes: Mapping[str, object]) -> None:
+        """Nothing is recorded."""
+
+    def add_event(self, name: str, /, **attributes: object) -> None:
+        """Nothing is recorded."""
+
+    def record_exception(self, error: BaseException) -> None:
+        """Nothing is recorded."""
+
+    def set_status(self, status: Status, message: str = "") -> None:
+        """Nothing is recorded."""
+
+
+UNTRACED: Final = Untraced()
+
+
+def span(name: str, /, **attributes: object) -> Span | Untraced:
+    """A span for a ``with`` statement; outside a traced request one that does nothing."""
+    current = CURRENT.get()
+    if current.__class__ is not Span:
+        return UNTRACED
+    trace = current._trace
+    if next(trace._spans) >= trace.spans_max:
+        trace.ring.lose("spans", "budget_spans")
+        return UNTRACED
+    return Span(trace, current._id, name, SpanKind.INTERNAL, attributes)
+
+
+def start_root(
+    name: str, *, kind: SpanKind = SpanKind.SERVER, request: Trace | Joined
+) -> Span | Joined | Untraced:
+    """The first span of a request in this process, not yet started; a `Joined` comes back."""
+    if not isinstance(request, Trace):
+        return request
+    if next(request._spans) >= request.spans_max:
+        request.ring.lose("spans", "budget_spans")
+        return UNTRACED
+    parent = int.from_bytes(request.parent_id, "big")
+    return Span(request, parent, name, kind, dict(request.attributes or {}))
+
+
+def current_span() -> Span | Joined | Untraced:
+    """The span we are in, or one that does nothing."""
+    current = CURRENT.get()
+    return UNTRACED if current is None else current
+
+
+def current_trace_id() -> str | None:
+    """The id of the request we are in, 32 hexadecimal digits; None outside any."""
+    current = CURRENT.get()
+    return None if current is None else current.trace_id
+
+
+def wrapped(
+    function: Callable[..., Any], name: str, attributes: dict[str, Any], driver: Any = None
+) -> Callable[..., Any]:
+    """The function with a span around each run of its body; `driver` if it runs in steps."""
+    if driver is None:
+        return function_wrapper(span, Span, function, name, attributes)
+    return StepsWrapper(span, Span, function, name, attributes, driver)
+
+
+reseed()

@@ -1,0 +1,96 @@
+"""Where finished spans wait for the pump: the specification; its twin is in ``_core.c``."""
+
+from __future__ import annotations
+
+from _thread import RLock
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
+
+from nilometer.clock import Clock
+from nilometer.trace.limits import SPANS_RING_MAX
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nilometer.model import SpanRecord
+
+
+class Ring:
+    """Finished spans until the pump takes them; bounded, what does not fit is counted.
+
+    `on_half_full` is called once when the ring is half full, and again only after a drain. It
+    runs wherever a span happened to end, so it must be quick and must not block
+    (``queue.SimpleQueue.put`` is right); if it raises it is taken off and counted.
+    """
+
+    __slots__ = ("_items", "_lost", "_lock", "_woken", "capacity", "clock", "on_half_full")
+
+    def __init__(self, capacity: int = SPANS_RING_MAX, *, clock: Clock | None = None) -> None:
+        if capacity < 1:
+            raise ValueError(f"capacity must be at least 1, got {capacity}")
+        self.capacity = capacity
+        self.clock = clock or Clock()
+        self.on_half_full: Callable[[], object] | None = None
+        self.reset_after_fork()
+
+    def reset_after_fork(self) -> None:
+        """Forget everything: what the parent recorded, the parent sends."""
+        self._items: deque[Any] = deque()
+        self._lost: dict[tuple[str, str], int] = {}
+        self._lock = RLock()  # the old one may be held by a thread that did not survive
+        self._woken = False
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def lose(self, what: str, reason: str, number: int = 1) -> None:
+        """Count a loss, to be told by `take_losses`."""
+        with self._lock:
+            key = what, reason
+            self._lost[key] = self._lost.get(key, 0) + number
+
+    def take_losses(self) -> dict[tuple[str, str], int]:
+        """What was lost since the last time, by (what, reason)."""
+        with self._lock:
+            lost, self._lost = self._lost, {}
+        return lost
+
+    def put(self, finished: Any) -> None:
+        """Take a finished span, or count it as lost when there is no room."""
+        items = self._items
+        if len(items) >= self.capacity:
+            self.lose("spans", "ring_full")
+            return
+        items.append(finished)
+        if len(items) * 2 >= self.capacity and not self._woken:
+            self._woken = True
+            self._wake()
+
+    def _wake(self) -> None:
+        if self.on_half_full is None:
+            return
+        try:
+            self.on_half_full()
+        except Exception:  # noqa: BLE001 -- the pump's fault is not the application's
+            self.on_half_full = None
+            self.lose("wake_ups", "raised")
+
+    def drain(self) -> tuple[SpanRecord, ...]:
+        """Take out all finished spans, oldest first. Spans that cannot be read are counted."""
+        items = self._items
+        records = []
+        for _ in range(len(items)):
+            try:
+                finished = items.popleft()
+            except IndexError:  # another thread is draining too
+                break
+            try:
+                records.append(finished.record())
+            except Exception:  # noqa: BLE001 -- one odd span must not take the others with it
+                self.lose("spans", "unreadable")
+        self._woken = False
+        return tuple(records)
+
+
+RING: Final = Ring()
+"""This process's ring."""

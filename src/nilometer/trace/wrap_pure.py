@@ -1,0 +1,76 @@
+"""Functions with a span around each run of their body: the specification of C's ``Traced``.
+
+A wrapper takes any arguments and passes them on untouched. Whether a call is traced is decided
+when it is made; outside a traced request the wrapped function's own result comes back.
+"""
+
+from __future__ import annotations
+
+from types import MethodType
+from typing import TYPE_CHECKING, Any
+
+from nilometer.trace.current import CURRENT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def function_wrapper(
+    span: Callable[..., Any],
+    recorded: type,
+    function: Callable[..., Any],
+    name: str,
+    attributes: dict[str, Any],
+) -> Callable[..., Any]:
+    """For a plain function: the span lasts as long as the call."""
+
+    def traced(*args: Any, **kwargs: Any) -> Any:
+        if CURRENT.get().__class__ is not recorded:
+            return function(*args, **kwargs)
+        with span(name, **attributes):
+            return function(*args, **kwargs)
+
+    return traced
+
+
+class StepsWrapper:
+    """For what runs in steps: the driver runs what the function returns inside the span.
+
+    ``inspect`` takes it for what it wraps, since it shows the same ``__code__``.
+    """
+
+    def __init__(
+        self,
+        span: Callable[..., Any],
+        recorded: type,
+        function: Callable[..., Any],
+        name: str,
+        attributes: dict[str, Any],
+        driver: Callable[..., Any],
+    ) -> None:
+        self._span = span
+        self._recorded = recorded
+        self._function = function
+        self._name = name
+        self._attributes = attributes
+        self._driver = driver
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        made = self._function(*args, **kwargs)
+        if CURRENT.get().__class__ is not self._recorded:
+            return made
+        return self._driver(made, self._span(self._name, **self._attributes))
+
+    def __get__(self, instance: object, owner: type | None = None) -> Any:
+        return self if instance is None else MethodType(self, instance)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "_function":  # not yet set, when a copy is being made
+            raise AttributeError(name)
+        return getattr(self._function, name)
+
+    def __repr__(self) -> str:
+        return f"<traced {self._function!r}>"
+
+    def __reduce__(self) -> str:
+        return str(self.__qualname__)
