@@ -6,14 +6,14 @@ import json
 import sys
 from importlib import import_module
 
-from bench.pairs import ROUNDS, added
+from bench.pairs import ROUNDS, Pair, added
 
 
 def main() -> None:
     module, case, *rest = sys.argv[1:]
-    made = import_module(f"bench.peers.{module}").CASES[case]()
+    pair = Pair(*import_module(f"bench.peers.{module}").CASES[case]())
     rounds = int(rest[0]) if rest else ROUNDS
-    sys.stdout.write(json.dumps(added(*made, rounds=rounds)._asdict()) + "\n")
+    sys.stdout.write(json.dumps(added(pair, rounds=rounds)._asdict()) + "\n")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,20 @@ Loop = Callable[[int], object]
 PAIR_NS = (
     10_000_000  # one side of a pair: far above the clock's 1 us, below the scheduler's slice
 )
+SHORT_ROUNDS = 8  # a bounded side is shorter and so noisier: more of them make up for it
 ROUNDS = 41  # the median's standard error is then a fifth of one round's spread
+
+
+class Pair(NamedTuple):
+    """What is compared. `after` runs untimed behind each side: what a background thread would do.
+
+    `calls_max` bounds one side where something fills up that only `after` empties.
+    """
+
+    bare: Loop
+    measured: Loop
+    after: Callable[[], object] | None = None
+    calls_max: int = 1 << 30
 
 
 class Added(NamedTuple):
@@ -53,34 +66,40 @@ def nothing(times: int) -> None:
         pass
 
 
-def added(bare: Loop, measured: Loop, *, rounds: int = ROUNDS) -> Added:
-    """Pair the two loops."""
-    times = calibrate(measured)
-    bare(times)
+def added(pair: Pair, *, rounds: int = ROUNDS) -> Added:
+    """Alternate the two sides and take the median of the differences."""
+    times = calibrate(pair)
+    if times == pair.calls_max:
+        rounds *= SHORT_ROUNDS
+    pair.bare(times)
     gc.collect()
     thread: list[float] = []
     process: list[float] = []
     for _ in range(rounds):
-        bare_thread, bare_process = spent(bare, times)
-        our_thread, our_process = spent(measured, times)
+        bare_thread, bare_process = spent(pair, pair.bare, times)
+        our_thread, our_process = spent(pair, pair.measured, times)
         thread.append((our_thread - bare_thread) / times)
         process.append((our_process - bare_process) / times)
     low, middle, high = statistics.quantiles(thread, n=4)
     return Added(middle, statistics.median(process), (high - low) / 2, times * rounds)
 
 
-def calibrate(loop: Loop) -> int:
+def calibrate(pair: Pair) -> int:
     """How many calls fill one side of a pair; warms the loop up on the way."""
     times = 16
-    while True:
-        took, _ = spent(loop, times)
+    while times < pair.calls_max:
+        took, _ = spent(pair, pair.measured, times)
         if took >= PAIR_NS / 2:
-            return max(int(times * PAIR_NS / took), 16)
+            return min(int(times * PAIR_NS / took), pair.calls_max)
         times *= 2
+    return pair.calls_max
 
 
-def spent(loop: Loop, times: int) -> tuple[int, int]:
+def spent(pair: Pair, loop: Loop, times: int) -> tuple[int, int]:
     """Thread and process CPU nanoseconds of one run."""
     process, thread = time.process_time_ns(), time.thread_time_ns()
     loop(times)
-    return time.thread_time_ns() - thread, time.process_time_ns() - process
+    took = time.thread_time_ns() - thread, time.process_time_ns() - process
+    if pair.after is not None:
+        pair.after()
+    return took

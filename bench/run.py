@@ -48,7 +48,7 @@ class Measured(NamedTuple):
 
 
 def cases_of(module: str) -> list[str]:
-    """The names of a peer's cases; asked in a process of its own, peers patch things on import."""
+    """The names of a peer's cases; asked in its own process, for peers patch on import."""
     code = (
         f"import json; from bench.peers.{module} import CASES; print(json.dumps(list(CASES)))"
     )

@@ -194,7 +194,7 @@ def stay_up() -> None:
         console.print("ending")
 
 
-def end_like_ctrl_c(signal_number: int, frame: object) -> None:
+def end_like_ctrl_c(*_: object) -> None:
     """SIGTERM unwinds the blocks that end the servers, as Ctrl-C does."""
     raise KeyboardInterrupt
 

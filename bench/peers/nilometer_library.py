@@ -1,0 +1,158 @@
+"""Nilometer itself, in both twins; which one runs is the environment's choice."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, Any
+
+from nilometer.trace.trigger import Triggers, new_trigger
+
+import nilometer
+from bench import subjects
+from bench.pairs import Loop, Pair, calls, nothing
+from nilometer.model import Batch, Resource, SpanKind
+from nilometer.trace import drain_spans, start_root
+from nilometer.wire.otlp import encode_traces
+
+if TYPE_CHECKING:
+    from nilometer.trace import Trace
+
+KEY = secrets.token_hex(32)
+# One pair of the measurement must not fill the ring of finished spans: what does not fit is
+# dropped, and dropping is cheaper than keeping.
+RING_SHARE = 1000
+
+
+def counter() -> tuple[Loop, Loop]:
+    bound = nilometer.counter("api.requests").bind(tenant="acme", method="GET")
+    return nothing, calls(bound.add)
+
+
+def counter_by(amount: int) -> tuple[Loop, Loop]:
+    bound = nilometer.counter("api.bytes").bind(tenant="acme", method="GET")
+    return nothing, calls(bound.add, amount)
+
+
+def timer() -> tuple[Loop, Loop]:
+    timed = nilometer.timer("instance.boot")(subjects.work)
+    return calls(subjects.work, 1, 2), calls(timed, 1, 2)
+
+
+def timer_off() -> tuple[Loop, Loop]:
+    timed = nilometer.timer("instance.boot", level=nilometer.DEEP)(subjects.work)
+    return calls(subjects.work, 1, 2), calls(timed, 1, 2)
+
+
+def timer_lap() -> tuple[Loop, Loop]:
+    boots = nilometer.timer("instance.boot")
+
+    def timed(a: int, b: int) -> int:
+        with boots.lap():
+            return subjects.work(a, b)
+
+    return calls(subjects.work, 1, 2), calls(timed, 1, 2)
+
+
+def untraced() -> tuple[Loop, Loop]:
+    return calls(subjects.work, 1, 2), calls(nilometer.traced("work")(subjects.work), 1, 2)
+
+
+def request() -> Trace:
+    """A request whose trigger was accepted, as middleware gets it."""
+    triggers = Triggers([KEY], requests_per_second=1e9, spans_per_trace=10**9)
+    _, headers = new_trigger(KEY, ttl_s=60)
+    given = {name.lower(): value for name, value in headers.items()}
+    accepted: Any = triggers.accept(given.get)
+    return accepted  # type: ignore[no-any-return]
+
+
+def enter_a_trace() -> None:
+    """All that follows in this process happens inside one traced request."""
+    start_root("request", kind=SpanKind.SERVER, request=request()).start()
+
+
+def recorded() -> Pair:
+    """Emptying the ring is the pump's work in the background, and is part of "encoded" only."""
+    enter_a_trace()
+
+    def traced(a: int, b: int) -> int:
+        with nilometer.span("work", a=1, b="two", c=3.0):
+            return subjects.work(a, b)
+
+    return Pair(calls(subjects.work, 1, 2), calls(traced, 1, 2), drain_spans, RING_SHARE)
+
+
+def encoded() -> Pair:
+    """Recorded, drained and encoded for OTLP: all that the service's processor does for it."""
+    recording = recorded()
+    resource = Resource(service="bench", host="here", pid=1)
+
+    def measured(times: int) -> None:
+        recording.measured(times)
+        encode_traces(Batch(resource, spans=drain_spans()))
+
+    return recording._replace(measured=measured)
+
+
+def coroutine_span() -> Pair:
+    enter_a_trace()
+    traced = nilometer.traced("work")(subjects.work_later)
+    bare = subjects.awaited(subjects.work_later)
+    return Pair(bare, subjects.awaited(traced), drain_spans, RING_SHARE)
+
+
+def osprofiler_headers() -> dict[str, str]:
+    """A trigger that may be sent again and again: ours carries a nonce and may not."""
+    _, headers = new_trigger(KEY, ttl_s=3600)
+    return {name: value for name, value in headers.items() if name.startswith("X-Trace-")}
+
+
+def triggers() -> Triggers:
+    return Triggers([KEY], requests_per_second=1e9, spans_per_trace=10**9)
+
+
+def wsgi(**headers: str) -> Pair:
+    from nilometer.integrations.wsgi import Middleware
+
+    app = Middleware(subjects.wsgi_app, triggers=triggers())
+    bare = subjects.wsgi_requests(subjects.wsgi_app, **headers)
+    return Pair(bare, subjects.wsgi_requests(app, **headers), drain_spans, RING_SHARE)
+
+
+def asgi(**headers: str) -> Pair:
+    from nilometer.integrations.asgi import Middleware
+
+    app = Middleware(subjects.asgi_app, triggers=triggers())
+    bare = subjects.asgi_requests(subjects.asgi_app, **headers)
+    return Pair(bare, subjects.asgi_requests(app, **headers), drain_spans, RING_SHARE)
+
+
+def sql(*, active: bool) -> Pair:
+    from nilometer.integrations.sqlalchemy import instrument
+
+    bare, engine = subjects.sqlite_engine(), subjects.sqlite_engine()
+    instrument(engine)
+    if active:
+        enter_a_trace()
+    return Pair(subjects.selects(bare), subjects.selects(engine), drain_spans, RING_SHARE)
+
+
+CASES = {
+    "counter": counter,
+    "counter, by an amount": lambda: counter_by(512),
+    "timer on": timer,
+    "timer on, with lap()": timer_lap,
+    "timer off": timer_off,
+    "span untraced": untraced,
+    "span recorded": recorded,
+    "span encoded": encoded,
+    "coroutine span recorded": coroutine_span,
+    "wsgi untraced": wsgi,
+    "wsgi traced": lambda: wsgi(**osprofiler_headers()),
+    "asgi untraced": asgi,
+    "asgi traced": lambda: asgi(
+        **{k.lower().replace("-", "_"): v for k, v in osprofiler_headers().items()}
+    ),
+    "sql untraced": lambda: sql(active=False),
+    "sql traced": lambda: sql(active=True),
+}
