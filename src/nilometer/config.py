@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypedDict
 
 from nilometer import setting_values as values
 from nilometer.errors import ConfigError, nearest
+from nilometer.export.address import hidden
+from nilometer.export.exporter import open_exporter
 from nilometer.model.level import Level
 
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ PREFIX: Final = "NILOMETER_"
 FILE_BYTES_MAX: Final = 1 << 20  # a settings file of a thousand lines has 50 kB
 
 OTHER_VARIABLES: Final = {
-    "NILOMETER_CONFIG": "The settings file, instead of nilometer.toml in the current directory.",
+    "NILOMETER_CONFIG": "The settings file, instead of nilometer.toml where it is started.",
     "NILOMETER_PURE_PYTHON": "1 runs the Python twins even where the C core is installed.",
     "NILOMETER_REQUIRE_C": "1 makes a missing C core an error instead of a slower fallback.",
     "NILOMETER_URL": "Where commands find the collector.",
@@ -71,8 +73,8 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     ),
     Setting(
         "interval_s",
-        values.number(0.05, 3600),
-        "seconds, 0.05 to 3600",
+        values.duration(0.05, 3600),
+        "seconds, or with a unit as in 500ms; 0.05 to 3600",
         "10",
         "How often readings are taken and sent.",
     ),
@@ -105,11 +107,11 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         values.keys,
         "list",
         "none: nothing is traced",
-        "Keys that sign trace triggers, the one to sign with first. Prefer `key_file`.",
+        "Keys that sign trace triggers, the one to sign with first. Prefer `trace_key_file`.",
         secret=True,
     ),
     Setting(
-        "key_file",
+        "trace_key_file",
         values.path,
         "path",
         "none",
@@ -119,14 +121,14 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "requests_per_second",
         values.number(0.001, 1e6),
         "0.001 to 1000000",
-        "100",
+        "10",
         "Traced requests per second and process, at most.",
     ),
     Setting(
         "spans_per_trace",
         values.count(1, 1_000_000),
         "1 to 1000000",
-        "10000",
+        "2000",
         "Spans recorded of one request in one process, at most.",
     ),
     Setting(
@@ -172,13 +174,13 @@ class Arguments(TypedDict, total=False):
     zone: str
     dimensions: Mapping[str, object]
     export: Sequence[str]
-    interval_s: float
+    interval_s: float | str
     queue_rows: int
     level: Level | str
     levels: Mapping[str, Level | str]
     series_max: int
     trace_keys: Sequence[str | bytes]
-    key_file: str | os.PathLike[str]
+    trace_key_file: str | os.PathLike[str]
     requests_per_second: float
     spans_per_trace: int
     join: bool
@@ -206,9 +208,9 @@ class Settings:
     levels: Mapping[str, Level] = field(default_factory=dict)
     series_max: int = 1000
     trace_keys: tuple[bytes, ...] = field(default=(), repr=False)
-    key_file: str = ""
-    requests_per_second: float = 100.0
-    spans_per_trace: int = 10_000
+    trace_key_file: str = ""
+    requests_per_second: float = 10.0
+    spans_per_trace: int = 2_000
     join: bool = False
     osprofiler: bool = True
     integrations: tuple[str, ...] = ()
@@ -221,8 +223,6 @@ class Settings:
 
     def shown(self) -> list[tuple[str, str, str]]:
         """Name, value and origin of every setting; secrets are counted, not shown."""
-        from nilometer.export.address import hidden
-
         rows = []
         for setting in SETTINGS:
             value = getattr(self, setting.name)
@@ -371,14 +371,24 @@ def _take(
     )
 
 
+def read_keys(file: str | os.PathLike[str], *, origin: str) -> tuple[bytes, ...]:
+    """The keys in a file, one a line; ConfigError if strangers can read it or there is none."""
+    return values.keys_of(os.fspath(file), origin)
+
+
+def parse_duration_s(text: str, *, origin: str) -> float:
+    """Seconds from ``90``, ``250ms``, ``5m``, ``2h`` or ``14d``."""
+    return values.duration(0, values.DURATION_S_MAX)(text, origin)
+
+
 def _read_keys(
     parsed: dict[str, Any], origins: Mapping[str, str], faults: list[ConfigError]
 ) -> None:
     """Keys from the file come after those given directly."""
-    if not parsed.get("key_file"):
+    if not parsed.get("trace_key_file"):
         return
     try:
-        read = values.keys_of(parsed["key_file"], origins["key_file"])
+        read = read_keys(parsed["trace_key_file"], origin=origins["trace_key_file"])
     except ConfigError as fault:
         faults.append(fault)
         return
@@ -389,8 +399,6 @@ def _check_urls(
     parsed: Mapping[str, Any], origins: Mapping[str, str], faults: list[ConfigError]
 ) -> None:
     """Each URL opens an exporter, none twice: the receiver would count everything twice."""
-    from nilometer.export import open_exporter
-
     urls: tuple[str, ...] = parsed.get("export", ())
     for url in urls:
         try:

@@ -7,6 +7,7 @@ ConfigError. Variables hold lists and tables as ``a,b`` and ``key=value,key=valu
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,6 +26,16 @@ TRUTHS: Final = {"true": True, "1": True, "yes": True, "on": True} | {
     "no": False,
     "off": False,
 }
+DURATION_UNITS_S: Final = {
+    "": 1.0,
+    "ms": 0.001,
+    "s": 1.0,
+    "m": 60.0,
+    "h": 3600.0,
+    "d": 86_400.0,
+    "w": 604_800.0,
+}
+DURATION_S_MAX: Final = 100 * 365 * 86_400.0  # a century: beyond it somebody mistyped
 KEY_FILE_BYTES_MAX: Final = 1 << 16  # a thousand keys of 64 characters
 KEY_BYTES_MIN: Final = 8
 """Below it a key can be guessed from one signed header; OSProfiler's samples have 10."""
@@ -80,6 +91,23 @@ def count(least: int, most: int) -> Callable[[object, str], int]:
         if number_of != int(number_of):
             refuse(value, origin, "is not a whole number")
         return int(number_of)
+
+    return read
+
+
+def duration(least_s: float, most_s: float) -> Callable[[object, str], float]:
+    """A reader of durations in seconds: a number, or text with a unit."""
+    seconds = number(least_s, most_s)
+
+    def read(value: object, origin: str) -> float:
+        if isinstance(value, str):
+            match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|[smhdw]?)", value.strip())
+            if match is None:
+                refuse(
+                    value, origin, "is not a duration; write it as in 10, 500ms, 5m, 2h, 14d"
+                )
+            return seconds(float(match[1]) * DURATION_UNITS_S[match[2]], origin)
+        return seconds(value, origin)
 
     return read
 

@@ -59,7 +59,9 @@ MODULES: dict[str, set[str]] = {
     # What every service imports. It knows `assembly`, but loads it only when it is started.
     "": {"model", "measure", "trace", "assembly"},
     "assembly": ANYTHING,
-    "config": {"model"},
+    # Opens each exporter once, so that a wrong URL is told with all other wrong settings.
+    "config": {"model", "export", "setting_values"},
+    "setting_values": {"model"},
     "doctor": ANYTHING,
     "testing": {"model", "measure", "trace"},
     "__main__": {"cli"},
