@@ -26,7 +26,7 @@ ROUNDS = 41  # the median's standard error is then a fifth of one round's spread
 
 
 class Pair(NamedTuple):
-    """What is compared. `after` runs untimed behind each side: what a background thread would do.
+    """What is compared. `after` runs untimed behind each side, as a background thread would.
 
     `calls_max` bounds one side where something fills up that only `after` empties.
     """

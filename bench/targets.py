@@ -1,7 +1,7 @@
 """What a call may cost: the product's promise, in nanoseconds on CPython 3.11.
 
 Machines differ and are noisy. A target is therefore compared as a ratio to the floor of the
-same run (a pure-Python wrapper that reads the clock twice), which cost 136 ns where they were set.
+same run (a pure-Python wrapper that reads the clock twice); it cost 136 ns where they were set.
 """
 
 from __future__ import annotations
