@@ -56,7 +56,7 @@ def strings_in(*folders: str) -> Iterator[str]:
 
 
 def slugs_in_source() -> set[str]:
-    """What stands after ``slug=``, after ``reason=`` in a WireError, or at the end of a text."""
+    """What stands after ``slug=``, ``reason=`` in a WireError, or at the end of a text."""
     found = set()
     for tree in trees().values():
         constants = {
