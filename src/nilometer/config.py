@@ -1,7 +1,6 @@
 """What a measured service may be told: nilometer.toml < NILOMETER_... variables < arguments.
 
-`SETTINGS` is the one table of settings: parsing, docs/settings.md and `nilometer doctor` all
-follow it. All faults are told together, each with its origin, before anything starts.
+All faults are told together, each with its origin, before anything starts.
 """
 
 from __future__ import annotations
@@ -9,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypedDict
 
@@ -18,151 +17,13 @@ from nilometer.errors import ConfigError, nearest
 from nilometer.export.address import hidden
 from nilometer.export.exporter import open_exporter
 from nilometer.model.level import Level
+from nilometer.setting_table import BY_NAME, OTHER_VARIABLES, PREFIX, SETTINGS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 FILE_NAME: Final = "nilometer.toml"
-PREFIX: Final = "NILOMETER_"
 FILE_BYTES_MAX: Final = 1 << 20  # a settings file of a thousand lines has 50 kB
-
-OTHER_VARIABLES: Final = {
-    "NILOMETER_CONFIG": "The settings file, instead of nilometer.toml where it is started.",
-    "NILOMETER_PURE_PYTHON": "1 runs the Python twins even where the C core is installed.",
-    "NILOMETER_REQUIRE_C": "1 makes a missing C core an error instead of a slower fallback.",
-    "NILOMETER_URL": "Where commands find the collector.",
-    "NILOMETER_TOKEN_FILE": "The file with the collector's token, for commands.",
-}
-"""Variables that begin like settings and are none."""
-
-
-class Setting(NamedTuple):
-    """One setting: its name everywhere, how text becomes its value, and what it is for."""
-
-    name: str
-    parse: Callable[[object, str], Any]  # value as written, origin -> the value
-    form: str  # for people: how it is written
-    default: str  # for people: as in the docs
-    purpose: str
-    secret: bool = False
-
-    @property
-    def variable(self) -> str:
-        """Its environment variable."""
-        return PREFIX + self.name.upper()
-
-
-SETTINGS: Final[tuple[Setting, ...]] = (
-    Setting("service", values.text, "text", "the program's name", "Who measures."),
-    Setting("version", values.text, "text", '""', "The service's version."),
-    Setting("region", values.text, "text", '""', "The region it runs in."),
-    Setting("zone", values.text, "text", '""', "The availability zone it runs in."),
-    Setting(
-        "dimensions",
-        values.pairs,
-        "table, or k=v,k=v",
-        "none",
-        "Added to everything; `region` and `zone` may stand here too.",
-    ),
-    Setting(
-        "export",
-        values.names,
-        "list of URLs",
-        "none",
-        "Where to send; docs/exporters.md has the schemes and their options.",
-    ),
-    Setting(
-        "interval_s",
-        values.duration(0.05, 3600),
-        "seconds, or with a unit as in 500ms; 0.05 to 3600",
-        "10",
-        "How often readings are taken and sent.",
-    ),
-    Setting(
-        "queue_rows",
-        values.count(100, 10_000_000),
-        "100 to 10000000",
-        "32768",
-        "Readings, spans and events kept for each exporter that is down, 1 KiB each.",
-    ),
-    Setting(
-        "level", values.level, "off, basic, detail or deep", "basic", "How deep to measure."
-    ),
-    Setting(
-        "levels",
-        values.levels,
-        "table, or prefix=level,...",
-        "none",
-        "The level by instrument name prefix; the longest prefix wins.",
-    ),
-    Setting(
-        "series_max",
-        values.count(1, 1_000_000),
-        "1 to 1000000",
-        "1000",
-        "Series per instrument; what exceeds it goes to one overflow series.",
-    ),
-    Setting(
-        "trace_keys",
-        values.keys,
-        "list",
-        "none: nothing is traced",
-        "Keys that sign trace triggers, the one to sign with first. Prefer `trace_key_file`.",
-        secret=True,
-    ),
-    Setting(
-        "trace_key_file",
-        values.path,
-        "path",
-        "none",
-        "File of keys, one a line; other users must not be able to read it.",
-    ),
-    Setting(
-        "requests_per_second",
-        values.number(0.001, 1e6),
-        "0.001 to 1000000",
-        "10",
-        "Traced requests per second and process, at most.",
-    ),
-    Setting(
-        "spans_per_trace",
-        values.count(1, 1_000_000),
-        "1 to 1000000",
-        "2000",
-        "Spans recorded of one request in one process, at most.",
-    ),
-    Setting(
-        "join",
-        values.truth,
-        "true or false",
-        "false",
-        "Record also what an unsigned sampled `traceparent` asks for.",
-    ),
-    Setting(
-        "osprofiler",
-        values.truth,
-        "true or false",
-        "true",
-        "Understand OSProfiler's trace headers.",
-    ),
-    Setting(
-        "integrations",
-        values.names,
-        "list, or auto",
-        "none",
-        "Libraries to measure: their names, or `auto` for all that are installed.",
-    ),
-    Setting(
-        "integrations_off",
-        values.names,
-        "list",
-        "none",
-        "Libraries that `auto` leaves alone.",
-    ),
-)
-"""All settings of a measured service, in the order of the docs."""
-
-BY_NAME: Final = {setting.name: setting for setting in SETTINGS}
 
 
 class Arguments(TypedDict, total=False):
@@ -431,32 +292,3 @@ def _together(faults: list[ConfigError]) -> ConfigError:
         return faults[0]
     told = "".join(f"\n  {fault}" for fault in faults)
     return ConfigError(f"{len(faults)} settings cannot be used:{told}\n ", slug="bad-settings")
-
-
-def settings_table() -> str:
-    """The table in docs/settings.md; ``python -m nilometer.config`` prints it for the docs."""
-    lines = [
-        "| setting | variable | written as | default | what it is for |",
-        "|---|---|---|---|---|",
-    ]
-    lines += [
-        f"| `{s.name}` | `{s.variable}` | {s.form} | {s.default} | {s.purpose} |"
-        for s in SETTINGS
-    ]
-    lines += [
-        "",
-        "Variables that are not settings:",
-        "",
-        "| variable | what it is for |",
-        "|---|---|",
-    ]
-    lines += [f"| `{name}` | {purpose} |" for name, purpose in OTHER_VARIABLES.items()]
-    return "\n".join(lines) + "\n"
-
-
-FIELD_NAMES: Final = tuple(f.name for f in fields(Settings) if f.name != "origins")
-
-if __name__ == "__main__":
-    import sys
-
-    sys.stdout.write(settings_table())

@@ -60,7 +60,8 @@ MODULES: dict[str, set[str]] = {
     "": {"model", "measure", "trace", "assembly"},
     "assembly": ANYTHING,
     # Opens each exporter once, so that a wrong URL is told with all other wrong settings.
-    "config": {"model", "export", "setting_values"},
+    "config": {"model", "export", "setting_table", "setting_values"},
+    "setting_table": {"setting_values"},
     "setting_values": {"model"},
     "doctor": ANYTHING,
     "testing": {"model", "measure", "trace"},
