@@ -1,0 +1,171 @@
+"""One instrument's series: which there are, how many there may be, and where the rest goes."""
+
+from __future__ import annotations
+
+from _thread import _local
+from typing import TYPE_CHECKING, Any, Final
+
+from nilometer.measure.decorate import decorate
+from nilometer.measure.events import TEXT_CHARS_MAX, clean
+from nilometer.model import dimensions_of
+
+if TYPE_CHECKING:
+    from nilometer.measure.pure import Counter
+    from nilometer.measure.registry import Registry
+    from nilometer.model import Dimensions, Level
+
+OVERFLOW: Final = (("otel.metric.overflow", "true"),)
+"""The dimensions, as OpenTelemetry says, of the series that takes what exceeds the bound."""
+
+# Each order of writing the same dimensions takes one entry; two orders are usual at most.
+BINDINGS_PER_SERIES: Final = 2
+
+
+class Instrument:
+    """Name, kind and unit, with the handles and series that were made of them.
+
+    `handles` are what users hold. `series` have the values: the same, but for instruments by
+    thread, whose handles lead to the series of the thread that calls.
+    """
+
+    __slots__ = (
+        "_make",
+        "_registry",
+        "description",
+        "errors",
+        "errors_by_type",
+        "family",
+        "handles",
+        "kind",
+        "level",
+        "name",
+        "origin",
+        "overflowed",
+        "per_thread",
+        "root",
+        "series",
+        "unit",
+    )
+
+    def __init__(
+        self,
+        registry: Registry,
+        name: str,
+        kind: str,
+        unit: str,
+        level: Level,
+        description: str,
+        per_thread: bool,
+        origin: str,
+    ) -> None:
+        core = registry.core
+        self._registry = registry
+        self._make = {"counter": core.Counter, "gauge": core.Gauge, "timer": core.Timer}[kind]
+        self.name = name
+        self.kind = kind
+        self.unit = unit
+        self.level = level
+        self.description = description
+        self.per_thread = per_thread
+        self.origin = origin
+        self.overflowed = 0
+        self.errors: Counter | None = None
+        self.errors_by_type: dict[tuple[Any, str], Counter] = {}
+        self.family = core.Family(
+            self, registry.arena, registry.clock.elapsed_ns, name, unit, level, description
+        )
+        self.handles: dict[Dimensions, Any] = {}
+        self.series: dict[Dimensions, Any] = {}
+        if per_thread:
+            import threading  # noqa: F401 (its first import must not be a worker thread's)
+        self.root = self._handle(())
+
+    @property
+    def on(self) -> bool:
+        """Whether it measures now."""
+        on: bool = self.family.on
+        return on
+
+    @property
+    def series_count(self) -> int:
+        """How many series hold values."""
+        return len(self.series)
+
+    def _handle(self, dimensions: Dimensions) -> Any:
+        if not self.per_thread:
+            return self._series(dimensions)
+        handle = self._make(self.family, dimensions, _local())
+        return self.handles.setdefault(dimensions, handle)
+
+    def _series(self, dimensions: Dimensions) -> Any:
+        handle = self._make(self.family, dimensions)
+        return self.series.setdefault(dimensions, handle)
+
+    def child(self, bound: tuple[Any, ...]) -> Any:
+        """The child that `bind` has not met: (parent, name, text, name, text, ...)."""
+        texts = [self._fitting(text) for text in bound[2::2]]
+        merged = {**dict(bound[0].dimensions), **dict(zip(bound[1::2], texts, strict=True))}
+        dimensions = dimensions_of(merged)
+        known = self.handles if self.per_thread else self.series
+        child = known.get(dimensions)
+        if child is None:
+            if len(known) > self._registry.series_max:  # the root is not counted
+                return self._overflow(known)
+            child = self._handle(dimensions)
+        if (
+            texts == list(bound[2::2])
+            and len(self.family.bindings) < BINDINGS_PER_SERIES * self._registry.series_max
+        ):
+            self.family.bindings[bound] = child
+        return child
+
+    def thread_child(self, handle: Any) -> Any:
+        """The series of this handle for the thread that calls."""
+        from threading import current_thread
+
+        merged = {**dict(handle.dimensions), "thread": self._fitting(current_thread().name)}
+        dimensions = dimensions_of(merged)
+        child = self.series.get(dimensions)
+        if child is not None:
+            return child
+        if len(self.series) >= self._registry.series_max:
+            return self._overflow(self.series)
+        return self._series(dimensions)
+
+    def _overflow(self, known: dict[Dimensions, Any]) -> Any:
+        self.overflowed += 1
+        if self.name != "nilometer.series.overflow":
+            self._registry.overflowed(self.name)
+        child = known.get(OVERFLOW)
+        if child is not None:
+            return child
+        return self._handle(OVERFLOW) if known is self.handles else self._series(OVERFLOW)
+
+    def _fitting(self, text: str) -> str:
+        if len(text) > TEXT_CHARS_MAX:
+            self._registry.lost("dimension", "too_long")
+        return clean(text[:TEXT_CHARS_MAX])
+
+    def count_error(self, timer: Any, kind: str) -> None:
+        """Count one error of a timer's body; never raises, for the body's own error is on."""
+        try:
+            counter = self.errors_by_type.get((timer, kind))
+            if counter is None:
+                if self.errors is None:
+                    return
+                pairs = {**dict(timer.dimensions), "error.type": kind}
+                counter = self.errors.bind(**pairs)
+                if len(self.errors_by_type) < self._registry.series_max:
+                    self.errors_by_type[timer, kind] = counter
+            counter.add()
+        except Exception:  # noqa: BLE001 (see above)
+            self._registry.lost("errors", "not_counted")
+
+    def decorate(self, timer: Any, function: Any) -> Any:
+        """Return `function` timed by `timer`."""
+        return decorate(self._registry.core.wrap, timer, function)
+
+    def reset(self) -> None:
+        """Forget all values."""
+        for series in list(self.series.values()):
+            series.reset()

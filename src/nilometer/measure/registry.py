@@ -1,0 +1,370 @@
+"""All instruments of a process: made once by name, switched by level, collected together.
+
+Two rules: whatever a reading might be lost by is counted in `nilometer.lost`, and user code
+(gauges that read a callable) runs before anything is taken, under no lock that others need.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import weakref
+from _thread import RLock
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from nilometer.clock import Clock
+from nilometer.errors import InstrumentClashError
+from nilometer.measure import twin
+from nilometer.measure.events import EVENTS_MAX, EventSource, attributes_of
+from nilometer.measure.family import Instrument
+from nilometer.model import Distribution, Event, Kind, Level, Reading
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import ModuleType
+    from typing import TypeVar
+
+    from nilometer.measure.pure import Counter, Gauge, Timer
+
+    Made = TypeVar("Made")
+
+# A dashboard shows tens of series; a label taken from user input makes millions. A series with
+# its values is 0.5 to 2 KiB, so an instrument that is full holds at most 2 MiB.
+SERIES_MAX: Final = 1000
+
+# Instruments are named in source code: the largest services have some thousand. Beyond are
+# names built from data; such instruments work, but are switched off and counted as lost.
+INSTRUMENTS_MAX: Final = 10_000
+
+_OURS: Final = frozenset({"nilometer", "nilometer.measure", "nilometer.measure.registry"})
+_KINDS: Final = {"counter": Kind.COUNTER, "gauge": Kind.GAUGE, "timer": Kind.DISTRIBUTION}
+
+
+class InstrumentState(NamedTuple):
+    """One instrument, as `nilometer doctor` shows it."""
+
+    name: str
+    kind: str
+    unit: str
+    level: Level
+    on: bool
+    series: int
+    overflowed: int
+    origin: str
+
+
+class Registry:
+    """Instruments by name. A process has one, `nilometer.measure.REGISTRY`; tests make their own.
+
+    `correlate` returns (trace_id, span_id) of the span an event happened in; tracing sets it.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: Clock = Clock(),  # noqa: B008 (an immutable value)
+        series_max: int = SERIES_MAX,
+        core: ModuleType = twin.core,
+    ) -> None:
+        self.clock = clock
+        self.core = core
+        self.series_max = series_max
+        self.arena = core.Arena()
+        self.correlate: Callable[[], tuple[bytes, bytes]] | None = None
+        self._instruments: dict[str, Instrument] = {}
+        self._sources: dict[str, EventSource] = {}
+        # Ours stay on when everything else is switched off, so that losses are never silent.
+        self._levels: dict[str, Level] = {"": Level.BASIC, "nilometer": Level.BASIC}
+        self._events: list[Event] = []
+        self._start_afresh()
+        self._lost = self.counter("nilometer.lost", description="What we lost, and why.")
+        self._overflow = self.counter(
+            "nilometer.series.overflow", description="Binds beyond the bound on series."
+        )
+        _REGISTRIES.add(self)
+
+    def _start_afresh(self) -> None:
+        self._making = RLock()
+        self._collecting = RLock()
+        self._collected_ns = self.clock.wall_ns()
+        self._refused_told = 0
+        self.gauges_read: dict[int, Gauge] = {}
+
+    # --- making -----------------------------------------------------------------------------
+
+    def counter(
+        self,
+        name: str,
+        *,
+        unit: str = "1",
+        level: Level = Level.BASIC,
+        description: str = "",
+        per_thread: bool = False,
+    ) -> Counter:
+        """Return the counter of that name, made if there is none.
+
+        Raises InstrumentClashError if the name is taken by another kind or unit.
+        """
+        root: Counter = self._made(name, "counter", unit, level, description, per_thread).root
+        return root
+
+    def gauge(
+        self,
+        name: str,
+        *,
+        unit: str = "1",
+        level: Level = Level.BASIC,
+        description: str = "",
+        read: Callable[[], float | None] | None = None,
+        per_thread: bool = False,
+    ) -> Gauge:
+        """Return the gauge of that name, made if there is none.
+
+        `read` is called at each collect while the gauge is on, and replaces an earlier one;
+        None from it means no value now, what it raises is counted in `nilometer.lost`.
+        Raises InstrumentClashError if the name is taken by another kind or unit.
+        """
+        root: Gauge = self._made(name, "gauge", unit, level, description, per_thread).root
+        if read is not None:
+            root.read = read
+        return root
+
+    def timer(
+        self,
+        name: str,
+        *,
+        level: Level = Level.BASIC,
+        description: str = "",
+        per_thread: bool = False,
+    ) -> Timer:
+        """Return the timer of that name, made if there is none; its unit is always ns.
+
+        Bodies left by an exception are counted in the counter `<name>.errors` by `error.type`.
+        Raises InstrumentClashError if either name is taken by another kind or unit.
+        """
+        instrument = self._made(name, "timer", "ns", level, description, per_thread)
+        if instrument.errors is None:
+            instrument.errors = self.counter(
+                f"{name}.errors", unit="{error}", level=level, description=f"Errors of {name}."
+            )
+        root: Timer = instrument.root
+        return root
+
+    def event_source(
+        self, name: str, *, level: Level = Level.BASIC, description: str = ""
+    ) -> EventSource:
+        """Return the event source of that name, made if there is none."""
+        with self._making:
+            source = self._sources.get(name)
+            if source is None:
+                self._refuse_clash(name, "event", "1")
+                source = EventSource(self, name, Level(level), description, _origin())
+                source.on = self._is_on(name, source.level)
+                if self._has_room():
+                    self._sources[name] = source
+        return source
+
+    def event(self, name: str, /, **attributes: object) -> None:
+        """Note one thing that happened, now; the first use of a name makes its source."""
+        source = self._sources.get(name) or self.event_source(name)
+        source.emit(**attributes)
+
+    def _made(
+        self, name: str, kind: str, unit: str, level: Level, description: str, per_thread: bool
+    ) -> Instrument:
+        with self._making:
+            known = self._instruments.get(name)
+            if known is not None and (known.kind, known.unit) == (kind, unit):
+                return known
+            self._refuse_clash(name, kind, unit)
+            instrument = Instrument(
+                self, name, kind, unit, Level(level), description, per_thread, _origin()
+            )
+            if self._has_room():
+                instrument.family.on = self._is_on(name, instrument.level)
+                self._instruments[name] = instrument
+            return instrument
+
+    def _refuse_clash(self, name: str, kind: str, unit: str) -> None:
+        known = self._instruments.get(name) or self._sources.get(name)
+        if known is not None:
+            raise InstrumentClashError(
+                f"{_origin()}: {kind} {name!r} in {unit!r} was made as a {known.kind} "
+                f"in {known.unit!r} at {known.origin}",
+                slug="instrument-clash",
+            )
+
+    def _has_room(self) -> bool:
+        if len(self._instruments) + len(self._sources) < INSTRUMENTS_MAX:
+            return True
+        self.lost("instruments", "too_many")
+        return False
+
+    # --- levels -----------------------------------------------------------------------------
+
+    def set_level(self, prefix: str, level: Level) -> None:
+        """Measure what lies under this prefix (whole dotted parts; '' is all) this deep.
+
+        The longest prefix that fits a name decides. Instruments made later follow it too.
+        """
+        with self._making:
+            self._levels[prefix] = Level(level)
+            for instrument in self._instruments.values():
+                instrument.family.on = self._is_on(instrument.name, instrument.level)
+            for source in self._sources.values():
+                source.on = self._is_on(source.name, source.level)
+
+    def level_of(self, name: str) -> Level:
+        """Return the level set for a name: that of the longest prefix that fits it."""
+        prefix = name
+        while prefix not in self._levels:
+            prefix = prefix.rpartition(".")[0]
+        return self._levels[prefix]
+
+    def _is_on(self, name: str, level: Level) -> bool:
+        """An instrument is on at its own level and deeper ones; one made OFF never is."""
+        return Level.OFF < level <= self.level_of(name)
+
+    # --- collecting -------------------------------------------------------------------------
+
+    def collect(self) -> tuple[tuple[Reading, ...], tuple[Event, ...]]:
+        """Return what was measured since the last collect, and start afresh.
+
+        Counters and timers that did not move are left out; gauges are there once they have a
+        value. Safe beside recording threads: nothing is lost, nothing counted twice.
+        """
+        with self._collecting:
+            self._read_gauges()
+            self._count_refused()
+            ended_ns = self.clock.wall_ns()
+            started_ns = min(self._collected_ns, ended_ns)  # the wall clock may have stepped
+            self._collected_ns = ended_ns
+            events, self._events = self._events, []
+            return tuple(self._taken(started_ns, ended_ns)), tuple(events)
+
+    def _taken(self, started_ns: int, ended_ns: int) -> Iterator[Reading]:
+        for instrument in list(self._instruments.values()):
+            for series in list(instrument.series.values()):
+                value = series.take()
+                if value is None or (instrument.kind == "gauge" and not instrument.family.on):
+                    continue
+                if instrument.kind == "timer":
+                    value = Distribution(*value)
+                yield Reading(
+                    instrument.name,
+                    _KINDS[instrument.kind],
+                    series.dimensions,
+                    value,
+                    started_ns,
+                    ended_ns,
+                    instrument.unit,
+                    instrument.description,
+                )
+
+    def _read_gauges(self) -> None:
+        for instrument in list(self._instruments.values()):
+            if instrument.kind != "gauge" or not instrument.family.on:
+                continue
+            for series in [instrument.root, *instrument.series.values()]:
+                if series.read is not None:
+                    self._read(series)
+
+    def _read(self, series: Gauge) -> None:
+        try:
+            assert series.read is not None
+            value = series.read()
+            if value is None:
+                series.reset()
+            else:
+                series.set(value)
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # noqa: BLE001 (a gauge's fault must not stop the others)
+            series.reset()
+            self.lost("gauge", "read_failed")
+
+    def _count_refused(self) -> None:
+        refused = self.arena.refused
+        if refused > self._refused_told:
+            self.lost("buckets", "arena_full", refused - self._refused_told)
+            self._refused_told = refused
+
+    # --- what we cost and lose --------------------------------------------------------------
+
+    def lost(self, what: str, reason: str, n: int = 1) -> None:
+        """Count something of ours that is lost, in `nilometer.lost`."""
+        self._lost.bind(what=what, reason=reason).add(n)
+
+    def overflowed(self, name: str) -> None:
+        """Count a bind beyond the bound on series."""
+        self._overflow.bind(instrument=name).add()
+
+    def emit(self, name: str, attributes: dict[str, Any]) -> None:
+        """Keep one event until the next collect; what does not fit is counted."""
+        if len(self._events) >= EVENTS_MAX:
+            self.lost("events", "buffer_full")
+            return
+        trace_id, span_id = self.correlate() if self.correlate is not None else (b"", b"")
+        self._events.append(
+            Event(name, self.clock.wall_ns(), attributes_of(attributes), trace_id, span_id)
+        )
+
+    def overhead(self) -> int:
+        """Return about how many ns recording has cost so far: calls, times a calibrated cost.
+
+        Counted at the last collect. Calibrating takes a few ms, once per process.
+        """
+        from nilometer.measure.overhead import cost_ns
+
+        with self._collecting:
+            return sum(
+                int(series.calls * cost_ns(self.core, instrument.kind))
+                for instrument in list(self._instruments.values())
+                for series in list(instrument.series.values())
+            )
+
+    def instruments(self) -> tuple[InstrumentState, ...]:
+        """Return every instrument with its state, in the order they were made."""
+        made: list[Instrument | EventSource] = [
+            *list(self._instruments.values()),
+            *list(self._sources.values()),
+        ]
+        return tuple(
+            InstrumentState(
+                one.name,
+                one.kind,
+                one.unit,
+                one.level,
+                one.on,
+                one.series_count,
+                one.overflowed,
+                one.origin,
+            )
+            for one in made
+        )
+
+    def reset_after_fork(self) -> None:
+        """Forget all values and let go of locks that another thread held: for the child."""
+        self._start_afresh()
+        self._events = []
+        for instrument in list(self._instruments.values()):
+            instrument.reset()
+
+
+def _origin() -> str:
+    """File and line of the first caller outside of this package."""
+    frame = sys._getframe(1)  # noqa: SLF001 (the documented way)
+    while frame.f_back is not None and frame.f_globals.get("__name__") in _OURS:
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+_REGISTRIES: Final[weakref.WeakSet[Registry]] = weakref.WeakSet()
+
+
+def _reset_all_after_fork() -> None:
+    for registry in list(_REGISTRIES):
+        registry.reset_after_fork()
+
+
+os.register_at_fork(after_in_child=_reset_all_after_fork)
