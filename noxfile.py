@@ -116,7 +116,7 @@ def install_once(session: nox.Session) -> None:
     if stamp.exists() and stamp.read_text() == wanted:
         return
     session.log("installing Nilometer and [test]; some minutes the first time")
-    session.install("-q", "-e", ".[test]", "setuptools>=69")
+    session.install("-q", "-e", ".[test]", "setuptools>=77")
     stamp.write_text(wanted)
 
 

@@ -13,7 +13,8 @@ STRICT = ["-Werror"] if os.environ.get("NILOMETER_REQUIRE_C") else []
 SANITIZE = os.environ.get("NILOMETER_SANITIZE", "")
 FLAGS = ["-std=c11", "-O2", "-Wall", "-Wextra", "-Wno-cast-function-type", *STRICT]
 if SANITIZE:
-    FLAGS += [f"-fsanitize={SANITIZE}", "-fno-omit-frame-pointer", "-g", "-O1"]
+    FLAGS += [f"-fsanitize={SANITIZE}", "-fno-sanitize-recover=all"]
+    FLAGS += ["-fno-omit-frame-pointer", "-g", "-O1"]
 
 
 def twin(path: Path) -> Extension:
