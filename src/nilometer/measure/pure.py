@@ -135,7 +135,7 @@ class Handle:
         return self.family.on
 
     def bind(self, **dimensions: object) -> Self:
-        """Return the child with these dimensions added; values become text, order is nothing."""
+        """Return the child with these dimensions added; values become text."""
         if not dimensions:
             return self
         key: list[Any] = [self]
@@ -339,7 +339,7 @@ class Timer(Handle):
         self._folded.append(_folded(folded, pending))
 
     def take(self) -> Taken | None:
-        """Return samples, total, extremes, buckets and zeros, and start afresh; None if none."""
+        """Return what was recorded since it was last taken; None if nothing was."""
         self.fold()
         try:
             taken = self._folded.pop()
@@ -358,7 +358,7 @@ class Timer(Handle):
 
 
 def _folded(earlier: Taken, pending: list[int]) -> Taken:
-    """Both together. Sorted, the values of one bucket are neighbours and are counted at once."""
+    """Both together. Once sorted, the values of one bucket are neighbours, counted at once."""
     pending.sort()
     if pending[0] < 0:  # only a test's clock runs backwards
         pending = [max(elapsed_ns, 0) for elapsed_ns in pending]

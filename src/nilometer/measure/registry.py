@@ -54,7 +54,7 @@ class InstrumentState(NamedTuple):
 
 
 class Registry:
-    """Instruments by name. A process has one, `nilometer.measure.REGISTRY`; tests make their own.
+    """Instruments by name. A process has one, `measure.REGISTRY`; tests make their own.
 
     `correlate` returns (trace_id, span_id) of the span an event happened in; tracing sets it.
     """
@@ -88,7 +88,6 @@ class Registry:
         self._collecting = RLock()
         self._collected_ns = self.clock.wall_ns()
         self._refused_told = 0
-        self.gauges_read: dict[int, Gauge] = {}
 
     # --- making -----------------------------------------------------------------------------
 
@@ -265,7 +264,7 @@ class Registry:
         for instrument in list(self._instruments.values()):
             if instrument.kind != "gauge" or not instrument.family.on:
                 continue
-            for series in [instrument.root, *instrument.series.values()]:
+            for series in [*instrument.handles.values(), *instrument.series.values()]:
                 if series.read is not None:
                     self._read(series)
 
@@ -353,7 +352,7 @@ class Registry:
 
 def _origin() -> str:
     """File and line of the first caller outside of this package."""
-    frame = sys._getframe(1)  # noqa: SLF001 (the documented way)
+    frame = sys._getframe(1)
     while frame.f_back is not None and frame.f_globals.get("__name__") in _OURS:
         frame = frame.f_back
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"

@@ -56,7 +56,7 @@ def wrapped(timer: Timer, function: Callable[..., Any], kind: str) -> Callable[.
     parameters, arguments = "*args, **kwargs", "*args, **kwargs"
     if type(function) is FunctionType and isinstance(code, CodeType):
         parameters, arguments = _signature(function, code)
-    make = _factory(parameters, arguments, timer._local is not None)  # noqa: SLF001
+    make = _factory(parameters, arguments, timer._local is not None)
     wrapper: Callable[..., Any] = make(function, timer, timer.family, timer.family.clock)
     if type(function) is FunctionType and isinstance(wrapper, FunctionType):
         wrapper.__defaults__ = function.__defaults__
@@ -65,7 +65,7 @@ def wrapped(timer: Timer, function: Callable[..., Any], kind: str) -> Callable[.
 
 
 def _signature(function: FunctionType, code: CodeType) -> tuple[str, str]:
-    """The function's parameters as source, and how to hand each on. Defaults are put in later."""
+    """The function's parameters as source, and how to hand them on; defaults come later."""
     named = code.co_argcount + code.co_kwonlyargcount
     stars = bool(code.co_flags & _ARGS) + bool(code.co_flags & _KWARGS)
     names = code.co_varnames[: named + stars]
@@ -168,7 +168,7 @@ def _async_generator(
                 except GeneratorExit:
                     await body.aclose()
                     raise
-                except BaseException as thrown:
+                except BaseException as thrown:  # noqa: BLE001 (handed to the body)
                     value = await body.athrow(thrown)
                 else:
                     value = await body.asend(sent)
