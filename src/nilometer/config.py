@@ -20,7 +20,7 @@ from nilometer.model.level import Level
 from nilometer.setting_table import BY_NAME, OTHER_VARIABLES, PREFIX, SETTINGS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 FILE_NAME: Final = "nilometer.toml"
 FILE_BYTES_MAX: Final = 1 << 20  # a settings file of a thousand lines has 50 kB
@@ -109,11 +109,11 @@ def load(
     *,
     environ: Mapping[str, str] | None = None,
     directory: Path | None = None,
-    argument_origin: str = "configure({}=...)",
+    argument_origin: Callable[[str], str] = "configure({}=...)".format,
 ) -> Settings:
     """The settings from everywhere; later sources win whole, setting by setting.
 
-    `argument_origin` says how to name an argument in errors, as ``--{}`` for flags. Raises one
+    `argument_origin` names an argument in errors; flags are named by the command line. Raises one
     ConfigError that tells every fault.
     """
     environ = os.environ if environ is None else environ
@@ -206,12 +206,14 @@ def _nearest_variable(variable: str, known: Iterable[str]) -> str:
 
 
 def _from_arguments(
-    arguments: Mapping[str, object], argument_origin: str, faults: list[ConfigError]
+    arguments: Mapping[str, object],
+    argument_origin: Callable[[str], str],
+    faults: list[ConfigError],
 ) -> dict[str, _Given]:
     found: dict[str, _Given] = {}
     for name, value in arguments.items():
         if value is not None:
-            _take(found, name, value, argument_origin.format(name), faults)
+            _take(found, name, value, argument_origin(name), faults)
     return found
 
 
