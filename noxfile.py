@@ -58,6 +58,7 @@ nox.options.sessions = [
     "sanitize",
     "missing",
 ]
+nox.options.default_venv_backend = "virtualenv"
 nox.options.reuse_existing_virtualenvs = True
 nox.options.error_on_missing_interpreters = True
 

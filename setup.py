@@ -14,7 +14,8 @@ SANITIZE = os.environ.get("NILOMETER_SANITIZE", "")
 FLAGS = ["-std=c11", "-O2", "-Wall", "-Wextra", "-Wno-cast-function-type", *STRICT]
 if SANITIZE:
     FLAGS += [f"-fsanitize={SANITIZE}", "-fno-sanitize-recover=all"]
-    FLAGS += ["-fno-omit-frame-pointer", "-g", "-O1"]
+    # Python's own -fwrapv would make signed overflow legal, and hide it.
+    FLAGS += ["-fno-wrapv", "-fno-omit-frame-pointer", "-g", "-O1"]
 
 
 def twin(path: Path) -> Extension:
