@@ -1,0 +1,298 @@
+"""Batches into Arrow columns, whole columns at a time.
+
+Nothing that arrives may make an append fail: a text that UTF-8 cannot hold is cleaned, a whole
+number beyond 64 bits is kept as a float or, where only whole numbers make sense, at the limit.
+The common case pays nothing for this: a column is built straight, and again with care if Arrow
+refuses it.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from itertools import chain, repeat
+from marshal import dumps
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import pyarrow as pa
+
+from nilometer.model import Distribution, SpanKind, Status
+from nilometer.store.jsontext import clean, encode
+from nilometer.store.tables import FLOATS, TABLES, TEXT, WHOLE, WHOLES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from nilometer.model import Batch, Event, Link, Reading, Resource, SpanRecord
+
+INT64_MAX: Final = 2**63 - 1
+INT64_MIN: Final = -(2**63)
+
+SERIES_REMEMBERED_MAX: Final = 100_000
+"""Digests kept: 100 processes of 1,000 series each, at about 300 bytes a series 30 MB."""
+
+REQUEST_ID: Final = "request_id"
+"""The span attribute by which requests are found; `nilometer.store` gives it a column."""
+
+_KINDS: Final = {kind: kind.name.lower() for kind in SpanKind}
+_STATUSES: Final = {status: status.name.lower() for status in Status}
+_series: Final[dict[object, tuple[int, str]]] = {}
+
+Columns = dict[str, pa.Array]
+
+
+class Part(NamedTuple):
+    """What one batch adds to one table: columns of Python values, and the batch's digest."""
+
+    resource: Resource
+    columns: dict[str, Sequence[Any]]
+    delivery: int
+
+    @property
+    def rows(self) -> int:
+        """Every column is that long."""
+        return len(next(iter(self.columns.values())))
+
+
+def digest(value: Any) -> int:
+    """A signed 64-bit digest of plain values, the same in every process."""
+    try:
+        plain = dumps(value, 2)  # version 2 writes equal values alike, whoever else holds them
+    except ValueError:  # a subclass of str or int: tell it by its text
+        plain = repr(value).encode("utf-8", "backslashreplace")
+    return int.from_bytes(blake2b(plain, digest_size=8).digest(), "little", signed=True)
+
+
+def parts(batch: Batch) -> dict[str, Part]:
+    """What a batch adds to each table; tables that get nothing are left out."""
+    made: dict[str, Part] = {}
+    if batch.spans:
+        made["spans"] = _part(batch.resource, _spans(batch.spans))
+    if batch.readings:
+        made["readings"] = _part(batch.resource, _readings(batch.resource, batch.readings))
+    if batch.events:
+        made["events"] = _part(batch.resource, _events(batch.events))
+    return made
+
+
+def _part(resource: Resource, columns: dict[str, Sequence[Any]]) -> Part:
+    return Part(resource, columns, digest((tuple(resource), list(columns.values()))))
+
+
+def _spans(spans: Sequence[SpanRecord]) -> dict[str, Sequence[Any]]:
+    (
+        trace_ids, span_ids, parent_ids, names, kinds, starts, ends,
+        attributes, statuses, messages, events, links, scopes,
+    ) = zip(*spans, strict=True)  # fmt: skip
+    return {
+        "scope": scopes,
+        "trace_id": [each.hex() for each in trace_ids],
+        "span_id": [each.hex() for each in span_ids],
+        "parent_id": [each.hex() for each in parent_ids],
+        "name": names,
+        "kind": [_KINDS.get(each, "unspecified") for each in kinds],
+        "started_ns": starts,
+        "ended_ns": ends,
+        "status": [_STATUSES.get(each, "unset") for each in statuses],
+        "status_message": messages,
+        "request_id": [str(a[REQUEST_ID]) if REQUEST_ID in a else None for a in attributes],
+        "attributes": [encode(dict(a)) if a else "{}" for a in attributes],
+        "events": [encode([_told_event(e) for e in each]) if each else None for each in events],
+        "links": [encode([_told_link(e) for e in each]) if each else None for each in links],
+    }
+
+
+def _told_event(event: Event) -> dict[str, object]:
+    told: dict[str, object] = {"name": event.name, "at_ns": event.at_ns}
+    told |= {
+        "attributes": dict(event.attributes),
+        "trace_id": event.trace_id.hex(),
+        "span_id": event.span_id.hex(),
+        "severity": event.severity,
+        "body": event.body,
+        "scope": event.scope,
+    }
+    return told
+
+
+def _told_link(link: Link) -> dict[str, object]:
+    return {
+        "trace_id": link.trace_id.hex(),
+        "span_id": link.span_id.hex(),
+        "attributes": dict(link.attributes),
+    }
+
+
+def _readings(resource: Resource, readings: Sequence[Reading]) -> dict[str, Sequence[Any]]:
+    (
+        names, kinds, _, values, starts, ends, units, descriptions, scopes, cumulative,
+    ) = zip(*readings, strict=True)  # fmt: skip
+    series, dimensions = zip(*[_series_of(resource, each) for each in readings], strict=True)
+    columns: dict[str, Sequence[Any]] = {
+        "scope": scopes,
+        "name": names,
+        "kind": [each.value for each in kinds],
+        "unit": units,
+        "description": descriptions,
+        "dimensions": dimensions,
+        "series": series,
+        "started_ns": starts,
+        "ended_ns": ends,
+        "cumulative": cumulative,
+    }
+    kept = [each if isinstance(each, Distribution) else None for each in values]
+    totals = [
+        value if held is None else held.total for value, held in zip(values, kept, strict=True)
+    ]
+    return columns | _numbers("value", totals) | _distributions(kept)
+
+
+def _distributions(kept: Sequence[Distribution | None]) -> dict[str, Sequence[Any]]:
+    if not any(kept):
+        nothing = [None] * len(kept)
+        return dict.fromkeys(_DISTRIBUTION_COLUMNS, nothing)
+    return {
+        "samples": [d and d.samples for d in kept],
+        **_numbers("minimum", [d and d.minimum for d in kept]),
+        **_numbers("maximum", [d and d.maximum for d in kept]),
+        "zeros": [d and d.zeros for d in kept],
+        "scale": [d and d.scale for d in kept],
+        "bucket_indexes": [d and list(d.buckets) for d in kept],
+        "bucket_counts": [d and list(d.buckets.values()) for d in kept],
+        "negative_indexes": [d and list(d.negatives) for d in kept],
+        "negative_counts": [d and list(d.negatives.values()) for d in kept],
+        "bounds": [d and list(d.bounds) for d in kept],
+    }
+
+
+def _numbers(name: str, values: Sequence[float | None]) -> dict[str, Sequence[Any]]:
+    """Two columns for one number: whole numbers keep all their 64 bits, the rest are floats."""
+    if all(type(each) is int for each in values) and _all_fit(values):
+        return {f"{name}_int": values, f"{name}_float": [None] * len(values)}
+    whole = [isinstance(v, int) and INT64_MIN <= v <= INT64_MAX for v in values]
+    return {
+        f"{name}_int": [v if w else None for v, w in zip(values, whole, strict=True)],
+        f"{name}_float": [_float(v, w) for v, w in zip(values, whole, strict=True)],
+    }
+
+
+def _all_fit(values: Sequence[Any]) -> bool:
+    return not values or (min(values) >= INT64_MIN and max(values) <= INT64_MAX)
+
+
+def _float(value: float | None, whole: bool) -> float | None:
+    if value is None or whole:
+        return None
+    try:
+        return float(value)
+    except OverflowError:  # a whole number of more than 1,023 bits
+        return float("inf") if value > 0 else float("-inf")
+
+
+_DISTRIBUTION_COLUMNS: Final = tuple(_distributions([Distribution(0, 0, None, None)]))
+
+
+def _series_of(resource: Resource, reading: Reading) -> tuple[int, str]:
+    """The digest of a reading's series and the JSON text of its dimensions."""
+    key = (
+        resource,
+        reading.scope,
+        reading.name,
+        reading.kind,
+        reading.unit,
+        reading.dimensions,
+    )
+    known = _series.get(key)
+    if known is None:
+        pairs = reading.dimensions
+        plain = (tuple(resource), *key[1:3], reading.kind.value, reading.unit, pairs)
+        known = digest(plain), encode(dict(pairs))
+        if len(_series) >= SERIES_REMEMBERED_MAX:
+            _series.clear()
+        _series[key] = known
+    return known
+
+
+def _events(events: Sequence[Event]) -> dict[str, Sequence[Any]]:
+    names, times, attributes, trace_ids, span_ids, severities, bodies, scopes = zip(
+        *events, strict=True
+    )
+    return {
+        "scope": scopes,
+        "name": names,
+        "at_ns": times,
+        "trace_id": [each.hex() for each in trace_ids],
+        "span_id": [each.hex() for each in span_ids],
+        "severity": severities,
+        "body": bodies,
+        "attributes": [encode(dict(each)) if each else "{}" for each in attributes],
+    }
+
+
+# ---- Python values into Arrow ---------------------------------------------------------------
+
+
+def table_of(name: str, gathered: Sequence[Part], append: int) -> pa.Table:
+    """One Arrow table of all parts, without the partition column, in the schema's order."""
+    made: Columns = {
+        column.name: _array(
+            column.type,
+            list(chain.from_iterable(part.columns[column.name] for part in gathered)),
+        )
+        for column in TABLES[name].columns
+        if column.name in gathered[0].columns
+    }
+    made |= _resources(gathered)
+    rows = sum(part.rows for part in gathered)
+    made["delivery"] = _spread([part.delivery for part in gathered], WHOLE, gathered)
+    made["append"] = pa.repeat(pa.scalar(append, WHOLE), rows)
+    order = [column.name for column in TABLES[name].columns if column.name in made]
+    return pa.table({each: made[each] for each in order})
+
+
+def _resources(gathered: Sequence[Part]) -> Columns:
+    told = [part.resource for part in gathered]
+    plain: dict[str, tuple[pa.DataType, list[Any]]] = {
+        "service": (TEXT, [each.service for each in told]),
+        "host": (TEXT, [each.host for each in told]),
+        "pid": (WHOLE, [each.pid for each in told]),
+        "region": (TEXT, [each.region for each in told]),
+        "zone": (TEXT, [each.zone for each in told]),
+        "version": (TEXT, [each.version for each in told]),
+        "resource": (TEXT, [encode(dict(each.attributes)) for each in told]),
+    }
+    return {name: _spread(values, kind, gathered) for name, (kind, values) in plain.items()}
+
+
+def _spread(values: list[Any], kind: pa.DataType, gathered: Sequence[Part]) -> pa.Array:
+    """One value per part, repeated over the part's rows without making them one by one."""
+    indexes = list(chain.from_iterable(repeat(i, p.rows) for i, p in enumerate(gathered)))
+    return _array(kind, values).take(pa.array(indexes, pa.int32()))
+
+
+def _array(kind: pa.DataType, values: list[Any]) -> pa.Array:
+    try:
+        return pa.array(values, kind)
+    except (UnicodeEncodeError, OverflowError, pa.ArrowException, TypeError):
+        return pa.array([_CAREFUL[kind](each) for each in values], kind)
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else clean(str(value))
+
+
+def _whole(value: Any) -> int | None:
+    return None if value is None else max(INT64_MIN, min(INT64_MAX, int(value)))
+
+
+def _list_of(each: Callable[[Any], Any]) -> Callable[[Iterable[Any] | None], Any]:
+    return lambda values: None if values is None else [each(value) for value in values]
+
+
+_CAREFUL: Final[dict[pa.DataType, Callable[[Any], Any]]] = {
+    TEXT: _text,
+    WHOLE: _whole,
+    WHOLES: _list_of(_whole),
+    FLOATS: _list_of(float),
+    pa.bool_(): bool,
+    pa.float64(): float,
+}

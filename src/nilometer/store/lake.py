@@ -1,0 +1,126 @@
+"""The store as its writers see it: append batches, keep the tables in shape.
+
+Delivery is at least once, and duplicates are told apart: an append touches a table per kind of
+row, one commit each, and is acknowledged when all are committed. If one fails the sender sends
+again, and the rows that were committed the first time come twice. Each row says which batch it
+came in (`delivery`, a digest of the content) and which append wrote it: of one delivery the
+readers count only the least append, and compaction drops the others.
+"""
+
+from __future__ import annotations
+
+from threading import Lock
+from typing import TYPE_CHECKING, Final, Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from nilometer.clock import Clock
+from nilometer.errors import StoreError
+from nilometer.store.columns import Part, parts, table_of
+from nilometer.store.places import Place, store_error
+from nilometer.store.stored import StoredTable
+from nilometer.store.tables import TABLES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from nilometer.model import Batch
+
+Durability = Literal["disk", "os"]
+
+NS_PER_DAY: Final = 24 * 3600 * 10**9
+PAST_DAYS: Final = 31
+FUTURE_DAYS: Final = 1
+"""Partitions lie this far around today at most; rows of other times go to the nearest of them.
+
+A sender with a wrong clock then makes at most 33 partitions, not one per day since 1970.
+"""
+
+APPEND_RANDOM_BITS: Final = 12
+"""Two processes append in the same 4 us once in 4,096 times with the same number; no matter,
+unless it is the same delivery too."""
+
+
+class Lake:
+    """The tables at one place, to be written. Any number of processes may hold one each.
+
+    `durability` "disk": what is acknowledged survives a power cut; "os": only a kill.
+    `clamped` counts rows whose clock was so far off that their partition is not their day.
+    """
+
+    def __init__(
+        self,
+        location: str | Path,
+        *,
+        durability: Durability = "disk",
+        storage_options: Mapping[str, str] | None = None,
+        clock: Clock = Clock(),  # noqa: B008
+    ) -> None:
+        self.place = Place.of(location, storage_options)
+        self.clamped = 0
+        self._clock = clock
+        self._durable = durability == "disk"
+        self._lock = Lock()
+        refuse_foreign(self.place)
+        self._tables = {
+            name: StoredTable(self.place.inside(name), table, durable=self._durable)
+            for name, table in TABLES.items()
+        }
+
+    def append(self, batches: Sequence[Batch]) -> None:
+        """Add the batches' rows; returns when they are committed, and synced if asked for.
+
+        Raises StoreError if not all is committed: then nothing is acknowledged, send it again.
+        """
+        gathered = _gather(batches)
+        append = self._next_append()
+        with self._lock:
+            for name, chosen in gathered.items():
+                rows = table_of(name, chosen, append)
+                self._tables[name].append(rows, self._days(name, rows))
+
+    def _next_append(self) -> int:
+        from random import getrandbits
+
+        wall = self._clock.wall_ns() >> APPEND_RANDOM_BITS << APPEND_RANDOM_BITS
+        return wall | getrandbits(APPEND_RANDOM_BITS)
+
+    def _days(self, name: str, rows: pa.Table) -> pa.Array:
+        """Days since 1970 of each row, kept within the window around today."""
+        today = self._clock.wall_ns() // NS_PER_DAY
+        true = pc.divide(rows.column(TABLES[name].time), NS_PER_DAY)
+        days = pc.min_element_wise(
+            pc.max_element_wise(true, today - PAST_DAYS), today + FUTURE_DAYS
+        )
+        self.clamped += pc.sum(pc.not_equal(true, days)).as_py() or 0
+        return days
+
+
+def _gather(batches: Sequence[Batch]) -> dict[str, list[Part]]:
+    """The batches' rows by table, the same delivery only once."""
+    gathered: dict[str, list[Part]] = {}
+    seen: set[tuple[str, int]] = set()
+    for batch in batches:
+        for name, part in parts(batch).items():
+            if (name, part.delivery) not in seen:
+                seen.add((name, part.delivery))
+                gathered.setdefault(name, []).append(part)
+    return gathered
+
+
+def refuse_foreign(place: Place) -> None:
+    """Refuse a directory with other people's files in it and no table of ours."""
+    if place.path is None:
+        return
+    try:
+        found = {each.name for each in place.path.iterdir()} if place.path.exists() else set()
+    except OSError as error:
+        raise store_error(place, error, "open") from error
+    if found and not found & TABLES.keys():
+        raise StoreError(
+            f"{place.url} is not empty and holds no tables of Nilometer "
+            f"({', '.join(sorted(found)[:3])}); choose an empty directory",
+            slug="store-foreign",
+        )

@@ -1,0 +1,189 @@
+"""SQL over the files of the tables: which files a question needs, and one cursor per question.
+
+DuckDB is given the files of Delta's list directly, less those whose bounds say that they cannot
+hold an answer. The list is brought up to date before each question, so what another process
+has committed is seen; a file that maintenance took away in between makes the question start
+again with a new list. Values are always bound as parameters, and memory is limited.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Final
+
+import duckdb
+import pyarrow.dataset as pads
+from deltalake.exceptions import DeltaError
+
+from nilometer.errors import StoreError
+from nilometer.store.stored import DataFile, files_of, open_existing
+from nilometer.store.tables import TABLES, Table, file_schema
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from deltalake import DeltaTable
+
+    from nilometer.store.places import Place
+
+MEMORY_MAX: Final = "1GB"
+"""What DuckDB may use for all questions together; what needs more is refused."""
+
+TRIES: Final = 3
+"""Files stay an hour after they are replaced, so even a second try is rare."""
+
+Row = dict[str, Any]
+Wanted = dict[str, tuple[Any, Any]]
+"""By column the least and greatest value a question asks for; None leaves an end open."""
+
+
+@cache
+def sql(name: str) -> str:
+    """The text of store/sql/<name>.sql."""
+    return (files("nilometer.store") / "sql" / f"{name}.sql").read_text(encoding="utf-8")
+
+
+def needed(listed: Sequence[DataFile], wanted: Wanted) -> list[DataFile]:
+    """The files that may hold rows with values in the wanted ranges."""
+    return [file for file in listed if all(_may_hold(file, c, w) for c, w in wanted.items())]
+
+
+def _may_hold(file: DataFile, column: str, wanted: tuple[Any, Any]) -> bool:
+    low, high = wanted
+    least, greatest = file.least.get(column), file.greatest.get(column)
+    above = low is not None and greatest is not None and greatest < low
+    below = high is not None and least is not None and least > high
+    return not above and not below
+
+
+class Shelf:
+    """The current file list of one table, which a writer may be adding to."""
+
+    def __init__(self, place: Place, table: Table) -> None:
+        self.place = place
+        self.table = table
+        self._lock = Lock()
+        self._delta: DeltaTable | None = None
+        self._listed: list[DataFile] = []
+        self._version = -1
+
+    def files(self) -> list[DataFile]:
+        """The files committed by now; none while nobody has made the table."""
+        with self._lock:
+            if self._delta is None:
+                self._delta = open_existing(self.place, self.table)
+            else:
+                self._update(self._delta)
+            if self._delta is None:
+                return []
+            if self._delta.version() != self._version:
+                self._listed = files_of(self._delta, self.table)
+                self._version = self._delta.version()
+            return self._listed
+
+    def _update(self, delta: DeltaTable) -> None:
+        try:
+            delta.update_incremental()
+        except (DeltaError, OSError):  # the entries in between are gone: read anew
+            self._delta = open_existing(self.place, self.table)
+
+
+class Questions:
+    """Answers SQL over the tables at one place; any thread may ask."""
+
+    def __init__(self, place: Place, *, memory_max: str = MEMORY_MAX) -> None:
+        self.place = place
+        self._shelves = {n: Shelf(place.inside(n), table) for n, table in TABLES.items()}
+        self._database = duckdb.connect(
+            config={
+                "memory_limit": memory_max,
+                "autoinstall_known_extensions": "false",
+                "autoload_known_extensions": "false",
+                "python_enable_replacements": "false",
+            }
+        )
+
+    def close(self) -> None:
+        """Give the database's memory back."""
+        self._database.close()
+
+    def listed(self, table: str) -> list[DataFile]:
+        """The table's files committed by now."""
+        return self._shelves[table].files()
+
+    def ask(
+        self, name: str, table: str, wanted: Wanted, values: Mapping[str, object]
+    ) -> list[Row]:
+        """The rows that store/sql/<name>.sql gives over the files that are needed."""
+        return self._retried(lambda: self._ask(name, table, wanted, values))
+
+    def _retried(self, answer: Callable[[], list[Row]]) -> list[Row]:
+        for _ in range(TRIES - 1):
+            try:
+                return answer()
+            except (duckdb.IOException, FileNotFoundError):
+                continue  # maintenance took a file away: ask again with the new list
+        try:
+            return answer()
+        except duckdb.OutOfMemoryException as error:
+            raise _too_much(error) from error
+        except (duckdb.Error, OSError) as error:
+            raise StoreError(
+                f"{self.place.url} cannot be read: {_first_line(error)}",
+                slug="store-unreadable",
+            ) from error
+
+    def _ask(
+        self, name: str, table: str, wanted: Wanted, values: Mapping[str, object]
+    ) -> list[Row]:
+        chosen = needed(self.listed(table), wanted)
+        if not chosen:
+            return []
+        with self._database.cursor() as cursor:
+            self._show(cursor, table, chosen)
+            try:
+                answer = cursor.execute(sql(name), dict(values))
+                names = [each[0] for each in answer.description or ()]
+                return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
+            except duckdb.OutOfMemoryException as error:
+                raise _too_much(error) from error
+
+    def _show(
+        self, cursor: duckdb.DuckDBPyConnection, table: str, chosen: Sequence[DataFile]
+    ) -> None:
+        """Let the cursor see these files as the table of that name."""
+        place = self._shelves[table].place
+        if place.path is None:
+            paths = [each.path for each in chosen]
+            dataset = pads.dataset(
+                paths, schema=file_schema(table), filesystem=place.files(), format="parquet"
+            )
+            cursor.register(table, dataset)
+            return
+        quoted = ", ".join(_literal(str(place.path / each.path)) for each in chosen)
+        cursor.execute(
+            f"CREATE TEMP VIEW {table} AS "  # noqa: S608  # the names are ours, paths quoted
+            f"SELECT * FROM read_parquet([{quoted}], hive_partitioning = false)"
+        )
+
+
+def _too_much(error: BaseException) -> StoreError:
+    return StoreError(
+        f"the question needs more memory than it may use: {_first_line(error)}; "
+        "ask for less time or fewer groups",
+        slug="store-too-much",
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).partition("\n")[0]
+
+
+_GLOB: Final = str.maketrans({"*": "[*]", "?": "[?]", "[": "[[]"})
+
+
+def _literal(path: str) -> str:
+    """A path as a SQL text that stands for itself, not for a pattern of paths."""
+    return "'" + path.translate(_GLOB).replace("'", "''") + "'"

@@ -1,0 +1,224 @@
+"""The tables: every column with its meaning, its Arrow type and the history of the schema.
+
+Four tables, each partitioned by `date`, the UTC day of a row's time. Who measured stands in
+every row (the resource columns), so that no question needs a join.
+Times are whole nanoseconds since 1970 in 64 bits: Delta's own timestamps stop at microseconds.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Final, NamedTuple
+
+import pyarrow as pa
+
+VERSION: Final = 1
+HISTORY: Final = {
+    1: "spans, readings, events, runs",
+}
+"""Per schema version one line: what came with it. A store of a newer version is refused."""
+
+PARTITION: Final = "date"
+
+
+class Column(NamedTuple):
+    """One column: its name, its type and what it means."""
+
+    name: str
+    type: pa.DataType
+    comment: str
+
+
+class Table(NamedTuple):
+    """One table; `order` sorts the rows of each file, `time` is the time `date` is taken from.
+
+    Files carry the least and greatest value of the `bounded` columns, so that a question opens
+    only the files that can answer it.
+    """
+
+    name: str
+    comment: str
+    columns: tuple[Column, ...]
+    time: str
+    order: tuple[str, ...]
+    bounded: tuple[str, ...]
+
+
+TEXT: Final = pa.string()
+WHOLE: Final = pa.int64()
+WHOLES: Final = pa.list_(pa.field("element", pa.int64()))
+FLOATS: Final = pa.list_(pa.field("element", pa.float64()))
+
+RESOURCE: Final = (
+    Column("date", pa.date32(), "partition: UTC day of the row's time, kept near its arrival"),
+    Column("service", TEXT, "which service measured"),
+    Column("host", TEXT, "on which host"),
+    Column("pid", WHOLE, "in which process; 0 if not told"),
+    Column("region", TEXT, "in which region"),
+    Column("zone", TEXT, "in which availability zone"),
+    Column("version", TEXT, "which version of the service"),
+    Column("resource", TEXT, "further attributes of the resource, a JSON object"),
+)
+
+ARRIVAL: Final = (
+    Column("delivery", WHOLE, "digest of the batch: equal if the same batch came twice"),
+    Column(
+        "append", WHOLE, "which append wrote the row; of one delivery only the least counts"
+    ),
+)
+
+SPANS: Final = Table(
+    "spans",
+    "Finished spans: timed pieces of one request.",
+    (
+        *RESOURCE,
+        Column("scope", TEXT, "the library that made the span"),
+        Column("trace_id", TEXT, "32 hex digits"),
+        Column("span_id", TEXT, "16 hex digits; with trace_id the row's identity"),
+        Column("parent_id", TEXT, "16 hex digits; empty for the root"),
+        Column("name", TEXT, "what was done"),
+        Column("kind", TEXT, "unspecified, internal, server, client, producer, consumer"),
+        Column("started_ns", WHOLE, "wall clock"),
+        Column("ended_ns", WHOLE, "start plus monotonic duration"),
+        Column("status", TEXT, "unset, ok, error"),
+        Column("status_message", TEXT, "why it failed"),
+        Column("request_id", TEXT, "the attribute `request_id`; null if there is none"),
+        Column("attributes", TEXT, "a JSON object"),
+        Column("events", TEXT, "what happened in the span, a JSON list; null if nothing did"),
+        Column("links", TEXT, "related spans elsewhere, a JSON list; null if none"),
+        *ARRIVAL,
+    ),
+    time="started_ns",
+    order=("trace_id", "started_ns"),
+    bounded=("trace_id", "started_ns", "ended_ns"),
+)
+
+READINGS: Final = Table(
+    "readings",
+    "One series' value over one interval.",
+    (
+        *RESOURCE,
+        Column("scope", TEXT, "the library that made the instrument"),
+        Column("name", TEXT, "the instrument's name"),
+        Column("kind", TEXT, "counter, gauge, distribution"),
+        Column("unit", TEXT, "UCUM: ns, By, 1, {request}"),
+        Column("description", TEXT, "what the instrument measures"),
+        Column("dimensions", TEXT, "a JSON object of texts, keys sorted"),
+        Column("series", WHOLE, "digest of resource, scope, name, kind, unit and dimensions"),
+        Column(
+            "started_ns", WHOLE, "start of the interval, or since when a cumulative one counts"
+        ),
+        Column("ended_ns", WHOLE, "end of the interval"),
+        Column("cumulative", pa.bool_(), "the value counts from started_ns, not one interval"),
+        Column("value_int", WHOLE, "counter: moved; gauge: last; distribution: sum (whole)"),
+        Column("value_float", pa.float64(), "the same where it is no 64-bit whole number"),
+        Column("samples", WHOLE, "distribution: how many values; else null"),
+        Column("minimum_int", WHOLE, "distribution: least value (whole)"),
+        Column("minimum_float", pa.float64(), "the same where it is no 64-bit whole number"),
+        Column("maximum_int", WHOLE, "distribution: greatest value (whole)"),
+        Column("maximum_float", pa.float64(), "the same where it is no 64-bit whole number"),
+        Column("zeros", WHOLE, "distribution: how many zeros"),
+        Column(
+            "scale", WHOLE, "bucket i holds base**i < v <= base**(i+1), base 2**(2**-scale)"
+        ),
+        Column("bucket_indexes", WHOLES, "buckets of values above zero"),
+        Column("bucket_counts", WHOLES, "how many values in each of them"),
+        Column("negative_indexes", WHOLES, "buckets of values below zero, by absolute value"),
+        Column("negative_counts", WHOLES, "how many values in each of them"),
+        Column("bounds", FLOATS, "explicit: bucket i holds bounds[i-1] < v <= bounds[i]"),
+        *ARRIVAL,
+    ),
+    time="ended_ns",
+    order=("name", "series", "ended_ns"),
+    bounded=("name", "ended_ns"),
+)
+
+EVENTS: Final = Table(
+    "events",
+    "Single happenings, not aggregated.",
+    (
+        *RESOURCE,
+        Column("scope", TEXT, "the library that told it"),
+        Column("name", TEXT, "what happened"),
+        Column("at_ns", WHOLE, "when, wall clock"),
+        Column("trace_id", TEXT, "in which trace, 32 hex digits; empty if in none"),
+        Column("span_id", TEXT, "in which span, 16 hex digits; empty if in none"),
+        Column("severity", WHOLE, "OpenTelemetry's numbers: 9 info, 13 warn, 17 error"),
+        Column("body", TEXT, "the message"),
+        Column("attributes", TEXT, "a JSON object"),
+        *ARRIVAL,
+    ),
+    time="at_ns",
+    order=("name", "at_ns"),
+    bounded=("name", "at_ns"),
+)
+
+RUNS: Final = Table(
+    "runs",
+    "Bracketed test runs: what each counter of each backend moved by.",
+    (
+        *RESOURCE,
+        Column("run_id", TEXT, "which run"),
+        Column("suite", TEXT, "what was run"),
+        Column("started_ns", WHOLE, "the opening snapshot"),
+        Column("ended_ns", WHOLE, "the closing snapshot"),
+        Column("backend", TEXT, "whose counters"),
+        Column("counter", TEXT, "which counter"),
+        Column("delta", pa.float64(), "how far it moved, footprint and idle subtracted"),
+        Column("attributes", TEXT, "a JSON object: commit, branch, outcome"),
+        *ARRIVAL,
+    ),
+    time="ended_ns",
+    order=("suite", "backend", "counter", "ended_ns"),
+    bounded=("suite", "ended_ns"),
+)
+
+TABLES: Final = {table.name: table for table in (SPANS, READINGS, EVENTS, RUNS)}
+
+
+@cache
+def arrow_schema(name: str) -> pa.Schema:
+    """The table's schema, comments as Delta keeps them (the field's `comment`)."""
+    return pa.schema(
+        pa.field(column.name, column.type, metadata={"comment": column.comment})
+        for column in TABLES[name].columns
+    )
+
+
+@cache
+def file_schema(name: str) -> pa.Schema:
+    """What stands in the files themselves: all but the partition, which is in their path."""
+    return pa.schema(
+        pa.field(column.name, column.type)
+        for column in TABLES[name].columns
+        if column.name != PARTITION
+    )
+
+
+def as_markdown() -> str:
+    """All tables as docs/tables.md shows them."""
+    lines = []
+    for table in TABLES.values():
+        lines += [f"### {table.name}", "", table.comment, ""]
+        lines += [f"Rows of a file are sorted by {', '.join(table.order)}.", ""]
+        lines += ["| column | type | meaning |", "|---|---|---|"]
+        lines += [
+            f"| `{c.name}` | {_delta_type(c.type)} | {c.comment} |" for c in table.columns
+        ]
+        lines.append("")
+    lines += ["### History", ""]
+    lines += [f"- {version}: {what}" for version, what in sorted(HISTORY.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _delta_type(kind: pa.DataType) -> str:
+    names = {
+        pa.string(): "string",
+        pa.int64(): "long",
+        pa.float64(): "double",
+        pa.bool_(): "boolean",
+        pa.date32(): "date",
+        WHOLES: "array of long",
+        FLOATS: "array of double",
+    }
+    return names[kind]
