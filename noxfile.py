@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import nox
@@ -18,6 +19,8 @@ import nox
 ROOT = Path(__file__).parent
 REPORTS = ROOT / "build" / "reports"
 SANITIZED = ROOT / "build" / "sanitize"
+
+STARTED = time.monotonic()
 
 # The suites that run code which has a C twin.
 TWINS = ["tests/measure", "tests/trace", "tests/wire", "tests/integrations"]
@@ -69,6 +72,7 @@ def pytest(session: nox.Session, *args: str, python: str = sys.executable, **env
     Settings of whoever runs this must not decide what is tested.
     """
     REPORTS.mkdir(parents=True, exist_ok=True)
+    session.log("%d s since the start", time.monotonic() - STARTED)
     clean = {name: "" for name in os.environ if name.startswith("NILOMETER_")}
     report = f"--junitxml={REPORTS / session.name}.xml"
     words = [python, "-m", "pytest", "-q", "--durations=5", "--durations-min=5", report]

@@ -1,7 +1,8 @@
-"""Sum up the JUnit reports of several pytest runs: a line each, then the total."""
+"""Sum up what nox and pytest reported: a line a session, then the total in pytest's words."""
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -44,15 +45,17 @@ def counts(run: Run) -> str:
 
 
 def main(folder: Path) -> None:
-    """Print the summary of all reports in the folder, oldest first."""
-    runs = [read(p) for p in sorted(folder.glob("*.xml"), key=lambda p: p.stat().st_mtime)]
-    failures = [f"FAILED {run.name}: {test}" for run in runs for test in run.failures]
-    print(*failures[:REASONS_MAX], sep="\n")
+    """Print the summary of all sessions; one that crashed has no counts, and says so."""
+    runs = {path.stem: read(path) for path in folder.glob("*.xml")}
+    failures = [f"FAILED {run.name}: {test}" for run in runs.values() for test in run.failures]
+    print("", *failures[:REASONS_MAX], sep="\n")
     if len(failures) > REASONS_MAX:
         print(f"... and {len(failures) - REASONS_MAX} more")
-    for run in runs:
-        print(f"  {run.name:14} {counts(run)}")
-    numbers = [[run[i] for run in runs] for i in range(1, 5)]
+    sessions = json.loads((folder / "sessions.json").read_text())["sessions"]
+    for session in sessions:
+        said = counts(runs[session["name"]]) if session["name"] in runs else ""
+        print(f"  {session['name']:12} {session['result']:8} {said}".rstrip())
+    numbers = [[run[i] for run in runs.values()] for i in range(1, 5)]
     total = Run("all", *(sum(column) for column in numbers), ())  # type: ignore[arg-type]
     print(f"===== {counts(total)} =====")
 
