@@ -54,7 +54,9 @@ class Decorator:
         self._wrapped = wrapped
 
     @overload
-    def __call__(self, target: str, /, **attributes: object) -> Callable[[F], F]: ...
+    def __call__(
+        self, target: str, /, *, name: None = None, **attributes: object
+    ) -> Callable[[F], F]: ...
     @overload
     def __call__(self, target: F, /, *, name: str | None = None, **attributes: object) -> F: ...
     @overload

@@ -76,15 +76,22 @@ def bounded(value: object) -> AttributeValue:
         if value is True or value is False:
             return value
         if isinstance(value, str):
-            return cut(str.__str__(value), TEXT_CHARS_MAX)
+            return cut(_utf8(str.__str__(value)), TEXT_CHARS_MAX)
         if isinstance(value, int):
             whole = int.__add__(value, 0)  # an IntEnum becomes the plain number
             return whole if INT64_MIN <= whole <= INT64_MAX else cut(str(whole), TEXT_CHARS_MAX)
         if isinstance(value, float):
             return float.__add__(value, 0.0)
-        return cut(_text_of(value), TEXT_CHARS_MAX)
+        return cut(_utf8(_text_of(value)), TEXT_CHARS_MAX)
     except Exception as error:  # noqa: BLE001 -- somebody else's __repr__ may raise anything
         return f"<{type(value).__name__}: {type(error).__name__} in repr>"
+
+
+def _utf8(text: str) -> str:
+    """The same text, fit for every wire format: lone surrogates (of file names) become "?"."""
+    if text.isascii():
+        return text
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _text_of(value: object) -> str:
@@ -136,6 +143,6 @@ def described(error: BaseException) -> tuple[str, str]:
     """
     kind = class_name(type(error))
     try:
-        return kind, cut(str.__str__(str(error)), MESSAGE_CHARS_MAX)
+        return kind, cut(_utf8(str.__str__(str(error))), MESSAGE_CHARS_MAX)
     except Exception as failure:  # noqa: BLE001 -- the application's error must come through
         return kind, f"<{kind}: {type(failure).__name__} in str>"

@@ -1,0 +1,68 @@
+"""What a key holder can cost: requests a second, and the memory of nonces seen."""
+
+from __future__ import annotations
+
+from heapq import heappop, heappush
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+REQUESTS_PER_SECOND: Final = 10.0
+"""Traced requests a second that a process takes on; see `SPANS_PER_TRACE_MAX` for the cost."""
+
+NONCES_MAX: Final = 16_384
+"""Nonces remembered. At the default budget 10 * (900 + 60) = 9,600 can be alive. At 260 bytes
+each (a text of 32, a tuple, a number, places in heap and set) a full memory takes 4 MB."""
+
+
+class Budget:
+    """Traced requests per second, as a bucket that holds one second's worth."""
+
+    __slots__ = ("_rate", "_level", "_seen_ns", "_elapsed_ns")
+
+    def __init__(self, rate: float, elapsed_ns: Callable[[], int]) -> None:
+        self._rate = rate
+        self._level = max(1.0, rate)
+        self._elapsed_ns = elapsed_ns
+        self._seen_ns = elapsed_ns()
+
+    def take(self) -> bool:
+        """Whether one more may start now."""
+        now = self._elapsed_ns()
+        gained = (now - self._seen_ns) * self._rate / 1e9
+        self._seen_ns = now
+        self._level = min(max(1.0, self._rate), self._level + gained)
+        if self._level < 1.0:
+            return False
+        self._level -= 1.0
+        return True
+
+
+class Nonces:
+    """Nonces seen, each until it expires."""
+
+    __slots__ = ("_alive", "_by_expiry")
+
+    def __init__(self) -> None:
+        self._alive: set[str] = set()
+        self._by_expiry: list[tuple[int, str]] = []
+
+    def __contains__(self, nonce: str) -> bool:
+        return nonce in self._alive
+
+    def __len__(self) -> int:
+        return len(self._alive)
+
+    def make_room(self, now_s: int) -> bool:
+        """Forget what has expired; two at a time, as one comes in: no request pays for many."""
+        for _ in range(2):
+            if not self._by_expiry or self._by_expiry[0][0] >= now_s:
+                break
+            self._alive.discard(heappop(self._by_expiry)[1])
+        return len(self._alive) < NONCES_MAX
+
+    def add(self, nonce: str, expiry_s: int) -> None:
+        """Remember one until it expires."""
+        self._alive.add(nonce)
+        heappush(self._by_expiry, (expiry_s, nonce))

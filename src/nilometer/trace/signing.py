@@ -1,0 +1,248 @@
+"""The bytes of both triggers: how they are signed and how they are read; no state, no clock.
+
+Ours, on W3C Trace Context (https://www.w3.org/TR/trace-context/)::
+
+    traceparent: 00-<trace id, 32 hex>-<parent id, 16 hex>-01
+    tracestate: nilo=1;<expiry>;<nonce>;<mac>
+
+where expiry is whole seconds since 1970 in decimal, nonce 32 and mac 64 lower-case hexadecimal
+digits, and mac is HMAC-SHA256 by the key over the ASCII bytes
+``nilo=1\\n<traceparent>\\n<expiry>\\n<nonce>``.
+
+OSProfiler's::
+
+    X-Trace-Info: <URL-safe base64, padded, of JSON {"base_id": ..., "parent_id": ...}>
+    X-Trace-HMAC: <HMAC-SHA1 by the key over the text of X-Trace-Info, 40 lower-case hex digits>
+
+In both a parent id that equals the last 8 bytes of the trace id says that there is no parent:
+OSProfiler sends the base id as parent where a request begins, and we do as it does.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+from binascii import a2b_base64, b2a_base64
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+VERSION: Final = "1"
+MEMBER: Final = "nilo"
+
+INFO_CHARS_MAX: Final = 1_024
+"""A real X-Trace-Info has 140 characters. HMAC-SHA1 over this many takes 2 us."""
+
+TRACESTATE_CHARS_MAX: Final = 2_048
+"""The standard asks to pass on at least 512 characters; the 32 members of the usual 64 fit."""
+
+MEMBERS_MAX: Final = 32
+"""The standard's own limit of members in a tracestate."""
+
+TRACEPARENT_CHARS_MAX: Final = 128
+"""Version 00 has exactly 55; later versions may append, in ways nobody knows yet."""
+
+EXPIRY_DIGITS_MAX: Final = 12
+"""Seconds until the year 33,658."""
+
+TO_URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
+FROM_URL_SAFE: Final = str.maketrans("-_", "+/")
+
+
+class Key:
+    """A key that signs and is never shown."""
+
+    __slots__ = ("_secret",)
+
+    def __init__(self, secret: bytes) -> None:
+        self._secret = secret
+
+    def mac_sha1(self, message: bytes) -> str:
+        """40 hexadecimal digits."""
+        return hmac.digest(self._secret, message, "sha1").hex()
+
+    def mac_sha256(self, message: bytes) -> str:
+        """64 hexadecimal digits."""
+        return hmac.digest(self._secret, message, "sha256").hex()
+
+    def __repr__(self) -> str:
+        return "Key(...)"
+
+    def __reduce__(self) -> str:
+        raise TypeError("a key is not written anywhere")
+
+
+class Traceparent(NamedTuple):
+    """What a traceparent says."""
+
+    trace_id: bytes
+    parent_id: bytes
+    sampled: bool
+
+
+class Signature(NamedTuple):
+    """Our member of the tracestate, taken apart."""
+
+    expiry_s: int
+    nonce: str
+    mac: str
+    expiry_text: str
+
+
+def _hex(text: str, size: int) -> bytes | None:
+    """`size` bytes from lower-case hexadecimal digits, None if it is anything else."""
+    if len(text) != 2 * size or not text.isascii() or text != text.lower():
+        return None
+    try:
+        value = bytes.fromhex(text)
+    except ValueError:
+        return None
+    return value if len(value) == size else None  # fromhex overlooks blanks
+
+
+def parse_traceparent(text: str) -> Traceparent | None:
+    """A traceparent of version 00 or later; None if it is not one.
+
+    >>> parse_traceparent("00-" + "1f" * 16 + "-" + "2e" * 8 + "-01").sampled
+    True
+    >>> parse_traceparent("00-" + "00" * 16 + "-" + "2e" * 8 + "-01") is None
+    True
+    """
+    if not 55 <= len(text) <= TRACEPARENT_CHARS_MAX:
+        return None
+    if text[2] != "-" or text[35] != "-" or text[52] != "-":
+        return None
+    version, flags = _hex(text[:2], 1), _hex(text[53:55], 1)
+    trace_id, parent_id = _hex(text[3:35], 16), _hex(text[36:52], 8)
+    if version is None or version == b"\xff" or flags is None:
+        return None
+    if len(text) > 55 and (version == b"\0" or text[55] != "-"):
+        return None
+    if trace_id is None or parent_id is None or not any(trace_id) or not any(parent_id):
+        return None
+    return Traceparent(trace_id, parent_id, bool(flags[0] & 1))
+
+
+def split_tracestate(text: str) -> tuple[str | None, str]:
+    """Our member's value, None if absent, and the other members as they are to be passed on.
+
+    Members that no standard allows (controls, not ASCII) are not passed on, none of them: who
+    wrote one may have meant to write a header of his own.
+
+    >>> split_tracestate("a=1, nilo=1;2;3;4,b=2")
+    ('1;2;3;4', 'a=1,b=2')
+    """
+    text = text.replace("\t", " ")
+    if len(text) > TRACESTATE_CHARS_MAX or not text.isascii() or not text.isprintable():
+        return None, ""
+    ours: str | None = None
+    others = []
+    for member in text.split(",")[: MEMBERS_MAX + 1]:
+        key, equals, value = member.strip(" ").partition("=")
+        if key == MEMBER and equals:
+            ours = ours or value
+        elif key and equals:
+            others.append(f"{key}={value}")
+    return ours, ",".join(others[: MEMBERS_MAX - 1])
+
+
+def _message(traceparent: str, expiry: str, nonce: str) -> bytes:
+    return f"{MEMBER}={VERSION}\n{traceparent}\n{expiry}\n{nonce}".encode("ascii")
+
+
+def sign_traceparent(traceparent: str, expiry_s: int, nonce: str, key: Key) -> str:
+    """Our member of the tracestate: the traceparent is trusted until `expiry_s`, once."""
+    mac = key.mac_sha256(_message(traceparent, str(expiry_s), nonce))
+    return f"{MEMBER}={VERSION};{expiry_s};{nonce};{mac}"
+
+
+def parse_signature(value: str) -> Signature | None:
+    """Our member's value taken apart; None if malformed or of another version."""
+    parts = value.split(";")
+    if len(parts) != 4 or parts[0] != VERSION:
+        return None
+    _, expiry, nonce, mac = parts
+    if not (expiry.isascii() and expiry.isdigit() and len(expiry) <= EXPIRY_DIGITS_MAX):
+        return None
+    if _hex(nonce, 16) is None or _hex(mac, 32) is None:
+        return None
+    return Signature(int(expiry), nonce, mac, expiry)
+
+
+def key_of_signature(traceparent: str, signed: Signature, keys: Sequence[Key]) -> Key | None:
+    """The key that signed it, if it is one of ours."""
+    message = _message(traceparent, signed.expiry_text, signed.nonce)
+    mac = signed.mac.encode("ascii")
+    for key in keys:
+        if hmac.compare_digest(key.mac_sha256(message).encode("ascii"), mac):
+            return key
+    return None
+
+
+def sign_osprofiler(base_id: str, parent_id: str, key: Key) -> tuple[str, str]:
+    """The values of X-Trace-Info and X-Trace-HMAC.
+
+    >>> sign_osprofiler("b", "p", Key(b"SECRET_KEY"))[1]
+    '1c2e230dfa3d4ac49ce13c80b986570da2057b6e'
+    """
+    ids = json.dumps({"base_id": base_id, "parent_id": parent_id}).encode("ascii")
+    info = b2a_base64(ids, newline=False).translate(TO_URL_SAFE)
+    return info.decode("ascii"), key.mac_sha1(info)
+
+
+def key_of_osprofiler(info: str, mac: str, keys: Sequence[Key]) -> Key | None:
+    """The key that signed it, if it is one of ours. Both texts must be ASCII."""
+    message, given = info.encode("ascii"), mac.encode("ascii")
+    for key in keys:
+        if hmac.compare_digest(key.mac_sha1(message).encode("ascii"), given):
+            return key
+    return None
+
+
+def read_osprofiler(info: str) -> dict[str, Any] | None:
+    """The ids in an X-Trace-Info whose signature was verified; None where OSProfiler refuses.
+
+    Refused as there: what is not base64 of UTF-8 of JSON of an object, a missing ``base_id``, a
+    key it does not know. Taken as there: any value as an id, a sent ``hmac_key`` (and ignored).
+    """
+    try:
+        ids = json.loads(a2b_base64(info.translate(FROM_URL_SAFE)).decode("utf-8"))
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(ids, dict) or "base_id" not in ids:
+        return None
+    if not ids.keys() <= {"base_id", "parent_id", "hmac_key"}:
+        return None
+    return ids
+
+
+def id_bytes(text: str, size: int) -> bytes:
+    """An id of OSProfiler's as `size` bytes (16 or 8), never all zero.
+
+    A UUID gives its last bytes, which is how OSProfiler itself shortens one; any other text
+    gives the first bytes of its SHA-256.
+
+    >>> id_bytes("7a2b6c1e-9f00-4a55-b6d7-0c9d1e2f3a4b", 8).hex()
+    'b6d70c9d1e2f3a4b'
+    """
+    value = uuid_bytes(text)
+    if value is not None and any(value[-size:]):
+        return value[-size:]
+    return sha256(text.encode("utf-8", "surrogatepass")).digest()[:size]
+
+
+def uuid_bytes(text: str) -> bytes | None:
+    """The 16 bytes of a UUID in one of its usual spellings, None if it is none."""
+    digits = text.replace("urn:", "").replace("uuid:", "").strip("{}").replace("-", "")
+    return _hex(digits.lower(), 16)
+
+
+def uuid_text(digits: str) -> str:
+    """32 hexadecimal digits spelled as a UUID.
+
+    >>> uuid_text("7a2b6c1e9f004a55b6d70c9d1e2f3a4b")
+    '7a2b6c1e-9f00-4a55-b6d7-0c9d1e2f3a4b'
+    """
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"

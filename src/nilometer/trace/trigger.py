@@ -1,0 +1,372 @@
+"""Which requests are traced: those that someone who knows a key has signed, within a budget.
+
+Nothing a sender writes makes `Triggers.accept` raise, or cost more than the checks below: what
+is oversized is refused before any cryptography, and there are at most `KEYS_MAX` keys to try.
+Each refusal is counted in ``nilometer.trigger`` by its reason. There is no default key.
+"""
+
+from __future__ import annotations
+
+import os
+from _thread import allocate_lock
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from weakref import WeakSet
+
+from nilometer.clock import Clock
+from nilometer.errors import ConfigError
+from nilometer.trace.budget import REQUESTS_PER_SECOND, Budget, Nonces
+from nilometer.trace.current import Joined
+from nilometer.trace.limits import SPANS_PER_TRACE_MAX, cut
+from nilometer.trace.signing import (
+    INFO_CHARS_MAX,
+    TRACESTATE_CHARS_MAX,
+    Key,
+    Signature,
+    Traceparent,
+    id_bytes,
+    key_of_osprofiler,
+    key_of_signature,
+    parse_signature,
+    parse_traceparent,
+    read_osprofiler,
+    sign_osprofiler,
+    sign_traceparent,
+    split_tracestate,
+    uuid_bytes,
+    uuid_text,
+)
+from nilometer.trace.twin import Trace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+KEYS_MAX: Final = 16
+"""Keys to try on one header: rotation needs two per sender. 16 HMACs take about 16 us."""
+
+EXPIRY_AHEAD_S_MAX: Final = 900
+"""How far ahead an expiry may lie. A header is made to be sent, not to be kept: each nonce has
+to be remembered until its expiry. One minute more is allowed for clocks that differ."""
+
+CLOCK_SKEW_S: Final = 60
+
+TTL_S: Final = 300
+ONWARD_TTL_S: Final = 300
+"""Validity of what we sign ourselves: enough for a request that waits in a queue."""
+
+
+class Header(NamedTuple):
+    """A trigger to send with one request, and the trace it asks for."""
+
+    trace_id: str
+    headers: dict[str, str]
+
+
+def parse_keys(keys: Sequence[bytes | str], *, origin: str = "keys") -> tuple[Key, ...]:
+    """Keys to sign and verify with; texts as UTF-8. Raises ConfigError, which shows none."""
+    if isinstance(keys, str | bytes):
+        raise ConfigError(
+            f"{origin}: a list of keys is needed, not one text", slug="trigger-keys"
+        )
+    if len(keys) > KEYS_MAX:
+        raise ConfigError(
+            f"{origin}: {len(keys)} keys, at most {KEYS_MAX} are tried on a header",
+            slug="trigger-keys",
+        )
+    return tuple(_parse_key(key, origin) for key in keys)
+
+
+def _parse_key(key: bytes | str, origin: str) -> Key:
+    secret = key.encode("utf-8") if isinstance(key, str) else key
+    if not isinstance(secret, bytes):
+        raise ConfigError(
+            f"{origin}: a key is text or bytes, not {type(key).__name__}", slug="trigger-keys"
+        )
+    if not secret.strip():
+        raise ConfigError(
+            f"{origin}: an empty key, with which anyone could sign", slug="trigger-key-empty"
+        )
+    return Key(secret)
+
+
+class Signer:
+    """Signs onward requests of one trace, by the key that was accepted."""
+
+    __slots__ = ("_key", "_base_id", "_expiry_s", "_others", "_clock")
+
+    def __init__(
+        self, key: Key | None, base_id: str, expiry_s: int | None, others: str, clock: Clock
+    ) -> None:
+        self._key = key
+        self._base_id = base_id
+        self._expiry_s = expiry_s
+        self._others = others
+        self._clock = clock
+
+    def headers(self, trace_id: str, span_id: str) -> dict[str, str]:
+        """Both forms, for a request sent by that span; unsigned if the trace came unsigned.
+
+        A fresh nonce each time; valid for five minutes, but no longer than what was accepted.
+        """
+        traceparent = f"00-{trace_id}-{span_id}-01"
+        onward = {"traceparent": traceparent}
+        if self._key is None:
+            if self._others:
+                onward["tracestate"] = self._others
+            return onward
+        expiry_s = self._clock.wall_ns() // 1_000_000_000 + ONWARD_TTL_S
+        if self._expiry_s is not None:
+            expiry_s = min(expiry_s, self._expiry_s)
+        ours = sign_traceparent(traceparent, expiry_s, os.urandom(16).hex(), self._key)
+        onward["tracestate"] = f"{ours},{self._others}" if self._others else ours
+        base_id = self._base_id or uuid_text(trace_id)
+        parent_id = uuid_text(trace_id[:16] + span_id)  # its last 8 bytes are the span's id
+        info, mac = sign_osprofiler(base_id, parent_id, self._key)
+        onward["X-Trace-Info"] = info
+        onward["X-Trace-HMAC"] = mac
+        return onward
+
+
+def new_trigger(
+    key: bytes | str, *, ttl_s: int = TTL_S, clock: Clock | None = None, origin: str = "key"
+) -> Header:
+    """Headers of both forms that ask for one request to be traced, and its trace id."""
+    if not 1 <= ttl_s <= EXPIRY_AHEAD_S_MAX:
+        raise ConfigError(
+            f"{origin}: a trigger is valid for 1 to {EXPIRY_AHEAD_S_MAX} s, not {ttl_s}",
+            slug="trigger-ttl",
+        )
+    clock = clock or Clock()
+    trace_id = os.urandom(16).hex()
+    expiry_s = clock.wall_ns() // 1_000_000_000 + ttl_s
+    signer = Signer(_parse_key(key, origin), "", expiry_s, "", clock)
+    return Header(trace_id, signer.headers(trace_id, trace_id[16:]))  # no parent, see signing
+
+
+_ALL: Final[WeakSet[Triggers]] = WeakSet()
+
+
+class Triggers:
+    """The door: says of each request whether it is traced, joined or neither.
+
+    Args:
+        keys: any one of them may have signed; more than one while keys are being exchanged.
+        requests_per_second: traced requests that this process takes on.
+        spans_per_trace: spans recorded of one request in this process.
+        join: record a sampled ``traceparent`` that nobody signed, within the same budget.
+        osprofiler: understand OSProfiler's headers, which neither expire nor carry a nonce.
+
+    Raises ConfigError for keys or budgets that cannot be.
+    """
+
+    def __init__(
+        self,
+        keys: Sequence[bytes | str] = (),
+        *,
+        clock: Clock | None = None,
+        requests_per_second: float = REQUESTS_PER_SECOND,
+        spans_per_trace: int = SPANS_PER_TRACE_MAX,
+        join: bool = False,
+        osprofiler: bool = True,
+        origin: str = "keys",
+    ) -> None:
+        if not 0 < requests_per_second <= 1e6 or spans_per_trace < 1:
+            raise ConfigError(
+                f"{origin}: a budget of {requests_per_second} requests a second with "
+                f"{spans_per_trace} spans each; both must be above 0",
+                slug="trigger-budget",
+            )
+        self._keys = parse_keys(keys, origin=origin)
+        self._clock = clock or Clock()
+        self._spans_max = spans_per_trace
+        self._join = join
+        self._osprofiler = osprofiler
+        self._budget = Budget(requests_per_second, self._clock.elapsed_ns)
+        self._nonces = Nonces()
+        self._lock = allocate_lock()
+        self._counters: dict[str, Any] = {}
+        _ALL.add(self)
+
+    def __repr__(self) -> str:
+        return f"Triggers({len(self._keys)} keys)"
+
+    def reset_after_fork(self) -> None:
+        """The lock may be held by a thread that did not survive."""
+        self._lock = allocate_lock()
+
+    def accept(self, headers: Callable[[str], str | None]) -> Trace | Joined | None:
+        """What becomes of a request: a `Trace` is recorded, a `Joined` has ids, None neither.
+
+        `headers` gives the value of a header by its lower-case name, or None. Never raises.
+        """
+        try:
+            traceparent = headers("traceparent")
+            info = headers("x-trace-info")
+            if not traceparent and not info:
+                return None
+            return self._accept(headers, traceparent, info)
+        except Exception:  # noqa: BLE001 -- tracing must not cost a request
+            self._count("fault")
+            return None
+
+    def _accept(
+        self, headers: Callable[[str], str | None], traceparent: str | None, info: str | None
+    ) -> Trace | Joined | None:
+        parent, others = None, ""
+        if traceparent:
+            traceparent = traceparent.strip(" \t")
+            parent = parse_traceparent(traceparent)
+            if parent is None:
+                self._count("malformed_traceparent")
+            else:
+                ours, others = self._tracestate(headers("tracestate"))
+                if ours is not None:
+                    trace, final = self._signed(traceparent, parent, ours, others)
+                    if trace is not None:
+                        return trace
+                    info = None if final else info  # else it would outlive its expiry
+        if info and self._osprofiler and self._keys:
+            trace = self._from_osprofiler(info, headers("x-trace-hmac"), others)
+            if trace is not None:
+                return trace
+        if parent is None:
+            return None
+        return self._unsigned(traceparent or "", parent, others)
+
+    def _tracestate(self, text: str | None) -> tuple[str | None, str]:
+        if not text:
+            return None, ""
+        if len(text) > TRACESTATE_CHARS_MAX:
+            self._count("oversize")
+        return split_tracestate(text)
+
+    def _signed(
+        self, traceparent: str, parent: Traceparent, ours: str, others: str
+    ) -> tuple[Trace | None, bool]:
+        """A trace, or None and whether that is the last word on this request."""
+        signed = parse_signature(ours)
+        if signed is None:
+            self._count("malformed_tracestate")
+            return None, False
+        key = key_of_signature(traceparent, signed, self._keys)
+        if key is None:
+            self._count("bad_signature")
+            return None, False
+        reason = self._refusal(signed) if parent.sampled else "not_sampled"
+        self._count(reason or "accepted")
+        if reason:
+            return None, True
+        signer = Signer(key, "", signed.expiry_s, others, self._clock)
+        return self._trace(parent.trace_id, parent.parent_id, signer), True
+
+    def _refusal(self, signed: Signature) -> str | None:
+        """Why a correctly signed header is refused all the same; if not, its nonce is spent."""
+        now_s = self._clock.wall_ns() // 1_000_000_000
+        if signed.expiry_s < now_s:
+            return "expired"
+        if signed.expiry_s > now_s + EXPIRY_AHEAD_S_MAX + CLOCK_SKEW_S:
+            return "expiry_too_far"
+        with self._lock:
+            if signed.nonce in self._nonces:
+                return "replayed"
+            if not self._nonces.make_room(now_s):
+                return "nonces_full"
+            if not self._budget.take():
+                return "budget_requests"
+            self._nonces.add(signed.nonce, signed.expiry_s)
+        return None
+
+    def _from_osprofiler(self, info: str, mac: str | None, others: str) -> Trace | None:
+        reason, key, ids = self._read_osprofiler(info, (mac or "").strip())
+        if reason is None:
+            with self._lock:
+                if not self._budget.take():
+                    reason = "budget_requests"
+        self._count(reason or "accepted")
+        if reason is not None:
+            return None
+        # What is empty there is made up or follows from the base id, as OSProfiler does.
+        base_id = _text(ids.get("base_id")) or uuid_text(os.urandom(16).hex())
+        parent_id = _text(ids.get("parent_id")) or base_id
+        trace_id = id_bytes(base_id, 16)
+        parent = trace_id[8:] if parent_id == base_id else id_bytes(parent_id, 8)
+        attributes: dict[str, object] | None = None
+        if uuid_bytes(base_id) != trace_id:
+            attributes = {"osprofiler.base_id": base_id}
+        signer = Signer(key, base_id, None, others, self._clock)
+        return self._trace(trace_id, parent, signer, base_id, attributes)
+
+    def _read_osprofiler(
+        self, info: str, mac: str
+    ) -> tuple[str | None, Key | None, dict[str, Any]]:
+        """Why it is refused, or None and what it says."""
+        if len(info) > INFO_CHARS_MAX or len(mac) > INFO_CHARS_MAX:
+            return "oversize", None, {}
+        if not mac or not info.isascii() or not mac.isascii():
+            return "malformed_osprofiler", None, {}
+        key = key_of_osprofiler(info, mac, self._keys)
+        if key is None:
+            return "bad_signature", None, {}
+        ids = read_osprofiler(info)
+        if ids is None:
+            return "malformed_osprofiler", None, {}
+        return None, key, ids
+
+    def _unsigned(self, traceparent: str, parent: Traceparent, others: str) -> Trace | Joined:
+        if self._join and parent.sampled:
+            with self._lock:
+                may = self._budget.take()
+            self._count("accepted_unsigned" if may else "budget_requests")
+            if may:
+                # Not signed by us either: that would make of anyone's header a key holder's.
+                signer = Signer(None, "", None, others, self._clock)
+                return self._trace(parent.trace_id, parent.parent_id, signer)
+        else:
+            self._count("joined")
+        onward = {"traceparent": traceparent}
+        if others:
+            onward["tracestate"] = others
+        return Joined(parent.trace_id, parent.parent_id, onward)
+
+    def _trace(
+        self,
+        trace_id: bytes,
+        parent_id: bytes,
+        signer: Signer,
+        base_id: str = "",
+        attributes: dict[str, object] | None = None,
+    ) -> Trace:
+        return Trace(
+            trace_id,
+            b"" if parent_id == trace_id[8:] else parent_id,
+            base_id=base_id,
+            signer=signer,
+            attributes=attributes,
+            spans_max=self._spans_max,
+        )
+
+    def _count(self, result: str) -> None:
+        counter = self._counters.get(result)
+        if counter is None:
+            from nilometer.measure import REGISTRY  # here: no cycle, no cost without a trigger
+
+            counter = REGISTRY.counter(
+                "nilometer.trigger",
+                description="What became of requests that asked for a trace",
+            ).bind(result=result)
+            self._counters[result] = counter
+        counter.add()
+
+
+def _text(value: Any) -> str:
+    """An id as text; OSProfiler takes any JSON value, and takes an empty one for none."""
+    if not value:
+        return ""
+    return value if isinstance(value, str) else cut(str(value), INFO_CHARS_MAX)
+
+
+def _after_fork() -> None:
+    for triggers in _ALL:
+        triggers.reset_after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork)
