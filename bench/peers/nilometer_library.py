@@ -5,13 +5,12 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING, Any
 
-from nilometer.trace.trigger import Triggers, new_trigger
-
 import nilometer
 from bench import subjects
 from bench.pairs import Loop, Pair, calls, nothing
 from nilometer.model import Batch, Resource, SpanKind
 from nilometer.trace import drain_spans, start_root
+from nilometer.trace.trigger import Triggers, new_trigger
 from nilometer.wire.otlp import encode_traces
 
 if TYPE_CHECKING:

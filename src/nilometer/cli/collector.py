@@ -26,7 +26,7 @@ _opener = build_opener(ProxyHandler({}))
 
 
 class Collector:
-    """One collector, as a command reaches it; a failure ends the command and says what to do."""
+    """One collector, as a command reaches it; failures end the command and say what to do."""
 
     def __init__(self, url: str, token_file: str | None) -> None:
         self.url = url.rstrip("/")
@@ -53,9 +53,8 @@ class Collector:
         if not url.startswith(("http://", "https://")):
             stop(f"--url {self.url!r}: not an http:// or https:// address", Exit.USAGE)
         try:
-            with _opener.open(
-                Request(url, headers=self._headers), timeout=ANSWER_S_MAX
-            ) as answer:  # noqa: S310 - checked above
+            request = Request(url, headers=self._headers)  # noqa: S310 - checked above
+            with _opener.open(request, timeout=ANSWER_S_MAX) as answer:
                 return str(answer.read().decode())
         except HTTPError as error:
             self._refused(error)

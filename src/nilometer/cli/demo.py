@@ -1,4 +1,4 @@
-"""`nilometer demo`: a collector, a small shop, two hundred requests, and what was seen of them."""
+"""`nilometer demo`: a collector, a small shop, two hundred requests, and what was seen."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ SPANS = 1 + 2 * 3  # the request, then a price and its query for each of three a
 def demo() -> None:
     """See it work: measure a small shop through two hundred requests, and trace one.
 
-    Starts a collector on an empty store and a shop, both on free ports of this machine; ends and
-    removes them afterwards. Prints the commands it uses, so that you can go on with them.
+    Starts a collector on an empty store and a shop, both on free ports of this machine; ends
+    and removes them afterwards. Prints the commands it uses, so that you can go on with them.
 
     \b
     Example:

@@ -1,7 +1,7 @@
 """The program that `nilometer demo` measures: a shop of the standard library alone.
 
-It knows nothing of collectors or exporters: it makes its instruments and is started by `nilometer
-run`, like any program.
+It knows nothing of collectors or exporters: it makes its instruments and is started by
+`nilometer run`, like any program.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def shop(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[by
 class Quiet(WSGIRequestHandler):
     """No line per request on the terminal."""
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002, ARG002 - inherited
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - inherited
         """Says nothing."""
 
 

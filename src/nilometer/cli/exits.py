@@ -1,6 +1,6 @@
 """The exit codes, the same for every command; docs/cli.md explains them and a test compares.
 
-`nilometer run` is the exception: it becomes the program it measures, so its codes are that program's.
+`nilometer run` is the exception: it becomes the program it measures, with that one's codes.
 """
 
 from __future__ import annotations

@@ -81,12 +81,12 @@ def list_metrics(
 def stats(name: str, url: str, token_file: str | None, *, as_json: bool, **wanted: Any) -> None:
     """Count, sum, average, extremes and quantiles of one metric.
 
-    Averages are sum by count and quantiles come from merged buckets: never averages of averages.
+    Averages are sum by count, quantiles come from merged buckets: no averages of averages.
 
     \b
     Examples:
       nilometer metrics stats http.server.request --group-by service --period 1m
-      nilometer metrics stats db.client.operation --where db.operation.name=SELECT --quantile 0.999
+      nilometer metrics stats db.client.operation --where db.operation.name=SELECT
     """
     answer = Collector(url, token_file).ask("metrics", name, "statistics", **wanted)
     if as_json:

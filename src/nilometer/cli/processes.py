@@ -1,4 +1,4 @@
-"""Servers of a demonstration: started in order, watched while they come up, ended by their pid."""
+"""Servers of a demonstration: started in order, watched until they are up, ended by pid."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Self
 from urllib.error import HTTPError, URLError
 from urllib.request import ProxyHandler, build_opener
 
+from nilometer.cli import terminal
 from nilometer.cli.exits import Exit
-from nilometer.cli.terminal import stop
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,9 +68,8 @@ class Process:
                 time.sleep(0.05)
             else:
                 return
-        raise SystemExit(
-            f"{self.name} did not come up; it said:\n{self.log.read_text()[-3000:]}"
-        )
+        said = self.log.read_text(errors="replace")[-LOG_CHARACTERS_SHOWN:]
+        terminal.stop(f"{self.name} did not come up; it said:\n{said}", Exit.UNREACHABLE)
 
     def stop(self) -> None:
         """Ask it to end, as an operator would; a server that does not is killed."""

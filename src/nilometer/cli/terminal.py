@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, NoReturn
 from rich.console import Console
 from rich.text import Text
 
-from nilometer.cli.exits import Exit
-
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+    from nilometer.cli.exits import Exit
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)

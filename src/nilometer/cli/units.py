@@ -1,4 +1,4 @@
-"""Numbers as people read them: durations with their unit, counts with thin groups, times of day."""
+"""Numbers as people read them: durations with their unit, counts in groups, times of day."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A trace drawn for the terminal: the tree, each span's time and own time, and a bar to scale."""
+"""A trace drawn for the terminal: the tree, each span's time, own time, and a bar to scale."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def bar(node: dict[str, Any], trace: dict[str, Any]) -> str:
     start = min(max(start, 0), BAR_CELLS * 8 - 1)
     length = max(node["duration_ns"] * BAR_CELLS * 8 // whole, 1)
     length = min(length, BAR_CELLS * 8 - start)
-    # A cell can only be filled from its left, so the start is to the cell, the length to an eighth.
+    # A cell is filled from its left: the start is to the cell, the length to an eighth.
     full, rest = divmod(length, 8)
     return " " * (start // 8) + "█" * full + (EIGHTHS[rest] if rest else "")
 
