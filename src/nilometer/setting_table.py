@@ -1,4 +1,4 @@
-"""The one table of a measured service's settings: parsing, docs and `nilometer doctor` follow it.
+"""The one table of settings: what parses, the docs and `nilometer doctor` follow it.
 
 ``python -m nilometer.setting_table`` prints it as it stands in docs/settings.md.
 """

@@ -78,6 +78,15 @@ class Address(NamedTuple):
         except ValueError:
             return False
 
+    @property
+    def is_number(self) -> bool:
+        """Whether the host is an IP address, so that nobody need be asked for it."""
+        try:
+            ip_address(self.host)
+        except ValueError:
+            return False
+        return True
+
     def refuse(self, why: str) -> NoReturn:
         """Raise the ConfigError that this URL earns."""
         raise ConfigError(f"{self.origin}: {self.shown!r}: {why}", slug="bad-exporter-url")

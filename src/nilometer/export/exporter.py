@@ -23,7 +23,8 @@ class Exporter(Protocol):
     A call returns when the batch was taken, as far as the transport can know. It raises
     `Undelivered` when only part of it was, or when the receiver said how to go on; any other
     exception means that nothing of it was. Calls never overlap. An exporter with the attribute
-    ``waits = False`` promises never to wait for anybody, and gets no thread of its own.
+    ``waits = False`` promises never to wait for anybody, and gets no thread of its own; one
+    with ``takes = ("readings",)`` is given nothing else.
     """
 
     def __call__(self, batch: Batch, /) -> None: ...

@@ -71,6 +71,8 @@ class Outlet:
         self.name = name
         self.exporter = exporter
         self.waits: bool = getattr(exporter, "waits", True)
+        takes: tuple[str, ...] = getattr(exporter, "takes", KINDS)
+        self._without: dict[str, tuple[()]] = {kind: () for kind in KINDS if kind not in takes}
         self.rows_max = rows_max
         self._tell_lost = lost
         self._clock = clock
@@ -97,6 +99,8 @@ class Outlet:
 
     def offer(self, batch: Batch) -> None:
         """Keep a batch until it is delivered; the oldest rows go when there is no more room."""
+        if self._without:  # statsd has no place for spans: they are not meant for it, not lost
+            batch = batch._replace(**self._without)  # type: ignore[arg-type]
         if not batch.rows:
             return
         with self._lock:
