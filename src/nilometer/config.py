@@ -113,8 +113,8 @@ def load(
 ) -> Settings:
     """The settings from everywhere; later sources win whole, setting by setting.
 
-    `argument_origin` names an argument in errors; flags are named by the command line. Raises one
-    ConfigError that tells every fault.
+    `argument_origin` names an argument in errors, by its flag perhaps. Raises one ConfigError
+    that tells every fault.
     """
     environ = os.environ if environ is None else environ
     faults: list[ConfigError] = []

@@ -1,4 +1,4 @@
-"""``otlp://host:4318`` and ``otlps://``: OTLP over HTTP, protobuf, on one kept-alive connection.
+"""``otlp://host:4318`` and ``otlps://``: OTLP/HTTP in protobuf, on one kept-alive connection.
 
 Spans, readings and events go to ``/v1/traces``, ``/v1/metrics`` and ``/v1/logs``. What the
 receiver answers decides by OTLP's own rules: 429, 502, 503 and 504 are tried again, after the
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from nilometer.export.address import Address
+    from nilometer.model import Resource
 
 PORT: Final = 4318  # assigned to OTLP over HTTP
 TIMEOUT_S: Final = 10.0  # OTLP's default: long enough for a receiver that syncs to a slow disk
@@ -72,7 +73,7 @@ class _TryLaterError(Exception):
 
 
 def open_otlp(address: Address) -> Otlp:
-    """The exporter of an ``otlp`` or ``otlps`` URL; ConfigError if something is wrong with it."""
+    """The exporter of an ``otlp`` or ``otlps`` URL; ConfigError says what is wrong."""
     address.accepting(OPTIONS)
     if not address.host:
         address.refuse("a host is missing, as in otlp://127.0.0.1:4318")
@@ -133,7 +134,7 @@ class Otlp:
                 try:
                     if later is None:
                         self._send(
-                            signal, batch._replace(**_only(signal, chunk)), refused, because
+                            signal, _only(batch.resource, signal, chunk), refused, because
                         )
                         continue
                 except (OSError, HTTPException) as error:
@@ -166,7 +167,7 @@ class Otlp:
             if len(rows) > 1:
                 middle = len(rows) // 2
                 for half in (rows[:middle], rows[middle:]):
-                    self._send(signal, batch._replace(**_only(signal, half)), refused, because)
+                    self._send(signal, _only(batch.resource, signal, half), refused, because)
                 return
             refused[signal.rows, "too_large"] += 1
             because.append(f"one of the {signal.rows} is too large to be sent")
@@ -227,9 +228,10 @@ class Otlp:
             connection.close()
 
 
-def _only(signal: Signal, rows: tuple[Any, ...]) -> dict[str, tuple[Any, ...]]:
-    """What to replace in a batch so that nothing but these rows is left."""
-    return {"spans": (), "readings": (), "events": (), signal.rows: rows}
+def _only(resource: Resource, signal: Signal, rows: tuple[Any, ...]) -> Batch:
+    """A batch of nothing but these rows."""
+    kinds: dict[str, tuple[Any, ...]] = {signal.rows: rows}
+    return Batch(resource, **kinds)
 
 
 def _sentence(answer: Answer) -> str:
@@ -267,11 +269,11 @@ def _token(address: Address, file: str) -> str:
             f"token_file {file} is open to every user of this machine; close it with: "
             f"chmod 600 {file}"
         )
-    for line in content.splitlines():
-        token = line.strip()
-        if token and not token.startswith("#"):
-            return token
-    address.refuse(f"token_file {file} holds no token")
+    lines = [line.strip() for line in content.splitlines()]
+    tokens = [line for line in lines if line and not line.startswith("#")]
+    if not tokens:
+        address.refuse(f"token_file {file} holds no token")
+    return tokens[0]
 
 
 def _tls(address: Address) -> SSLContext:

@@ -1,8 +1,8 @@
 """``statsd://``, ``dogstatsd://``, ``monasca-statsd://``: readings as packed datagrams.
 
-One connected socket that never blocks, UDP or unix. Aggregates go out, a few lines per series and
-interval, twenty and more to a datagram. Spans and events have no place in statsd and are not
-asked for. A receiver that is down is noticed as far as UDP tells.
+One connected socket that never blocks, UDP or unix. Aggregates go out, a few lines per series
+and interval, twenty and more to a datagram. Spans and events have no place in statsd and are
+not asked for. A receiver that is down is noticed as far as UDP tells.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ OPTIONS: Final = ("prefix", "bytes_max", "resource")
 
 
 def open_statsd(address: Address) -> Statsd:
-    """The exporter of a statsd URL of any dialect; ConfigError if something is wrong with it."""
+    """The exporter of a statsd URL of any dialect; ConfigError says what is wrong."""
     address.accepting(OPTIONS)
     is_unix = not address.host
     if is_unix and not address.path:
