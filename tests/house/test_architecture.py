@@ -64,11 +64,14 @@ MODULES: dict[str, set[str]] = {
     "config": {"model", "export", "setting_table", "setting_values"},
     "setting_table": {"setting_values"},
     "setting_values": {"model"},
+    # What Nilometer measures of itself, and which integrations it installs: parts of `assembly`.
+    "own": {"measure", "export"},
+    "integrations_choice": {"integrations", "trace"},
     "doctor": ANYTHING,
     "testing": {"model", "measure", "trace"},
     "__main__": {"cli"},
     # The collector measures itself, as any service would.
-    "collect.instruments": FOLDERS["collect"] | {""},
+    "collect.instruments": FOLDERS["collect"] | {"", "measure"},
     # The daemon puts its own parts together, the exporters and the pump among them.
     "collect.daemon": FOLDERS["collect"] | {"assembly", "config", "api"},
 }
@@ -264,8 +267,10 @@ def test_nothing_grows_past_the_eye(path: Path) -> None:
         > LONGER_FUNCTIONS.get(f"{module_name(path)}.{node.name}", FUNCTION_LINES_MAX)
     ]
 
+    length = path.read_text().count("\n")
+
     assert long == []
-    assert path.read_text().count("\n") <= limit
+    assert length <= limit
 
 
 def test_no_c_file_grows_past_reading() -> None:
