@@ -1,0 +1,212 @@
+"""Settings become a running system: the one module that knows every concrete class.
+
+A process has one system at most. It lives from `configure` to `shutdown`, survives `fork` with
+a pump of its own in the child, and is flushed when the process ends in order.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import threading
+from typing import TYPE_CHECKING, Final
+
+from nilometer.config import Settings, load
+from nilometer.export import Outlet, Pump, open_exporter
+from nilometer.export.address import hidden
+from nilometer.export.threads import call_after_fork, threads_cannot_run
+from nilometer.integrations_choice import Chosen, check
+from nilometer.measure import REGISTRY
+from nilometer.model import Batch, Resource
+from nilometer.own import Own
+from nilometer.trace import RING, current_span, drain_spans
+from nilometer.trace.trigger import Triggers
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from nilometer.export import Exporter
+
+log = logging.getLogger("nilometer")
+
+SHUTDOWN_S: Final = 2.0
+"""How long the end of a process may be held up; one request to a neighbour takes 10 ms."""
+
+
+class System:
+    """All that `configure` started; `exporters` are named, as in accounts and messages."""
+
+    def __init__(self, settings: Settings, exporters: Sequence[tuple[str, Exporter]]) -> None:
+        self.settings = settings
+        self.triggers = Triggers(
+            settings.trace_keys,
+            requests_per_second=settings.requests_per_second,
+            spans_per_trace=settings.spans_per_trace,
+            join=settings.join,
+            osprofiler=settings.osprofiler,
+            origin=settings.origin("trace_keys"),
+        )
+        outlets = [
+            Outlet(name, exporter, lost=_lost, rows_max=settings.queue_rows)
+            for name, exporter in exporters
+        ]
+        self.own = Own(REGISTRY, outlets)
+        self.pump = Pump(
+            self._drain, outlets, interval_s=settings.interval_s, spent=self.own.spent
+        )
+        self.integrations = Chosen(
+            settings.integrations, settings.integrations_off, self.triggers
+        )
+        self._host = os.uname().nodename
+
+    @property
+    def resource(self) -> Resource:
+        """Who measures; made anew each time, as the process may have forked."""
+        settings = self.settings
+        return Resource(
+            settings.service,
+            self._host,
+            os.getpid(),
+            settings.region,
+            settings.zone,
+            settings.version,
+            tuple(sorted(settings.dimensions.items())),
+        )
+
+    def _drain(self, everything: bool) -> Batch:
+        if not everything:
+            return Batch(self.resource, spans=drain_spans())
+        spans = drain_spans()  # first: what it lost is counted in readings
+        self.own.tell()
+        readings, events = REGISTRY.collect()
+        return Batch(self.resource, readings, spans, events)
+
+    def start(self) -> None:
+        """Set levels, install integrations, start the pump."""
+        REGISTRY.series_max = self.settings.series_max
+        REGISTRY.set_level("", self.settings.level)
+        for prefix, level in self.settings.levels.items():
+            REGISTRY.set_level(prefix, level)
+        if REGISTRY.correlate is None:
+            REGISTRY.correlate = _current_ids
+        self.integrations.begin()
+        RING.on_half_full = self.pump.wake
+        if self.pump.outlets:
+            self.pump.start()
+            if why := threads_cannot_run():
+                log.error("%s: nothing will be sent [threads-cannot-run]", why)
+
+    def stop(self, timeout_s: float) -> bool:
+        """Flush and end all that `start` started; whether everything was taken."""
+        RING.on_half_full = None
+        was_taken = self.pump.stop(timeout_s)
+        self.integrations.end()
+        for prefix in sorted(self.settings.levels, key=len):
+            REGISTRY.set_level(prefix, REGISTRY.level_of(prefix.rpartition(".")[0]))
+        return was_taken
+
+    def resume_after_fork(self) -> None:
+        """In a forked child: forget the parent's rows and threads, start the child's own."""
+        self.pump.reset_after_fork()
+        RING.on_half_full = self.pump.wake
+        if self.pump.outlets:
+            self.pump.start()
+
+
+_lock = threading.RLock()
+_current: System | None = None
+_is_registered = False
+
+
+def current() -> System | None:
+    """What runs in this process; None without `configure`, and after `shutdown`."""
+    return _current
+
+
+def triggers() -> Triggers:
+    """Which requests are traced: as configured, or none at all."""
+    return _current.triggers if _current is not None else Triggers()
+
+
+def configure(arguments: Mapping[str, object]) -> System:
+    """Read all settings and start a system in the place of the one that ran."""
+    settings = load(arguments)
+    check(settings.integrations, settings.origin("integrations"))
+    check(settings.integrations_off, settings.origin("integrations_off"))
+    exporters = [
+        (hidden(url), open_exporter(url, origin=settings.origin("export")))
+        for url in settings.export
+    ]
+    return start(settings, exporters)
+
+
+def start(settings: Settings, exporters: Sequence[tuple[str, Exporter]]) -> System:
+    """Start a system with these exporters; if that fails, the one that ran goes on."""
+    global _current, _is_registered
+    system = System(settings, exporters)
+    with _lock:
+        if not _is_registered:
+            call_after_fork(_resume_after_fork, _at_end)
+            atexit.register(_at_end)
+            _is_registered = True
+        if _current is not None:
+            _current.stop(SHUTDOWN_S)
+        _current = system
+        system.start()
+    return system
+
+
+def flush(timeout_s: float) -> bool:
+    """Send what is measured so far; whether all of it was taken in time."""
+    system = _current
+    if system is None or not system.pump.outlets:
+        return False
+    return system.pump.flush(timeout_s)
+
+
+def shutdown(timeout_s: float = SHUTDOWN_S) -> bool:
+    """Flush, stop, close; whether everything was taken. Nothing runs afterwards."""
+    global _current
+    with _lock:
+        system, _current = _current, None
+        return True if system is None else system.stop(timeout_s)
+
+
+def start_in_foreign_program() -> None:
+    """For `nilometer run`: configure from environment and file only.
+
+    A program that then calls `nilometer.configure` itself replaces this.
+    """
+    configure({})
+
+
+def _at_end() -> None:
+    try:
+        shutdown(SHUTDOWN_S)
+    except Exception as error:  # noqa: BLE001 - the end of a service is no place for our faults
+        log.debug("shutdown failed: %r", error)
+
+
+def _resume_after_fork() -> None:
+    global _lock
+    _lock = threading.RLock()  # the parent's may be held by a thread that is not here
+    if _current is not None:
+        try:
+            _current.resume_after_fork()
+        except Exception as error:  # noqa: BLE001 - a fork of the service must not fail by us
+            log.debug("no pump in the child: %r", error)
+
+
+def _lost(what: str, reason: str, exporter: str, rows: int) -> None:
+    LOST.bind(what=what, reason=reason, exporter=exporter).add(rows)
+
+
+def _current_ids() -> tuple[bytes, bytes]:
+    span = current_span()
+    if not span.trace_id:
+        return b"", b""
+    return bytes.fromhex(span.trace_id), bytes.fromhex(span.span_id)
+
+
+LOST: Final = REGISTRY.counter("nilometer.lost", description="What we lost, and why.")
