@@ -66,7 +66,7 @@ MODULES: dict[str, set[str]] = {
     "config": {"model", "export", "setting_table", "setting_values"},
     "setting_table": {"setting_values"},
     "setting_values": {"model"},
-    # What Nilometer measures of itself, and which integrations it installs: parts of `assembly`.
+    # Parts of `assembly`: what Nilometer measures of itself, which integrations it installs.
     "own": {"measure", "export"},
     "integrations_choice": {"integrations", "trace"},
     "doctor": ANYTHING,

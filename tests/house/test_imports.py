@@ -48,7 +48,7 @@ def isolated(code: str, **env: str) -> str:
     return done.stdout
 
 
-# Names of the package are loaded when they are first used: what counts is what using them costs.
+# The package's names are loaded at first use: what counts is what using them costs.
 USE = "import nilometer; nilometer.counter, nilometer.timer, nilometer.span, nilometer.traced"
 
 
