@@ -1,0 +1,65 @@
+"""OTLP in: the bodies of export requests, protobuf or JSON, as batches, one per resource.
+
+A body that cannot be read is a WireError, by reason ``too_large``, ``malformed`` (protobuf),
+``json``, ``too_deep`` or ``field`` (JSON). Of one that can, each item stands for itself: those
+refused are counted by reason in `Decoded.rejected`, for the answer's partial success. Unknown
+fields are passed over.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from google.protobuf.message import DecodeError
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+)
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from nilometer.errors import WireError
+from nilometer.wire import otlp_json, otlp_logs_in, otlp_metrics_in, otlp_traces_in
+from nilometer.wire.otlp_values import Decoded, Inbox
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+BODY_BYTES_MAX: Final = 64 * 2**20
+"""65,536 spans of 1 KiB; other collectors stop between 4 and 20 MiB."""
+
+
+def decode_traces(body: bytes, *, json: bool) -> Decoded:
+    """The spans of an ExportTraceServiceRequest."""
+    return _decode(ExportTraceServiceRequest(), body, json, otlp_traces_in.read)
+
+
+def decode_metrics(body: bytes, *, json: bool) -> Decoded:
+    """The readings of an ExportMetricsServiceRequest."""
+    return _decode(ExportMetricsServiceRequest(), body, json, otlp_metrics_in.read)
+
+
+def decode_logs(body: bytes, *, json: bool) -> Decoded:
+    """The events of an ExportLogsServiceRequest."""
+    return _decode(ExportLogsServiceRequest(), body, json, otlp_logs_in.read)
+
+
+def _decode(
+    request: Any, body: bytes, json: bool, read: Callable[[Any, Inbox], None]
+) -> Decoded:
+    if len(body) > BODY_BYTES_MAX:
+        raise WireError(
+            f"{len(body)} bytes, more than the {BODY_BYTES_MAX} allowed", reason="too_large"
+        )
+    if json:
+        otlp_json.parse(body, request)
+    else:
+        try:
+            request.ParseFromString(body)
+        except DecodeError as error:
+            raise WireError(f"not protobuf: {error}", reason="malformed") from None
+    inbox = Inbox()
+    read(request, inbox)
+    return inbox.decoded()
+
+
+__all__ = ["BODY_BYTES_MAX", "Decoded", "decode_logs", "decode_metrics", "decode_traces"]

@@ -1,0 +1,127 @@
+"""OTLP/JSON into the messages that protobuf would have given.
+
+Not protobuf's own JSON: OTLP writes ids in hexadecimal where that has base64. Names may be
+lowerCamelCase or the schema's; enums numbers or names; 64-bit numbers texts or numbers; unknown
+members are passed over, as the specification asks.
+"""
+
+from __future__ import annotations
+
+import json
+from base64 import b64decode
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
+
+from google.protobuf.descriptor import FieldDescriptor
+
+from nilometer.errors import WireError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from google.protobuf.message import Message
+
+DEPTH_MAX: Final = 100  # what protobuf's own parser allows
+
+_HEX: Final = frozenset({"trace_id", "span_id", "parent_span_id"})
+_NO_ID: Final = b"\x00"  # of no valid length: the item is refused, not the request
+
+_INTS: Final = frozenset(
+    {
+        FieldDescriptor.CPPTYPE_INT32,
+        FieldDescriptor.CPPTYPE_INT64,
+        FieldDescriptor.CPPTYPE_UINT32,
+        FieldDescriptor.CPPTYPE_UINT64,
+    }
+)
+
+
+def parse(body: bytes, message: Message) -> None:
+    """Fill the message; a WireError says ``json``, ``too_deep`` or ``field``."""
+    try:
+        document = json.loads(body)
+    except RecursionError:
+        raise WireError("JSON nested too deep", reason="too_deep") from None
+    except ValueError as error:
+        raise WireError(f"not JSON: {error}", reason="json") from None
+    _fill(message, document, 0)
+
+
+@lru_cache(maxsize=256)  # OTLP has some 60 message types
+def _fields(descriptor: Any) -> Mapping[str, FieldDescriptor]:
+    by_name = {field.name: field for field in descriptor.fields}
+    return by_name | {field.json_name: field for field in descriptor.fields}
+
+
+def _fill(message: Any, document: Any, depth: int) -> None:
+    if depth > DEPTH_MAX:
+        raise WireError("JSON nested too deep", reason="too_deep")
+    if not isinstance(document, dict):
+        raise WireError(f"{type(document).__name__} where an object is due", reason="field")
+    fields = _fields(message.DESCRIPTOR)
+    for name, value in document.items():
+        field = fields.get(name)
+        if field is None or value is None:
+            continue
+        try:
+            _set(message, field, value, depth)
+        except WireError:
+            raise
+        except (TypeError, ValueError, OverflowError) as error:
+            raise WireError(f"{name}: {error}", reason="field") from None
+
+
+def _set(message: Any, field: Any, value: Any, depth: int) -> None:
+    is_message = field.message_type is not None
+    if field.is_repeated:
+        if not isinstance(value, list):
+            raise TypeError(f"{type(value).__name__}, not a list")
+        target = getattr(message, field.name)
+        if is_message:
+            for item in value:
+                _fill(target.add(), item, depth + 1)
+        else:
+            target.extend([_scalar(field, item) for item in value])
+    elif is_message:
+        target = getattr(message, field.name)
+        target.SetInParent()
+        _fill(target, value, depth + 1)
+    else:
+        setattr(message, field.name, _scalar(field, value))
+
+
+def _scalar(field: Any, value: Any) -> Any:
+    kind = field.cpp_type
+    if kind == FieldDescriptor.CPPTYPE_STRING:
+        if not isinstance(value, str):
+            raise TypeError(f"{type(value).__name__}, not text")
+        if field.type == FieldDescriptor.TYPE_BYTES:
+            return _bytes(field.name, value)
+        return value if value.isascii() else value.encode("utf-8", "replace").decode()
+    if kind == FieldDescriptor.CPPTYPE_BOOL:
+        if not isinstance(value, bool):
+            raise TypeError(f"{type(value).__name__}, not true or false")
+        return value
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise TypeError(f"{type(value).__name__}, not a number")
+    if kind in _INTS:
+        return _whole(value)
+    if kind == FieldDescriptor.CPPTYPE_ENUM:
+        names = field.enum_type.values_by_name
+        return names[value].number if value in names else _whole(value)
+    return float(value)  # NaN, Infinity and -Infinity are texts
+
+
+def _whole(value: float | str) -> int:
+    if isinstance(value, float) and not value.is_integer():
+        raise ValueError(f"{value} is not a whole number")
+    return int(value)
+
+
+def _bytes(name: str, value: str) -> bytes:
+    if name not in _HEX:
+        return b64decode(value, validate=True)
+    try:
+        return bytes.fromhex(value)
+    except ValueError:
+        return _NO_ID
