@@ -1,0 +1,156 @@
+"""ASGI applications measured, and traced when a signed header asks for it.
+
+    from nilometer.integrations.asgi import Middleware
+
+    app = Middleware(app)
+
+A request lasts until the last part of its response has been given to the server, or until the
+application returned or raised. What runs after that (background tasks) belongs to no request's
+time, but its spans still belong to its trace. A WebSocket lasts from its connection to its end
+and has its own instruments; lifespan messages pass untouched.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from nilometer.clock import Clock
+from nilometer.integrations.exchange import AsgiExchange
+from nilometer.integrations.http_meters import server_instruments
+from nilometer.integrations.http_span import close_root, open_root
+from nilometer.integrations.websocket import Connection
+from nilometer.measure import REGISTRY
+from nilometer.trace import CURRENT
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, MutableMapping
+
+    from nilometer.measure import Registry
+    from nilometer.trace import Joined, Trace
+    from nilometer.trace.trigger import Triggers
+
+    Message = MutableMapping[str, Any]
+    Receive = Callable[[], Awaitable[Message]]
+    Send = Callable[[Message], Awaitable[None]]
+    Application = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
+
+MARK: Final = "nilometer.exchange"
+"""In the scope of what is being measured already, by a middleware further out."""
+
+_WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
+"""Methods whose body is counted as it is received if its length was not announced."""
+
+
+class Middleware:
+    """An ASGI application around another one.
+
+    `triggers` says which requests are traced (none without it), `server` names in the span
+    which server runs the application.
+    """
+
+    def __init__(
+        self,
+        app: Application,
+        *,
+        triggers: Triggers | None = None,
+        registry: Registry = REGISTRY,
+        server: str = "",
+        clock: Clock | None = None,
+    ) -> None:
+        self.app = app
+        self._triggers = triggers
+        self._server = server
+        self._clock = clock or Clock()
+        self._instruments = server_instruments(registry)
+        self._meters = self._instruments.meters("asgi", self._clock, close_root)
+
+    async def __call__(
+        self, scope: MutableMapping[str, Any], receive: Receive, send: Send
+    ) -> None:
+        """Serve a request, or a connection, or the application's life."""
+        if scope["type"] != "http" or MARK in scope:
+            await self._other(scope, receive, send)
+            return
+        scope[MARK] = True
+        exchange = AsgiExchange(self._meters, scope, send)
+        if exchange.request_bytes < 0 and exchange.method in _WITH_BODY:
+            receive = _counting(receive, exchange)
+        if exchange.triggered and (request := self._request(scope)) is not None:
+            await self._traced(request, exchange, scope, receive)
+            return
+        try:
+            await self.app(scope, receive, exchange)
+        except BaseException as error:
+            exchange.ended(error)
+            raise
+        exchange.ended()
+
+    def _request(self, scope: MutableMapping[str, Any]) -> Trace | Joined | None:
+        return None if self._triggers is None else self._triggers.accept(_header(scope))
+
+    async def _traced(
+        self,
+        request: Trace | Joined,
+        exchange: AsgiExchange,
+        scope: MutableMapping[str, Any],
+        receive: Receive,
+    ) -> None:
+        before = CURRENT.get()
+        exchange.span = open_root(request, exchange.method, scope.get("path", ""), self._server)
+        try:
+            await self.app(scope, receive, exchange)
+        except BaseException as error:
+            exchange.ended(error)
+            raise
+        else:
+            exchange.ended()
+        finally:
+            CURRENT.set(before)  # the same task may serve another request: keep-alive, tests
+
+    async def _other(
+        self, scope: MutableMapping[str, Any], receive: Receive, send: Send
+    ) -> None:
+        if scope["type"] != "websocket" or MARK in scope:
+            await self.app(scope, receive, send)
+            return
+        scope[MARK] = True
+        request = self._request(scope)
+        before = CURRENT.get()
+        connection = Connection(self._instruments, scope, receive, send, self._clock)
+        if request is not None:
+            connection.span = open_root(
+                request, "WEBSOCKET", scope.get("path", ""), self._server
+            )
+        try:
+            await self.app(scope, connection.receive, connection.send)
+        except BaseException as error:
+            connection.finish(error)
+            raise
+        else:
+            connection.finish()
+        finally:
+            if request is not None:
+                CURRENT.set(before)
+
+
+def _header(scope: MutableMapping[str, Any]) -> Callable[[str], str | None]:
+    """Looks up a header by its lower-case name; the last one of that name wins, as in WSGI."""
+    headers = {bytes(name): bytes(value) for name, value in scope.get("headers") or ()}
+
+    def lookup(name: str) -> str | None:
+        value = headers.get(name.encode("ascii"))
+        return None if value is None else value.decode("latin-1")
+
+    return lookup
+
+
+def _counting(receive: Receive, exchange: AsgiExchange) -> Receive:
+    """`receive`, with the bytes of the request's body counted as they come."""
+    exchange.request_bytes = 0
+
+    async def counted() -> Message:
+        message = await receive()
+        exchange.request_bytes += len(message.get("body") or b"")
+        return message
+
+    return counted

@@ -1,0 +1,27 @@
+"""One HTTP exchange, by whichever twin was chosen."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nilometer.twin import choose
+
+if TYPE_CHECKING:
+    from nilometer.integrations.http_pure import (
+        IMPLEMENTATION,
+        AsgiExchange,
+        Body,
+        Meters,
+        SizedBody,
+        WsgiExchange,
+    )
+else:
+    _twin = choose("nilometer.integrations.http_pure", "nilometer.integrations._http")
+    IMPLEMENTATION = _twin.IMPLEMENTATION
+    AsgiExchange = _twin.AsgiExchange
+    Body = _twin.Body
+    Meters = _twin.Meters
+    SizedBody = _twin.SizedBody
+    WsgiExchange = _twin.WsgiExchange
+
+__all__ = ["IMPLEMENTATION", "AsgiExchange", "Body", "Meters", "SizedBody", "WsgiExchange"]

@@ -1,0 +1,164 @@
+"""The always-on instruments of HTTP servers, made once per registry and bound beforehand.
+
+All middleware of one registry feeds the same series, so two applications in one process add up.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakKeyDictionary
+
+from nilometer.integrations.exchange import Meters
+from nilometer.integrations.routes import ASGI, WSGI, reader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nilometer.clock import Clock
+    from nilometer.measure import Registry
+
+SERIES_KEPT_MAX: Final = 1000
+"""Bound timers kept at hand, as many as a registry gives out for one instrument by default;
+what exceeds them is looked up in the registry again, which puts it into its overflow series."""
+
+READERS: Final = {"wsgi": WSGI, "asgi": ASGI}
+
+CLASSES: Final = ("none", "1xx", "2xx", "3xx", "4xx", "5xx")
+"""What `http.response.status_class` may say; none: no response was ever begun."""
+
+ERROR_WORD_MAX: Final = 64  # the standard library's longest class name of an error has 27
+
+
+class ServerInstruments:
+    """What one registry knows of HTTP served in this process."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._timer = registry.timer(
+            "http.server.request", description="from the request to the end of its response"
+        )
+        responses = registry.counter(
+            "http.server.responses",
+            unit="{response}",
+            description="by class of status",
+        )
+        self._responses = tuple(
+            responses.bind(**{"http.response.status_class": word}).add for word in CLASSES
+        )
+        self._bytes_in = registry.counter(
+            "http.server.request.bytes", unit="By", description="bodies of requests"
+        )
+        self._bytes_out = registry.counter(
+            "http.server.response.bytes", unit="By", description="bodies of responses"
+        )
+        self._errors = registry.counter(
+            "http.server.request.errors",
+            unit="{error}",
+            description="requests that raised or were broken off",
+        )
+        self._lost = registry.counter(
+            "nilometer.lost", description="what Nilometer itself could not keep, and why"
+        )
+        registry.gauge(
+            "http.server.in_flight",
+            unit="{request}",
+            description="requests begun and not ended",
+            read=self.in_flight,
+        )
+        self._connections: set[int] = set()
+        self._connection_timer = registry.timer(
+            "websocket.server.connection", description="from the handshake to the close"
+        )
+        registry.gauge(
+            "websocket.server.in_flight",
+            unit="{connection}",
+            description="WebSockets connected and not closed",
+            read=self._connections.__len__,
+        )
+        self._times: dict[Any, Callable[[int], None]] = {}
+        self._made: dict[str, Meters] = {}
+
+    def in_flight(self) -> int:
+        """How many requests are being served now."""
+        return sum(meters.in_flight() for meters in self._made.values())
+
+    def reset_after_fork(self) -> None:
+        """What the parent serves, this process does not."""
+        for meters in self._made.values():
+            meters.reset_after_fork()
+        self._connections.clear()
+
+    def meters(self, protocol: str, clock: Clock, closed: Callable[[Any], None]) -> Meters:
+        """The meters of one protocol, "wsgi" or "asgi"."""
+        made = self._made.get(protocol)
+        if made is None or made.elapsed_ns is not clock.elapsed_ns:
+            made = self._made[protocol] = Meters(
+                self._times,
+                self._find,
+                self._responses,
+                self._bytes_in.add,
+                self._bytes_out.add,
+                self.failed,
+                tuple(READERS[protocol]),
+                reader(READERS[protocol]),
+                closed,
+                self.faulted,
+                clock.elapsed_ns,
+            )
+        return made
+
+    def connected(self, identity: int) -> None:
+        """A WebSocket has begun."""
+        self._connections.add(identity)
+
+    def disconnected(
+        self, identity: int, route: str | None, elapsed_ns: int, error: BaseException | None
+    ) -> None:
+        """A WebSocket has ended."""
+        self._connections.discard(identity)
+        timer = self._connection_timer
+        (timer if route is None else timer.bind(**{"http.route": route})).record(elapsed_ns)
+        if error is not None:
+            self.failed(error)
+
+    def failed(self, error: object) -> None:
+        """Count an exception by its class, or a word by itself."""
+        self._errors.bind(**{"error.type": error_type(error)}).add()
+
+    def faulted(self, error: BaseException) -> None:
+        """Count what went wrong while measuring."""
+        self._lost.bind(what="http.exchange", reason=error_type(error)).add()
+
+    def _find(self, method: str, route: str | None) -> Callable[[int], None]:
+        dimensions = {"http.request.method": method}
+        if route is not None:
+            dimensions["http.route"] = route
+        record = self._timer.bind(**dimensions).record
+        if len(self._times) < SERIES_KEPT_MAX:
+            self._times[method if route is None else (method, route)] = record
+        return record
+
+
+def error_type(error: object) -> str:
+    """How an error is told from others: the name of its class, or the word itself, cut."""
+    word = error if isinstance(error, str) else type(error).__name__
+    return word[:ERROR_WORD_MAX]
+
+
+_INSTRUMENTS: WeakKeyDictionary[Registry, ServerInstruments] = WeakKeyDictionary()
+
+
+def server_instruments(registry: Registry) -> ServerInstruments:
+    """The instruments of a registry, made at the first use."""
+    instruments = _INSTRUMENTS.get(registry)
+    if instruments is None:
+        instruments = _INSTRUMENTS[registry] = ServerInstruments(registry)
+    return instruments
+
+
+def _reset_after_fork() -> None:
+    for instruments in list(_INSTRUMENTS.values()):
+        instruments.reset_after_fork()
+
+
+os.register_at_fork(after_in_child=_reset_after_fork)

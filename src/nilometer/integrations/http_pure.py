@@ -1,0 +1,394 @@
+"""One HTTP exchange on the server's side, from its first byte to its last.
+
+This file is the specification; ``_http.c`` is its fast twin and one test-suite runs on both.
+
+An exchange stands where the server's own ``start_response`` (WSGI) or ``send`` (ASGI) stood, so
+it sees the status and the bytes on their way out; `finish` reads the clock once more and feeds
+the instruments, exactly once, whatever went wrong. It never raises anything of its own: what
+the application raised passes through unchanged.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from types import GeneratorType
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+IMPLEMENTATION: Final = "python"
+
+CLOSED_EARLY: Final = "closed_early"
+"""Why an exchange failed when its body was closed before its end: the client has gone."""
+
+NO_RESPONSE: Final = "no_response"
+"""Why it failed when the application returned without ever having answered."""
+
+_NAMES: Final = (
+    *("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE"),  # RFC 9110
+    *("PATCH", "QUERY"),
+)
+METHODS: Final = {name: name for name in _NAMES}
+"""Any other is "_OTHER", so that no client can make a series."""
+
+LENGTH_DIGITS_MAX: Final = 18  # 10**18 - 1 < 2**63: no announced length overflows a counter
+
+
+def announced_length(text: object) -> int:
+    """A Content-Length as a number of bytes; 0 for none, or for one that is no number.
+
+    >>> announced_length("12"), announced_length(""), announced_length("-1")
+    (12, 0, 0)
+    """
+    if isinstance(text, bytes):
+        text = text.decode("latin-1")
+    if not isinstance(text, str) or len(text) > LENGTH_DIGITS_MAX:
+        return 0
+    return int(text) if text.isascii() and text.isdecimal() else 0
+
+
+def status_of(status: object) -> int:
+    """The code of a WSGI status line; 0 if it has none.
+
+    >>> status_of("404 Not Found"), status_of("abc"), status_of(None)
+    (404, 0, 0)
+    """
+    if isinstance(status, str) and len(status) >= 3:
+        digits = status[:3]
+        if digits.isascii() and digits.isdecimal():
+            return int(digits)
+    return 0
+
+
+class Meters:
+    """The instruments of all exchanges of one protocol, as calls that are bound already.
+
+    `times` finds the ``record`` of a series by method, or by (method, route); what is not there
+    yet is asked of ``find(method, route)``. `responses` holds the ``add`` of each class of
+    status, 0 standing for "none". ``failed(error)`` counts an exception or a word,
+    ``route_of(carrier)`` is asked only if the carrier has one of `route_keys`, and
+    ``closed(exchange)`` ends the span of a traced exchange. ``faulted(error)`` counts what went
+    wrong in all this, which is no concern of the application's.
+    """
+
+    __slots__ = (
+        "times",
+        "find",
+        "responses",
+        "bytes_in",
+        "bytes_out",
+        "failed",
+        "route_keys",
+        "route_of",
+        "closed",
+        "faulted",
+        "elapsed_ns",
+        "_live",
+    )
+
+    def __init__(
+        self,
+        times: dict[Any, Callable[[int], None]],
+        find: Callable[[str, str | None], Callable[[int], None]],
+        responses: tuple[Callable[[], None], ...],
+        bytes_in: Callable[[int], None],
+        bytes_out: Callable[[int], None],
+        failed: Callable[[object], None],
+        route_keys: tuple[str, ...],
+        route_of: Callable[[Any], str | None],
+        closed: Callable[[Any], None],
+        faulted: Callable[[BaseException], None],
+        elapsed_ns: Callable[[], int],
+    ) -> None:
+        self.times = times
+        self.find = find
+        self.responses = responses
+        self.bytes_in = bytes_in
+        self.bytes_out = bytes_out
+        self.failed = failed
+        self.route_keys = route_keys
+        self.route_of = route_of
+        self.closed = closed
+        self.faulted = faulted
+        self.elapsed_ns = elapsed_ns
+        self._live: set[int] = set()  # a set, because adding and discarding need no lock
+
+    def in_flight(self) -> int:
+        """How many exchanges have begun and not finished."""
+        return len(self._live)
+
+    def reset_after_fork(self) -> None:
+        """What was in flight in the parent is not in flight here."""
+        self._live.clear()
+
+
+class Exchange:
+    """What WSGI and ASGI have in common. Not made directly."""
+
+    request_bytes: int
+
+    __slots__ = (
+        "meters",
+        "carrier",
+        "method",
+        "respond",
+        "request_bytes",
+        "response_bytes",
+        "status",
+        "error",
+        "handled",
+        "route",
+        "span",
+        "started_ns",
+        "finished",
+    )
+
+    def _begin(self, meters: Meters, carrier: Any, method: object, respond: Any) -> None:
+        self.finished = True  # nothing to tell, should the rest fail
+        self.meters = meters
+        self.carrier = carrier
+        self.method = METHODS.get(method, "_OTHER")  # type: ignore[call-overload]
+        self.respond = respond
+        self.response_bytes = 0
+        self.status = 0
+        self.error: object = None
+        self.handled: BaseException | None = None  # what the application made a response of
+        self.route: str | None = None
+        self.span: Any = None
+        self.started_ns = meters.elapsed_ns()
+        meters._live.add(id(self))
+        self.finished = False
+
+    def __del__(self) -> None:
+        self.finish()
+
+    def finish(self, error: object = None) -> None:
+        """The exchange is over: tell the instruments. `error` is an exception or a word."""
+        if self.finished:
+            return
+        self.finished = True
+        self.error = error
+        meters = self.meters
+        elapsed = meters.elapsed_ns() - self.started_ns
+        meters._live.discard(id(self))
+        try:
+            self._tell(meters, elapsed)
+        except Exception as fault:  # noqa: BLE001  measuring must not fail what it measures
+            meters.faulted(fault)
+        self.carrier = self.handled = None
+
+    def _tell(self, meters: Meters, elapsed: int) -> None:
+        for key in meters.route_keys:
+            if key in self.carrier:
+                self.route = meters.route_of(self.carrier)
+                break
+        series = self.method if self.route is None else (self.method, self.route)
+        record = meters.times.get(series) or meters.find(self.method, self.route)
+        record(elapsed)
+        meters.responses[self._status_class()]()
+        error = self.error or self.handled
+        if error is not None:
+            meters.failed(error)
+        if self.request_bytes > 0:
+            meters.bytes_in(self.request_bytes)
+        if self.response_bytes:
+            meters.bytes_out(self.response_bytes)
+        if self.span is not None:
+            meters.closed(self)
+
+    def _status_class(self) -> int:
+        if self.status == 0 and isinstance(self.error, BaseException):
+            return 5  # raised before the response began: every server answers 500
+        return self.status // 100 if 100 <= self.status < 600 else 0
+
+
+class WsgiExchange(Exchange):
+    """One WSGI request. It is the ``start_response`` that the application is given."""
+
+    __slots__ = ("headers", "_write")
+
+    def __init__(
+        self, meters: Meters, environ: dict[str, Any], start_response: Callable[..., Any]
+    ) -> None:
+        length = environ.get("CONTENT_LENGTH")
+        self.request_bytes = announced_length(length) if length else 0
+        self.headers: Any = None
+        self._begin(meters, environ, environ.get("REQUEST_METHOD"), start_response)
+
+    def __call__(self, status: str, headers: Any, exc_info: Any = None) -> Any:
+        """Begin the response, as PEP 3333's ``start_response`` does."""
+        if exc_info is None:
+            self._write = self.respond(status, headers)
+        else:  # raises if the first part of the body has gone out: then nothing changes here
+            self._write = self.respond(status, headers, exc_info)
+            self.handled = exc_info[1]
+        self.status = status_of(status)
+        self.headers = headers
+        return None if self._write is None else self.write
+
+    def write(self, data: bytes) -> Any:
+        """Send bytes past the body, as PEP 3333 allows old applications to."""
+        result = self._write(data)
+        self.response_bytes += len(data)
+        return result
+
+    def count_announced(self) -> None:
+        """Count the bytes that the response's headers announce, for a body nobody sees."""
+        with suppress(Exception):  # odd headers are the server's to refuse
+            for name, value in self.headers or ():
+                if name.lower() == "content-length":
+                    self.response_bytes = announced_length(value)
+
+    def body(self, result: Any) -> Body:
+        """The result of the application, watched to its end."""
+        return SizedBody(self, result) if hasattr(result, "__len__") else Body(self, result)
+
+
+class Body:
+    """An application's result on its way to the server; the exchange ends with it.
+
+    It is over when it is exhausted (if nothing is left to close), when it is closed, or when
+    nobody holds it any more.
+    """
+
+    __slots__ = ("exchange", "result", "_iterator", "_exhausted")
+
+    def __init__(self, exchange: WsgiExchange, result: Iterable[bytes]) -> None:
+        self.exchange = exchange
+        self.result = result
+        self._iterator: Iterator[bytes] | None = None
+        self._exhausted = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        if self._exhausted:  # read before, to learn its length: count the last reading
+            self._exhausted = False
+            self.exchange.response_bytes = 0
+        self._begin()
+        return self
+
+    def _begin(self) -> Iterator[bytes]:
+        try:
+            self._iterator = iterator = iter(self.result)
+        except BaseException as error:
+            self.exchange.finish(error)
+            raise
+        return iterator
+
+    def __next__(self) -> bytes:
+        exchange = self.exchange
+        try:
+            chunk = next(self._iterator or self._begin())
+        except StopIteration:
+            self._exhausted = True
+            if type(self.result) in _NOTHING_TO_CLOSE or not hasattr(self.result, "close"):
+                exchange.finish()
+            raise
+        except BaseException as error:
+            exchange.finish(error)
+            raise
+        try:  # noqa: SIM105  costs nothing; suppress() costs 0.3 us
+            exchange.response_bytes += len(chunk)
+        except TypeError:
+            pass  # not bytes: the server will say so
+        return chunk
+
+    def close(self) -> None:
+        """Close the application's result and end the exchange."""
+        try:
+            close = getattr(self.result, "close", None)
+            if close is not None:
+                close()
+        except BaseException as error:
+            self.exchange.finish(error)
+            raise
+        self._end()
+
+    def _end(self) -> None:
+        exchange = self.exchange
+        begun = self._iterator is not None
+        early = begun and not self._exhausted and exchange.method != "HEAD"
+        exchange.finish(CLOSED_EARLY if early else None)
+
+    def __del__(self) -> None:
+        self._end()
+
+
+class SizedBody(Body):
+    """A body that knows how many parts it has, as servers like to know for Content-Length."""
+
+    __slots__ = ()
+
+    def __len__(self) -> int:
+        return len(self.result)  # type: ignore[arg-type]
+
+
+class AsgiExchange(Exchange):
+    """One ASGI request. It is the ``send`` that the application is given.
+
+    `triggered` says whether a header asks for a trace, `request_bytes` what was announced, or
+    -1 where nothing was.
+    """
+
+    __slots__ = ("triggered", "_trailers")
+
+    def __init__(
+        self, meters: Meters, scope: dict[str, Any], send: Callable[[Any], Any]
+    ) -> None:
+        self.triggered = self._trailers = False
+        self.request_bytes = -1
+        headers = scope.get("headers", ())
+        if type(headers) not in (list, tuple):  # the application needs them too
+            headers = scope["headers"] = list(headers)
+        for pair in headers:
+            try:
+                name, value = pair
+                if name == b"content-length":
+                    self.request_bytes = announced_length(value)
+                elif name in _TRIGGERS:
+                    self.triggered = True
+            except (TypeError, ValueError):
+                continue  # odd ones are the application's to refuse
+        self._begin(meters, scope, scope.get("method"), send)
+
+    def __call__(self, message: Mapping[str, Any]) -> Any:
+        """Pass a message to the server; what that returns is awaited by the application."""
+        sent = self.respond(message)
+        try:  # noqa: SIM105  costs nothing; suppress() costs 0.3 us
+            self._saw(message.get("type"), message)
+        except (AttributeError, TypeError):
+            pass  # no such message: the server will say so
+        return sent
+
+    def _saw(self, kind: object, message: Mapping[str, Any]) -> None:
+        if kind == "http.response.body":
+            self.response_bytes += len(message.get("body", b""))
+            over = not message.get("more_body", False) and not self._trailers
+        elif kind == "http.response.start":
+            status = message.get("status")
+            if not isinstance(status, int) or not 0 <= status <= STATUS_MAX:
+                status = 0
+            self.status = status
+            self._trailers = bool(message.get("trailers", False))
+            return
+        elif kind == "http.response.trailers":
+            over = not message.get("more_trailers", False)
+        elif kind == "http.response.zerocopysend":
+            over = not message.get("more_body", False) and not self._trailers
+        else:
+            over = kind == "http.response.pathsend" and not self._trailers
+        if over:
+            self.finish()
+
+    def ended(self, error: BaseException | None = None) -> None:
+        """The application has returned or raised: what is not complete by now never will be."""
+        if not self.finished:
+            self.finish(error or (CLOSED_EARLY if self.status else NO_RESPONSE))
+        elif error is not None:  # a background task, after the response
+            self.meters.failed(error)
+
+
+STATUS_MAX: Final = 999
+_TRIGGERS: Final = frozenset({b"x-trace-info", b"traceparent"})
+_NOTHING_TO_CLOSE: Final = frozenset({list, tuple, GeneratorType})
+"""Results that an exhausted iteration has finished with: closing them does nothing."""

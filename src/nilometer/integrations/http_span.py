@@ -1,0 +1,100 @@
+"""The root span of a request that came over HTTP: how it begins, and what it ends with.
+
+Attributes follow OpenTelemetry's conventions for HTTP servers. The query is left out: it is
+where tokens and names of people are.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from nilometer.integrations.http_meters import error_type
+from nilometer.model import Status
+from nilometer.trace import CURRENT, start_root
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nilometer.integrations.exchange import AsgiExchange, WsgiExchange
+    from nilometer.trace import Joined, Span, Trace
+    from nilometer.trace.pure import Untraced
+
+
+def open_root(
+    request: Trace | Joined, method: str, path: object, server: str
+) -> Span | Joined | Untraced:
+    """Start the span of a request (or join it) and make it the current one."""
+    root = start_root(method, request=request)
+    if root.recording:
+        root.set_attribute("http.request.method", method)
+        root.set_attribute("url.path", path if isinstance(path, str) else repr(path))
+        if server:
+            root.set_attribute("nilometer.server", server)
+    return root.start()
+
+
+def close_root(exchange: WsgiExchange | AsgiExchange) -> None:
+    """End the span of an exchange that is over, with what is known of it by now."""
+    span = exchange.span
+    error = exchange.error
+    if span.recording:
+        if exchange.route is not None:
+            span.name = f"{exchange.method} {exchange.route}"
+            span.set_attribute("http.route", exchange.route)
+        if exchange.status:
+            span.set_attribute("http.response.status_code", exchange.status)
+        if exchange.request_bytes > 0:
+            span.set_attribute("http.request.body.size", exchange.request_bytes)
+        span.set_attribute("http.response.body.size", exchange.response_bytes)
+        if exchange.handled is not None:
+            span.record_exception(exchange.handled)
+        if isinstance(error, str):
+            span.set_attribute("error.type", error_type(error))
+            span.set_status(Status.ERROR, error)
+        elif exchange.status >= 500:
+            span.set_attribute("error.type", str(exchange.status))
+            span.set_status(Status.ERROR)
+    span.finish(error if isinstance(error, BaseException) else None)
+
+
+class Steps:
+    """The body of a traced request: each step of it runs where its last one left off.
+
+    Between two steps the server's thread has its own current span back, so that a body which
+    nobody reads to its end cannot lend its span to the thread's next request.
+    """
+
+    __slots__ = ("body", "current")
+
+    def __init__(self, body: Any, current: Any) -> None:
+        self.body = body
+        self.current = current
+
+    def _step(self, call: Callable[[], Any]) -> Any:
+        before = CURRENT.get()
+        CURRENT.set(self.current)
+        try:
+            return call()
+        finally:
+            self.current = CURRENT.get()
+            CURRENT.set(before)
+
+    def __iter__(self) -> Steps:
+        self._step(self.body.__iter__)
+        return self
+
+    def __next__(self) -> bytes:
+        return self._step(self.body.__next__)  # type: ignore[no-any-return]
+
+    def close(self) -> None:
+        """Close the body, inside its span."""
+        self._step(self.body.close)
+
+
+class SizedSteps(Steps):
+    """Steps of a body that knows how many parts it has."""
+
+    __slots__ = ()
+
+    def __len__(self) -> int:
+        return len(self.body)

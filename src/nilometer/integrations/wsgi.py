@@ -1,0 +1,197 @@
+"""WSGI applications measured, and traced when a signed header asks for it.
+
+    from nilometer.integrations.wsgi import Middleware
+
+    application = Middleware(application)
+
+A request lasts until its body has been read or closed, not until the application returned.
+Untraced it costs two look-ups in the environ and the instruments; whatever the application
+raises passes through unchanged.
+"""
+
+from __future__ import annotations
+
+from types import GeneratorType
+from typing import TYPE_CHECKING, Any, Final
+
+from nilometer.clock import Clock
+from nilometer.integrations.exchange import WsgiExchange
+from nilometer.integrations.http_meters import server_instruments
+from nilometer.integrations.http_span import SizedSteps, Steps, close_root, open_root
+from nilometer.measure import REGISTRY
+from nilometer.trace import CURRENT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from nilometer.measure import Registry
+    from nilometer.trace.trigger import Triggers
+
+    Environ = dict[str, Any]
+    Application = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
+
+MARK: Final = "nilometer.exchange"
+"""In the environ of a request that is being measured already, by a middleware further out."""
+
+_PLAIN: Final = frozenset({list, tuple, GeneratorType})
+"""Results that are never a server's file wrapper."""
+
+
+class Middleware:
+    """A WSGI application around another one.
+
+    `triggers` says which requests are traced (none without it), `server` names in the span
+    which server runs the application.
+    """
+
+    def __init__(
+        self,
+        app: Application,
+        *,
+        triggers: Triggers | None = None,
+        registry: Registry = REGISTRY,
+        server: str = "",
+        clock: Clock | None = None,
+    ) -> None:
+        self.app = app
+        self._triggers = triggers
+        self._server = server
+        self._instruments = server_instruments(registry)
+        self._meters = self._instruments.meters("wsgi", clock or Clock(), close_root)
+
+    def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """Serve a request."""
+        if MARK in environ:
+            return self.app(environ, start_response)
+        environ[MARK] = True
+        if "HTTP_X_TRACE_INFO" in environ or "HTTP_TRACEPARENT" in environ:
+            return self._maybe_traced(environ, start_response)
+        return self._measured(environ, start_response)
+
+    def _measured(
+        self, environ: Environ, start_response: Callable[..., Any]
+    ) -> Iterable[bytes]:
+        exchange = WsgiExchange(self._meters, environ, start_response)
+        if "HTTP_TRANSFER_ENCODING" in environ:
+            _count_input(exchange, environ)
+        try:
+            result = self.app(environ, exchange)
+        except BaseException as error:
+            exchange.finish(error)
+            raise
+        if type(result) not in _PLAIN and _is_file(result, environ):
+            return _file(exchange, result)
+        body: Iterable[bytes] = exchange.body(result)
+        return body
+
+    def _maybe_traced(
+        self, environ: Environ, start_response: Callable[..., Any]
+    ) -> Iterable[bytes]:
+        request = None
+        if self._triggers is not None:
+            request = self._triggers.accept(lambda name: environ.get(_environ_key(name)))
+        if request is None:
+            return self._measured(environ, start_response)
+        before = CURRENT.get()
+        exchange = WsgiExchange(self._meters, environ, start_response)
+        exchange.span = open_root(
+            request, exchange.method, environ.get("PATH_INFO", ""), self._server
+        )
+        if "HTTP_TRANSFER_ENCODING" in environ:
+            _count_input(exchange, environ)
+        try:
+            result = self.app(environ, exchange)
+        except BaseException as error:
+            exchange.finish(error)
+            raise
+        finally:
+            current = CURRENT.get()
+            CURRENT.set(before)
+        if type(result) not in _PLAIN and _is_file(result, environ):
+            return _file(exchange, result)
+        steps = SizedSteps if hasattr(result, "__len__") else Steps
+        return steps(exchange.body(result), current)
+
+    def __getattr__(self, name: str) -> Any:
+        """What else the application offers; some servers and frameworks look for it."""
+        if name == "app":  # not yet there while unpickling or copying
+            raise AttributeError(name)
+        return getattr(self.app, name)
+
+
+def _environ_key(name: str) -> str:
+    return "HTTP_" + name.upper().replace("-", "_")
+
+
+def _is_file(result: Any, environ: Environ) -> bool:
+    """Whether the result is the server's own file wrapper, which it recognises by identity."""
+    wrapper = environ.get("wsgi.file_wrapper")
+    if wrapper is None:
+        return False
+    if isinstance(wrapper, type):
+        return isinstance(result, wrapper)
+    return hasattr(result, "read")  # uWSGI's is a function that gives the file itself back
+
+
+def _file(exchange: WsgiExchange, result: Any) -> Any:
+    """Hand the wrapper on as it is, or the server could not send the file by the kernel.
+
+    The exchange ends when it is closed; if that cannot be seen, it ends now. Nobody iterates
+    here, so the bytes are those that the application announced.
+    """
+    exchange.count_announced()
+    close = getattr(result, "close", None)
+
+    def closing() -> None:
+        try:
+            if close is not None:
+                close()
+        except BaseException as error:
+            exchange.finish(error)
+            raise
+        exchange.finish()
+
+    try:
+        result.close = closing
+    except (AttributeError, TypeError):
+        exchange.finish()
+    return result
+
+
+class CountingInput:
+    """``wsgi.input`` of a request that did not announce its length."""
+
+    def __init__(self, stream: Any, exchange: WsgiExchange) -> None:
+        self._stream = stream
+        self._exchange = exchange
+
+    def _counted(self, data: bytes) -> bytes:
+        self._exchange.request_bytes += len(data)
+        return data
+
+    def read(self, *size: int) -> bytes:
+        """As the server's."""
+        return self._counted(self._stream.read(*size))
+
+    def readline(self, *size: int) -> bytes:
+        """As the server's."""
+        return self._counted(self._stream.readline(*size))
+
+    def readlines(self, *hint: int) -> list[bytes]:
+        """As the server's."""
+        return [self._counted(line) for line in self._stream.readlines(*hint)]
+
+    def __iter__(self) -> CountingInput:
+        return self
+
+    def __next__(self) -> bytes:
+        return self._counted(next(self._stream))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def _count_input(exchange: WsgiExchange, environ: Environ) -> None:
+    stream = environ.get("wsgi.input")
+    if stream is not None and not environ.get("CONTENT_LENGTH"):
+        environ["wsgi.input"] = CountingInput(stream, exchange)

@@ -1,0 +1,45 @@
+"""What the tests of the integrations share: registries, requests, and reading the outcome."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import pytest
+from tests.integrations.integration_kit import KEY
+
+from nilometer.integrations import asgi, http_meters, wsgi
+from nilometer.measure import Registry
+from nilometer.trace import drain_spans
+from nilometer.trace.trigger import Triggers
+
+TWINS = {
+    "python": "nilometer.integrations.http_pure",
+    "c": "nilometer.integrations._http",
+}
+
+
+@pytest.fixture(params=TWINS)
+def twin(request, monkeypatch):
+    """Every test that asks for it runs once per twin."""
+    module = import_module(TWINS[request.param])
+    monkeypatch.setattr(http_meters, "Meters", module.Meters)
+    monkeypatch.setattr(wsgi, "WsgiExchange", module.WsgiExchange)
+    monkeypatch.setattr(asgi, "AsgiExchange", module.AsgiExchange)
+    return module
+
+
+@pytest.fixture
+def registry():
+    return Registry()
+
+
+@pytest.fixture
+def triggers():
+    return Triggers([KEY], requests_per_second=1000)
+
+
+@pytest.fixture(autouse=True)
+def _no_spans_left():
+    drain_spans()
+    yield
+    drain_spans()
