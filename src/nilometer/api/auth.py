@@ -15,25 +15,25 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 
-    Scope = dict[str, Any]
-    Receive = Callable[[], Awaitable[dict[str, Any]]]
-    Send = Callable[[dict[str, Any]], Awaitable[None]]
+    Scope = MutableMapping[str, Any]
+    Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+    Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
     App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 AUTHORIZATION_BYTES_MAX: Final = 4096  # hashed before it is compared, so its length costs us
 
 
 def digests_of(tokens: Sequence[bytes]) -> tuple[bytes, ...]:
-    """What is compared in place of the tokens: of one length, so that comparing tells nothing."""
+    """What is compared in place of the tokens: all of one length, so time tells nothing."""
     return tuple(hashlib.sha256(token).digest() for token in tokens)
 
 
 def is_loopback_name(host: str) -> bool:
     """Whether a Host header's value, with or without port, can only mean this machine.
 
-    >>> [is_loopback_name(h) for h in ("localhost:4318", "[::1]", "127.0.0.1:80", "evil.example")]
+    >>> [is_loopback_name(h) for h in ("localhost:4318", "[::1]", "127.0.0.1", "evil.example")]
     [True, True, True, False]
     """
     try:
@@ -74,10 +74,7 @@ class Guard:
             await send({"type": "websocket.close", "code": 1008})
             return
         headers = _Headers(scope["headers"])
-        if self._digests is None:
-            refusal = _stranger(headers)
-        else:
-            refusal = self._without_token(headers)
+        refusal = _stranger(headers) if self._digests is None else self._without_token(headers)
         if refusal is None:
             await self._app(scope, receive, send)
             return
@@ -101,7 +98,7 @@ class Guard:
         return None
 
     def _opens(self, token: bytes) -> bool:
-        """Compare with every token, never stopping early: time tells neither which nor how near."""
+        """Compare with every token, never stopping early: time does not tell which it was."""
         digest = hashlib.sha256(token).digest()
         opens = False
         for known in self._digests or ():

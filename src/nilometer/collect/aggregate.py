@@ -3,8 +3,8 @@
 A series is told by type, name and dimensions, whatever order these came in. Everything is
 bounded: what does not fit is refused and counted by reason, never dropped in silence.
 
-Reasons: ``series-overflow``, ``set-overflow``, ``event-overflow``, ``stamped-overflow`` (too many
-at once), ``name-too-long``, ``dimensions-too-long``, ``value-out-of-range``, ``rate``.
+Reasons: ``series-overflow``, ``set-overflow``, ``event-overflow``, ``stamped-overflow`` (too
+many at once), ``name-too-long``, ``dimensions-too-long``, ``value-out-of-range``, ``rate``.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ VALUE_MAX: Final = 1e200
 WEIGHT_MAX: Final = 1e9
 
 EXPIRE_NS: Final = 300 * 10**9  # a series that was silent for 30 flushes is forgotten
-# A gauge's value is what +/- adds to, so it is remembered longer; one sent hourly by cron stays.
+# A gauge's value is what +/- adds to, so it is kept longer; one sent hourly by cron stays.
 EXPIRE_GAUGE_NS: Final = 2 * 3600 * 10**9
 
 _MAKERS: Final[Mapping[SampleType, tuple[Callable[[], Any], str]]] = {

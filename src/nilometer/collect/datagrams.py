@@ -1,7 +1,7 @@
 """Receives statsd datagrams in a thread of its own and hands each to a function.
 
-UDP has no way to say "slow down": what comes while the kernel's buffer is full is dropped by the
-kernel, which counts it; that count is read here, so that no loss is silent. A unix datagram
+UDP has no way to say "slow down": what comes while the kernel's buffer is full is dropped by
+the kernel, which counts it; that count is read here, so that no loss is silent. A unix datagram
 socket makes its senders wait instead.
 """
 
@@ -41,7 +41,7 @@ class Receiver:
         self._socket = _bound(address)
         self._path = address.path
         self._stopping = False
-        self._drops_seen = 0
+        self._drops_seen = self._drops_at_close = 0
         self._thread = threading.Thread(target=self._run, name="nilometer-statsd", daemon=True)
 
     @property
@@ -65,15 +65,21 @@ class Receiver:
         """Take what the kernel still holds, then close the socket."""
         self._stopping = True
         self._thread.join()
+        self._drops_at_close = self._drops()
         self._socket.close()
         if self._path:
             Path(self._path).unlink(missing_ok=True)
 
     def dropped(self) -> int:
         """How many datagrams the kernel dropped since the last call."""
-        drops = kernel_drops(self._socket.fileno()) if not self._path else 0
-        moved, self._drops_seen = drops - self._drops_seen, max(drops, self._drops_seen)
+        drops = self._drops()
+        moved, self._drops_seen = drops - self._drops_seen, drops
         return max(moved, 0)
+
+    def _drops(self) -> int:
+        if self._path or self._socket.fileno() < 0:
+            return self._drops_at_close
+        return kernel_drops(self._socket.fileno())
 
     def _run(self) -> None:
         drained = 0
@@ -116,7 +122,7 @@ def _bound(address: Address) -> socket.socket:
 
 
 def _remove_stale(address: Address) -> None:
-    """Unlink a socket that a killed collector left; leave a living one, or another file, alone."""
+    """Unlink a socket that a killed collector left; leave a living one and other files."""
     path = Path(address.path)
     if not path.exists() or not stat.S_ISSOCK(path.stat().st_mode):
         return

@@ -6,11 +6,12 @@ import ipaddress
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from nilometer.errors import ConfigError, nearest
 
-DURABILITIES: Final = ("disk", "os")
+Durability = Literal["disk", "os"]
+DURABILITIES: Final[tuple[Durability, ...]] = ("disk", "os")
 UNITS_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 PORT_MAX: Final = 65_535
 KEEP_S_MIN: Final = (
@@ -62,10 +63,14 @@ class Address(NamedTuple):
             )
         if int(port) > PORT_MAX:
             raise ConfigError(
-                f"{origin}: {text!r}: no port {port}; ports go from 0 (any free one) to {PORT_MAX}",
+                f"{origin}: {text!r}: no port {port}; they go from 0 (any free one) to {PORT_MAX}",
                 slug="bad-address",
             )
         return cls(bare, int(port))
+
+
+LISTEN: Final = Address("127.0.0.1", 4318)
+STATSD: Final = Address("127.0.0.1", 8125)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +82,11 @@ class CollectorSettings:
     """
 
     store: str = "nilometer-store"
-    listen: Address = Address("127.0.0.1", 4318)
-    statsd: Address | None = Address("127.0.0.1", 8125)
+    listen: Address = LISTEN
+    statsd: Address | None = STATSD
     keep_s: int | None = 14 * UNITS_S["d"]
     tokens: Tokens | None = None
-    durability: str = "disk"
+    durability: Durability = "disk"
     window_s: float = 1.0
     flush_s: float = 10.0
     statsd_open: bool = False
@@ -123,8 +128,8 @@ class CollectorSettings:
         """Itself, if these addresses may be listened at; else ConfigError."""
         if not self.listen.is_loopback and self.tokens is None:
             raise ConfigError(
-                f"--listen: {self.listen} can be reached from other machines, and without tokens "
-                f"anybody could write and read; add --token-file FILE, or listen at "
+                f"--listen: {self.listen} can be reached from other machines, and without "
+                f"tokens anybody could write and read; add --token-file FILE, or listen at "
                 f"127.0.0.1:{self.listen.port}",
                 slug="open-without-token",
             )
@@ -137,7 +142,7 @@ class CollectorSettings:
             )
         if self.listen.path:
             raise ConfigError(
-                f"--listen: {self.listen}: HTTP listens at host:port only, as in 127.0.0.1:4318",
+                f"--listen: {self.listen}: HTTP listens at host:port, as in 127.0.0.1:4318",
                 slug="bad-address",
             )
         return self
@@ -181,13 +186,14 @@ def _keep(text: str) -> int | None:
     return int(kept_s)
 
 
-def _durability(text: str) -> str:
-    if text not in DURABILITIES:
-        raise ConfigError(
-            f"--durability: no durability {text!r}{nearest(text, DURABILITIES)}",
-            slug="no-such-durability",
-        )
-    return text
+def _durability(text: str) -> Durability:
+    for durability in DURABILITIES:
+        if text == durability:
+            return durability
+    raise ConfigError(
+        f"--durability: no durability {text!r}{nearest(text, DURABILITIES)}",
+        slug="no-such-durability",
+    )
 
 
 def read_tokens(path: str, *, origin: str) -> Tokens:
@@ -219,8 +225,8 @@ def read_tokens(path: str, *, origin: str) -> Tokens:
             rb"[A-Za-z0-9._~+/=-]{%d,}" % TOKEN_CHARACTERS_MIN, line
         ):
             raise ConfigError(
-                f"{origin}: {path}:{number}: not a token; at least {TOKEN_CHARACTERS_MIN} letters, "
-                f"digits or any of ._~+/=-, as from: openssl rand -base64 24",
+                f"{origin}: {path}:{number}: not a token; at least {TOKEN_CHARACTERS_MIN} "
+                f"letters, digits or any of ._~+/=-, as from: openssl rand -base64 24",
                 slug="bad-token-file",
             )
     return tokens

@@ -1,0 +1,81 @@
+"""The REST interface under /api/v1: what lies in the tables, as JSON with its OpenAPI.
+
+Queries run in threads; every list has a limit and says whether there is more. What came from
+outside stays text: it is bound to statements, never written into them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse  # noqa: TC002 - FastAPI reads annotations
+
+from nilometer.api import metrics, traces
+from nilometer.api.answers import Health
+from nilometer.api.problems import Problem, Refusal, not_a_choice, of_validation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from nilometer.api.queries import Queries
+    from nilometer.store.query import Reader
+
+PREFIX = "/api/v1"
+
+
+def api(
+    reader: Reader,
+    queries: Queries,
+    health: Callable[[], Mapping[str, Any]],
+    refused: Callable[[str], None] = lambda _: None,
+) -> FastAPI:
+    """The application; `refused` is told why a request was, to be counted.
+
+    No page of it loads anything from elsewhere: FastAPI's own would, so they are off.
+    """
+    app = FastAPI(
+        title="Nilometer",
+        description="Traces and metrics, out of the collector's tables.",
+        version="1",
+        openapi_url=f"{PREFIX}/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        dependencies=[Depends(only_known_parameters)],
+        responses={422: {"model": Problem}, 503: {"model": Problem}},
+    )
+
+    @app.exception_handler(Refusal)
+    async def refusal(_request: Request, error: Refusal) -> JSONResponse:
+        refused(str(error.status))
+        return error.answer()
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
+        refused("422")
+        return of_validation(error.errors()).answer()
+
+    app.include_router(_health_routes(health), prefix=PREFIX)
+    app.include_router(traces.router(reader, queries), prefix=PREFIX)
+    app.include_router(metrics.router(reader, queries), prefix=PREFIX)
+    return app
+
+
+def _health_routes(health: Callable[[], Mapping[str, Any]]) -> APIRouter:
+    router = APIRouter(tags=["health"])
+
+    @router.get("/health")
+    async def is_alive() -> Health:
+        """That the collector lives, and how busy it is."""
+        return Health(**health())
+
+    return router
+
+
+async def only_known_parameters(request: Request) -> None:
+    """A parameter that is not known would be passed over, and the answer would be wrong."""
+    known = [field.alias for field in request.scope["route"].dependant.query_params]
+    for name in request.query_params:
+        if name not in known:
+            raise not_a_choice("parameter", name, known, parameter=name)

@@ -1,0 +1,115 @@
+"""Traces: found by what one knows of them, and one as a tree or in another tool's format."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Final
+
+from fastapi import APIRouter, Query, Response
+
+from nilometer.api.answers import TraceList, TraceRow, TraceTree
+from nilometer.api.moments import iso_8601
+from nilometer.api.parameters import (  # noqa: TC001 - FastAPI reads annotations
+    DurationNs,
+    Moment,
+    Text,
+    TraceId,
+)
+from nilometer.api.problems import Problem, missing, not_a_choice
+from nilometer.api.trees import nested
+from nilometer.model.tree import tree_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from nilometer.api.queries import Queries
+    from nilometer.model.tree import Tree
+    from nilometer.store.query import Reader
+
+LIMIT: Final = 100
+LIMIT_MAX: Final = 1000  # of some 300 bytes each: a page of 300 kB
+
+JSON: Final = "application/json"
+
+FORMATS: Final[Mapping[str, tuple[str, Callable[[Tree], str] | None]]] = {
+    "json": (JSON, None),
+}
+"""By name: the media type, and what draws it."""
+
+
+def router(reader: Reader, queries: Queries) -> APIRouter:
+    """The routes under /traces."""
+    routes = APIRouter(tags=["traces"])
+
+    @routes.get("/traces")
+    async def find_traces(
+        service: Text | None = None,
+        name: Text | None = None,
+        since: Moment | None = None,
+        until: Moment | None = None,
+        min_duration: DurationNs | None = None,
+        error: bool | None = None,
+        request_id: Text | None = None,
+        limit: Annotated[int, Query(ge=1, le=LIMIT_MAX)] = LIMIT,
+    ) -> TraceList:
+        """Traces, newest first, that match all that is given."""
+        found = await queries.run(
+            "/traces",
+            reader.find_traces,
+            service=service,
+            name=name,
+            since_ns=since,
+            until_ns=until,
+            min_duration_ns=min_duration,
+            error=error,
+            request_id=request_id,
+            limit=limit + 1,
+        )
+        rows = [
+            TraceRow(
+                id=one.id,
+                root=one.root,
+                service=one.service,
+                started_ns=one.started_ns,
+                started=iso_8601(one.started_ns),
+                duration_ns=one.duration_ns,
+                spans=one.spans,
+                errors=one.errors,
+            )
+            for one in found[:limit]
+        ]
+        return TraceList(traces=rows, more=len(found) > limit)
+
+    @routes.get(
+        "/traces/{trace_id}",
+        response_model=TraceTree,
+        responses={404: {"model": Problem}},
+    )
+    async def show_trace(
+        trace_id: TraceId,
+        form: Annotated[
+            str, Query(alias="format", json_schema_extra={"enum": list(FORMATS)})
+        ] = "json",
+    ) -> Response:
+        """One trace as a tree; `format` is for other tools' files."""
+        if form not in FORMATS:
+            raise not_a_choice("format", form, list(FORMATS))
+        content = await queries.run("/traces/{trace_id}", drawn, reader, trace_id, form)
+        if content is None:
+            raise missing(
+                f"no trace {trace_id}; spans are here some seconds after they ended, "
+                f"see `nilometer trace list`"
+            )
+        return Response(content, media_type=FORMATS[form][0])
+
+    return routes
+
+
+def drawn(reader: Reader, trace_id: str, form: str) -> str | None:
+    """The trace in one of FORMATS; None if there is no such trace. Takes a thread's time."""
+    pairs = reader.trace(trace_id)
+    if not pairs:
+        return None
+    tree = tree_of(pairs)
+    draw = FORMATS[form][1]
+    return draw(tree) if draw else json.dumps(nested(trace_id, tree), allow_nan=False)

@@ -1,0 +1,283 @@
+"""`nilometer serve`: receivers, tables and REST interface, put together and run.
+
+Exit codes: 0 ended as asked, 2 a setting cannot be used, 3 an address is taken, 4 the store
+cannot be opened. SIGTERM and SIGINT end it in order: no new requests, the running ones are
+answered, what statsd gathered is written, the last commit is made; a second signal ends it now.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+from datetime import timedelta
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, Final
+
+import uvicorn
+
+from nilometer.api.auth import Guard
+from nilometer.api.native import api
+from nilometer.api.queries import Queries
+from nilometer.clock import Clock
+from nilometer.collect.datagrams import Receiver
+from nilometer.collect.group import GroupCommit
+from nilometer.collect.instruments import (
+    COMMIT,
+    COMMIT_FAILED,
+    COMMITTED,
+    LOST,
+    MAINTAIN,
+    MAINTAIN_FAILED,
+    QUERY,
+    Refusals,
+    Sayer,
+    taken,
+)
+from nilometer.collect.otlp import OtlpDoor
+from nilometer.collect.settings import Address
+from nilometer.collect.statsd import StatsdDoor
+from nilometer.errors import ConfigError, NilometerError, StoreError
+from nilometer.model import Batch, Resource
+from nilometer.store.lake import Lake
+from nilometer.store.query import Reader
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine, Iterator
+
+    from nilometer.collect.settings import CollectorSettings
+
+log = logging.getLogger("nilometer.collector")
+
+EXIT_SETTINGS: Final = 2
+EXIT_ADDRESS: Final = 3
+EXIT_STORE: Final = 4
+
+# A connection takes a few kB; what its requests hold is bounded elsewhere.
+CONNECTIONS_MAX: Final = 1000
+BACKLOG: Final = 512  # a burst of senders that start together waits, and does not fail
+GRACE_S: Final = 8  # a request waits for one commit; service managers kill after 10 s or later
+OWN_INTERVAL_S: Final = 10.0
+# A commit a second makes sixty small files a minute; a query opens each of them.
+MAINTAIN_S: Final = 60.0
+OWN_SERVICE: Final = "nilometer-collector"
+
+
+class Collector:
+    """The running parts. Made inside the event loop; `app` is what uvicorn serves."""
+
+    def __init__(
+        self,
+        settings: CollectorSettings,
+        lake: Lake,
+        reader: Reader,
+        clock: Clock | None = None,
+    ) -> None:
+        self.settings = settings
+        self._lake = lake
+        self._reader = reader
+        self._clock = clock or Clock()
+        self._started_ns = self._clock.elapsed_ns()
+        self._failures_in_a_row = 0
+        self._sayer = Sayer(self._clock)
+        self.refusals = Refusals(self._clock)
+        self.group = GroupCommit(
+            lake.append, window_s=settings.window_s, clock=self._clock, observe=self._committed
+        )
+        self.statsd = StatsdDoor(
+            self.group, self.refusals, flush_s=settings.flush_s, clock=self._clock
+        )
+        self._queries = Queries(
+            observe=lambda route, ns: QUERY.bind(route=route).record(ns),
+            refused=lambda reason: self.refusals.count("rest", reason),
+        )
+        self.app = self._guarded_app()
+        self._resource = Resource(OWN_SERVICE, host=socket.gethostname(), pid=os.getpid())
+        self._tasks: list[asyncio.Task[None]] = []
+        self._receiver: Receiver | None = None
+
+    def _guarded_app(self) -> Guard:
+        app = api(self._reader, self._queries, self.health)
+        app.router.routes.extend(OtlpDoor(self.group, self.refusals).routes())
+        return Guard(
+            app,
+            tokens=self.settings.tokens,
+            refused=lambda reason: self.refusals.count("http", reason),
+        )
+
+    def health(self) -> dict[str, Any]:
+        """What ``/api/v1/health`` tells."""
+        return {
+            "status": "ok" if not self._failures_in_a_row else "commits fail; senders retry",
+            "version": version("nilometer"),
+            "pending_rows": self.group.pending_rows,
+            "commits_failed": self._failures_in_a_row,
+            "uptime_ns": self._clock.elapsed_ns() - self._started_ns,
+        }
+
+    def start(self, receiver: Receiver | None) -> None:
+        """Begin to receive statsd, to flush, to maintain the tables and to measure itself."""
+        self._receiver = receiver
+        if receiver is not None:
+            receiver.start()
+            self._begin(self.statsd.run())
+        self._begin(self._every(OWN_INTERVAL_S, self.write_own))
+        self._begin(self._every(MAINTAIN_S, self.maintain))
+
+    def _begin(self, endless: Coroutine[Any, Any, None]) -> None:
+        self._tasks.append(asyncio.get_running_loop().create_task(endless))
+
+    async def _every(self, seconds: float, act: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            await asyncio.sleep(seconds)
+            await act()
+
+    async def close(self) -> None:
+        """Write what statsd gathered and what we measured, make the last commit."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._receiver is not None:
+            await asyncio.get_running_loop().run_in_executor(None, self._receiver.stop)
+            await self.statsd.close()
+        await self.write_own()
+        await self.group.close()
+        self._queries.close()
+
+    async def write_own(self) -> None:
+        """Commit what the collector measured about itself; quietly, so that this is no news."""
+        if self._receiver is not None:
+            dropped = self._receiver.dropped()
+            if dropped:
+                LOST.bind(what="datagrams", reason="kernel-buffer-full").add(dropped)
+                self._sayer.say("statsd: the kernel dropped datagrams", times=dropped)
+        readings, events = taken()
+        try:
+            await self.group.submit([Batch(self._resource, readings, (), events)], quiet=True)
+        except NilometerError as error:
+            LOST.bind(what="own-readings", reason=error.slug).add(len(readings))
+
+    async def maintain(self) -> None:
+        """Compact, forget what is too old; a failure is counted and tried again later."""
+        loop = asyncio.get_running_loop()
+        started_ns = self._clock.elapsed_ns()
+        try:
+            await loop.run_in_executor(None, self._maintain_lake)
+        except Exception as error:  # noqa: BLE001 - the tables stay readable as they are
+            MAINTAIN_FAILED.add()
+            self._sayer.say("the tables cannot be maintained", str(error))
+        MAINTAIN.record(self._clock.elapsed_ns() - started_ns)
+
+    def _maintain_lake(self) -> None:
+        keep_s = self.settings.keep_s
+        self._lake.maintain(None if keep_s is None else timedelta(seconds=keep_s))
+
+    def _committed(self, duration_ns: int, rows: int, error: Exception | None) -> None:
+        if error is None:
+            self._failures_in_a_row = 0
+            COMMIT.record(duration_ns)
+            COMMITTED.add(rows)
+            return
+        self._failures_in_a_row += 1
+        COMMIT_FAILED.bind(reason=type(error).__name__).add()
+        self._sayer.say("the tables refuse commits; senders are told to retry", str(error))
+
+
+class Server(uvicorn.Server):
+    """uvicorn, but for signals: it would raise them again at the end, and so not end with 0."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """The loop's own handlers do it."""
+        yield
+
+    def stop(self) -> None:
+        """End in order; a second time: end now."""
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
+
+def serve(settings: CollectorSettings, *, say: Callable[[str], None] = log.info) -> int:
+    """Run until a signal; the exit code. `say` is told where it listens, or why it cannot."""
+    with contextlib.ExitStack() as open_parts:
+        try:
+            settings.checked()
+            listening = open_parts.enter_context(listen_at(settings.listen))
+            lake = Lake(settings.store, durability=settings.durability)
+            reader = Reader(settings.store)
+            open_parts.callback(reader.close)
+            collector = Collector(settings, lake, reader)
+            receiver = None
+            if settings.statsd is not None:
+                receiver = Receiver(settings.statsd, collector.statsd.take)
+        except ConfigError as error:
+            say(str(error))
+            return EXIT_ADDRESS if error.slug == "cannot-listen" else EXIT_SETTINGS
+        except (StoreError, OSError) as error:
+            say(f"--store {settings.store}: {error}")
+            return EXIT_STORE
+        config = _config(collector.app)
+        with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+            runner.run(_run(collector, Server(config), listening, receiver, say))
+    return 0
+
+
+async def _run(
+    collector: Collector,
+    server: Server,
+    listening: socket.socket,
+    receiver: Receiver | None,
+    say: Callable[[str], None],
+) -> None:
+    loop = asyncio.get_running_loop()
+    for each in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(each, server.stop)
+    collector.start(receiver)
+    say(_where(collector.settings, listening, receiver))
+    await server.serve(sockets=[listening])
+    await collector.close()
+
+
+def _where(
+    settings: CollectorSettings, listening: socket.socket, receiver: Receiver | None
+) -> str:
+    address = Address(*listening.getsockname()[:2])
+    statsd = f"statsd at {receiver.address}" if receiver else "no statsd"
+    access = "for token holders" if settings.tokens else "for this machine only"
+    return f"OTLP and REST at http://{address} {access}; {statsd}; store in {settings.store}"
+
+
+def _config(app: Guard) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        lifespan="off",
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,  # nothing here trusts who somebody says they are
+        limit_concurrency=CONNECTIONS_MAX,
+        timeout_graceful_shutdown=GRACE_S,
+    )
+
+
+def listen_at(address: Address) -> socket.socket:
+    """A listening TCP socket; ConfigError says who may be in the way."""
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        # Restarting at once must work; on Linux this never steals a port somebody listens at.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((address.host, address.port))
+        sock.listen(BACKLOG)
+    except OSError as error:
+        sock.close()
+        raise ConfigError(
+            f"--listen: cannot listen at {address}: {error.strerror or error}; is a collector "
+            f"running there already? choose another with --listen",
+            slug="cannot-listen",
+        ) from None
+    return sock

@@ -1,0 +1,146 @@
+"""OTLP over HTTP: each request is answered after its rows are committed, in its own encoding.
+
+Protobuf and JSON by Content-Type, gzip by Content-Encoding. What cannot be taken is answered as
+the protocol says: 400 for what will never be right, 503 with Retry-After for what may be later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from nilometer.collect.body import RETRY_AFTER_S, Hold, Refused, Room, read_body
+from nilometer.collect.group import GroupCommit, NotCommitted, Overloaded
+from nilometer.collect.instruments import ACCEPTED, Refusals
+from nilometer.errors import WireError
+from nilometer.wire import otlp_in, otlp_reply
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from nilometer.model import Batch
+
+# Decoding takes some 10 us a kB in Python; a larger body is decoded in a thread, so that the
+# others' requests are answered meanwhile. Below, the change of threads would cost more.
+INLINE_BYTES_MAX: Final = 64 << 10
+
+MEDIA_TYPES: Final = {"application/x-protobuf": False, "application/json": True}
+"""Content-Type and whether it is JSON."""
+
+
+class Signal(NamedTuple):
+    """One kind of request: its path, how it is read and how it is answered."""
+
+    name: str
+    decode: Callable[..., otlp_in.Decoded]
+    reply: otlp_reply.Signal
+
+
+SIGNALS: Final = (
+    Signal("traces", otlp_in.decode_traces, otlp_reply.Signal.TRACES),
+    Signal("metrics", otlp_in.decode_metrics, otlp_reply.Signal.METRICS),
+    Signal("logs", otlp_in.decode_logs, otlp_reply.Signal.LOGS),
+)
+
+# google.rpc.Code of what is refused, by HTTP status; what is not listed is INVALID_ARGUMENT.
+RPC_CODES: Final = {
+    503: 14,
+    413: 8,
+    408: 4,
+}  # UNAVAILABLE, RESOURCE_EXHAUSTED, DEADLINE_EXCEEDED
+INVALID_ARGUMENT: Final = 3
+
+
+class OtlpDoor:
+    """The three routes; a refusal is counted by reason and answered in the sender's encoding."""
+
+    def __init__(
+        self, group: GroupCommit, refusals: Refusals, room: Room | None = None
+    ) -> None:
+        self._group = group
+        self._refusals = refusals
+        self._room = room or Room()
+
+    def routes(self) -> list[Route]:
+        """POST /v1/traces, /v1/metrics, /v1/logs."""
+        return [
+            Route(f"/v1/{signal.name}", self._endpoint(signal), methods=["POST"])
+            for signal in SIGNALS
+        ]
+
+    def _endpoint(self, signal: Signal) -> Callable[[Request], Awaitable[Response]]:
+        async def endpoint(request: Request) -> Response:
+            media_type = (
+                request.headers.get("content-type", "").partition(";")[0].strip().lower()
+            )
+            json = MEDIA_TYPES.get(media_type)
+            try:
+                if json is None:
+                    raise Refused(
+                        415, "content-type", f"Content-Type must be {' or '.join(MEDIA_TYPES)}"
+                    )
+                return await self._taken(signal, request, json=json)
+            except Refused as refused:
+                self._refusals.count("otlp", refused.reason, detail=refused.message)
+                return _refusal(refused, json=json is not False)
+            except ClientDisconnect:
+                self._refusals.count("otlp", "disconnected")
+                return Response(status_code=400)  # nobody hears it
+
+        return endpoint
+
+    async def _taken(self, signal: Signal, request: Request, *, json: bool) -> Response:
+        with Hold(self._room) as hold:
+            body = await read_body(request.headers, request.stream(), hold)
+            batches, rejected = decoded = await _decoded(signal, body, json=json)
+            del body
+            await self._committed(batches)
+        for batch in batches:
+            ACCEPTED.bind(door="otlp", kind=signal.name).add(batch.rows)
+        for reason, items in rejected.items():
+            self._refusals.count("otlp", f"item-{reason}", items)
+        reply = otlp_reply.Reply(sum(rejected.values()), decoded.because)
+        content = otlp_reply.encode(signal.reply, reply, json=json)
+        return Response(content, media_type=_media_type(json=json))
+
+    async def _committed(self, batches: Sequence[Batch]) -> None:
+        try:
+            await self._group.submit(batches)
+        except Overloaded:
+            raise Refused(503, "overloaded", "the collector is busy; send it again") from None
+        except NotCommitted as error:
+            if error.may_retry:
+                raise Refused(503, "not-committed", str(error)) from None
+            raise Refused(400, "not-storable", str(error)) from None
+
+
+async def _decoded(signal: Signal, body: bytes, *, json: bool) -> otlp_in.Decoded:
+    decode = partial(signal.decode, body, json=json)
+    try:
+        if len(body) <= INLINE_BYTES_MAX:
+            return decode()
+        return await asyncio.get_running_loop().run_in_executor(None, decode)
+    except WireError as error:
+        raise Refused(400, error.reason, str(error)) from None
+
+
+def _media_type(*, json: bool) -> str:
+    return "application/json" if json else "application/x-protobuf"
+
+
+def _refusal(refused: Refused, *, json: bool) -> Response:
+    code = RPC_CODES.get(refused.status, INVALID_ARGUMENT)
+    headers = {"Retry-After": str(RETRY_AFTER_S)} if refused.may_retry else {}
+    if refused.reason == "content-encoding":
+        headers["Accept-Encoding"] = "gzip, identity"
+    return Response(
+        otlp_reply.encode_error(code, refused.message, json=json),
+        refused.status,
+        headers,
+        _media_type(json=json),
+    )
