@@ -5,12 +5,12 @@ from __future__ import annotations
 from importlib import import_module
 
 import pytest
-from tests.integrations.integration_kit import KEY
 
 from nilometer.integrations import asgi, http_meters, wsgi
 from nilometer.measure import Registry
 from nilometer.trace import drain_spans
 from nilometer.trace.trigger import Triggers
+from tests.integrations.integration_kit import KEY
 
 TWINS = {
     "python": "nilometer.integrations.http_pure",

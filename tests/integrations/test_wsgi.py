@@ -7,12 +7,12 @@ from wsgiref.util import FileWrapper, setup_testing_defaults
 from wsgiref.validate import validator
 
 import pytest
-from tests.integrations.integration_kit import read, shape, trigger_headers
 
 import nilometer.trace as trace
 from nilometer.integrations.wsgi import Middleware
 from nilometer.model import Level, SpanKind, Status
 from nilometer.trace import drain_spans
+from tests.integrations.integration_kit import read, shape, trigger_headers
 
 GET = "http.request.method=GET"
 

@@ -29,10 +29,11 @@ if TYPE_CHECKING:
     from nilometer.trace import Joined, Trace
     from nilometer.trace.trigger import Triggers
 
+    Scope = dict[str, Any]
     Message = MutableMapping[str, Any]
     Receive = Callable[[], Awaitable[Message]]
     Send = Callable[[Message], Awaitable[None]]
-    Application = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
+    Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 MARK: Final = "nilometer.exchange"
 """In the scope of what is being measured already, by a middleware further out."""
@@ -64,9 +65,7 @@ class Middleware:
         self._instruments = server_instruments(registry)
         self._meters = self._instruments.meters("asgi", self._clock, close_root)
 
-    async def __call__(
-        self, scope: MutableMapping[str, Any], receive: Receive, send: Send
-    ) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request, or a connection, or the application's life."""
         if scope["type"] != "http" or MARK in scope:
             await self._other(scope, receive, send)
@@ -85,14 +84,14 @@ class Middleware:
             raise
         exchange.ended()
 
-    def _request(self, scope: MutableMapping[str, Any]) -> Trace | Joined | None:
+    def _request(self, scope: Scope) -> Trace | Joined | None:
         return None if self._triggers is None else self._triggers.accept(_header(scope))
 
     async def _traced(
         self,
         request: Trace | Joined,
         exchange: AsgiExchange,
-        scope: MutableMapping[str, Any],
+        scope: Scope,
         receive: Receive,
     ) -> None:
         before = CURRENT.get()
@@ -107,9 +106,7 @@ class Middleware:
         finally:
             CURRENT.set(before)  # the same task may serve another request: keep-alive, tests
 
-    async def _other(
-        self, scope: MutableMapping[str, Any], receive: Receive, send: Send
-    ) -> None:
+    async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "websocket" or MARK in scope:
             await self.app(scope, receive, send)
             return
@@ -133,15 +130,16 @@ class Middleware:
                 CURRENT.set(before)
 
 
-def _header(scope: MutableMapping[str, Any]) -> Callable[[str], str | None]:
+def _header(scope: Scope) -> Callable[[str], str | None]:
     """Looks up a header by its lower-case name; the last one of that name wins, as in WSGI."""
-    headers = {bytes(name): bytes(value) for name, value in scope.get("headers") or ()}
-
-    def lookup(name: str) -> str | None:
-        value = headers.get(name.encode("ascii"))
-        return None if value is None else value.decode("latin-1")
-
-    return lookup
+    headers = {}
+    for pair in scope.get("headers") or ():
+        try:
+            name, value = pair
+            headers[name] = value.decode("latin-1")
+        except (TypeError, ValueError, AttributeError):
+            continue  # odd ones are the application's to refuse
+    return lambda name: headers.get(name.encode("ascii"))
 
 
 def _counting(receive: Receive, exchange: AsgiExchange) -> Receive:
