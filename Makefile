@@ -7,7 +7,7 @@ SHELL := /bin/bash
 PY := .venv/bin/python
 ARGS ?=
 
-.PHONY: help run setup test test-fast lint types docs-check sanitize bench clean
+.PHONY: help run setup test test-fast lint types docs docs-check sanitize bench clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ lint: setup ## ruff: rules and format
 
 types: setup ## mypy --strict
 	@$(PY) -m mypy
+
+docs: setup ## make again the pages that are made from the source
+	@scripts/docs
 
 docs-check: setup ## the docs against the code, the promises against the tests
 	@$(PY) -m pytest -q tests/house/test_docs.py tests/house/test_promises.py

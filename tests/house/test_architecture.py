@@ -60,8 +60,6 @@ MODULES: dict[str, set[str]] = {
     # `import nilometer` really loads is tested, too.
     "": {"model", "measure", "trace", "assembly", "config"},
     "assembly": ANYTHING,
-    "own": {"export", "measure"},
-    "integrations_choice": {"trace"},
     # Opens each exporter once, so that a wrong URL is told with all other wrong settings.
     "config": {"model", "export", "setting_table", "setting_values"},
     "setting_table": {"setting_values"},

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -235,6 +237,15 @@ def test_every_documented_command_and_flag_exists() -> None:
 
 def test_every_command_says_what_it_does() -> None:
     assert [words for words, command in commands().items() if not command.help and words] == []
+
+
+# --- Pages made from the source ---------------------------------------------------------------
+
+
+def test_the_page_of_instruments_is_what_the_source_makes() -> None:
+    made = subprocess.check_output([sys.executable, ROOT / "scripts" / "instruments.py"])
+
+    assert text_of(DOCS / "instruments.md") == made.decode(), "run `make docs`"
 
 
 # --- The pages themselves --------------------------------------------------------------------

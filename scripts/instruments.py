@@ -1,0 +1,87 @@
+"""Print docs/instruments.md: every instrument of ours, read from the source that makes it."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+PACKAGE = Path(__file__).parent.parent / "src" / "nilometer"
+DEFAULT_UNITS = {"counter": "1", "gauge": "1", "timer": "ns", "event": ""}
+NOT_OURS = {"cli", "measure/overhead.py"}  # a made-up shop; a calibration that sends nothing
+
+HEAD = """\
+# Instruments
+
+What Nilometer measures by itself: the requests and calls that its integrations see, its own
+cost and its losses. This page is made from the source (`make docs`), and a test compares them.
+`nilometer metrics list` shows what a store really holds.
+
+| name | kind | unit | what it says |
+|---|---|---|---|
+"""
+
+
+class Instrument(NamedTuple):
+    """One row. The same name may be made in several places; the first description counts."""
+
+    name: str
+    kind: str
+    unit: str
+    description: str
+
+
+def made_in(tree: ast.Module) -> list[Instrument]:
+    """The instruments whose name stands there literally."""
+    found = []
+    for call in ast.walk(tree):
+        if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute)):
+            continue
+        kind = call.func.attr.removesuffix("_source")
+        if kind not in DEFAULT_UNITS or not call.args:
+            continue
+        name = text_of(call.args[0])
+        if "." in name:
+            words = {k.arg: text_of(k.value) for k in call.keywords}
+            unit = words.get("unit") or DEFAULT_UNITS[kind]
+            found.append(Instrument(name, kind, unit, words.get("description", "")))
+    return found
+
+
+def text_of(node: ast.expr) -> str:
+    """A literal text, also of pieces; what is put in while running shows as its name."""
+    if isinstance(node, ast.Constant):
+        return str(node.value)
+    if isinstance(node, ast.JoinedStr):
+        return "".join(text_of(part) for part in node.values)
+    if isinstance(node, ast.FormattedValue):
+        return f"<{ast.unparse(node.value)}>"
+    return ""
+
+
+def instruments() -> list[Instrument]:
+    """All of them by name."""
+    found: dict[str, Instrument] = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        place = path.relative_to(PACKAGE)
+        if NOT_OURS & {place.parts[0], place.as_posix()}:
+            continue
+        for instrument in made_in(ast.parse(path.read_text())):
+            known = found.get(instrument.name)
+            if known is None or not known.description:
+                found[instrument.name] = instrument
+    return [found[name] for name in sorted(found)]
+
+
+def page() -> str:
+    """The whole page."""
+    rows = (
+        f"| `{i.name}` | {i.kind} | `{i.unit}` | {i.description.replace('|', '/')} |\n"
+        for i in instruments()
+    )
+    return HEAD + "".join(rows)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())
