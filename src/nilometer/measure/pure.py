@@ -200,12 +200,12 @@ class Counter(Handle):
 
 def number_of(x: object) -> int | float:
     """A gauge's value: whole numbers of 64 bits, anything else that has a float."""
-    if hasattr(x, "__index__"):
+    if hasattr(type(x), "__index__"):
         number: int | float = index(x)
         if not INTEGER_MIN <= number <= VALUE_MAX:
             raise ValueError(f"x must be in -2**63..2**63-1, got {number}")
         return number
-    if not hasattr(x, "__float__"):
+    if not hasattr(type(x), "__float__"):
         raise TypeError(f"x must be a number, not {type(x).__name__}")
     number = float(x)
     if number - number != 0:  # of infinity and of what is no number, this is no number
@@ -240,10 +240,14 @@ class Gauge(Handle):
             self._here().add(dx)
             return
         dx = number_of(dx)
-        self._value = moved = dx if self._value is None else self._value + dx
+        value = self._value
+        moved = dx if value is None else value + dx
+        if moved - moved != 0:
+            raise ValueError(f"x must be finite, got {moved}")
+        if moved.__class__ is int and not INTEGER_MIN <= moved <= VALUE_MAX:
+            moved *= 1.0
+        self._value = moved  # no call since it was read: see the top
         self.calls += 1
-        if type(moved) is int and not INTEGER_MIN <= moved <= VALUE_MAX:
-            self._value = float(moved)
 
     def take(self) -> int | float | None:
         """Return the value; None while there is none."""
