@@ -1,4 +1,4 @@
-"""Laws of the statsd aggregation: exact sums, one series whatever the order, everything bounded."""
+"""Laws of the statsd aggregation: exact sums, one series in any order, all of it bounded."""
 
 from __future__ import annotations
 
@@ -64,7 +64,9 @@ def test_a_reading_covers_the_time_between_two_flushes():
 
 
 def test_the_order_of_dimensions_makes_no_new_series():
-    readings, _ = gathered(b"n:1|c|#b:2,a:1", b"n:1|c|#a:1,b:2", b"n,a=1,b=2:1|c", b"n;b=2;a=1:1|c")
+    readings, _ = gathered(
+        b"n:1|c|#b:2,a:1", b"n:1|c|#a:1,b:2", b"n,a=1,b=2:1|c", b"n;b=2;a=1:1|c"
+    )
 
     assert readings == (reading("n", Kind.COUNTER, 4, ("a", "1"), ("b", "2")),)
 
@@ -105,7 +107,9 @@ def test_events_and_service_checks_arrive():
 
     assert readings == (reading("db.up", Kind.GAUGE, 2, ("env", "prod")),)
     assert events == (
-        Event("title", 5 * S, {"alert_type": "error", "env": "prod"}, severity=17, body="hello"),
+        Event(
+            "title", 5 * S, {"alert_type": "error", "env": "prod"}, severity=17, body="hello"
+        ),
         Event("db.up", 5 * S, {"env": "prod", "status": 2}, severity=17, body="no answer"),
     )
 
@@ -147,7 +151,9 @@ def test_sampled_timers_count_and_sum_what_they_stand_for(lines):
     assert counted == found.value.samples
 
 
-@given(st.lists(st.tuples(st.integers(-(10**9), 10**9), st.sampled_from([1, 2, 4, 5, 10, 100]))))
+@given(
+    st.lists(st.tuples(st.integers(-(10**9), 10**9), st.sampled_from([1, 2, 4, 5, 10, 100])))
+)
 def test_sampled_counters_add_up_exactly(lines):
     aggregator = Aggregator(started_ns=0)
     for value, times in lines:
@@ -193,7 +199,9 @@ def test_bad_lines_are_refused_by_reason_and_the_rest_of_the_packet_is_kept(pack
 def test_the_number_of_series_is_bounded_and_known_ones_go_on():
     aggregator = Aggregator(started_ns=0, series_max=2)
 
-    refused = [dict(aggregator.take(line, S)) for line in (b"a:1|c", b"b:1|c", b"c:1|c", b"a:1|c")]
+    refused = [
+        dict(aggregator.take(line, S)) for line in (b"a:1|c", b"b:1|c", b"c:1|c", b"a:1|c")
+    ]
 
     assert refused == [{}, {}, {"series-overflow": 1}, {}]
     assert [(r.name, r.value) for r in aggregator.flush(10 * S)[0]] == [("a", 2), ("b", 1)]
@@ -217,9 +225,7 @@ def test_events_and_stamped_readings_of_one_flush_are_bounded(monkeypatch):
     monkeypatch.setattr(aggregate, "MEMBERS_MAX", 1)
     aggregator = Aggregator(started_ns=0)
 
-    refused = aggregator.take(
-        b"_e{1,1}:t|x\n_e{1,1}:t|x\nc:1|c|T1\nc:1|c|T1\ns:a|s\ns:b|s", S
-    )
+    refused = aggregator.take(b"_e{1,1}:t|x\n_e{1,1}:t|x\nc:1|c|T1\nc:1|c|T1\ns:a|s\ns:b|s", S)
     readings, events = aggregator.flush(10 * S)
 
     assert dict(refused) == {"event-overflow": 1, "stamped-overflow": 1, "set-overflow": 1}

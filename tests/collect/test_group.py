@@ -206,6 +206,11 @@ def test_commits_of_our_own_measurements_are_not_measured():
         await group.submit([batch("own")], quiet=True)
         await group.submit([batch("theirs", "too")])
 
-    run(scenario, tables, window_s=0, observe=lambda _ns, rows, error: observed.append((rows, error)))
+    run(
+        scenario,
+        tables,
+        window_s=0,
+        observe=lambda _ns, rows, error: observed.append((rows, error)),
+    )
 
     assert observed == [(2, None)]

@@ -57,7 +57,7 @@ INVALID_ARGUMENT: Final = 3
 
 
 class OtlpDoor:
-    """The three routes; a refusal is counted by reason and answered in the sender's encoding."""
+    """The three routes; refusals are counted by reason, answered in the sender's encoding."""
 
     def __init__(
         self, group: GroupCommit, refusals: Refusals, room: Room | None = None

@@ -63,7 +63,7 @@ class Address(NamedTuple):
             )
         if int(port) > PORT_MAX:
             raise ConfigError(
-                f"{origin}: {text!r}: no port {port}; they go from 0 (any free one) to {PORT_MAX}",
+                f"{origin}: {text!r}: no port {port}; they go from 0 (any free) to {PORT_MAX}",
                 slug="bad-address",
             )
         return cls(bare, int(port))

@@ -1,8 +1,8 @@
 """statsd in: datagrams to aggregates, and at each flush aggregates to the tables.
 
 Nobody is told whether a datagram arrived, so nobody can send it again: what the tables refuse
-is kept here, within a bound, and tried again with the next flush; what exceeds the bound is lost,
-oldest first, and counted.
+is kept here, within a bound, and tried again with the next flush; what exceeds the bound is
+lost, oldest first, and counted.
 """
 
 from __future__ import annotations

@@ -1,0 +1,151 @@
+"""Laws of who may use the collector."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from nilometer.api.auth import is_loopback_name
+from nilometer.collect.settings import Tokens
+from tests.collect.doors import Tables, visit
+
+TOKENS = Tokens([b"first-token-of-two", b"second-token-of-two"])
+BEARER = {"authorization": "Bearer second-token-of-two"}
+PATHS = [
+    ("GET", "/api/v1/health"),
+    ("GET", "/api/v1/openapi.json"),
+    ("GET", "/api/v1/traces/" + "0" * 31 + "1"),
+    ("GET", "/no/such/path"),
+    ("POST", "/v1/traces"),
+    ("POST", "/v1/metrics"),
+    ("POST", "/v1/logs"),
+    ("OPTIONS", "/v1/logs"),
+]
+
+
+def ask(tmp_path, method, path, headers, *, tokens=TOKENS, tables=None):
+    async def talk(client, _collector):
+        return await client.request(method, path, headers=headers)
+
+    return visit(tmp_path, talk, tables=tables, tokens=tokens)
+
+
+@pytest.mark.parametrize(("method", "path"), PATHS)
+def test_with_tokens_every_request_needs_one(tmp_path, method, path):
+    tables = Tables()
+
+    answer = ask(tmp_path, method, path, {}, tables=tables)
+
+    assert (answer.status_code, answer.headers["www-authenticate"]) == (
+        401,
+        'Bearer realm="nilometer"',
+    )
+    assert answer.json() == {"detail": "this collector wants 'Authorization: Bearer <token>'"}
+    assert tables.rejected == {("http", "no-token"): 1}
+
+
+@pytest.mark.parametrize("token", ["first-token-of-two", "second-token-of-two"])
+def test_each_of_the_tokens_opens(tmp_path, token):
+    answer = ask(tmp_path, "GET", "/api/v1/health", {"authorization": f"bearer {token}"})
+
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "Bearer",
+        "Bearer ",
+        "Bearer first-token-of-tw",
+        "Bearer first-token-of-two2",
+        "Bearer FIRST-TOKEN-OF-TWO",
+        "Bearer first-token-of-two second-token-of-two",
+        "Basic first-token-of-two",
+        "first-token-of-two",
+        "Bearer " + "x" * 5000,
+    ],
+)
+def test_any_other_word_does_not_open_and_is_not_repeated(tmp_path, given, caplog):
+    tables = Tables()
+
+    answer = ask(tmp_path, "GET", "/api/v1/health", {"authorization": given}, tables=tables)
+
+    assert answer.status_code == 401
+    assert answer.json() == {"detail": "this token does not open this collector"}
+    assert tables.rejected == {("http", "wrong-token"): 1}
+    assert "token-of-two" not in caplog.text
+
+
+def test_two_authorizations_are_none(tmp_path):
+    headers = [("authorization", "Bearer wrong"), ("authorization", BEARER["authorization"])]
+
+    assert ask(tmp_path, "GET", "/api/v1/health", headers).status_code == 401
+
+
+def test_with_tokens_any_host_name_may_be_used(tmp_path):
+    headers = {**BEARER, "host": "collector.example.org", "origin": "https://example.org"}
+
+    assert ask(tmp_path, "GET", "/api/v1/health", headers).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("headers", "reason"),
+    [
+        ({"host": "rebound.example.org"}, "foreign-host"),
+        ({"host": "rebound.example.org:4318"}, "foreign-host"),
+        ({"host": "localhost.example.org"}, "foreign-host"),
+        ({"host": "127.0.0.1.example.org"}, "foreign-host"),
+        ({"host": "evil@127.0.0.1"}, "foreign-host"),
+        ({"host": "10.0.0.1:4318"}, "foreign-host"),
+        ({"host": ""}, "foreign-host"),
+        ({"origin": "https://example.org"}, "foreign-origin"),
+        ({"origin": "null"}, "foreign-origin"),
+    ],
+)
+def test_without_tokens_a_browser_cannot_carry_a_strangers_request_in(
+    tmp_path, headers, reason
+):
+    tables = Tables()
+
+    answer = ask(tmp_path, "POST", "/v1/traces", headers, tokens=None, tables=tables)
+
+    assert answer.status_code == 403
+    assert "--token-file" in answer.json()["detail"]
+    assert tables.rejected == {("http", reason): 1}
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"host": "localhost:4318"},
+        {"host": "LOCALHOST"},
+        {"host": "[::1]:4318"},
+        {"host": "127.0.0.1:4318", "origin": "http://localhost:3000"},
+    ],
+)
+def test_without_tokens_this_machine_may(tmp_path, headers):
+    assert ask(tmp_path, "GET", "/api/v1/health", headers, tokens=None).status_code == 200
+
+
+@settings(
+    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.binary(max_size=60))
+def test_no_bytes_open_but_the_token(tmp_path, given):
+    async def talk(client, collector):
+        status = []
+
+        async def send(message):
+            status.append(message.get("status"))
+
+        scope = {"type": "http", "headers": [(b"authorization", b"Bearer " + given)]}
+        await collector.app(scope, None, send)
+        return status[0]
+
+    assert visit(tmp_path, talk, tokens=TOKENS) == 401
+
+
+@given(st.text(max_size=60))
+def test_any_text_is_a_host_or_none(text):
+    assert is_loopback_name(text) in (True, False)
