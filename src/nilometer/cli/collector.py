@@ -6,7 +6,7 @@ import json
 import os
 from http.client import HTTPException
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urlencode
 from urllib.request import ProxyHandler, Request, build_opener
@@ -66,7 +66,7 @@ class Collector:
                 Exit.UNREACHABLE,
             )
 
-    def _refused(self, error: HTTPError) -> None:
+    def _refused(self, error: HTTPError) -> NoReturn:
         detail = said(error.read())
         if error.code == 401:
             stop(

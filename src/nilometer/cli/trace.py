@@ -60,7 +60,7 @@ def new(key_file: str, ttl: str, *, as_curl: bool, as_json: bool) -> None:
 
     try:
         key = read_keys(Path(key_file), origin="--key-file")[0]
-        trace_id, headers = new_trigger(key, ttl_s=parse_duration_s(ttl, origin="--ttl"))
+        trace_id, headers = new_trigger(key, ttl_s=int(parse_duration_s(ttl, origin="--ttl")))
     except ConfigError as error:
         stop(str(error), Exit.USAGE)
     if as_json:

@@ -93,10 +93,10 @@ def bar(node: dict[str, Any], trace: dict[str, Any]) -> str:
     >>> bar({"started_ns": 50, "duration_ns": 25}, {"started_ns": 0, "duration_ns": 100})
     '              ███████'
     """
-    whole = max(trace["duration_ns"], 1)
-    start = (node["started_ns"] - trace["started_ns"]) * BAR_CELLS * 8 // whole
+    whole: int = max(trace["duration_ns"], 1)
+    start: int = (node["started_ns"] - trace["started_ns"]) * BAR_CELLS * 8 // whole
     start = min(max(start, 0), BAR_CELLS * 8 - 1)
-    length = max(node["duration_ns"] * BAR_CELLS * 8 // whole, 1)
+    length: int = max(node["duration_ns"] * BAR_CELLS * 8 // whole, 1)
     length = min(length, BAR_CELLS * 8 - start)
     # A cell is filled from its left: the start is to the cell, the length to an eighth.
     full, rest = divmod(length, 8)

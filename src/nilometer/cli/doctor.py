@@ -1,0 +1,152 @@
+"""`nilometer doctor`: what is well, what is not, what was lost, and what Nilometer cost."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.table import Table
+from rich.text import Text
+
+from nilometer.cli.collector import Collector, collector_options, json_option
+from nilometer.cli.exits import Exit
+from nilometer.cli.terminal import show, show_json
+from nilometer.cli.units import duration
+from nilometer.cli.waterfall import one_line
+
+if TYPE_CHECKING:
+    from nilometer.doctor import Report
+
+OVERHEAD = "nilometer.overhead"
+REQUESTS = "http.server.request"
+
+
+@click.command()
+@click.option(
+    "--overhead", is_flag=True, help="Ask the collector what Nilometer cost, per service."
+)
+@click.option("--losses", is_flag=True, help="Ask the collector what was lost, and why.")
+@click.option("--probe", is_flag=True, help="Also try whether the exporters' receivers answer.")
+@click.option("--since", default="1h", show_default=True, help="For --overhead and --losses.")
+@json_option
+@collector_options
+def doctor(
+    url: str,
+    token_file: str | None,
+    since: str,
+    *,
+    overhead: bool,
+    losses: bool,
+    probe: bool,
+    as_json: bool,
+) -> None:
+    """Say what is well and what is not, each with its reason.
+
+    Without flags: this installation, which twin of the C core runs and why, the settings that a
+    service started here would get and where each comes from. With --overhead or --losses: what
+    running services told the collector of themselves. Exit code 5 if something wants a person.
+
+    \b
+    Examples:
+      nilometer doctor
+      nilometer doctor --probe
+      nilometer doctor --overhead --since 15m
+      nilometer doctor --losses --json
+    """
+    if overhead or losses:
+        collector = Collector(url, token_file)
+        answer: dict[str, Any] = {}
+        if overhead:
+            answer["overhead"] = costs(collector, since)
+        if losses:
+            answer["losses"] = collector.ask("losses", since=since)["losses"]
+        if as_json:
+            show_json(answer)
+        else:
+            show_answer(answer)
+        raise SystemExit(int(Exit.UNHEALTHY if answer.get("losses") else Exit.OK))
+    from nilometer.doctor import report
+
+    found = report(probe=probe)
+    if as_json:
+        show_json([finding._asdict() for finding in found.findings])
+    else:
+        show(findings_table(found))
+    raise SystemExit(int(Exit.OK if found.healthy else Exit.UNHEALTHY))
+
+
+def costs(collector: Collector, since: str) -> list[dict[str, Any]]:
+    """What Nilometer cost each service, in all and per request where it serves requests."""
+    asked = {"since": since, "group_by": ["service", "part"]}
+    parts = collector.ask("metrics", OVERHEAD, "statistics", **asked)["statistics"]
+    served = collector.ask("metrics", REQUESTS, "statistics", since=since, group_by="service")
+    requests = {row["group"]["service"]: row["count"] for row in served["statistics"]}
+    found: dict[str, dict[str, Any]] = {}
+    for row in parts:
+        service = row["group"]["service"]
+        cost = found.setdefault(
+            service, {"service": service, "recording_ns": 0, "export_ns": 0}
+        )
+        cost[f"{row['group']['part']}_ns"] = row["sum"]
+    for service, cost in found.items():
+        cost["requests"] = requests.get(service, 0)
+        whole = cost["recording_ns"] + cost["export_ns"]
+        cost["per_request_ns"] = whole / cost["requests"] if cost["requests"] else None
+    return [found[service] for service in sorted(found)]
+
+
+def show_answer(answer: dict[str, Any]) -> None:
+    """What running services told of themselves, as tables."""
+    if "overhead" in answer:
+        show(overhead_table(answer["overhead"]))
+    if "losses" in answer:
+        show(losses_table(answer["losses"]) if answer["losses"] else Text("nothing was lost"))
+
+
+def overhead_table(rows: list[dict[str, Any]]) -> Table:
+    """CPU time that went into measuring: recording is estimated, the background is measured."""
+    table = Table(box=None, padding=(0, 1))
+    table.add_column("service", style="cyan")
+    for heading in ("recording", "in the background", "requests", "per request"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(
+            Text(one_line(row["service"])),
+            duration(row["recording_ns"]),
+            duration(row["export_ns"]),
+            f"{row['requests']:,}",
+            duration(row["per_request_ns"]),
+        )
+    return table
+
+
+def losses_table(rows: list[dict[str, Any]]) -> Table:
+    """Everything lost or refused, by whom and why."""
+    table = Table(box=None, padding=(0, 1))
+    for heading in ("service", "counter", "what and why"):
+        table.add_column(heading, overflow="fold")
+    table.add_column("count", justify="right", style="red")
+    for row in rows:
+        why = " ".join(f"{key}={value}" for key, value in row["dimensions"].items())
+        cells = (row["service"], row["name"], why)
+        table.add_row(*(Text(one_line(cell)) for cell in cells), f"{row['count']:,}")
+    return table
+
+
+def findings_table(found: Report) -> Table:
+    """Every finding under its topic; what wants a person is red."""
+    table = Table(box=None, padding=(0, 1))
+    for heading in ("", "", "because"):
+        table.add_column(heading, overflow="fold")
+    for topic, findings in groupby(found.findings, key=lambda finding: finding.topic):
+        table.add_row(Text(topic, "bold"))
+        for one in findings:
+            style = "" if one.healthy else "red"
+            mark = "  " if one.healthy else "! "
+            table.add_row(
+                Text(mark + one_line(one.name), style),
+                Text(one_line(one.value), style),
+                Text(one.because, "dim" if one.healthy else "red"),
+            )
+    return table
