@@ -8,19 +8,20 @@ refuses it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from hashlib import blake2b
-from itertools import chain, repeat
+from itertools import accumulate, chain, repeat
 from marshal import dumps
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import pyarrow as pa
 
-from nilometer.model import Distribution, SpanKind, Status
+from nilometer.model import Distribution, Kind, SpanKind, Status
 from nilometer.store.jsontext import clean, encode
-from nilometer.store.tables import FLOATS, TABLES, TEXT, WHOLE, WHOLES
+from nilometer.store.tables import LISTS, TABLES, TEXT, WHOLE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable
 
     from nilometer.model import Batch, Event, Link, Reading, Resource, SpanRecord
 
@@ -34,23 +35,37 @@ REQUEST_ID: Final = "request_id"
 """The span attribute by which requests are found; `nilometer.store` gives it a column."""
 
 _KINDS: Final = {kind: kind.name.lower() for kind in SpanKind}
+_READING_KINDS: Final = {kind: kind.value for kind in Kind}
 _STATUSES: Final = {status: status.name.lower() for status in Status}
 _series: Final[dict[object, tuple[int, str]]] = {}
 
 Columns = dict[str, pa.Array]
 
 
+class Lists(NamedTuple):
+    """A column of lists as Arrow holds it: how long each is, and all their values in a row."""
+
+    lengths: list[int]
+    flat: list[Any]
+
+    @classmethod
+    def of(cls, lists: Iterable[Collection[Any]]) -> Lists:
+        """The column of these lists."""
+        kept = list(lists)
+        return cls([len(each) for each in kept], list(chain.from_iterable(kept)))
+
+
+Values = dict[str, Sequence[Any]]
+"""Columns of one table by name: plain values, or Lists."""
+
+
 class Part(NamedTuple):
-    """What one batch adds to one table: columns of Python values, and the batch's digest."""
+    """What one batch adds to one table, and the digest by which the batch is known again."""
 
     resource: Resource
-    columns: dict[str, Sequence[Any]]
+    values: Values
+    rows: int
     delivery: int
-
-    @property
-    def rows(self) -> int:
-        """Every column is that long."""
-        return len(next(iter(self.columns.values())))
 
 
 def digest(value: Any) -> int:
@@ -66,19 +81,21 @@ def parts(batch: Batch) -> dict[str, Part]:
     """What a batch adds to each table; tables that get nothing are left out."""
     made: dict[str, Part] = {}
     if batch.spans:
-        made["spans"] = _part(batch.resource, _spans(batch.spans))
+        made["spans"] = _part(batch.resource, batch.spans, _spans(batch.spans))
     if batch.readings:
-        made["readings"] = _part(batch.resource, _readings(batch.resource, batch.readings))
+        values = _readings(batch.resource, batch.readings)
+        made["readings"] = _part(batch.resource, batch.readings, values)
     if batch.events:
-        made["events"] = _part(batch.resource, _events(batch.events))
+        made["events"] = _part(batch.resource, batch.events, _events(batch.events))
     return made
 
 
-def _part(resource: Resource, columns: dict[str, Sequence[Any]]) -> Part:
-    return Part(resource, columns, digest((tuple(resource), list(columns.values()))))
+def _part(resource: Resource, rows: Sequence[object], values: Values) -> Part:
+    told = (tuple(resource), [tuple(column) for column in values.values()])
+    return Part(resource, values, len(rows), digest(told))
 
 
-def _spans(spans: Sequence[SpanRecord]) -> dict[str, Sequence[Any]]:
+def _spans(spans: Sequence[SpanRecord]) -> Values:
     (
         trace_ids, span_ids, parent_ids, names, kinds, starts, ends,
         attributes, statuses, messages, events, links, scopes,
@@ -122,15 +139,15 @@ def _told_link(link: Link) -> dict[str, object]:
     }
 
 
-def _readings(resource: Resource, readings: Sequence[Reading]) -> dict[str, Sequence[Any]]:
+def _readings(resource: Resource, readings: Sequence[Reading]) -> Values:
     (
         names, kinds, _, values, starts, ends, units, descriptions, scopes, cumulative,
     ) = zip(*readings, strict=True)  # fmt: skip
     series, dimensions = zip(*[_series_of(resource, each) for each in readings], strict=True)
-    columns: dict[str, Sequence[Any]] = {
+    columns: Values = {
         "scope": scopes,
         "name": names,
-        "kind": [each.value for each in kinds],
+        "kind": [_READING_KINDS[each] for each in kinds],
         "unit": units,
         "description": descriptions,
         "dimensions": dimensions,
@@ -140,33 +157,45 @@ def _readings(resource: Resource, readings: Sequence[Reading]) -> dict[str, Sequ
         "cumulative": cumulative,
     }
     kept = [each if isinstance(each, Distribution) else None for each in values]
-    totals = [
-        value if held is None else held.total for value, held in zip(values, kept, strict=True)
-    ]
+    if not any(kept):
+        return columns | _numbers("value", values) | _no_distributions(len(values))
+    totals = [v if d is None else d.total for v, d in zip(values, kept, strict=True)]
     return columns | _numbers("value", totals) | _distributions(kept)
 
 
-def _distributions(kept: Sequence[Distribution | None]) -> dict[str, Sequence[Any]]:
-    if not any(kept):
-        nothing = [None] * len(kept)
-        return dict.fromkeys(_DISTRIBUTION_COLUMNS, nothing)
+def _distributions(kept: Sequence[Distribution | None]) -> Values:
+    """The columns of distributions; a reading without one has empty lists there, else nulls."""
+    told = [_NOTHING if each is None else each for each in kept]
+    samples, _, minima, maxima, buckets, zeros, negatives, scales, bounds = zip(
+        *told, strict=True
+    )
+    empty = None in kept
     return {
-        "samples": [d and d.samples for d in kept],
-        **_numbers("minimum", [d and d.minimum for d in kept]),
-        **_numbers("maximum", [d and d.maximum for d in kept]),
-        "zeros": [d and d.zeros for d in kept],
-        "scale": [d and d.scale for d in kept],
-        "bucket_indexes": [d and list(d.buckets) for d in kept],
-        "bucket_counts": [d and list(d.buckets.values()) for d in kept],
-        "negative_indexes": [d and list(d.negatives) for d in kept],
-        "negative_counts": [d and list(d.negatives.values()) for d in kept],
-        "bounds": [d and list(d.bounds) for d in kept],
+        "samples": [d and d.samples for d in kept] if empty else samples,
+        **_numbers("minimum", minima),
+        **_numbers("maximum", maxima),
+        "zeros": [d and d.zeros for d in kept] if empty else zeros,
+        "scale": [d and d.scale for d in kept] if empty else scales,
+        "bucket_indexes": Lists.of(buckets),
+        "bucket_counts": Lists.of(each.values() for each in buckets),
+        "negative_indexes": Lists.of(negatives),
+        "negative_counts": Lists.of(each.values() for each in negatives),
+        "bounds": Lists.of(bounds),
     }
 
 
-def _numbers(name: str, values: Sequence[float | None]) -> dict[str, Sequence[Any]]:
+_NOTHING: Final = Distribution(0, 0, None, None)
+
+
+def _no_distributions(rows: int) -> Values:
+    nothing, empty = [None] * rows, Lists([0] * rows, [])
+    columns = _distributions([None])
+    return {name: empty if isinstance(c, Lists) else nothing for name, c in columns.items()}
+
+
+def _numbers(name: str, values: Sequence[float | None]) -> Values:
     """Two columns for one number: whole numbers keep all their 64 bits, the rest are floats."""
-    if all(type(each) is int for each in values) and _all_fit(values):
+    if set(map(type, values)) == {int} and _all_fit(values):
         return {f"{name}_int": values, f"{name}_float": [None] * len(values)}
     whole = [isinstance(v, int) and INT64_MIN <= v <= INT64_MAX for v in values]
     return {
@@ -188,9 +217,6 @@ def _float(value: float | None, whole: bool) -> float | None:
         return float("inf") if value > 0 else float("-inf")
 
 
-_DISTRIBUTION_COLUMNS: Final = tuple(_distributions([Distribution(0, 0, None, None)]))
-
-
 def _series_of(resource: Resource, reading: Reading) -> tuple[int, str]:
     """The digest of a reading's series and the JSON text of its dimensions."""
     key = (
@@ -204,7 +230,7 @@ def _series_of(resource: Resource, reading: Reading) -> tuple[int, str]:
     known = _series.get(key)
     if known is None:
         pairs = reading.dimensions
-        plain = (tuple(resource), *key[1:3], reading.kind.value, reading.unit, pairs)
+        plain = (tuple(resource), *key[1:3], _READING_KINDS[reading.kind], reading.unit, pairs)
         known = digest(plain), encode(dict(pairs))
         if len(_series) >= SERIES_REMEMBERED_MAX:
             _series.clear()
@@ -212,7 +238,7 @@ def _series_of(resource: Resource, reading: Reading) -> tuple[int, str]:
     return known
 
 
-def _events(events: Sequence[Event]) -> dict[str, Sequence[Any]]:
+def _events(events: Sequence[Event]) -> Values:
     names, times, attributes, trace_ids, span_ids, severities, bodies, scopes = zip(
         *events, strict=True
     )
@@ -233,14 +259,11 @@ def _events(events: Sequence[Event]) -> dict[str, Sequence[Any]]:
 
 def table_of(name: str, gathered: Sequence[Part], append: int) -> pa.Table:
     """One Arrow table of all parts, without the partition column, in the schema's order."""
-    made: Columns = {
-        column.name: _array(
-            column.type,
-            list(chain.from_iterable(part.columns[column.name] for part in gathered)),
-        )
-        for column in TABLES[name].columns
-        if column.name in gathered[0].columns
-    }
+    made: Columns = {}
+    for column in TABLES[name].columns:
+        if column.name in gathered[0].values:
+            pieces = [part.values[column.name] for part in gathered]
+            made[column.name] = _column(column.type, pieces)
     made |= _resources(gathered)
     rows = sum(part.rows for part in gathered)
     made["delivery"] = _spread([part.delivery for part in gathered], WHOLE, gathered)
@@ -269,6 +292,14 @@ def _spread(values: list[Any], kind: pa.DataType, gathered: Sequence[Part]) -> p
     return _array(kind, values).take(pa.array(indexes, pa.int32()))
 
 
+def _column(kind: pa.DataType, pieces: list[Any]) -> pa.Array:
+    if kind not in LISTS:
+        return _array(kind, list(chain.from_iterable(pieces)))
+    ends = accumulate(chain.from_iterable(each.lengths for each in pieces), initial=0)
+    flat = _array(kind.value_type, list(chain.from_iterable(each.flat for each in pieces)))
+    return pa.ListArray.from_arrays(pa.array(ends, pa.int32()), flat, kind)
+
+
 def _array(kind: pa.DataType, values: list[Any]) -> pa.Array:
     try:
         return pa.array(values, kind)
@@ -284,15 +315,9 @@ def _whole(value: Any) -> int | None:
     return None if value is None else max(INT64_MIN, min(INT64_MAX, int(value)))
 
 
-def _list_of(each: Callable[[Any], Any]) -> Callable[[Iterable[Any] | None], Any]:
-    return lambda values: None if values is None else [each(value) for value in values]
-
-
 _CAREFUL: Final[dict[pa.DataType, Callable[[Any], Any]]] = {
     TEXT: _text,
     WHOLE: _whole,
-    WHOLES: _list_of(_whole),
-    FLOATS: _list_of(float),
     pa.bool_(): bool,
     pa.float64(): float,
 }

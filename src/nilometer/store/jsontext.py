@@ -7,21 +7,28 @@ surrogates, which no UTF-8 text can hold, become U+FFFD.
 
 from __future__ import annotations
 
+import json.encoder
 from functools import lru_cache
-from json import JSONDecoder, JSONEncoder
+from json import JSONDecoder
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Final, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from nilometer.model import AttributeValue
 
 WHOLE_BITS_MAX: Final = 4096  # Python refuses to write more than 4,300 digits in decimal
 
-_encode: Final = JSONEncoder(
-    ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=str
-).encode
+
+def _encode(value: object) -> str:
+    return "".join(_chunks(value, 0))
+
+
+# JSONEncoder.encode makes its C encoder anew for each value, which costs twice the encoding.
+_chunks: Final[Callable[[object, int], Sequence[str]]] = json.encoder.c_make_encoder(  # type: ignore[attr-defined]  # not in the stubs
+    None, str, json.encoder.encode_basestring, None, ":", ",", False, False, False
+)
 
 
 def _float_of(pairs: dict[str, Any]) -> Any:

@@ -9,6 +9,8 @@ readers count only the least append, and compaction drops the others.
 
 from __future__ import annotations
 
+from datetime import timedelta
+from random import getrandbits
 from threading import Lock
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -18,8 +20,9 @@ import pyarrow.compute as pc
 from nilometer.clock import Clock
 from nilometer.errors import StoreError
 from nilometer.store.columns import Part, parts, table_of
+from nilometer.store.compaction import VACUUM_AFTER, Maintained, maintain, tidy
 from nilometer.store.places import Place, store_error
-from nilometer.store.stored import StoredTable
+from nilometer.store.stored import EPOCH, StoredTable
 from nilometer.store.tables import TABLES
 
 if TYPE_CHECKING:
@@ -30,7 +33,8 @@ if TYPE_CHECKING:
 
 Durability = Literal["disk", "os"]
 
-NS_PER_DAY: Final = 24 * 3600 * 10**9
+NS_PER_S: Final = 10**9
+NS_PER_DAY: Final = 24 * 3600 * NS_PER_S
 PAST_DAYS: Final = 31
 FUTURE_DAYS: Final = 1
 """Partitions lie this far around today at most; rows of other times go to the nearest of them.
@@ -63,6 +67,9 @@ class Lake:
         self._clock = clock
         self._durable = durability == "disk"
         self._lock = Lock()
+        self._maintaining = Lock()
+        self._kept: dict[str, StoredTable] = {}
+        self._tidied_ns: dict[str, int] = {}
         refuse_foreign(self.place)
         self._tables = {
             name: StoredTable(self.place.inside(name), table, durable=self._durable)
@@ -81,9 +88,36 @@ class Lake:
                 rows = table_of(name, chosen, append)
                 self._tables[name].append(rows, self._days(name, rows))
 
-    def _next_append(self) -> int:
-        from random import getrandbits
+    def maintain(
+        self, keep: timedelta | None = None, *, vacuum_after: timedelta = VACUUM_AFTER
+    ) -> Maintained:
+        """Merge small files, drop days older than `keep`, delete what was replaced long ago.
 
+        Call it every minute or so, from any thread; appends go on meanwhile. Deleting and
+        shortening the log take their turn once in `vacuum_after`.
+        """
+        now_ns = self._clock.wall_ns()
+        today = EPOCH + timedelta(days=now_ns // NS_PER_DAY)
+        oldest = None if keep is None else today - keep
+        done = Maintained()
+        with self._maintaining:
+            for name in TABLES:
+                kept = self._keeper(name)
+                done = done.plus(maintain(kept, now_ns=now_ns, today=today, oldest=oldest))
+                waited_s = (now_ns - self._tidied_ns.get(name, 0)) / NS_PER_S
+                if waited_s >= vacuum_after.total_seconds():
+                    done = done.plus(tidy(kept, vacuum_after=vacuum_after))
+                    self._tidied_ns[name] = now_ns
+        return done
+
+    def _keeper(self, name: str) -> StoredTable:
+        """A second view of a table, so that appends need not wait for maintenance."""
+        if name not in self._kept:
+            place = self.place.inside(name)
+            self._kept[name] = StoredTable(place, TABLES[name], durable=self._durable)
+        return self._kept[name]
+
+    def _next_append(self) -> int:
         wall = self._clock.wall_ns() >> APPEND_RANDOM_BITS << APPEND_RANDOM_BITS
         return wall | getrandbits(APPEND_RANDOM_BITS)
 

@@ -1,21 +1,72 @@
-"""What the tables answer: traces, and what instruments measured."""
+"""What the tables answer: traces, and what instruments measured.
+
+Times are whole nanoseconds since 1970; `since_ns` is in, `until_ns` is out, None leaves an end
+open. A question whose answer would be too large is refused with StoreError, never cut in
+silence, where a cut answer would be wrong; lists say with `limit` how much they give.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
+from nilometer.errors import StoreError
 from nilometer.store.places import Place
-from nilometer.store.reading import MEMORY_MAX, Questions
-from nilometer.store.rows import spans_of
+from nilometer.store.reading import MEMORY_MAX, Questions, Wanted
+from nilometer.store.rows import events_of, spans_of
+from nilometer.store.series import Series, matching, numbered, series_of
+from nilometer.store.statistics import Statistics, statistics_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from nilometer.model import Resource, SpanRecord
+    from nilometer.model import Event, Resource, SpanRecord
 
 SPANS_MAX: Final = 100_000
 """Of one trace; ten times what a trace may record by default."""
+
+SERIES_MAX: Final = 100_000
+"""Of one instrument: 100 processes of 1,000 series each."""
+
+ROWS_MAX: Final = 20_000
+"""Of statistics: 20 groups by the minutes of half a day; 5 MB as JSON."""
+
+BUCKETS_MAX: Final = 50 * ROWS_MAX
+"""A timer's values lie within some 50 buckets (a factor of 3) per row of statistics."""
+
+TIME_MIN: Final = -(2**63)
+TIME_MAX: Final = 2**63 - 1
+
+NS_PER_HOUR: Final = 3600 * 10**9
+
+SIGHT_NS: Final = NS_PER_HOUR
+"""So far before `since_ns` the reading is looked for that a cumulative series moved from."""
+
+TRACE_SLACK_NS: Final = NS_PER_HOUR
+"""So far outside the asked time spans still count for the summary of a trace found in it."""
+
+
+class TraceSummary(NamedTuple):
+    """One trace: `root` is the name of its first span, if possible the one without a parent."""
+
+    id: str
+    root: str
+    service: str
+    started_ns: int
+    duration_ns: int
+    spans: int
+    errors: int
+
+
+class Instrument(NamedTuple):
+    """One instrument that readings are kept of."""
+
+    name: str
+    kind: str
+    unit: str
+    description: str
+    series: int
+    ended_ns: int
 
 
 class Reader:
@@ -34,8 +85,178 @@ class Reader:
         """Give the memory back; nothing can be asked after."""
         self._questions.close()
 
+    # ---- traces ------------------------------------------------------------------------------
+
     def trace(self, trace_id: str) -> list[tuple[Resource, SpanRecord]]:
         """All spans of a trace (32 hex digits), oldest first; empty if there is none."""
         wanted = {"trace_id": (trace_id, trace_id)}
         values = {"trace_id": trace_id, "rows_max": SPANS_MAX}
         return spans_of(self._questions.ask("trace", "spans", wanted, values))
+
+    def find_traces(
+        self,
+        *,
+        service: str | None = None,
+        name: str | None = None,
+        since_ns: int | None = None,
+        until_ns: int | None = None,
+        min_duration_ns: int | None = None,
+        error: bool | None = None,
+        request_id: str | None = None,
+        limit: int = 100,
+    ) -> list[TraceSummary]:
+        """The traces with a span that started in that time, of that service, name and request
+        id (one span all of these), of at least that duration, with or without errors; the
+        latest first. `request_id` is the span attribute of that name.
+        """
+        since, until = _ends(since_ns, until_ns)
+        from_ns, to_ns = (
+            max(TIME_MIN, since - TRACE_SLACK_NS),
+            min(TIME_MAX, until + TRACE_SLACK_NS),
+        )
+        values = {
+            "service": service,
+            "name": name,
+            "request_id": request_id,
+            "since_ns": since,
+            "until_ns": until,
+            "from_ns": from_ns,
+            "to_ns": to_ns,
+            "min_duration_ns": min_duration_ns or 0,
+            "error": error,
+            "rows_max": limit,
+        }
+        rows = self._questions.ask("traces", "spans", {"started_ns": (from_ns, to_ns)}, values)
+        return [TraceSummary(**row) for row in rows]
+
+    def events(
+        self,
+        *,
+        name: str | None = None,
+        service: str | None = None,
+        trace_id: str | None = None,
+        since_ns: int | None = None,
+        until_ns: int | None = None,
+        limit: int = 1000,
+    ) -> list[tuple[Resource, Event]]:
+        """The events of that name, service, trace and time; the latest first."""
+        since, until = _ends(since_ns, until_ns)
+        values = {
+            "name": name,
+            "service": service,
+            "trace_id": trace_id,
+            "since_ns": since,
+            "until_ns": until,
+            "rows_max": limit,
+        }
+        wanted = {"at_ns": (since, until), "name": (name, name)}
+        return events_of(self._questions.ask("events", "events", wanted, values))
+
+    # ---- metrics -----------------------------------------------------------------------------
+
+    def metric_names(
+        self,
+        prefix: str = "",
+        *,
+        since_ns: int | None = None,
+        until_ns: int | None = None,
+        limit: int = 10_000,
+    ) -> list[Instrument]:
+        """The instruments whose names start with `prefix`, by name."""
+        since, until = _ends(since_ns, until_ns)
+        values = {"prefix": prefix, "since_ns": since, "until_ns": until, "rows_max": limit}
+        wanted: Wanted = {"ended_ns": (since, until)}
+        if prefix:
+            wanted["name"] = (prefix, prefix + "\U0010ffff")
+        return [
+            Instrument(**row)
+            for row in self._questions.ask("names", "readings", wanted, values)
+        ]
+
+    def series(
+        self,
+        name: str,
+        where: Mapping[str, str] | None = None,
+        *,
+        since_ns: int | None = None,
+        until_ns: int | None = None,
+    ) -> list[Series]:
+        """The series of an instrument whose dimensions and resource are as `where` says."""
+        since, until = _ends(since_ns, until_ns)
+        values = {
+            "name": name,
+            "since_ns": since,
+            "until_ns": until,
+            "rows_max": SERIES_MAX + 1,
+        }
+        wanted = {"name": (name, name), "ended_ns": (since, until)}
+        rows = self._questions.ask("series", "readings", wanted, values)
+        if len(rows) > SERIES_MAX:
+            raise _too_many(f"{name} has more than {SERIES_MAX} series")
+        return matching([series_of(row) for row in rows], where or {})
+
+    def dimensions(
+        self, name: str, *, since_ns: int | None = None, until_ns: int | None = None
+    ) -> dict[str, list[str]]:
+        """The values of each dimension and resource column that tell an instrument's series."""
+        found: dict[str, set[str]] = {}
+        for each in self.series(name, since_ns=since_ns, until_ns=until_ns):
+            for key, value in each.told().items():
+                found.setdefault(key, set()).add(value)
+        return {key: sorted(values) for key, values in sorted(found.items())}
+
+    def statistics(
+        self,
+        name: str,
+        *,
+        since_ns: int | None = None,
+        until_ns: int | None = None,
+        period_ns: int | None = None,
+        group_by: Sequence[str] = (),
+        where: Mapping[str, str] | None = None,
+        quantiles: Sequence[float] = (),
+    ) -> list[Statistics]:
+        """What an instrument measured, by period and by the values of `group_by`.
+
+        Periods are whole multiples of `period_ns` since 1970; None makes one of all. A reading
+        belongs to the period in which it ended. `group_by` and `where` name dimensions, or
+        service, host, pid, region or zone (a dimension of that name goes before).
+        """
+        since, until = _ends(since_ns, until_ns)
+        sight = max(TIME_MIN, since - SIGHT_NS)
+        found = self.series(name, where, since_ns=sight, until_ns=until_ns)
+        groups, series, parts = numbered(found, group_by)
+        values = {
+            "name": name,
+            "since_ns": since,
+            "until_ns": until,
+            "sight_ns": sight,
+            "period_ns": period_ns or 0,
+            "series": series,
+            "parts": parts,
+            "rows_max": ROWS_MAX + 1,
+        }
+        wanted = {"name": (name, name), "ended_ns": (sight, until)}
+        rows = self._questions.ask("measured", "readings", wanted, values, head="moved")
+        if len(rows) > ROWS_MAX:
+            raise _too_many(f"the statistics have more than {ROWS_MAX} rows")
+        buckets = []
+        if quantiles and any(row["kind"] == "distribution" for row in rows):
+            values["rows_max"] = BUCKETS_MAX + 1
+            buckets = self._questions.ask("buckets", "readings", wanted, values, head="moved")
+            if len(buckets) > BUCKETS_MAX:
+                raise _too_many(f"the statistics need more than {BUCKETS_MAX} buckets")
+        return statistics_of(
+            rows, buckets, groups, quantiles, period_ns=period_ns, asked_ns=(since_ns, until_ns)
+        )
+
+
+def _ends(since_ns: int | None, until_ns: int | None) -> tuple[int, int]:
+    return (
+        TIME_MIN if since_ns is None else since_ns,
+        TIME_MAX if until_ns is None else until_ns,
+    )
+
+
+def _too_many(what: str) -> StoreError:
+    return StoreError(f"{what}; ask for less time or fewer groups", slug="store-too-much")

@@ -10,8 +10,11 @@ from __future__ import annotations
 
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
+from tempfile import gettempdir
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
+from uuid import uuid4
 
 import duckdb
 import pyarrow.dataset as pads
@@ -30,6 +33,9 @@ if TYPE_CHECKING:
 
 MEMORY_MAX: Final = "1GB"
 """What DuckDB may use for all questions together; what needs more is refused."""
+
+SPILL_MAX: Final = "4GB"
+"""What a question or a merge may put into temporary files: four times its memory."""
 
 TRIES: Final = 3
 """Files stay an hour after they are replaced, so even a second try is rare."""
@@ -96,14 +102,7 @@ class Questions:
     def __init__(self, place: Place, *, memory_max: str = MEMORY_MAX) -> None:
         self.place = place
         self._shelves = {n: Shelf(place.inside(n), table) for n, table in TABLES.items()}
-        self._database = duckdb.connect(
-            config={
-                "memory_limit": memory_max,
-                "autoinstall_known_extensions": "false",
-                "autoload_known_extensions": "false",
-                "python_enable_replacements": "false",
-            }
-        )
+        self._database = database(memory_max)
 
     def close(self) -> None:
         """Give the database's memory back."""
@@ -114,59 +113,77 @@ class Questions:
         return self._shelves[table].files()
 
     def ask(
-        self, name: str, table: str, wanted: Wanted, values: Mapping[str, object]
+        self,
+        name: str,
+        table: str,
+        wanted: Wanted,
+        values: Mapping[str, object],
+        *,
+        head: str | None = None,
     ) -> list[Row]:
-        """The rows that store/sql/<name>.sql gives over the files that are needed."""
-        return self._retried(lambda: self._ask(name, table, wanted, values))
+        """The rows that store/sql/<name>.sql gives over the files that are needed.
+
+        With `head`, that file's WITH clause comes first; both share the values.
+        """
+        text = sql(name) if head is None else sql(head) + sql(name)
+        return self._retried(lambda: self._ask(text, table, wanted, values))
 
     def _retried(self, answer: Callable[[], list[Row]]) -> list[Row]:
-        for _ in range(TRIES - 1):
+        for tries_left in reversed(range(TRIES)):
             try:
                 return answer()
-            except (duckdb.IOException, FileNotFoundError):
-                continue  # maintenance took a file away: ask again with the new list
-        try:
-            return answer()
-        except duckdb.OutOfMemoryException as error:
-            raise _too_much(error) from error
-        except (duckdb.Error, OSError) as error:
-            raise StoreError(
-                f"{self.place.url} cannot be read: {_first_line(error)}",
-                slug="store-unreadable",
-            ) from error
+            except duckdb.OutOfMemoryException as error:
+                raise _too_much(error) from error
+            except (duckdb.Error, OSError) as error:
+                if tries_left and isinstance(error, (duckdb.IOException, FileNotFoundError)):
+                    continue  # maintenance took a file away: ask again with the new list
+                message = f"{self.place.url} cannot be read: {_first_line(error)}"
+                raise StoreError(message, slug="store-unreadable") from error
+        raise AssertionError("the last try returns or raises")
 
     def _ask(
-        self, name: str, table: str, wanted: Wanted, values: Mapping[str, object]
+        self, text: str, table: str, wanted: Wanted, values: Mapping[str, object]
     ) -> list[Row]:
         chosen = needed(self.listed(table), wanted)
         if not chosen:
             return []
         with self._database.cursor() as cursor:
-            self._show(cursor, table, chosen)
-            try:
-                answer = cursor.execute(sql(name), dict(values))
-                names = [each[0] for each in answer.description or ()]
-                return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
-            except duckdb.OutOfMemoryException as error:
-                raise _too_much(error) from error
+            show(cursor, self._shelves[table].place, table, chosen)
+            answer = cursor.execute(text, dict(values))
+            names = [each[0] for each in answer.description or ()]
+            return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
 
-    def _show(
-        self, cursor: duckdb.DuckDBPyConnection, table: str, chosen: Sequence[DataFile]
-    ) -> None:
-        """Let the cursor see these files as the table of that name."""
-        place = self._shelves[table].place
-        if place.path is None:
-            paths = [each.path for each in chosen]
-            dataset = pads.dataset(
-                paths, schema=file_schema(table), filesystem=place.files(), format="parquet"
-            )
-            cursor.register(table, dataset)
-            return
-        quoted = ", ".join(_literal(str(place.path / each.path)) for each in chosen)
-        cursor.execute(
-            f"CREATE TEMP VIEW {table} AS "  # noqa: S608  # the names are ours, paths quoted
-            f"SELECT * FROM read_parquet([{quoted}], hive_partitioning = false)"
+
+def database(memory_max: str) -> duckdb.DuckDBPyConnection:
+    """A DuckDB that holds nothing, loads nothing and stays within its memory."""
+    return duckdb.connect(
+        config={
+            "memory_limit": memory_max,
+            "temp_directory": str(Path(gettempdir()) / f"nilometer-{uuid4().hex}"),
+            "max_temp_directory_size": SPILL_MAX,
+            "autoinstall_known_extensions": "false",
+            "autoload_known_extensions": "false",
+            "python_enable_replacements": "false",
+        }
+    )
+
+
+def show(
+    cursor: duckdb.DuckDBPyConnection, place: Place, table: str, chosen: Sequence[DataFile]
+) -> None:
+    """Let the cursor see these files as the table of that name."""
+    if place.path is None:
+        paths = [each.path for each in chosen]
+        dataset = pads.dataset(
+            paths, schema=file_schema(table), filesystem=place.files(), format="parquet"
         )
+        cursor.register(table, dataset)
+        return
+    quoted = ", ".join(_literal(str(place.path / each.path)) for each in chosen)
+    cursor.execute(
+        f"CREATE TEMP VIEW {table} AS "  # noqa: S608  # the names are ours, paths quoted
+        f"SELECT * FROM read_parquet([{quoted}], hive_partitioning = false)"
+    )
 
 
 def _too_much(error: BaseException) -> StoreError:

@@ -105,7 +105,7 @@ class StoredTable:
                 self.write(EPOCH + timedelta(days=day), [ordered], written, data_change=True)
             self.commit(written)
         except (DeltaError, OSError, pa.ArrowException) as error:
-            self._forget(written)
+            self.forget(written)
             raise store_error(self.place, error, "append to") from error
 
     def write(
@@ -151,6 +151,12 @@ class StoredTable:
         self._delta.update_incremental()
         self.sync()
 
+    def checkpoint(self) -> None:
+        """Sum up the log in a checkpoint, on the disk before any entry it replaces goes."""
+        self._delta.create_checkpoint()
+        self._synced = min(self._synced, self._delta.version() - 1)
+        self.sync()
+
     def sync(self) -> None:
         """Have everything up to the version last seen on the disk, if that is asked for."""
         if self._sync and self.place.path is not None:
@@ -158,7 +164,7 @@ class StoredTable:
             sync_versions(self.place.path, max(0, self._synced + 1), version)
             self._synced = version
 
-    def _forget(self, written: Sequence[AddAction]) -> None:
+    def forget(self, written: Sequence[AddAction]) -> None:
         """Delete the files of a failed commit, if it is sure that the commit does not count."""
         try:
             self._delta = _open(self.place, self.table)

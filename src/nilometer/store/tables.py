@@ -48,6 +48,7 @@ TEXT: Final = pa.string()
 WHOLE: Final = pa.int64()
 WHOLES: Final = pa.list_(pa.field("element", pa.int64()))
 FLOATS: Final = pa.list_(pa.field("element", pa.float64()))
+LISTS: Final = (WHOLES, FLOATS)
 
 RESOURCE: Final = (
     Column("date", pa.date32(), "partition: UTC day of the row's time, kept near its arrival"),

@@ -1,0 +1,68 @@
+"""Which series of an instrument a question is about, and how they are grouped.
+
+This is decided on the few distinct series, in Python, so that any text may be a dimension's
+name or value; the SQL over the many readings then only knows numbers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+
+from nilometer.store.jsontext import decode_pairs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from nilometer.model import Dimensions
+
+RESOURCE_COLUMNS: Final = ("service", "host", "pid", "region", "zone")
+
+
+class Series(NamedTuple):
+    """One series of an instrument: which process measured it, with which dimensions."""
+
+    series: int
+    kind: str
+    unit: str
+    service: str
+    host: str
+    pid: int
+    region: str
+    zone: str
+    dimensions: Dimensions
+    ended_ns: int
+
+    def told(self) -> dict[str, str]:
+        """Everything it can be chosen or grouped by; a dimension goes before a column."""
+        columns = {name: str(getattr(self, name)) for name in RESOURCE_COLUMNS}
+        return columns | dict(self.dimensions)
+
+
+def series_of(row: Mapping[str, Any]) -> Series:
+    """The series that a row tells."""
+    pairs = cast("Dimensions", decode_pairs(row["dimensions"]))
+    return Series(**{**row, "dimensions": pairs})
+
+
+def matching(found: Sequence[Series], where: Mapping[str, str]) -> list[Series]:
+    """Those that have all these values."""
+    asked = where.items()
+    return [each for each in found if asked <= each.told().items()] if where else list(found)
+
+
+def numbered(
+    found: Sequence[Series], group_by: Sequence[str]
+) -> tuple[list[tuple[str | None, ...]], list[int], list[int]]:
+    """The groups in order, and for each series its digest and its group's number.
+
+    A series without a dimension has None in its place.
+    """
+    keys = []
+    for each in found:
+        told = each.told() if group_by else {}
+        keys.append(tuple(told.get(name) for name in group_by))
+    groups = sorted(
+        set(keys), key=lambda key: [(value is not None, value or "") for value in key]
+    )
+    number = {key: index for index, key in enumerate(groups)}
+    return groups, [each.series for each in found], [number[key] for key in keys]

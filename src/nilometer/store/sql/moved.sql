@@ -1,0 +1,86 @@
+-- The head of `measured` and `buckets`: how far each chosen series moved with each reading.
+--
+-- A batch that was delivered twice counts once. A cumulative reading moved by its difference to
+-- the one before it in its series; where the start changed or the value fell it was reset, and
+-- moved by all it says. The first one seen moved by all it says if it started in sight, else its
+-- past is unknown and it only serves the next as a start. `sign` -1 rows take back the buckets
+-- of the reading before.
+WITH chosen AS (
+  SELECT UNNEST($series) AS series, UNNEST($parts) AS part
+),
+found AS (
+  SELECT readings.*, chosen.part
+  FROM readings
+  JOIN chosen ON readings.series = chosen.series
+  WHERE readings.name = $name AND ended_ns >= $sight_ns AND ended_ns < $until_ns
+    AND (kind = 'distribution' OR NOT COALESCE(ISNAN(value_float), FALSE))
+),
+kept AS (
+  SELECT delivery, MIN(append) AS append
+  FROM found
+  GROUP BY delivery
+),
+once AS (
+  SELECT found.*
+  FROM found
+  SEMI JOIN kept ON found.delivery = kept.delivery AND found.append = kept.append
+),
+counting AS (
+  SELECT
+    *,
+    COALESCE(samples, value_float, value_int) AS height,
+    LAG(COALESCE(samples, value_float, value_int)) OVER before AS height_before,
+    LAG(started_ns) OVER before AS started_before,
+    LAG(value_int) OVER before AS int_before,
+    LAG(value_float) OVER before AS float_before,
+    LAG(samples) OVER before AS samples_before,
+    LAG(zeros) OVER before AS zeros_before,
+    LAG(scale) OVER before AS scale_before,
+    LAG(bounds) OVER before AS bounds_before,
+    LAG(bucket_indexes) OVER before AS bucket_indexes_before,
+    LAG(bucket_counts) OVER before AS bucket_counts_before,
+    LAG(negative_indexes) OVER before AS negative_indexes_before,
+    LAG(negative_counts) OVER before AS negative_counts_before
+  FROM once
+  WHERE cumulative AND kind <> 'gauge'
+  WINDOW before AS (PARTITION BY series ORDER BY ended_ns, height)
+),
+judged AS (
+  SELECT
+    *,
+    height_before IS NULL AS is_first,
+    height_before IS NULL OR started_ns <> started_before OR height < height_before AS is_afresh
+  FROM counting
+  WHERE ended_ns >= $since_ns
+),
+seen AS (
+  SELECT * FROM judged WHERE NOT is_first OR started_ns >= $sight_ns
+),
+moved AS (
+  SELECT
+    part, kind, unit, started_ns, ended_ns, 1 AS sign,
+    value_int, value_float, samples,
+    minimum_int, minimum_float, maximum_int, maximum_float,
+    zeros, scale, bounds, bucket_indexes, bucket_counts, negative_indexes, negative_counts
+  FROM once
+  WHERE NOT (cumulative AND kind <> 'gauge') AND ended_ns >= $since_ns
+  UNION ALL
+  SELECT
+    part, kind, unit, started_ns, ended_ns, 1,
+    value_int, value_float, samples,
+    CASE WHEN is_afresh THEN minimum_int END,
+    CASE WHEN is_afresh THEN minimum_float END,
+    CASE WHEN is_afresh THEN maximum_int END,
+    CASE WHEN is_afresh THEN maximum_float END,
+    zeros, scale, bounds, bucket_indexes, bucket_counts, negative_indexes, negative_counts
+  FROM seen
+  UNION ALL
+  SELECT
+    part, kind, unit, started_ns, ended_ns, -1,
+    int_before, float_before, samples_before,
+    NULL, NULL, NULL, NULL,
+    zeros_before, scale_before, bounds_before, bucket_indexes_before, bucket_counts_before,
+    negative_indexes_before, negative_counts_before
+  FROM seen
+  WHERE NOT is_afresh
+)

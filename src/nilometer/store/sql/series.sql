@@ -1,0 +1,17 @@
+-- Which series an instrument has had, and when each was last heard of.
+SELECT
+  series,
+  ANY_VALUE(kind) AS kind,
+  ANY_VALUE(unit) AS unit,
+  ANY_VALUE(service) AS service,
+  ANY_VALUE(host) AS host,
+  ANY_VALUE(pid) AS pid,
+  ANY_VALUE(region) AS region,
+  ANY_VALUE(zone) AS zone,
+  ANY_VALUE(dimensions) AS dimensions,
+  MAX(ended_ns) AS ended_ns
+FROM readings
+WHERE name = $name AND ended_ns >= $since_ns AND ended_ns < $until_ns
+GROUP BY series
+ORDER BY service, host, pid, dimensions, series
+LIMIT $rows_max
