@@ -1,5 +1,6 @@
 """OpenTelemetry's own classes read what both twins write."""
 
+import struct
 from importlib import import_module
 
 import pytest
@@ -23,7 +24,7 @@ from nilometer.model import (
     SpanRecord,
     Status,
 )
-from nilometer.wire import otlp_pure
+from nilometer.wire import otlp_bytes, otlp_pure
 from tests.wire.batches import any_text, batches
 
 TWINS = {"python": "nilometer.wire.otlp_pure", "c": "nilometer.wire._otlp"}
@@ -327,3 +328,70 @@ def test_both_twins_write_the_same_bytes(batch):
     assert c.encode_traces(batch) == otlp_pure.encode_traces(batch)
     assert c.encode_metrics(batch) == otlp_pure.encode_metrics(batch)
     assert c.encode_logs(batch) == otlp_pure.encode_logs(batch)
+
+
+def test_names_made_up_at_run_time_take_no_memory_for_good():
+    for i in range(5000):
+        otlp_pure.encode_logs(Batch(WHO, events=(Event("e", 1, {f"name{i}": 1}),)))
+
+    assert len(otlp_bytes._LABELS) <= otlp_bytes._LABELS_MAX
+
+
+SPAN = SpanRecord(
+    b"t" * 16, b"s" * 8, b"", "n", SpanKind.SERVER, 1, 2, {"k": 1}, Status.ERROR, "m",
+    (Event("e", 1, {}),), (Link(b"t" * 16, b"s" * 8, {}),),
+)  # fmt: skip
+READINGS = (
+    Reading("n", Kind.COUNTER, DIMS, 3, 5, 9),
+    Reading("n", Kind.DISTRIBUTION, DIMS, Distribution.of([1, 2, 0, -4]), 5, 9),
+    Reading(
+        "n", Kind.DISTRIBUTION, DIMS, Distribution(1, 1, 1, 1, {0: 1}, bounds=(1.0,)), 5, 9
+    ),
+)
+JUNK = [
+    None,
+    3,
+    -1,
+    2**200,
+    1.5,
+    float("nan"),
+    "\ud800",
+    b"x",
+    (),
+    (1,),
+    [[]],
+    {1: 2},
+    object(),
+]
+
+
+def spoilt(row):
+    """The row with each field in turn, and each field of its parts, made junk."""
+    for index, content in enumerate(row):
+        for junk in JUNK:
+            yield row._make([*row[:index], junk, *row[index + 1 :]])
+        if isinstance(content, Distribution):
+            for part in spoilt(content):
+                yield row._make([*row[:index], part, *row[index + 1 :]])
+        elif isinstance(content, tuple) and content and isinstance(content[0], Event | Link):
+            for part in spoilt(content[0]):
+                yield row._make([*row[:index], (part,), *row[index + 1 :]])
+
+
+def told(encode, batch):
+    try:
+        return encode(batch)
+    except (TypeError, ValueError, AttributeError, OverflowError, struct.error):
+        return None
+
+
+def test_what_is_no_batch_is_an_exception_and_never_more(otlp):
+    batches = [
+        *spoilt(Batch(WHO, READINGS, (SPAN,), (SPAN.events[0],))),
+        *(Batch(WHO, spans=(span,)) for span in spoilt(SPAN)),
+        *(Batch(WHO, events=(event,)) for event in spoilt(SPAN.events[0])),
+        *(Batch(WHO, (reading,)) for one in READINGS for reading in spoilt(one)),
+    ]
+    for batch in [*batches, *JUNK]:
+        for encode in (otlp.encode_traces, otlp.encode_metrics, otlp.encode_logs):
+            assert isinstance(told(encode, batch), bytes | None)

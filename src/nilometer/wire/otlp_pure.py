@@ -12,26 +12,32 @@ from struct import Struct
 from typing import TYPE_CHECKING, Any, Final
 
 from nilometer.model import Distribution, Kind
-from nilometer.wire.attributes import text_of_any
+from nilometer.wire.otlp_bytes import (
+    FIXED64,
+    INT64_MAX,
+    INT64_MIN,
+    SMALL,
+    UINT64_MAX,
+    attribute_fields,
+    bytes_field,
+    double,
+    field,
+    string_value,
+    text_field,
+    unsigned,
+    varint,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Mapping
 
     from nilometer.model import Batch, Event, Link, Reading, Resource, SpanRecord
-
-INT64_MIN: Final = -(2**63)
-INT64_MAX: Final = 2**63 - 1
-UINT64_MAX: Final = 2**64 - 1
 
 DENSE_MAX: Final = 2 * 1075 * 32
 """Buckets from the least to the greatest double, of both signs of exponent, at our scale 5."""
 
-_FIXED64: Final = Struct("<Q").pack
 _SFIXED64: Final = Struct("<q").pack
-_DOUBLE: Final = Struct("<d").pack
 _TWO_FIXED64: Final = Struct("<QcQ").pack
-
-_SMALL: Final = [bytes([n]) for n in range(128)]
 
 
 def encode_traces(batch: Batch) -> bytes:
@@ -41,7 +47,7 @@ def encode_traces(batch: Batch) -> bytes:
     scopes: dict[str, list[bytes]] = {}
     for span in batch.spans:
         encoded = _span(span)
-        record = b"\x12" + _varint(len(encoded)) + encoded
+        record = b"\x12" + varint(len(encoded)) + encoded
         scopes.setdefault(span.scope, []).append(record)
     return _request(batch.resource, scopes)
 
@@ -55,7 +61,7 @@ def encode_metrics(batch: Batch) -> bytes:
         series.setdefault(_metric_key(reading), []).append(reading)
     scopes: dict[str, list[bytes]] = {}
     for readings in series.values():
-        scopes.setdefault(readings[0].scope, []).append(_field(b"\x12", _metric(readings)))
+        scopes.setdefault(readings[0].scope, []).append(field(b"\x12", _metric(readings)))
     return _request(batch.resource, scopes)
 
 
@@ -65,7 +71,7 @@ def encode_logs(batch: Batch) -> bytes:
         return b""
     scopes: dict[str, list[bytes]] = {}
     for event in batch.events:
-        scopes.setdefault(event.scope, []).append(_field(b"\x12", _log_record(event)))
+        scopes.setdefault(event.scope, []).append(field(b"\x12", _log_record(event)))
     return _request(batch.resource, scopes)
 
 
@@ -74,11 +80,11 @@ def encode_logs(batch: Batch) -> bytes:
 
 def _request(resource: Resource, scopes: Mapping[str, list[bytes]]) -> bytes:
     """Resource and scopes have the same field numbers for all three kinds."""
-    parts = [_field(b"\x0a", resource_attributes(resource))]
+    parts = [field(b"\x0a", resource_attributes(resource))]
     for scope, records in scopes.items():
-        head = _field(b"\x0a", _text(b"\x0a", scope)) if scope else b""
-        parts.append(_field(b"\x12", head + b"".join(records)))
-    return _field(b"\x0a", b"".join(parts))
+        head = field(b"\x0a", text_field(b"\x0a", scope)) if scope else b""
+        parts.append(field(b"\x12", head + b"".join(records)))
+    return field(b"\x0a", b"".join(parts))
 
 
 def resource_attributes(resource: Resource) -> bytes:
@@ -95,150 +101,56 @@ def resource_attributes(resource: Resource) -> bytes:
     if resource.zone:
         known["cloud.availability_zone"] = resource.zone
     others = [(key, value) for key, value in resource.attributes if key not in known]
-    return _attributes(b"\x0a", [*known.items(), *others])
-
-
-def _varint(n: int) -> bytes:
-    if n < 128:
-        return _SMALL[n]
-    out = bytearray()
-    while n >= 128:
-        out.append(n & 127 | 128)
-        n >>= 7
-    out.append(n)
-    return bytes(out)
-
-
-def _field(key: bytes, content: bytes) -> bytes:
-    return key + _varint(len(content)) + content
-
-
-def _utf8(text: object) -> bytes:
-    if not isinstance(text, str):
-        text = text_of_any(text)
-    try:
-        return text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-8", "replace")
-
-
-def _text(key: bytes, text: str) -> bytes:
-    """A string field; nothing if empty."""
-    if not text:
-        return b""
-    encoded = _utf8(text)
-    return key + _varint(len(encoded)) + encoded
-
-
-def _unsigned(n: int) -> int:
-    """What no unsigned field can hold becomes the nearest that it can."""
-    return 0 if n < 0 else n if n <= UINT64_MAX else UINT64_MAX
-
-
-def _double(value: float) -> bytes:
-    try:
-        return _DOUBLE(float(value))
-    except OverflowError:  # a whole number beyond all floats
-        return _DOUBLE(float("inf") if value > 0 else float("-inf"))
-
-
-def _attributes(key: bytes, pairs: Iterable[tuple[str, Any]]) -> bytes:
-    out = []
-    for name, value in pairs:
-        encode = _VALUES.get(type(value), _other_value)
-        any_value = encode(value)
-        label = _utf8(name)
-        pair = (
-            b"\x0a"
-            + _varint(len(label))
-            + label
-            + b"\x12"
-            + _varint(len(any_value))
-            + any_value
-        )
-        out.append(key + _varint(len(pair)) + pair)
-    return b"".join(out)
-
-
-def _string_value(value: str) -> bytes:
-    encoded = _utf8(value)
-    return b"\x0a" + _varint(len(encoded)) + encoded
-
-
-def _bool_value(value: bool) -> bytes:
-    return b"\x10\x01" if value else b"\x10\x00"
-
-
-def _int_value(value: int) -> bytes:
-    if INT64_MIN <= value <= INT64_MAX:
-        return b"\x18" + _varint(value & UINT64_MAX)
-    return _string_value(text_of_any(value))
-
-
-def _double_value(value: float) -> bytes:
-    return b"\x21" + _DOUBLE(value)
-
-
-def _other_value(value: Any) -> bytes:
-    if isinstance(value, str):
-        return _string_value(value)
-    if isinstance(value, int):
-        return _int_value(value)
-    if isinstance(value, float):
-        return _double_value(value)
-    return _string_value(text_of_any(value))
-
-
-_VALUES: Final[dict[type, Callable[[Any], bytes]]] = {
-    str: _string_value,
-    int: _int_value,
-    bool: _bool_value,
-    float: _double_value,
-}
+    return attribute_fields(b"\x0a", [*known.items(), *others])
 
 
 # Spans.
 
 
 def _span(span: SpanRecord) -> bytes:
-    parts = [_bytes(b"\x0a", span.trace_id), _bytes(b"\x12", span.span_id)]
-    if span.parent_id:
-        parts.append(_bytes(b"\x22", span.parent_id))
-    parts.append(_text(b"\x2a", span.name))
-    if span.kind:
-        parts.append(b"\x30" + _varint(_unsigned(span.kind)))
-    started, ended = _unsigned(span.started_ns), _unsigned(span.ended_ns)
-    parts.append(b"\x39" + _TWO_FIXED64(started, b"\x41", ended))
-    if span.attributes:
-        parts.append(_attributes(b"\x4a", span.attributes.items()))
-    parts += [_field(b"\x5a", _span_event(event)) for event in span.events]
-    parts += [_field(b"\x6a", _link(link)) for link in span.links]
-    if span.status or span.status_message:
-        status = _text(b"\x12", span.status_message)
-        if span.status:
-            status += b"\x18" + _varint(_unsigned(span.status))
-        parts.append(_field(b"\x7a", status))
-    return b"".join(parts)
-
-
-def _bytes(key: bytes, content: bytes) -> bytes:
-    return key + _varint(len(content)) + content if content else b""
+    trace_id, span_id, parent_id, name, kind, started, ended, attributes, status = span[:9]
+    if len(trace_id) == 16 and len(span_id) == len(parent_id) == 8:
+        out = b"\x0a\x10%b\x12\x08%b\x22\x08%b" % (trace_id, span_id, parent_id)
+    else:
+        out = (
+            bytes_field(b"\x0a", trace_id)
+            + bytes_field(b"\x12", span_id)
+            + bytes_field(b"\x22", parent_id)
+        )
+    out += text_field(b"\x2a", name)
+    if kind:
+        out += b"\x30" + varint(unsigned(kind))
+    if not (0 <= started <= UINT64_MAX and 0 <= ended <= UINT64_MAX):
+        started, ended = unsigned(started), unsigned(ended)
+    out += b"\x39" + _TWO_FIXED64(started, b"\x41", ended)
+    if attributes:
+        out += attribute_fields(b"\x4a", attributes.items())
+    for event in span.events:
+        out += field(b"\x5a", _span_event(event))
+    for link in span.links:
+        out += field(b"\x6a", _link(link))
+    if status or span.status_message:
+        told = text_field(b"\x12", span.status_message)
+        if status:
+            told += b"\x18" + varint(unsigned(status))
+        out += field(b"\x7a", told)
+    return out
 
 
 def _span_event(event: Event) -> bytes:
     return (
         b"\x09"
-        + _FIXED64(_unsigned(event.at_ns))
-        + _text(b"\x12", event.name)
-        + _attributes(b"\x1a", event.attributes.items())
+        + FIXED64(unsigned(event.at_ns))
+        + text_field(b"\x12", event.name)
+        + attribute_fields(b"\x1a", event.attributes.items())
     )
 
 
 def _link(link: Link) -> bytes:
     return (
-        _bytes(b"\x0a", link.trace_id)
-        + _bytes(b"\x12", link.span_id)
-        + _attributes(b"\x22", link.attributes.items())
+        bytes_field(b"\x0a", link.trace_id)
+        + bytes_field(b"\x12", link.span_id)
+        + attribute_fields(b"\x22", link.attributes.items())
     )
 
 
@@ -246,16 +158,16 @@ def _link(link: Link) -> bytes:
 
 
 def _log_record(event: Event) -> bytes:
-    at = _FIXED64(_unsigned(event.at_ns))
+    at = FIXED64(unsigned(event.at_ns))
     parts = [b"\x09", at]
     if event.severity:
-        parts.append(b"\x10" + _varint(_unsigned(event.severity)))
+        parts.append(b"\x10" + varint(unsigned(event.severity)))
     if event.body:
-        parts.append(_field(b"\x2a", _string_value(event.body)))
-    parts.append(_attributes(b"\x32", event.attributes.items()))
-    parts.append(_bytes(b"\x4a", event.trace_id))
-    parts.append(_bytes(b"\x52", event.span_id))
-    parts += [b"\x59", at, _text(b"\x62", event.name)]
+        parts.append(field(b"\x2a", string_value(event.body)))
+    parts.append(attribute_fields(b"\x32", event.attributes.items()))
+    parts.append(bytes_field(b"\x4a", event.trace_id))
+    parts.append(bytes_field(b"\x52", event.span_id))
+    parts += [b"\x59", at, text_field(b"\x62", event.name)]
     return b"".join(parts)
 
 
@@ -281,25 +193,25 @@ def _metric_key(reading: Reading) -> tuple[Any, ...]:
 def _metric(readings: list[Reading]) -> bytes:
     first = readings[0]
     head = (
-        _text(b"\x0a", first.name)
-        + _text(b"\x12", first.description)
-        + _text(b"\x1a", first.unit)
+        text_field(b"\x0a", first.name)
+        + text_field(b"\x12", first.description)
+        + text_field(b"\x1a", first.unit)
     )
     temporality = b"\x10\x02" if first.cumulative else b"\x10\x01"
     if isinstance(first.value, Distribution):
         if first.value.bounds:
-            points = [_field(b"\x0a", _histogram_point(r)) for r in readings]
-            return head + _field(b"\x4a", b"".join(points) + temporality)
-        points = [_field(b"\x0a", _exponential_point(r)) for r in readings]
-        return head + _field(b"\x52", b"".join(points) + temporality)
-    content = b"".join([_field(b"\x0a", _number_point(r)) for r in readings])
+            points = [field(b"\x0a", _histogram_point(r)) for r in readings]
+            return head + field(b"\x4a", b"".join(points) + temporality)
+        points = [field(b"\x0a", _exponential_point(r)) for r in readings]
+        return head + field(b"\x52", b"".join(points) + temporality)
+    content = b"".join([field(b"\x0a", _number_point(r)) for r in readings])
     if first.kind is Kind.COUNTER:
         # A counter of another system may move down; one that counts from a start is a sum
         # that only grows, or it would have come as a gauge.
         if first.cumulative or not any(_negative(r.value) for r in readings):
             temporality += b"\x18\x01"
-        return head + _field(b"\x3a", content + temporality)
-    return head + _field(b"\x2a", content)
+        return head + field(b"\x3a", content + temporality)
+    return head + field(b"\x2a", content)
 
 
 def _negative(value: Any) -> bool:
@@ -307,10 +219,10 @@ def _negative(value: Any) -> bool:
 
 
 def _times(reading: Reading) -> bytes:
-    started, ended = _unsigned(reading.started_ns), _unsigned(reading.ended_ns)
+    started, ended = unsigned(reading.started_ns), unsigned(reading.ended_ns)
     if started:
         return b"\x11" + _TWO_FIXED64(started, b"\x19", ended)
-    return b"\x19" + _FIXED64(ended)
+    return b"\x19" + FIXED64(ended)
 
 
 def _number_point(reading: Reading) -> bytes:
@@ -318,25 +230,25 @@ def _number_point(reading: Reading) -> bytes:
     if isinstance(value, int) and INT64_MIN <= value <= INT64_MAX:
         number = b"\x31" + _SFIXED64(value)
     else:
-        number = b"\x21" + _double(value)
-    return _times(reading) + number + _attributes(b"\x3a", reading.dimensions)
+        number = b"\x21" + double(value)
+    return _times(reading) + number + attribute_fields(b"\x3a", reading.dimensions)
 
 
 def _histogram_point(reading: Reading) -> bytes:
     value: Any = reading.value
     bounds = value.bounds
     counts = b"".join(
-        [_FIXED64(_unsigned(value.buckets.get(i, 0))) for i in range(len(bounds) + 1)]
+        [FIXED64(unsigned(value.buckets.get(i, 0))) for i in range(len(bounds) + 1)]
     )
-    edges = b"".join([_double(bound) for bound in bounds])
+    edges = b"".join([double(bound) for bound in bounds])
     return b"".join(
         [
             _times(reading),
-            b"\x21" + _FIXED64(_unsigned(value.samples)),
-            b"\x29" + _double(value.total),
-            _field(b"\x32", counts),
-            _field(b"\x3a", edges),
-            _attributes(b"\x4a", reading.dimensions),
+            b"\x21" + FIXED64(unsigned(value.samples)),
+            b"\x29" + double(value.total),
+            field(b"\x32", counts),
+            field(b"\x3a", edges),
+            attribute_fields(b"\x4a", reading.dimensions),
             _extreme(b"\x59", value.minimum),
             _extreme(b"\x61", value.maximum),
         ]
@@ -346,25 +258,25 @@ def _histogram_point(reading: Reading) -> bytes:
 def _exponential_point(reading: Reading) -> bytes:
     value = dense_enough(reading.value)
     parts = [
-        _attributes(b"\x0a", reading.dimensions),
+        attribute_fields(b"\x0a", reading.dimensions),
         _times(reading),
-        b"\x21" + _FIXED64(_unsigned(value.samples)),
-        b"\x29" + _double(value.total),
+        b"\x21" + FIXED64(unsigned(value.samples)),
+        b"\x29" + double(value.total),
     ]
     if value.scale:
-        parts.append(b"\x30" + _varint(_zigzag(value.scale)))
+        parts.append(b"\x30" + varint(_zigzag(value.scale)))
     if value.zeros:
-        parts.append(b"\x39" + _FIXED64(_unsigned(value.zeros)))
+        parts.append(b"\x39" + FIXED64(unsigned(value.zeros)))
     if value.buckets:
-        parts.append(_field(b"\x42", _buckets(value.buckets)))
+        parts.append(field(b"\x42", _buckets(value.buckets)))
     if value.negatives:
-        parts.append(_field(b"\x4a", _buckets(value.negatives)))
+        parts.append(field(b"\x4a", _buckets(value.negatives)))
     parts += [_extreme(b"\x61", value.minimum), _extreme(b"\x69", value.maximum)]
     return b"".join(parts)
 
 
 def _extreme(key: bytes, value: float | None) -> bytes:
-    return b"" if value is None else key + _double(value)
+    return b"" if value is None else key + double(value)
 
 
 def _zigzag(n: int) -> int:
@@ -373,11 +285,11 @@ def _zigzag(n: int) -> int:
 
 def _buckets(sparse: Mapping[int, int]) -> bytes:
     low, high = min(sparse), max(sparse)
-    counts = [_SMALL[0]] * (high - low + 1)
+    counts = [SMALL[0]] * (high - low + 1)
     for index, count in sparse.items():
-        counts[index - low] = _varint(_unsigned(count))
-    offset = b"\x08" + _varint(_zigzag(low)) if low else b""
-    return offset + _field(b"\x12", b"".join(counts))
+        counts[index - low] = varint(unsigned(count))
+    offset = b"\x08" + varint(_zigzag(low)) if low else b""
+    return offset + field(b"\x12", b"".join(counts))
 
 
 def dense_enough(value: Any) -> Distribution:

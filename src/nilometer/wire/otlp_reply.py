@@ -10,6 +10,7 @@ from enum import Enum
 from typing import Final, NamedTuple
 
 from nilometer.errors import WireError
+from nilometer.wire.otlp_bytes import varint
 
 REPLY_BYTES_MAX: Final = 64 * 2**10  # a few numbers and a sentence; more is not an answer
 
@@ -37,10 +38,10 @@ def encode(signal: Signal, reply: Reply, *, json: bool) -> bytes:
     if reply == Reply():
         return b""
     text = reply.message.encode("utf-8", "replace")
-    partial_success = b"\x08" + _varint(reply.rejected) if reply.rejected else b""
+    partial_success = b"\x08" + varint(reply.rejected) if reply.rejected else b""
     if text:
-        partial_success += b"\x12" + _varint(len(text)) + text
-    return b"\x0a" + _varint(len(partial_success)) + partial_success
+        partial_success += b"\x12" + varint(len(text)) + text
+    return b"\x0a" + varint(len(partial_success)) + partial_success
 
 
 def encode_error(code: int, message: str, *, json: bool) -> bytes:
@@ -48,7 +49,7 @@ def encode_error(code: int, message: str, *, json: bool) -> bytes:
     if json:
         return json_text.dumps({"code": code, "message": message}).encode()
     text = message.encode("utf-8", "replace")
-    return b"\x08" + _varint(code) + b"\x12" + _varint(len(text)) + text
+    return b"\x08" + varint(code) + b"\x12" + varint(len(text)) + text
 
 
 def decode(body: bytes) -> Reply:
@@ -74,15 +75,6 @@ def decode_error(body: bytes) -> str:
 
 def _malformed() -> WireError:
     return WireError("not an OTLP answer", reason="malformed")
-
-
-def _varint(n: int) -> bytes:
-    out = bytearray()
-    while n >= 128:
-        out.append(n & 127 | 128)
-        n >>= 7
-    out.append(n)
-    return bytes(out)
 
 
 def _fields(body: bytes) -> dict[int, int | bytes]:
