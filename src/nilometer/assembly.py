@@ -162,6 +162,7 @@ def flush(timeout_s: float) -> bool:
     system = _current
     if system is None or not system.pump.outlets:
         return False
+    system.pump.start()  # where a fork hook could not, under eventlet
     return system.pump.flush(timeout_s)
 
 

@@ -171,11 +171,12 @@ def _running(system: assembly.System) -> Iterator[Finding]:
 
 def _instruments() -> Iterator[Finding]:
     for one in REGISTRY.instruments():
+        state = "on" if one.on else "off"
         overflow = f", {one.overflowed} binds beyond the bound" if one.overflowed else ""
         yield Finding(
             "instruments",
             one.name,
-            f"{one.kind} in {one.unit}, {'on' if one.on else 'off'}, {one.series} series{overflow}",
+            f"{one.kind} in {one.unit}, {state}, {one.series} series{overflow}",
             one.origin,
             not one.overflowed,
         )

@@ -92,6 +92,8 @@ class Metric(BaseModel):
     unit: str
     description: str
     dimensions: list[str] = Field(description="The keys that tell its series apart.")
+    series: int = Field(description="How many there are.")
+    ended_ns: int = Field(description="The end of its latest reading.")
 
 
 class MetricList(BaseModel):
@@ -114,7 +116,12 @@ class SeriesRow(BaseModel):
     service: str
     host: str
     pid: int
+    region: str
+    zone: str
+    kind: str
+    unit: str
     dimensions: dict[str, str]
+    ended_ns: int = Field(description="The end of its latest reading.")
 
 
 class SeriesList(BaseModel):
@@ -126,27 +133,32 @@ class SeriesList(BaseModel):
 
 
 class StatisticsRow(BaseModel):
-    """One group in one period."""
+    """One group in one period. What a kind of metric does not have is null."""
 
     period_started_ns: Ns
     period_started: str
-    group: dict[str, str]
-    count: int
-    sum: Number | None
-    avg: float | None
+    group: dict[str, str | None] = Field(description="Null where the series have no such key.")
+    kind: str
+    unit: str
+    count: int = Field(description="Values of a distribution; readings of a counter or gauge.")
+    sum: Number | None = Field(description="How far a counter moved; the sum of values.")
+    avg: float | None = Field(description="Sum by count, never an average of averages.")
     min: Number | None
     max: Number | None
-    quantiles: dict[str, float | None] = Field(description="By the share as it was asked for.")
+    last: Number | None = Field(description="Of a gauge: its latest value.")
+    rate: float | None = Field(description="Of a counter or distribution: so many a second.")
+    quantiles: dict[str, float | None] = Field(
+        description="By the share as it was asked for; at most 1.1 % off."
+    )
 
 
 class Statistics(BaseModel):
-    """The statistics of one metric, from its readings: never an average of averages."""
+    """The statistics of one metric; `kind` and `unit` are those of the first row."""
 
     name: str
     kind: str
     unit: str
     statistics: list[StatisticsRow]
-    more: bool
 
 
 class Loss(BaseModel):

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
-from nilometer.api.problems import Problem, Refusal
+from nilometer.api.problems import Problem, Refusal, unusable
 from nilometer.clock import elapsed_ns
 from nilometer.errors import NilometerError
 
@@ -63,6 +63,9 @@ class Queries:
             self._refused("slow-query")
             raise _later("the query took too long; ask for less time with since") from None
         except (NilometerError, OSError) as error:
+            if isinstance(error, NilometerError) and error.slug == "store-too-much":
+                self._refused("too-much")
+                raise unusable("since", "", str(error)) from None
             log.warning("rest: %s: %s", route, error)
             self._refused("store")
             raise _later(f"the store cannot be read: {error}") from None

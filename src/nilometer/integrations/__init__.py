@@ -1,1 +1,108 @@
-"""integrations"""
+"""Measuring libraries and servers that are not ours.
+
+Each integration is a module of this package with ``install()`` and ``uninstall()``; those of
+servers take ``install(triggers=...)``. `Chosen` installs them when the library they serve is
+first imported: a library that is never imported costs nothing, and is not loaded by us. One
+that fails is said once, listed for `nilometer doctor`, and the service runs on.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from inspect import signature
+from typing import TYPE_CHECKING, Any, Final
+
+from nilometer.integrations.arrivals import Arrivals
+from nilometer.measure import REGISTRY
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from types import ModuleType
+
+    from nilometer.trace.trigger import Triggers
+
+LIBRARIES: Final = {
+    "gunicorn": "gunicorn.workers.base",
+    "gunicorn_asgi": "gunicorn.workers.gasgi",
+    "uvicorn": "uvicorn.config",
+    "uwsgi": "uwsgi",
+    "wsgiref": "wsgiref.simple_server",
+    "werkzeug": "werkzeug.serving",
+    "waitress": "waitress.server",
+    "eventlet_wsgi": "eventlet.wsgi",
+    "gevent_wsgi": "gevent.pywsgi",
+    "sqlalchemy": "sqlalchemy.engine.base",
+    "requests": "urllib3.connectionpool",
+    "urllib3": "urllib3.connectionpool",
+    "httpx": "httpx",
+    "threads": "concurrent.futures.thread",
+    "logging": "logging",
+}
+"""The module after whose import each integration is installed, by the integration's name."""
+
+NOT_AUTOMATIC: Final = frozenset({"logging"})
+"""Those that change what the service itself shows; they are installed by name only."""
+
+
+class Chosen:
+    """Integrations that wait for their libraries, are installed, or have failed and why."""
+
+    def __init__(self, names: Iterable[str], *, triggers: Triggers | None = None) -> None:
+        self.waiting = {name: LIBRARIES[name] for name in names}
+        self.installed: dict[str, ModuleType] = {}
+        self.failed: dict[str, str] = {}
+        self._triggers = triggers
+        self._arrivals = Arrivals(self._arrived)
+
+    def begin(self) -> None:
+        """Install what is imported already, and the rest when it is."""
+        for library in set(self.waiting.values()):
+            if library in sys.modules:
+                self._arrived(library)
+        self._arrivals.expect(self.waiting.values())
+
+    def end(self) -> None:
+        """Take all off again."""
+        self._arrivals.end()
+        self.waiting.clear()
+        for name, module in reversed(self.installed.items()):
+            try:
+                module.uninstall()
+            except Exception as error:  # noqa: BLE001  the others must come off all the same
+                self._fail(name, error)
+        self.installed.clear()
+
+    def _arrived(self, library: str) -> None:
+        for name in [name for name, awaited in self.waiting.items() if awaited == library]:
+            del self.waiting[name]
+            try:
+                self._install(name)
+            except Exception as error:  # noqa: BLE001  the service runs on, unmeasured there
+                self._fail(name, error)
+
+    def _install(self, name: str) -> None:
+        module: Any = import_module(f"{__name__}.{name}")
+        if "triggers" in signature(module.install).parameters:
+            done = module.install(triggers=self._triggers)
+        else:
+            done = module.install()
+        if done:
+            self.installed[name] = module
+
+    def _fail(self, name: str, error: Exception) -> None:
+        self.failed[name] = repr(error)
+        REGISTRY.counter("nilometer.lost").bind(what="integration", reason=name).add()
+        from logging import getLogger  # 4 ms of import that only a failure needs
+
+        getLogger("nilometer").warning(
+            "integration %s fails, %s runs unmeasured: %r [integration-fails]",
+            name,
+            LIBRARIES[name],
+            error,
+        )
+
+
+def automatic() -> list[str]:
+    """The integrations that a program gets which asks for all."""
+    return [name for name in LIBRARIES if name not in NOT_AUTOMATIC]

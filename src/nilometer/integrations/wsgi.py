@@ -133,7 +133,7 @@ def _is_file(result: Any, environ: Environ) -> bool:
     return hasattr(result, "read")  # uWSGI's is a function that gives the file itself back
 
 
-def _file(exchange: WsgiExchange, result: Any) -> Any:
+def _file(exchange: WsgiExchange, result: Any) -> Iterable[bytes]:
     """Hand the wrapper on as it is, or the server could not send the file by the kernel.
 
     The exchange ends when it is closed; if that cannot be seen, it ends now. Nobody iterates
@@ -155,7 +155,7 @@ def _file(exchange: WsgiExchange, result: Any) -> Any:
         result.close = closing
     except (AttributeError, TypeError):
         exchange.finish()
-    return result
+    return result  # type: ignore[no-any-return]
 
 
 class CountingInput:

@@ -69,16 +69,16 @@ class Joined:
     ) -> None:
         self.finish()
 
-    def set_attribute(self, key: str, value: object) -> None:
+    def set_attribute(self, key: str, value: object, /) -> None:
         """Nothing is recorded."""
 
-    def set_attributes(self, attributes: Mapping[str, object]) -> None:
+    def set_attributes(self, attributes: Mapping[str, object], /) -> None:
         """Nothing is recorded."""
 
     def add_event(self, name: str, /, **attributes: object) -> None:
         """Nothing is recorded."""
 
-    def record_exception(self, error: BaseException) -> None:
+    def record_exception(self, error: BaseException, /) -> None:
         """Nothing is recorded."""
 
     def set_status(self, status: Status, message: str = "") -> None:

@@ -112,6 +112,12 @@ def name_of(value: object) -> str:
     return cut(kept if isinstance(kept, str) else str(kept), NAME_CHARS_MAX)
 
 
+def message_of(value: object) -> str:
+    """What is kept of a status message: text, bounded."""
+    kept = bounded(value)
+    return cut(kept if isinstance(kept, str) else str(kept), MESSAGE_CHARS_MAX)
+
+
 def attributes_of(given: dict[str, object]) -> tuple[dict[str, AttributeValue], int]:
     """The attributes that are kept, and how many exceeded the limit and are not.
 

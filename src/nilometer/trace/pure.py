@@ -23,11 +23,10 @@ from nilometer.trace.current import CURRENT
 from nilometer.trace.limits import (
     ATTRIBUTES_MAX,
     EVENTS_MAX,
-    MESSAGE_CHARS_MAX,
     SPANS_PER_TRACE_MAX,
     attributes_of,
-    cut,
     described,
+    message_of,
     name_of,
 )
 from nilometer.trace.ring_pure import RING, Ring
@@ -94,7 +93,8 @@ class Trace:
         spans_max: int = SPANS_PER_TRACE_MAX,
         ring: Ring | None = None,
     ) -> None:
-        if len(trace_id) != 16 or len(parent_id) not in (0, 8):
+        are_bytes = isinstance(trace_id, bytes) and isinstance(parent_id, bytes)
+        if not are_bytes or len(trace_id) != 16 or len(parent_id) not in (0, 8):
             raise ValueError("a trace id has 16 bytes, a parent id 8 or none")
         self.trace_id = trace_id
         self.parent_id = parent_id
@@ -192,7 +192,7 @@ class Span:
         if self._started >= 0:
             self._trace.ring.put(self)
 
-    def set_attribute(self, key: str, value: object) -> None:
+    def set_attribute(self, key: str, value: object, /) -> None:
         """Keep a value under a name. The value is not looked at before the span is drained."""
         attributes = self._attributes
         if self._ended is not None:
@@ -204,7 +204,7 @@ class Span:
         else:
             self._trace.ring.lose("attributes", "limit")
 
-    def set_attributes(self, attributes: Mapping[str, object]) -> None:
+    def set_attributes(self, attributes: Mapping[str, object], /) -> None:
         """Keep several values."""
         try:
             given = dict(attributes)
@@ -225,16 +225,21 @@ class Span:
         else:
             self._trace.ring.lose("span_events", "limit")
 
-    def record_exception(self, error: BaseException) -> None:
+    def record_exception(self, error: BaseException, /) -> None:
         """Keep an exception that was dealt with; the span's status stays what it is."""
         kind, message = described(error)
         self.add_event("exception", **{"exception.type": kind, "exception.message": message})
 
     def set_status(self, status: Status, message: str = "") -> None:
         """Say how it ended. An exception that leaves the span has the last word."""
-        if self._ended is None:
-            self._status = status
-            self._message = message
+        if self._ended is not None:
+            return
+        try:
+            self._status = Status(status)
+        except Exception:  # noqa: BLE001 -- somebody's odd value must not cost the request
+            self._trace.ring.lose("attributes", "status_unknown")
+            return
+        self._message = message
 
     def record(self) -> SpanRecord:
         """The finished span as a value; text is made here, not where the span ended."""
@@ -260,8 +265,8 @@ class Span:
             offset + started,
             offset + ended,
             attributes,
-            Status(self._status),
-            cut(str(self._message), MESSAGE_CHARS_MAX),
+            self._status,
+            message_of(self._message),
             tuple(events),
         )
 
@@ -297,16 +302,16 @@ class Untraced:
     def finish(self, error: BaseException | None = None) -> None:
         """Nothing is recorded."""
 
-    def set_attribute(self, key: str, value: object) -> None:
+    def set_attribute(self, key: str, value: object, /) -> None:
         """Nothing is recorded."""
 
-    def set_attributes(self, attributes: Mapping[str, object]) -> None:
+    def set_attributes(self, attributes: Mapping[str, object], /) -> None:
         """Nothing is recorded."""
 
     def add_event(self, name: str, /, **attributes: object) -> None:
         """Nothing is recorded."""
 
-    def record_exception(self, error: BaseException) -> None:
+    def record_exception(self, error: BaseException, /) -> None:
         """Nothing is recorded."""
 
     def set_status(self, status: Status, message: str = "") -> None:
@@ -329,7 +334,7 @@ def span(name: str, /, **attributes: object) -> Span | Untraced:
 
 
 def start_root(
-    name: str, *, kind: SpanKind = SpanKind.SERVER, request: Trace | Joined
+    name: str, /, *, kind: SpanKind = SpanKind.SERVER, request: Trace | Joined
 ) -> Span | Joined | Untraced:
     """The first span of a request in this process, not yet started; a `Joined` comes back."""
     if not isinstance(request, Trace):

@@ -78,6 +78,7 @@ class Ring:
     def drain(self) -> tuple[SpanRecord, ...]:
         """Take out all finished spans, oldest first. Spans that cannot be read are counted."""
         items = self._items
+        self._woken = False
         records = []
         for _ in range(len(items)):
             try:
@@ -88,7 +89,6 @@ class Ring:
                 records.append(finished.record())
             except Exception:  # noqa: BLE001 -- one odd span must not take the others with it
                 self.lose("spans", "unreadable")
-        self._woken = False
         return tuple(records)
 
 

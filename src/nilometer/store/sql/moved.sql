@@ -8,22 +8,20 @@
 WITH chosen AS (
   SELECT UNNEST($series) AS series, UNNEST($parts) AS part
 ),
-found AS (
+twice AS (
+  SELECT delivery, MIN(append) AS append
+  FROM readings
+  WHERE name = $name AND ended_ns >= $sight_ns AND ended_ns < $until_ns
+  GROUP BY delivery
+  HAVING MIN(append) < MAX(append)
+),
+once AS NOT MATERIALIZED (
   SELECT readings.*, chosen.part
   FROM readings
   JOIN chosen ON readings.series = chosen.series
+  ANTI JOIN twice ON readings.delivery = twice.delivery AND readings.append > twice.append
   WHERE readings.name = $name AND ended_ns >= $sight_ns AND ended_ns < $until_ns
     AND (kind = 'distribution' OR NOT COALESCE(ISNAN(value_float), FALSE))
-),
-kept AS (
-  SELECT delivery, MIN(append) AS append
-  FROM found
-  GROUP BY delivery
-),
-once AS (
-  SELECT found.*
-  FROM found
-  SEMI JOIN kept ON found.delivery = kept.delivery AND found.append = kept.append
 ),
 counting AS (
   SELECT
@@ -56,7 +54,7 @@ judged AS (
 seen AS (
   SELECT * FROM judged WHERE NOT is_first OR started_ns >= $sight_ns
 ),
-moved AS (
+moved AS NOT MATERIALIZED (
   SELECT
     part, kind, unit, started_ns, ended_ns, 1 AS sign,
     value_int, value_float, samples,

@@ -1,0 +1,232 @@
+"""The pump drains at each interval; nobody waits for it, neither service nor neighbour."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+
+import pytest
+
+from nilometer.export.outlet import Outlet
+from nilometer.export.pump import Bell, Pump
+from nilometer.model import Batch, Resource
+from nilometer.testing import MemoryExporter
+
+
+class Source:
+    """Gives one reading for each time it is asked, spans only when that is all it is asked."""
+
+    def __init__(self, make):
+        self.make = make
+        self.asked = []
+
+    def __call__(self, everything):
+        self.asked.append(everything)
+        if everything:
+            return self.make.batch(readings=1, spans=1)
+        return Batch(Resource("shop"), spans=(self.make.span(1),))
+
+
+class Stuck(MemoryExporter):
+    """An exporter whose receiver hangs until it is released."""
+
+    def __init__(self):
+        super().__init__(waits=True)
+        self.entered, self.release = threading.Event(), threading.Event()
+
+    def __call__(self, batch):
+        self.entered.set()
+        self.release.wait(30)
+        super().__call__(batch)
+
+
+def no_thread(run, name):
+    """Nothing runs by itself: the test turns the pump."""
+
+
+@pytest.fixture
+def pump_of(make):
+    made = []
+
+    def start(*exporters, interval_s=3600.0, **options):
+        source = Source(make)
+        outlets = [Outlet(f"x{n}", exporter) for n, exporter in enumerate(exporters)]
+        pump = Pump(source, outlets, interval_s=interval_s, **options)
+        pump.start()
+        made.append(pump)
+        return pump, source
+
+    yield start
+    for pump in made:
+        for outlet in pump.outlets:
+            getattr(outlet.exporter, "release", threading.Event()).set()
+        pump.stop(5)
+
+
+def test_every_exporter_gets_every_batch(pump_of):
+    quick, waiting = MemoryExporter(), MemoryExporter(waits=True)
+    pump, source = pump_of(quick, waiting)
+
+    assert pump.flush(5)
+
+    assert quick.batches == waiting.batches == [source(True)]
+
+
+def test_the_pump_turns_by_itself_at_each_interval(pump_of, wait_until):
+    quick, waiting = MemoryExporter(), MemoryExporter(waits=True)
+    _, source = pump_of(quick, waiting, interval_s=0.05)
+
+    wait_until(lambda: len(waiting.batches) >= 3, what="three intervals are over")
+
+    assert set(source.asked) == {True}
+
+
+def test_a_wake_up_drains_only_what_cannot_wait(pump_of, wait_until):
+    exporter = MemoryExporter()
+    pump, source = pump_of(exporter)
+
+    pump.wake()
+    wait_until(lambda: exporter.batches, what="the spans are delivered")
+
+    assert source.asked == [False]
+    assert [(len(b.readings), len(b.spans)) for b in exporter.batches] == [(0, 1)]
+
+
+def test_a_receiver_that_hangs_delays_neither_its_neighbours_nor_the_pump(pump_of, wait_until):
+    stuck, other, quick = Stuck(), MemoryExporter(waits=True), MemoryExporter()
+    pump, _ = pump_of(stuck, other, quick)
+    pump.cycle()
+    assert stuck.entered.wait(5)
+
+    for _ in range(20):
+        pump.cycle()
+    wait_until(lambda: len(other.batches) == 21, what="the other has all")
+
+    assert (len(quick.batches), stuck.batches) == (21, [])
+    stuck.release.set()
+    wait_until(lambda: len(stuck.batches) == 21, what="the slow one catches up")
+
+
+def test_memory_is_bounded_while_a_receiver_hangs_and_the_loss_is_exact(make, wait_until):
+    stuck = Stuck()
+    outlet = Outlet("stuck", stuck, rows_max=100)
+    pump = Pump(lambda _: make.batch(readings=7), [outlet], interval_s=3600)
+    pump.start()
+    pump.cycle()
+    assert stuck.entered.wait(5)
+
+    for _ in range(199):
+        pump.cycle()
+        assert outlet.state.buffered <= 100
+    stuck.release.set()
+    wait_until(lambda: outlet.is_empty, what="it caught up")
+
+    assert outlet.lost == {("readings", "buffer_full"): 200 * 7 - 100}
+    assert outlet.delivered + outlet.lost.total() == 200 * 7
+    assert sum(batch.rows for batch in stuck.batches) == outlet.delivered == 100
+    pump.stop(5)
+
+
+def test_flush_gives_up_in_time_when_a_receiver_hangs(pump_of):
+    stuck = Stuck()
+    pump, _ = pump_of(stuck)
+
+    assert pump.flush(0.05) is False
+
+
+def test_flush_asks_an_exporter_that_is_backing_off_once(pump_of):
+    failing = MemoryExporter(waits=True)
+    failing.fail_with = OSError("down")
+    pump, _ = pump_of(failing)
+
+    assert [pump.flush(5), pump.flush(5)] == [False, False]
+    assert failing.calls == 2
+    failing.fail_with = None
+    assert pump.flush(5) is True
+    assert sum(batch.rows for batch in failing.batches) == 6
+
+
+def test_flush_delivers_by_itself_where_no_thread_runs(make):
+    exporter = MemoryExporter(waits=True)
+    pump = Pump(Source(make), [Outlet("x", exporter)], spawn=no_thread)
+
+    assert pump.flush(5) is True
+    assert [batch.rows for batch in exporter.batches] == [2]
+
+
+def test_stop_writes_off_what_nobody_takes_and_says_so(make, caplog):
+    failing = MemoryExporter()
+    failing.fail_with = OSError("down")
+    outlet = Outlet("x", failing)
+    pump = Pump(Source(make), [outlet], spawn=no_thread)
+
+    assert pump.stop(1) is False
+
+    assert outlet.lost == {("readings", "shutdown"): 1, ("spans", "shutdown"): 1}
+    assert (
+        caplog.messages[-1] == "2 rows were not delivered before the end [rows-not-delivered]"
+    )
+    assert failing.closed == 1
+
+
+def test_stop_ends_every_thread(pump_of):
+    pump, _ = pump_of(MemoryExporter(), MemoryExporter(waits=True))
+    names = {t.name for t in threading.enumerate() if t.name.startswith("nilometer")}
+
+    assert names == {"nilometer-pump", "nilometer-x1"}
+    assert pump.stop(5) is True
+    assert not any(t.name.startswith("nilometer") for t in threading.enumerate())
+
+
+def test_a_fault_of_the_source_is_said_once_and_the_pump_goes_on(make, caplog):
+    faults = [RuntimeError("torn"), RuntimeError("again"), None]
+    exporter = MemoryExporter()
+
+    def drain(_):
+        fault = faults.pop(0)
+        if fault:
+            raise fault
+        return make.batch(readings=1)
+
+    pump = Pump(drain, [Outlet("x", exporter)], spawn=no_thread)
+    for _ in range(3):
+        pump.cycle()
+
+    assert [r.getMessage() for r in caplog.records if r.levelno == logging.ERROR] == [
+        "the pump: draining failed: RuntimeError: torn; said once [pump-fault]"
+    ]
+    assert len(exporter.batches) == 1
+
+
+def test_a_thread_that_cannot_start_is_said_and_flush_still_delivers(make, caplog):
+    def refuse(run, name):
+        raise RuntimeError("can't start new thread")
+
+    exporter = MemoryExporter(waits=True)
+    pump = Pump(Source(make), [Outlet("x", exporter)], spawn=refuse)
+    pump.start()
+
+    assert pump.flush(5) is True
+    assert "thread nilometer-pump cannot be started" in caplog.text
+
+
+def test_a_bell_rung_twice_rings_once_and_never_blocks():
+    bell = Bell()
+
+    for _ in range(3):
+        bell.ring()
+
+    assert [bell.wait(0), bell.wait(0)] == [True, False]
+
+
+def test_a_bell_can_be_rung_by_a_signal_handler_that_interrupts_the_waiter():
+    bell = Bell()
+    before = signal.signal(signal.SIGUSR1, lambda *_: bell.ring())
+    try:
+        threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGUSR1)).start()
+
+        assert bell.wait(10) is True
+    finally:
+        signal.signal(signal.SIGUSR1, before)
