@@ -139,6 +139,6 @@ def test_any_text_is_an_address_or_a_clear_refusal(text):
         parsed = Address.parse(text, origin="--listen")
     except ConfigError as refused:
         slug = refused.slug
-        assert slug == "bad-address"  # noqa: PT017 - either outcome is right
+        assert slug == "bad-address"
     else:
         assert Address.parse(str(parsed), origin="--listen") == parsed

@@ -18,7 +18,7 @@ from nilometer.api.answers import (
     StatisticsRow,
 )
 from nilometer.api.moments import iso_8601
-from nilometer.api.parameters import (  # noqa: TC001 - FastAPI reads annotations
+from nilometer.api.parameters import (
     DurationNs,
     Moment,
     PairText,

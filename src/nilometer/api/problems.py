@@ -13,6 +13,7 @@ from nilometer.errors import nearest
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+CHOICES_MAX: Final = 20  # more than that nobody reads; then the nearest ones are told
 VALUE_CHARS_MAX: Final = 200  # enough to recognise what one sent
 
 
@@ -64,11 +65,13 @@ def not_a_choice(
 ) -> Refusal:
     """`value` is none of the few that there are; `what` says of what, mostly the parameter."""
     shown = cut(value)
-    near = get_close_matches(shown.lower(), choices, n=1)
+    near = get_close_matches(shown, choices, n=CHOICES_MAX)
+    if len(choices) > CHOICES_MAX:
+        choices = near
     return Refusal(
         422,
         Problem(
-            detail=f"no {what} {shown!r}{nearest(shown, choices)}",
+            detail=f"no {what} {shown!r}{nearest(shown, choices) if choices else ''}",
             parameter=cut(parameter or what),
             value=shown,
             nearest=near[0] if near else None,
