@@ -27,6 +27,7 @@ typedef struct {
     uint32_t bytes_used;
     uint32_t bytes_max;
     unsigned long long refused; /* allocations that found no room */
+    unsigned long long errors_missed; /* errors of bodies that could not be counted */
 } Arena;
 
 typedef struct {

@@ -91,10 +91,12 @@ Lap_exit(Lap *self, PyObject *const *args, Py_ssize_t nargs)
     if (!self->started || self->timer == NULL)
         Py_RETURN_FALSE;
     int64_t elapsed_ns = family_now_ns(self->timer->family) - self->started_ns;
-    if (timer_keep(self->timer, elapsed_ns) < 0
-        || (PyExceptionClass_Check(args[0]) && timer_failed(self->timer, args[0]) < 0)) {
-        PyErr_WriteUnraisable((PyObject *)self->timer);
+    if (timer_keep(self->timer, elapsed_ns) < 0) {
+        PyErr_Clear();
+        self->timer->family->arena->refused++;
     }
+    if (PyExceptionClass_Check(args[0]))
+        timer_failed(self->timer, args[0]);
     Py_RETURN_FALSE;
 }
 

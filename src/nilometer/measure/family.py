@@ -33,7 +33,6 @@ class Instrument:
         "_registry",
         "description",
         "errors",
-        "errors_by_type",
         "family",
         "handles",
         "kind",
@@ -70,7 +69,6 @@ class Instrument:
         self.origin = origin
         self.overflowed = 0
         self.errors: Counter | None = None
-        self.errors_by_type: dict[tuple[Any, str], Counter] = {}
         self.family = core.Family(
             self, registry.arena, registry.clock.elapsed_ns, name, unit, level, description
         )
@@ -146,20 +144,10 @@ class Instrument:
             self._registry.lost("dimension", "too_long")
         return clean(text[:TEXT_CHARS_MAX])
 
-    def count_error(self, timer: Any, kind: str) -> None:
-        """Count one error of a timer's body; never raises, for the body's own error is on."""
-        try:
-            counter = self.errors_by_type.get((timer, kind))
-            if counter is None:
-                if self.errors is None:
-                    return
-                pairs = {**dict(timer.dimensions), "error.type": kind}
-                counter = self.errors.bind(**pairs)
-                if len(self.errors_by_type) < self._registry.series_max:
-                    self.errors_by_type[timer, kind] = counter
-            counter.add()
-        except Exception:  # noqa: BLE001 (see above)
-            self._registry.lost("errors", "not_counted")
+    def error_counter(self, timer: Any, kind: str) -> Counter:
+        """The counter of the errors of this name that leave the body of this timer."""
+        assert self.errors is not None  # timers are made with it
+        return self.errors.bind(**{**dict(timer.dimensions), "error.type": kind})
 
     def decorate(self, timer: Any, function: Any) -> Any:
         """Return `function` timed by `timer`."""

@@ -34,6 +34,7 @@ typedef struct {
     PyObject *dimensions;
     PyObject *local; /* thread-local holder of children; NULL where values are our own */
     PyObject *read;  /* gauges: what a collect calls; NULL elsewhere */
+    PyObject *errors; /* timers: dict of class -> counter of errors; NULL until one is met */
     PyObject *weakrefs;
     unsigned long long calls;
     uint32_t offset; /* of our values in the arena; 0 is its sink */
@@ -88,6 +89,7 @@ Arena_dealloc(Arena *self)
 static PyMemberDef Arena_members[] = {
     {"bytes_used", T_UINT, offsetof(Arena, bytes_used), READONLY, NULL},
     {"refused", T_ULONGLONG, offsetof(Arena, refused), READONLY, NULL},
+    {"errors_missed", T_ULONGLONG, offsetof(Arena, errors_missed), READONLY, NULL},
     {NULL, 0, 0, 0, NULL},
 };
 
@@ -234,6 +236,7 @@ Handle_traverse(Handle *self, visitproc visit, void *arg)
     Py_VISIT(self->dimensions);
     Py_VISIT(self->local);
     Py_VISIT(self->read);
+    Py_VISIT(self->errors);
     return 0;
 }
 
@@ -241,6 +244,7 @@ static int
 Handle_clear(Handle *self)
 {
     Py_CLEAR(self->read);
+    Py_CLEAR(self->errors);
     return 0; /* the family clears what made the cycle; ours stays usable until the end */
 }
 
@@ -663,6 +667,9 @@ static PyType_Slot Gauge_slots[] = {
 
 /* === Timer === */
 
+/* A body raises a handful of classes; one that makes classes must not fill memory. */
+#define ERROR_CLASSES_MAX 100
+
 static PyObject *
 Timer_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
@@ -697,20 +704,44 @@ timer_keep(Handle *self, int64_t elapsed_ns)
     return 0;
 }
 
-/* Count a body left by an exception; being closed is no error. No exception may be set. */
-static int
+/* The counter of this class of errors, a new reference; remembered once it is known. */
+static PyObject *
+timer_error_counter(Handle *self, PyObject *class)
+{
+    if (self->errors == NULL && (self->errors = PyDict_New()) == NULL)
+        return NULL;
+    PyObject *counter = Py_XNewRef(PyDict_GetItemWithError(self->errors, class));
+    if (counter != NULL || PyErr_Occurred())
+        return counter;
+    PyObject *owner = owner_of(self);
+    PyObject *name = owner == NULL ? NULL : PyType_GetName((PyTypeObject *)class);
+    if (name != NULL)
+        counter = PyObject_CallMethod(owner, "error_counter", "(OO)", self, name);
+    Py_XDECREF(name);
+    if (counter != NULL && self->errors != NULL
+        && PyDict_GET_SIZE(self->errors) < ERROR_CLASSES_MAX
+        && PyDict_SetItem(self->errors, class, counter) < 0)
+        Py_CLEAR(counter);
+    return counter;
+}
+
+/* Count a body left by an exception; being closed is no error. No exception may be set, and
+ * none is left: the body's own is on its way. */
+static void
 timer_failed(Handle *self, PyObject *class)
 {
     if (PyErr_GivenExceptionMatches(class, PyExc_GeneratorExit))
-        return 0;
-    PyObject *owner = owner_of(self);
-    PyObject *name = owner == NULL ? NULL : PyType_GetName((PyTypeObject *)class);
-    PyObject *counted = name == NULL ? NULL
-                                     : PyObject_CallMethod(owner, "count_error", "(OO)", self,
-                                                           name);
-    Py_XDECREF(name);
-    Py_XDECREF(counted);
-    return counted == NULL ? -1 : 0;
+        return;
+    PyObject *counter = timer_error_counter(self, class);
+    PyObject *added = NULL;
+    if (counter != NULL && Py_IS_TYPE(counter, state_of(Py_TYPE(self))->counter))
+        added = Counter_add((Handle *)counter, NULL, 0);
+    if (added == NULL) {
+        PyErr_Clear();
+        self->family->arena->errors_missed++;
+    }
+    Py_XDECREF(added);
+    Py_XDECREF(counter);
 }
 
 /* A body ended, with an exception passing through or not: the exception goes on as it was. */
@@ -723,9 +754,12 @@ timer_ended(Handle *self, int64_t elapsed_ns, int failed)
     }
     NiloError passing = nilo_error_save();
     PyObject *class = nilo_error_class(&passing);
-    if (timer_keep(self, elapsed_ns) < 0
-        || (failed && class != NULL && timer_failed(self, class) < 0))
-        PyErr_WriteUnraisable((PyObject *)self);
+    if (timer_keep(self, elapsed_ns) < 0) {
+        PyErr_Clear();
+        self->family->arena->refused++;
+    }
+    if (failed && class != NULL)
+        timer_failed(self, class);
     nilo_error_restore(passing);
 }
 
@@ -755,8 +789,7 @@ Timer_failed(Handle *self, PyObject *class)
 {
     if (!PyExceptionClass_Check(class))
         return PyErr_Format(PyExc_TypeError, "failed() takes a class of exceptions");
-    if (timer_failed(self, class) < 0)
-        return NULL;
+    timer_failed(self, class);
     Py_RETURN_NONE;
 }
 

@@ -37,6 +37,9 @@ BUCKET_MAX: Final = bucket_of(HOUR_NS)
 # around an empty function costs the least from 256 to 1,024. 512 integers are 16 KiB.
 PENDING_MAX: Final = 512
 
+# A body raises a handful of classes; one that makes classes as it goes must not fill memory.
+ERROR_CLASSES_MAX: Final = 100
+
 _UPPER_63: Final = (*BOUNDARIES_63[1:], 2**64)
 """The upper bounds of one octave's buckets, scaled by 2**63."""
 
@@ -55,11 +58,12 @@ class Taken(NamedTuple):
 class Arena:
     """Where the values lie. Here in the handles themselves; the C twin has one region."""
 
-    __slots__ = ("bytes_used", "refused")
+    __slots__ = ("bytes_used", "errors_missed", "refused")
 
     def __init__(self) -> None:
         self.bytes_used = 0
         self.refused = 0
+        self.errors_missed = 0
 
 
 class Family:
@@ -289,12 +293,13 @@ class Lap:
 class Timer(Handle):
     """Keeps the distribution of elapsed times; is its own decorator."""
 
-    __slots__ = ("_folded", "_pending")
+    __slots__ = ("_errors", "_folded", "_pending")
 
     def __init__(self, family: Family, dimensions: Dimensions, local: Any = None) -> None:
         super().__init__(family, dimensions, local)
         self._pending: list[int] = []
         self._folded: list[Taken] = []
+        self._errors: dict[type[BaseException], Counter] = {}
 
     def __call__(self, function: Function) -> Function:
         """Time each call of a function, or each run of the body it makes."""
@@ -326,8 +331,17 @@ class Timer(Handle):
 
     def failed(self, kind: type[BaseException], /) -> None:
         """Count a body left by an exception; being closed is no error."""
-        if not issubclass(kind, GeneratorExit):
-            self.family.owner.count_error(self, kind.__name__)
+        if issubclass(kind, GeneratorExit):
+            return
+        try:
+            counter = self._errors.get(kind)
+            if counter is None:
+                counter = self.family.owner.error_counter(self, kind.__name__)
+                if len(self._errors) < ERROR_CLASSES_MAX:
+                    self._errors[kind] = counter
+            counter.add()
+        except Exception:  # noqa: BLE001 (the body's own error is on its way: no stack, no memory)
+            self.family.arena.errors_missed += 1
 
     def fold(self) -> None:
         """Sum up what is pending. Whoever comes in between has a list of its own."""

@@ -87,7 +87,7 @@ class Registry:
         self._making = RLock()
         self._collecting = RLock()
         self._collected_ns = self.clock.wall_ns()
-        self._refused_told = 0
+        self._told = {"refused": 0, "errors_missed": 0}
 
     # --- making -----------------------------------------------------------------------------
 
@@ -234,7 +234,7 @@ class Registry:
         """
         with self._collecting:
             self._read_gauges()
-            self._count_refused()
+            self._tell_misses()
             ended_ns = self.clock.wall_ns()
             started_ns = min(self._collected_ns, ended_ns)  # the wall clock may have stepped
             self._collected_ns = ended_ns
@@ -282,11 +282,17 @@ class Registry:
             series.reset()
             self.lost("gauge", "read_failed")
 
-    def _count_refused(self) -> None:
-        refused = self.arena.refused
-        if refused > self._refused_told:
-            self.lost("buckets", "arena_full", refused - self._refused_told)
-            self._refused_told = refused
+    def _tell_misses(self) -> None:
+        """Count as lost what the twin could not place where it happened."""
+        for what, reason in (("refused", "arena_full"), ("errors_missed", "no_stack")):
+            missed = getattr(self.arena, what)
+            if missed > self._told[what]:
+                self.lost(
+                    "values" if what == "refused" else "errors",
+                    reason,
+                    missed - self._told[what],
+                )
+                self._told[what] = missed
 
     # --- what we cost and lose --------------------------------------------------------------
 

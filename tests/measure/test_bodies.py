@@ -1,0 +1,742 @@
+"""A timer as decorator: it times the body of whatever it decorates, and stays out of sight."""
+
+import asyncio
+import contextlib
+import copy
+import functools
+import gc
+import inspect
+import pickle
+import sys
+import types
+import warnings
+
+import pytest
+
+from .conftest import moved
+
+
+@pytest.fixture
+def timer(registry):
+    return registry.timer("t")
+
+
+def tick(hands, by=10):
+    hands.elapsed_ns += by
+
+
+# --- functions and methods ------------------------------------------------------------------
+
+
+def test_a_function_is_timed_from_call_to_return(registry, hands, timer):
+    @timer
+    def work(n):
+        tick(hands, n)
+        return n * 2
+
+    assert [work(3), work(n=4)] == [6, 8]
+    assert moved(registry) == {("t",): (2, 7)}
+
+
+def test_a_function_that_raises_is_recorded_and_its_error_counted(registry, hands, timer):
+    @timer
+    def work(error):
+        tick(hands)
+        raise error
+
+    for error in (KeyError("a"), KeyError("b"), ValueError(), KeyboardInterrupt()):
+        with pytest.raises(type(error)) as raised:
+            work(error)
+        assert raised.value is error
+
+    assert moved(registry) == {
+        ("t",): (4, 40),
+        ("t.errors", "error.type=KeyError"): 2,
+        ("t.errors", "error.type=ValueError"): 1,
+        ("t.errors", "error.type=KeyboardInterrupt"): 1,
+    }
+
+
+def test_errors_of_a_bound_timer_keep_its_dimensions(registry, timer):
+    with pytest.raises(OSError), timer.bind(tenant="acme").lap():
+        raise OSError
+
+    assert moved(registry) == {
+        ("t", "tenant=acme"): (1, 0),
+        ("t.errors", "error.type=OSError", "tenant=acme"): 1,
+    }
+
+
+def all_parameters(a, b=2, /, c=3, *args, d, e=5, **kwargs):
+    """Take everything."""
+    return a, b, c, args, d, e, kwargs
+
+
+def named_like_ours(len, type, _timer=1, _function=2):
+    return len, type, _timer, _function
+
+
+@pytest.mark.parametrize(
+    ("function", "args", "kwargs"),
+    [
+        (all_parameters, (1,), {"d": 4}),
+        (all_parameters, (1, 7, 8, 9), {"d": 4, "e": 6, "z": 0, "b": 1}),
+        (named_like_ours, (1, 2), {"_timer": 5}),
+        (lambda: 7, (), {}),
+        (lambda *, k=3: k, (), {"k": 9}),
+        (max, (1, 5), {}),
+        (functools.partial(all_parameters, d=1), (5,), {}),
+        (int, None, None),
+    ],
+)
+def test_arguments_pass_through_as_they_are(timer, function, args, kwargs):
+    if args is None:
+        with pytest.raises(TypeError, match="not the class int; use `with timer.lap"):
+            timer(function)
+    else:
+        assert timer(function)(*args, **kwargs) == function(*args, **kwargs)
+
+
+def test_wrong_arguments_are_refused_in_the_functions_own_words(timer):
+    with pytest.raises(TypeError, match=r"missing 1 required keyword-only argument: 'd'"):
+        timer(all_parameters)(1)
+
+
+def test_defaults_are_the_very_objects_of_the_function(timer):
+    default = []
+
+    def work(a=default, *, b=default):
+        return a, b
+
+    assert all(given is default for given in timer(work)())
+
+
+def test_the_wrapper_bears_the_name_of_what_it_wraps(timer):
+    wrapped = timer(all_parameters)
+
+    assert (wrapped.__name__, wrapped.__qualname__, wrapped.__module__, wrapped.__doc__) == (
+        "all_parameters",
+        "all_parameters",
+        __name__,
+        "Take everything.",
+    )
+    assert wrapped.__wrapped__ is all_parameters
+    assert inspect.signature(wrapped) == inspect.signature(all_parameters)
+    assert inspect.unwrap(wrapped) is all_parameters
+    assert inspect.isroutine(wrapped)
+    assert "all_parameters" in repr(wrapped)
+
+
+def test_attributes_of_the_function_are_there_and_new_ones_stay_with_the_wrapper(timer):
+    def work():
+        pass
+
+    work.colour = "red"
+    wrapped = timer(work)
+    wrapped.shape = "round"
+
+    assert (wrapped.colour, wrapped.shape, hasattr(work, "shape")) == ("red", "round", False)
+    with pytest.raises(AttributeError):
+        wrapped.nothing  # noqa: B018
+
+
+class Server:
+    def __init__(self, hands):
+        self.hands = hands
+
+    def start(self, n):
+        tick(self.hands, n)
+        return self, n
+
+
+def test_methods_classmethods_and_staticmethods_in_either_order(registry, hands, timer):
+    class Timed(Server):
+        start = timer(Server.start)
+
+        @timer
+        @classmethod
+        def made(cls):
+            return cls
+
+        @classmethod
+        @timer
+        def made_too(cls):
+            return cls
+
+        @timer
+        @staticmethod
+        def add(a, b):
+            return a + b
+
+        @staticmethod
+        @timer
+        def add_too(a, b):
+            return a + b
+
+    server = Timed(hands)
+
+    assert server.start(5) == Timed.start(server, 5) == (server, 5)
+    assert Timed.made() is server.made() is Timed.made_too() is server.made_too() is Timed
+    assert (
+        Timed.add(1, 2) == server.add(1, 2) == Timed.add_too(1, 2) == server.add_too(1, 2) == 3
+    )
+    assert server.start.__self__ is server
+    assert isinstance(server.start, types.MethodType)
+    assert moved(registry) == {("t",): (10, 10)}
+
+
+def test_a_timed_property_getter_and_cached_function_work(registry, timer):
+    class Box:
+        @property
+        @timer
+        def size(self):
+            return 3
+
+    cached = functools.lru_cache(timer(lambda n: n * 2))
+
+    assert (Box().size, cached(4), cached(4)) == (3, 8, 8)
+    assert moved(registry) == {("t",): (2, 0)}
+
+
+def test_timers_nest_and_may_wrap_each_other(registry, hands, timer):
+    outer = registry.timer("outer")
+
+    @outer
+    @timer
+    def work(n):
+        tick(hands, 1)
+        return work(n - 1) if n else 0
+
+    work(2)
+
+    assert moved(registry) == {("t",): (3, 1 + 2 + 3), ("outer",): (3, 1 + 2 + 3)}
+
+
+def test_endless_recursion_is_still_a_recursion_error(registry, timer):
+    @timer
+    def work():
+        return work()
+
+    with pytest.raises(RecursionError):
+        work()
+
+    readings = moved(registry)
+    errors = readings["t.errors", "error.type=RecursionError"]
+    missed = readings.get(("nilometer.lost", "reason=no_stack", "what=errors"), 0)
+    samples, _total = readings["t",]
+    assert errors + missed == samples > 100
+
+
+def pickled():
+    return "here"
+
+
+class Pickled:
+    def method(self):
+        return "there"
+
+
+def test_a_wrapper_is_pickled_and_copied_by_reference(timer, monkeypatch):
+    wrapped = timer(pickled)
+    monkeypatch.setitem(globals(), "pickled", wrapped)
+    monkeypatch.setattr(Pickled, "method", timer(Pickled.method))
+
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        assert pickle.loads(pickle.dumps(wrapped, protocol)) is wrapped
+    assert pickle.loads(pickle.dumps(Pickled().method))() == "there"
+    assert copy.copy(wrapped) is copy.deepcopy(wrapped) is wrapped
+
+
+@pytest.mark.parametrize("thing", [int, 7, None])
+def test_what_is_no_function_is_refused_when_decorated(timer, thing):
+    with pytest.raises(TypeError, match="a timer decorates functions and methods, not "):
+        timer(thing)
+
+
+# --- laps -----------------------------------------------------------------------------------
+
+
+def test_a_lap_times_its_block_and_counts_what_left_it(registry, hands, timer):
+    with timer.lap():
+        tick(hands)
+    with pytest.raises(ZeroDivisionError), timer.lap():
+        tick(hands, 5)
+        1 / 0  # noqa: B018
+
+    assert moved(registry) == {
+        ("t",): (2, 15),
+        ("t.errors", "error.type=ZeroDivisionError"): 1,
+    }
+
+
+def test_laps_of_one_timer_nest(registry, hands, timer):
+    with timer.lap():
+        tick(hands)
+        with timer.lap():
+            tick(hands)
+
+    assert moved(registry) == {("t",): (2, 30)}
+
+
+def test_a_lap_left_without_being_entered_records_nothing(registry, timer):
+    timer.lap().__exit__(None, None, None)
+
+    assert moved(registry) == {}
+
+
+# --- coroutines -----------------------------------------------------------------------------
+
+
+def test_a_coroutine_is_timed_from_its_first_start_to_its_end(registry, hands, timer):
+    @timer
+    async def fetch(n):
+        tick(hands, n)
+        await asyncio.sleep(0)
+        tick(hands, n)
+        return n
+
+    async def main():
+        made = fetch(5)
+        tick(hands, 1000)  # made, not started
+        return await made, await asyncio.create_task(fetch(2))
+
+    assert asyncio.run(main()) == (5, 2)
+    assert moved(registry) == {("t",): (2, 14)}
+
+
+def test_a_timed_coroutine_function_is_one(timer):
+    @timer
+    async def fetch(n: int) -> int:
+        return n
+
+    assert inspect.iscoroutinefunction(fetch)
+    assert asyncio.iscoroutinefunction(fetch)
+    made = fetch(1)
+    assert inspect.isawaitable(made)
+    assert asyncio.iscoroutine(made)
+    assert asyncio.run(made) == 1
+
+
+def test_tasks_at_once_are_each_timed(registry, timer):
+    @timer
+    async def fetch(n):
+        for _ in range(n % 3):
+            await asyncio.sleep(0)
+        return n
+
+    async def main():
+        return await asyncio.gather(*map(fetch, range(50)))
+
+    assert asyncio.run(main()) == list(range(50))
+    assert moved(registry) == {("t",): (50, 0)}
+
+
+def test_an_error_and_a_cancelled_task_are_counted_by_type(registry, timer):
+    @timer
+    async def fetch(fail):
+        if fail:
+            raise KeyError("no")
+        await asyncio.sleep(60)
+
+    async def main():
+        with pytest.raises(KeyError):
+            await fetch(True)
+        task = asyncio.create_task(fetch(False))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(fetch(False), 0.001)
+
+    asyncio.run(main())
+
+    assert moved(registry) == {
+        ("t",): (3, 0),
+        ("t.errors", "error.type=KeyError"): 1,
+        ("t.errors", "error.type=CancelledError"): 2,
+    }
+
+
+def test_a_coroutine_never_awaited_warns_and_is_not_timed(registry, timer):
+    @timer
+    async def fetch():
+        pass
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fetch()
+        gc.collect()
+    unstarted = fetch()
+    unstarted.close()
+
+    assert [str(w.message).endswith("fetch' was never awaited") for w in caught] == [True]
+    assert moved(registry) == {}
+
+
+class Once:
+    """Awaitable that gives control away once."""
+
+    def __await__(self):
+        got = yield "out"
+        return got
+
+
+@pytest.mark.parametrize("how", ["close", "drop"])
+def test_a_coroutine_closed_or_dropped_on_its_way_is_timed_and_no_error(
+    registry, hands, timer, how
+):
+    ended = []
+
+    @timer
+    async def fetch():
+        try:
+            tick(hands)
+            await Once()
+        finally:
+            tick(hands)
+            ended.append(True)
+
+    running = fetch()
+    assert running.send(None) == "out"
+    if how == "close":
+        running.close()
+    del running
+    gc.collect()
+
+    assert (ended, moved(registry)) == ([True], {("t",): (1, 20)})
+
+
+def test_send_and_throw_reach_the_coroutine(registry, timer):
+    @timer
+    async def fetch():
+        try:
+            await Once()
+        except KeyError:
+            return await Once()
+
+    running = fetch()
+    with pytest.raises(TypeError, match="can't send non-None value to a just-started"):
+        running.send(1)
+    assert running.send(None) == "out"
+    assert running.throw(KeyError("in")) == "out"
+    with pytest.raises(StopIteration) as stop:
+        running.send((1, 2))
+    assert stop.value.value == (1, 2)
+    with pytest.raises(RuntimeError, match="cannot reuse already awaited coroutine"):
+        running.send(None)
+    assert moved(registry) == {("t",): (1, 0)}
+
+
+def test_a_coroutine_thrown_into_before_it_started_is_not_timed(registry, timer):
+    @timer
+    async def fetch():
+        pass
+
+    with pytest.raises(KeyError):
+        fetch().throw(KeyError("early"))
+
+    assert moved(registry) == {}
+
+
+# --- generators -----------------------------------------------------------------------------
+
+
+def test_a_generator_is_timed_from_its_first_start_to_its_end(registry, hands, timer):
+    @timer
+    def numbers(n):
+        for i in range(n):
+            tick(hands)
+            yield i
+        return "end"
+
+    def delegating():
+        return (yield from numbers(3))
+
+    made = numbers(2)
+    tick(hands, 1000)
+    never = numbers(1)
+    del never
+
+    assert inspect.isgeneratorfunction(numbers)
+    assert list(made) == [0, 1]
+    assert list(delegating()) == [0, 1, 2]
+    assert moved(registry) == {("t",): (2, 50)}
+
+
+@pytest.mark.parametrize("how", ["close", "drop"])
+def test_a_generator_left_early_is_timed_and_no_error(registry, hands, timer, how):
+    @timer
+    def numbers():
+        try:
+            yield 1
+            yield 2
+        finally:
+            tick(hands)
+
+    running = numbers()
+    next(running)
+    if how == "close":
+        running.close()
+    del running
+    gc.collect()
+
+    assert moved(registry) == {("t",): (1, 10)}
+
+
+def test_send_throw_and_the_returned_value_pass_through_a_generator(registry, timer):
+    @timer
+    def echo():
+        got = yield "ready"
+        try:
+            yield got
+        except KeyError:
+            yield "caught"
+        return ("a", "tuple")
+
+    running = echo()
+    with pytest.raises(TypeError, match="can't send non-None value"):
+        running.send(1)
+    passed = [next(running), running.send(5), running.throw(KeyError())]
+    with pytest.raises(StopIteration) as stop:
+        next(running)
+
+    assert (passed, stop.value.value) == (["ready", 5, "caught"], ("a", "tuple"))
+    assert list(running) == []
+    assert moved(registry) == {("t",): (1, 0)}
+
+
+def test_a_generator_that_raises_counts_its_error(registry, timer):
+    @timer
+    def broken():
+        yield 1
+        raise OSError
+
+    with pytest.raises(OSError):
+        list(broken())
+
+    assert moved(registry) == {("t",): (1, 0), ("t.errors", "error.type=OSError"): 1}
+
+
+def test_a_generator_that_runs_refuses_to_be_entered_and_is_timed_once(registry, timer):
+    @timer
+    def ring():
+        try:
+            next(running)
+        except ValueError as error:
+            yield str(error)
+
+    running = ring()
+
+    assert list(running) == ["generator already executing"]
+    assert moved(registry) == {("t",): (1, 0)}
+
+
+def test_a_context_manager_made_of_a_timed_generator_works(registry, hands, timer):
+    @contextlib.contextmanager
+    @timer
+    def opened():
+        try:
+            yield "door"
+        finally:
+            tick(hands)
+
+    with opened() as door:
+        tick(hands, 5)
+    with pytest.raises(KeyError), opened():
+        raise KeyError
+
+    assert door == "door"
+    assert moved(registry) == {("t",): (2, 25), ("t.errors", "error.type=KeyError"): 1}
+
+
+# --- async generators -----------------------------------------------------------------------
+
+
+def test_an_async_generator_is_timed_from_its_first_start_to_its_end(registry, hands, timer):
+    @timer
+    async def numbers(n):
+        for i in range(n):
+            tick(hands)
+            await asyncio.sleep(0)
+            yield i
+
+    async def main():
+        made = numbers(3)
+        tick(hands, 1000)
+        return [i async for i in made], [i async for i in numbers(0)]
+
+    assert inspect.isasyncgenfunction(numbers)
+    assert asyncio.run(main()) == ([0, 1, 2], [])
+    assert moved(registry) == {("t",): (2, 30)}
+
+
+def test_asend_athrow_and_aclose_reach_the_async_generator(registry, hands, timer):
+    closed = []
+
+    @timer
+    async def echo():
+        try:
+            got = yield "ready"
+            try:
+                yield got
+            except KeyError:
+                await asyncio.sleep(0)
+                yield "caught"
+        finally:
+            await asyncio.sleep(0)
+            tick(hands)
+            closed.append(True)
+
+    async def main():
+        running = echo()
+        with pytest.raises(TypeError, match="can't send non-None value"):
+            await running.asend(1)
+        passed = [
+            await anext(running),
+            await running.asend(5),
+            await running.athrow(KeyError()),
+        ]
+        await running.aclose()
+        with pytest.raises(StopAsyncIteration):
+            await anext(running)
+        return passed
+
+    assert asyncio.run(main()) == ["ready", 5, "caught"]
+    assert closed == [True]
+    assert moved(registry) == {("t",): (1, 10)}
+
+
+def test_an_async_generator_that_raises_or_is_cancelled_counts_its_error(registry, timer):
+    @timer
+    async def broken(wait):
+        yield 1
+        if wait:
+            await asyncio.sleep(60)
+        raise OSError
+
+    async def drain(wait):
+        async for _ in broken(wait):
+            pass
+
+    async def main():
+        with pytest.raises(OSError):
+            await drain(False)
+        task = asyncio.create_task(drain(True))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+
+    assert moved(registry) == {
+        ("t",): (2, 0),
+        ("t.errors", "error.type=OSError"): 1,
+        ("t.errors", "error.type=CancelledError"): 1,
+    }
+
+
+def test_an_async_generator_never_started_is_not_timed(registry, timer):
+    @timer
+    async def numbers():
+        yield 1
+
+    async def main():
+        await numbers().aclose()
+        with pytest.raises(KeyError):
+            await numbers().athrow(KeyError())
+
+    asyncio.run(main())
+
+    assert moved(registry) == {}
+
+
+def test_an_async_generator_left_early_is_timed_and_closed(registry, hands, timer):
+    closed = []
+
+    @timer
+    async def numbers():
+        try:
+            yield 1
+            yield 2
+        finally:
+            closed.append(True)
+
+    async def main():
+        async for _ in numbers():
+            break
+        gc.collect()
+        await asyncio.sleep(0.01)
+
+    asyncio.run(main())
+    gc.collect()
+
+    assert closed == [True]
+    assert moved(registry) == {("t",): (1, 0)}
+
+
+def test_an_async_context_manager_made_of_a_timed_generator_works(registry, hands, timer):
+    @contextlib.asynccontextmanager
+    @timer
+    async def opened():
+        yield "door"
+        tick(hands)
+
+    async def main():
+        async with opened() as door:
+            return door
+
+    assert asyncio.run(main()) == "door"
+    assert moved(registry) == {("t",): (1, 10)}
+
+
+def test_a_second_step_while_one_is_in_flight_is_refused_and_ends_nothing(registry, timer):
+    @timer
+    async def numbers():
+        await asyncio.sleep(0.01)
+        yield 1
+
+    async def main():
+        running = numbers()
+        first = asyncio.ensure_future(running.asend(None))
+        await asyncio.sleep(0)
+        with pytest.raises(RuntimeError, match="asynchronous generator is already running"):
+            await running.asend(None)
+        value = await first
+        return value, [i async for i in running]
+
+    assert asyncio.run(main()) == (1, [])
+    assert moved(registry) == {("t",): (1, 0)}
+
+
+def test_bodies_of_bodies_that_are_off_are_the_functions_own(registry, timer):
+    registry.set_level("", 0)
+
+    async def fetch():
+        return 1
+
+    def numbers():
+        yield 1
+
+    assert asyncio.run(timer(fetch)()) == 1
+    assert list(timer(numbers)()) == [1]
+    assert moved(registry) == {}
+
+
+def test_a_traceback_shows_the_functions_own_line(timer):
+    @timer
+    def work():
+        raise KeyError("here")
+
+    try:
+        work()
+    except KeyError:
+        frames = []
+        traceback = sys.exc_info()[2]
+        while traceback is not None:
+            frames.append(traceback.tb_frame.f_code.co_name)
+            traceback = traceback.tb_next
+
+    assert frames[-1] == "work"
