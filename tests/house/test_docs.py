@@ -289,6 +289,19 @@ def test_every_example_in_python_is_python(page: Path) -> None:
         ast.parse(block)
 
 
+def test_the_example_in_the_readme_runs(tmp_path: Path) -> None:
+    """And its readings and its event go out: to a file here, to a collector there."""
+    (block,) = re.findall(r"^```python\n(.*?)^```", text_of(ROOT / "README.md"), re.M | re.S)
+    example = tmp_path / "example.py"
+    example.write_text(block.replace("otlp://127.0.0.1:4318", f"file://{tmp_path}/out.jsonl"))
+
+    subprocess.run([sys.executable, example], cwd=tmp_path, check=True, timeout=60)
+
+    sent = (tmp_path / "out.jsonl").read_text()
+    names = ("api.requests", "instance.boot", "db.pool.used", "vm.scheduled", "compute", "r1")
+    assert [name for name in names if f'"{name}"' not in sent] == []
+
+
 def test_every_page_is_reached_from_the_readme() -> None:
     """A page nobody links to is read by nobody."""
     linked = {
