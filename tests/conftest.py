@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
 ROOT = Path(__file__).parent.parent
-PACKAGES_WITH_TWINS = ("nilometer.measure.twin", "nilometer.trace.twin", "nilometer.wire.otlp")
+CHOOSERS = ("measure.twin", "trace.twin", "wire.otlp", "integrations.exchange")
 READY_S = 30  # the slowest server here, RabbitMQ, needs 3 s on an idle machine; ten times that
 END_S = 10  # from SIGTERM to SIGKILL
 OUTPUT_CHARS_MAX = 8000  # shown of each process when its test fails
@@ -34,12 +34,8 @@ def pytest_report_header() -> list[str]:
     import nilometer
     from nilometer import twin
 
-    for name in PACKAGES_WITH_TWINS:
-        try:
-            import_module(name)
-        except ModuleNotFoundError as error:
-            if not (error.name or "").startswith("nilometer"):
-                raise
+    for name in CHOOSERS:
+        import_module(f"nilometer.{name}")
     header = [f"nilometer: {Path(nilometer.__file__).parent}"]
     header += [
         f"{c.package}: {c.implementation}, because {c.because}" for c in twin.CHOICES.values()

@@ -7,6 +7,7 @@ counts, because a time on a busy machine proves nothing and a module too many al
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -109,3 +110,21 @@ def test_every_part_that_a_service_needs_can_be_imported_without_any_dependency(
     ]
 
     isolated("\n".join(f"import {name}" for name in base))
+
+
+def test_every_c_file_is_built_and_chosen() -> None:
+    """One that nobody chooses is dead; one that does not load is a silent slowness."""
+    package = SRC / "nilometer"
+    choosers = [
+        ".".join(path.relative_to(SRC).with_suffix("").parts)
+        for path in package.rglob("*.py")
+        if re.search(r"\bchoose\(\s*\"nilometer\.", path.read_text())
+    ]
+    code = "\n".join(f"import {name}" for name in choosers)
+    code += "\nfrom nilometer.twin import CHOICES"
+    code += "\nprint(*(f'{c.package}={c.implementation}' for c in CHOICES.values()))"
+
+    said = set(isolated(code, NILOMETER_PURE_PYTHON="", NILOMETER_REQUIRE_C="1").split())
+
+    folders = {path.parent.name for path in package.glob("*/_*.c")}
+    assert said == {f"nilometer.{folder}=c" for folder in folders}
