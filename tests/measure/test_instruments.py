@@ -454,7 +454,7 @@ def test_a_registry_that_nobody_holds_goes_with_all_its_values(core):
     registry.timer("t").bind(x=1)(lambda: None)()
     registry.counter("c", per_thread=True).bind(x=1).add()
     gauge = registry.gauge("g")
-    gauge.read = lambda: gauge.name and 1
+    gauge.read = lambda gauge=gauge: gauge.name and 1
     registry.collect()
     gone = weakref.ref(registry)
     del registry, gauge

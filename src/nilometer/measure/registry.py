@@ -310,9 +310,8 @@ class Registry:
             self.lost("events", "buffer_full")
             return
         trace_id, span_id = self.correlate() if self.correlate is not None else (b"", b"")
-        self._events.append(
-            Event(name, self.clock.wall_ns(), attributes_of(attributes), trace_id, span_id)
-        )
+        event = Event(name, self.clock.wall_ns(), attributes_of(attributes), trace_id, span_id)
+        self._events.append(event)  # a line of its own: a collect may swap the list before it
 
     def overhead(self) -> int:
         """Return about how many ns recording has cost so far: calls, times a calibrated cost.

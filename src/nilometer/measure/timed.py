@@ -22,7 +22,8 @@ _ARGS: Final = 0x04  # code flag: takes *args
 _KWARGS: Final = 0x08  # takes **kwargs
 
 _SOURCE: Final = """\
-def made(_function, _timer, _family, _clock, _len=len, _type=type, _any=BaseException):
+def made(_function, _timer, _family, _clock, _len=len, _type=type, _any=BaseException,
+         _no_stack=RecursionError):
     def _wrapper({parameters}):
         if not _family.on:
             return _function({arguments})
@@ -30,8 +31,11 @@ def made(_function, _timer, _family, _clock, _len=len, _type=type, _any=BaseExce
         try:
             _result = _function({arguments})
         except _any as _error:
-            _timer.keep(_clock() - _started)
-            _timer.failed(_type(_error))
+            try:
+                _timer.keep(_clock() - _started)
+                _timer.failed(_type(_error))
+            except _no_stack:
+                _family.arena.errors_missed += 1
             raise
         {keep}
         return _result
