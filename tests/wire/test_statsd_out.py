@@ -178,7 +178,9 @@ def test_what_was_encoded_is_decoded(series, dialect, bytes_max):
     assert all(len(packet) <= bytes_max for packet in packets)
     decoded = [decode(line) for line in lines]
     assert [refused for _, refused in decoded] == [{}] * len(lines)
-    assert [samples[-1].value for samples, _ in decoded] == [r.value for r in series]
+    assert [samples[-1].value for samples, _ in decoded] == [
+        r.value if abs(r.value) < 10**18 else float(r.value) for r in series
+    ]
 
 
 def tags_of(dims):

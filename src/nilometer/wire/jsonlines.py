@@ -45,7 +45,7 @@ def encode(batch: Batch) -> bytes:
     if batch.spans:
         document["spans"] = [_span(row) for row in batch.spans]
     if batch.events:
-        document["events"] = [_event(row) for row in batch.events]
+        document["events"] = [event_document(row) for row in batch.events]
     return json.dumps(document, separators=(",", ":"), allow_nan=False).encode() + b"\n"
 
 
@@ -118,7 +118,8 @@ def _distribution(row: Distribution) -> dict[str, Any]:
     return _filled(row, told)
 
 
-def _event(row: Event) -> dict[str, Any]:
+def event_document(row: Event) -> dict[str, Any]:
+    """An event as an object of JSON."""
     told = row._asdict()
     told["attributes"] = _pairs(row.attributes.items())
     told["trace_id"], told["span_id"] = row.trace_id.hex(), row.span_id.hex()
@@ -131,16 +132,18 @@ def _span(row: SpanRecord) -> dict[str, Any]:
         told[name] = told[name].hex()
     told["kind"], told["status"] = int(row.kind), int(row.status)
     told["attributes"] = _pairs(row.attributes.items())
-    told["events"] = [_event(event) for event in row.events]
-    told["links"] = [
-        {
-            "trace_id": link.trace_id.hex(),
-            "span_id": link.span_id.hex(),
-            "attributes": _pairs(link.attributes.items()),
-        }
-        for link in row.links
-    ]
+    told["events"] = [event_document(event) for event in row.events]
+    told["links"] = [link_document(link) for link in row.links]
     return _filled(row, told)
+
+
+def link_document(row: Link) -> dict[str, Any]:
+    """A link as an object of JSON."""
+    return {
+        "trace_id": row.trace_id.hex(),
+        "span_id": row.span_id.hex(),
+        "attributes": _pairs(row.attributes.items()),
+    }
 
 
 # In. Whatever is wrong ends as one of the exceptions that `decode` turns into a WireError.
@@ -153,7 +156,7 @@ def _batch(document: Any) -> Batch:
         _read_resource(document["resource"]),
         tuple([_read_reading(row) for row in _list(document.get("readings", []))]),
         tuple([_read_span(row) for row in _list(document.get("spans", []))]),
-        tuple([_read_event(row) for row in _list(document.get("events", []))]),
+        tuple([read_event(row) for row in _list(document.get("events", []))]),
     )
 
 
@@ -251,7 +254,8 @@ def _read_distribution(row: Any) -> Distribution:
     )
 
 
-def _read_event(row: Any) -> Event:
+def read_event(row: Any) -> Event:
+    """The inverse of `event_document`; any of several exceptions if it is none."""
     return Event(
         **_typed(str, row, ("name", "body", "scope")),
         at_ns=_read_count(row["at_ns"]),
@@ -273,15 +277,13 @@ def _read_span(row: Any) -> SpanRecord:
         ended_ns=_read_count(row["ended_ns"]),
         attributes=_read_attributes(row),
         status=Status(row.get("status", 0)),
-        events=tuple([_read_event(event) for event in _list(row.get("events", []))]),
-        links=tuple(
-            [
-                Link(
-                    bytes.fromhex(link["trace_id"]),
-                    bytes.fromhex(link["span_id"]),
-                    _read_attributes(link),
-                )
-                for link in _list(row.get("links", []))
-            ]
-        ),
+        events=tuple([read_event(event) for event in _list(row.get("events", []))]),
+        links=tuple([read_link(link) for link in _list(row.get("links", []))]),
+    )
+
+
+def read_link(row: Any) -> Link:
+    """The inverse of `link_document`; any of several exceptions if it is none."""
+    return Link(
+        bytes.fromhex(row["trace_id"]), bytes.fromhex(row["span_id"]), _read_attributes(row)
     )

@@ -30,7 +30,8 @@ def number_of(text: str, reason: str = "value") -> int | float:
     """The number, whole if written so; NaN, infinities and other texts are refused."""
     if _NUMBER.fullmatch(text) is None:
         raise Refusal(reason)
-    if len(text) <= _INT_CHARS_MAX and text.lstrip("+-").isdigit():
+    digits = text.lstrip("+-")
+    if len(digits) <= _INT_DIGITS_MAX and digits.isdigit():
         return int(text)
     value = float(text)
     if not isfinite(value):
