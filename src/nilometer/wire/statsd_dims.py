@@ -21,9 +21,7 @@ class Refusal(Exception):  # noqa: N818  an answer, not a fault: it never leaves
 
 
 _NUMBER: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
-_INT_CHARS_MAX: Final = (
-    18  # fits in 63 bits; longer ones become floats, as everywhere in statsd
-)
+_INT_DIGITS_MAX: Final = 18  # fit in 63 bits; longer ones become floats, as elsewhere
 
 
 def number_of(text: str, reason: str = "value") -> int | float:
