@@ -6,7 +6,6 @@ a pump of its own in the child, and is flushed when the process ends in order.
 
 from __future__ import annotations
 
-import atexit
 import logging
 import os
 import threading
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from nilometer.config import Settings, load
 from nilometer.export import Outlet, Pump, open_exporter
 from nilometer.export.address import hidden
-from nilometer.export.threads import call_after_fork, threads_cannot_run
+from nilometer.export.threads import call_after_fork, call_at_end, threads_cannot_run
 from nilometer.integrations_choice import Chosen, check
 from nilometer.measure import REGISTRY
 from nilometer.model import Batch, Resource
@@ -148,7 +147,7 @@ def start(settings: Settings, exporters: Sequence[tuple[str, Exporter]]) -> Syst
     with _lock:
         if not _is_registered:
             call_after_fork(_resume_after_fork, _at_end)
-            atexit.register(_at_end)
+            call_at_end(_at_end)
             _is_registered = True
         if _current is not None:
             _current.stop(SHUTDOWN_S)
@@ -162,7 +161,7 @@ def flush(timeout_s: float) -> bool:
     system = _current
     if system is None or not system.pump.outlets:
         return False
-    system.pump.start()  # where a fork hook could not, under eventlet
+    system.pump.start_again_if_lost()
     return system.pump.flush(timeout_s)
 
 

@@ -40,7 +40,7 @@ def test_several_processes_share_a_file_and_no_line_is_torn(make, path, python):
         "from nilometer.model import *\n"
         "one = open_exporter('file://' + sys.argv[1])\n"
         "for n in range(100):\n"
-        "    one_span = SpanRecord(b't'*16, b's'*8, b'', 'x'*300, SpanKind.INTERNAL, 1, 2, {})\n"
+        "    one_span = SpanRecord(b't'*16, b's'*8, b'', 'x'*99, SpanKind.SERVER, 1, 2, {})\n"
         "    spans = (one_span,) * n\n"
         "    one(Batch(Resource('p', pid=int(sys.argv[2])), (), spans))\n"
     )

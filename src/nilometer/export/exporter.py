@@ -30,8 +30,11 @@ class Exporter(Protocol):
     def __call__(self, batch: Batch, /) -> None: ...
 
     def close(self) -> None:
-        """Let go of sockets and files. A call may follow and opens them again: also in a
-        forked child, where whatever the parent holds must not be touched."""
+        """Let go of sockets and files; a call may follow and opens them again.
+
+        A forked child calls it too, or `abandon` if the exporter has that: there, another
+        thread's locks are held for ever and what the parent uses must be left as it is.
+        """
 
 
 class Undelivered(Exception):  # noqa: N818 - a state of affairs, not always an error

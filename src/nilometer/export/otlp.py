@@ -8,6 +8,7 @@ time it asks for; any other refusal is final, counted by its status, and never r
 from __future__ import annotations
 
 import gzip
+import os
 import re
 from collections import Counter
 from http.client import HTTPConnection, HTTPException, HTTPSConnection, RemoteDisconnected
@@ -47,6 +48,8 @@ class Signal(NamedTuple):
     path: str
     encode: Callable[[Batch], bytes]
 
+
+_ABANDONED: Final[list[HTTPConnection]] = []  # one per fork of a fork: kept, never deleted
 
 SIGNALS: Final = (
     Signal("spans", "/v1/traces", otlp.encode_traces),
@@ -221,8 +224,20 @@ class Otlp:
             return HTTPConnection(host, port, timeout=self._timeout_s)
         return HTTPSConnection(host, port, timeout=self._timeout_s, context=self._tls)
 
+    def abandon(self) -> None:
+        """In a forked child: forget the parent's connection without touching what it locks.
+
+        A thread of the parent may have been reading from it, under a lock of its buffer that
+        nobody lets go of here: closing would wait for ever, and so would deleting.
+        """
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            _ABANDONED.append(connection)
+            if connection.sock is not None:
+                os.close(connection.sock.detach())
+
     def close(self) -> None:
-        """Close the connection, without a word to the receiver: a child may do it too."""
+        """Close the connection."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()

@@ -95,7 +95,7 @@ class Outlet:
     def reset_after_fork(self) -> None:
         """Begin again in a forked child: what is buffered is the parent's to send."""
         self._reset()
-        self._contained(self.exporter.close)
+        self._contained(getattr(self.exporter, "abandon", self.exporter.close))
 
     def offer(self, batch: Batch) -> None:
         """Keep a batch until it is delivered; the oldest rows go when there is no more room."""

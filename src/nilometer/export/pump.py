@@ -87,12 +87,17 @@ class Pump:
         self._reset()
 
     def _reset(self) -> None:
-        self.pid = 0  # of the process whose threads run; 0 before there are any
         self._stopping = False
         self._draining = threading.Lock()
+        self._forget_threads()
+
+    def _forget_threads(self) -> None:
+        """New bells: a thread that waits for an old one ends when it looks again."""
+        self.pid = 0  # of the process whose threads run; 0 before there are any
         self._bell = Bell()
         self._bells = {outlet: Bell() for outlet in self.outlets if outlet.waits}
-        self._running: set[str] = set()
+        self._asked: set[str] = set()  # threads that were to start
+        self._running: set[str] = set()  # those that did, and have not ended
 
     @property
     def is_running(self) -> bool:
@@ -109,18 +114,34 @@ class Pump:
             self._begin(partial(self._serve, outlet, bell), f"nilometer-{outlet.name}")
 
     def _begin(self, loop: Callable[[], None], name: str) -> None:
+        asked, running = self._asked, self._running
+
         def run() -> None:
+            running.add(name)
             try:
                 loop()
             finally:
-                self._running.discard(name)
+                running.discard(name)
+                asked.discard(name)
 
-        self._running.add(name)
+        asked.add(name)
         try:
             self._spawn(run, name)
         except RuntimeError as error:  # no more threads to be had, or the interpreter ends
-            self._running.discard(name)
+            asked.discard(name)
             self._fault(f"thread {name} cannot be started: {error}")
+
+    def start_again_if_lost(self) -> None:
+        """Start threads that a forked child lost: eventlet's, when it took a hub of its own.
+
+        They were to start in the fork hook, on the hub of that moment. A thread that did not
+        begin after the others had their turn never will.
+        """
+        if self.is_running and not self._asked <= self._running:
+            threading.Event().wait(SETTLE_S)
+        if not self.is_running or not self._asked <= self._running:
+            self._forget_threads()
+            self.start()
 
     def reset_after_fork(self) -> None:
         """Forget the parent's threads and rows; `start` may follow."""

@@ -7,6 +7,8 @@ is fought over across native threads raises in the *service's* hub. docs/adr/000
 
 from __future__ import annotations
 
+import atexit
+import os
 import sys
 import threading
 from typing import TYPE_CHECKING, Final
@@ -61,7 +63,6 @@ def call_after_fork(resume: Callable[[], None], flush: Callable[[], object]) -> 
 
     Call it once per process tree: a child inherits both.
     """
-    import os
 
     def in_child() -> None:
         resume()
@@ -94,3 +95,15 @@ def _flush_when_multiprocessing_ends(flush: Callable[[], object]) -> None:
         util.Finalize(None, flush, exitpriority=0)
 
     util.register_after_fork(flush, register)
+
+
+def call_at_end(flush: Callable[[], object]) -> None:
+    """See to it that `flush` runs when this process ends in order, however it was started.
+
+    A child of multiprocessing that was not forked from us knows no fork hook of ours.
+    """
+    atexit.register(flush)
+    process = sys.modules.get("multiprocessing.process")
+    util = sys.modules.get("multiprocessing.util")
+    if process is not None and util is not None and process.parent_process() is not None:
+        util.Finalize(None, flush, exitpriority=0)

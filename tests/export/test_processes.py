@@ -1,0 +1,425 @@
+"""Whole processes: killed, forked, patched, ended in order; what they measured arrives."""
+
+from __future__ import annotations
+
+import signal
+import textwrap
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.real
+
+HEAD = """
+import os, sys, time
+import nilometer
+url = sys.argv[1]
+requests = nilometer.counter("api.requests")
+"""
+
+
+@pytest.fixture
+def program_file(tmp_path):
+    """Writes a program; its first argument will be the URL to export to."""
+
+    def write(body: str, head: str = HEAD) -> Path:
+        file = tmp_path / f"program{len(list(tmp_path.glob('program*')))}.py"
+        file.write_text(head + textwrap.dedent(body))
+        return file
+
+    return write
+
+
+@pytest.fixture
+def run(program_file, receiver, python, start_process):
+    """Run a program to its end; gives its output."""
+
+    def run_it(body: str, *, head: str = HEAD, env=None) -> str:
+        file = program_file(body, head)
+        process = start_process([python, file, f"otlp://127.0.0.1:{receiver.port}"], env=env)
+        code = process.popen.wait(60)
+        assert code == 0, process.output()
+        return process.output()
+
+    return run_it
+
+
+def test_a_process_that_ends_in_order_loses_nothing(run, receiver):
+    run(
+        """
+        nilometer.configure(service="s", export=[url], interval_s=3600)
+        requests.add(7)
+        nilometer.event("last.words", n=1)
+        """
+    )
+
+    assert (receiver.total("api.requests"), len(receiver.logs())) == (7, 1)
+
+
+def test_a_process_that_an_exception_ends_loses_nothing(run, receiver):
+    run(
+        """
+        nilometer.configure(service="s", export=[url], interval_s=3600)
+        requests.add(7)
+        sys.exit(0) if True else None
+        """
+    )
+
+    assert receiver.total("api.requests") == 7
+
+
+def test_the_end_of_a_process_waits_two_seconds_at_most_for_a_receiver_that_hangs(
+    run, make, receiver
+):
+    import threading
+
+    receiver.hold = threading.Event()
+    output = run(
+        """
+        nilometer.configure(service="s", export=[url], interval_s=3600)
+        requests.add(7)
+        """
+    )
+
+    assert "rows were not delivered before the end [rows-not-delivered]" in output
+
+
+def test_kill_9_loses_at_most_one_interval(
+    program_file, receiver, python, start_process, wait_until
+):
+    """The process says what it has counted; all but the last interval's is there."""
+    file = program_file(
+        """
+        nilometer.configure(service="s", export=[url], interval_s=0.2)
+        n = 0
+        while True:
+            requests.add()
+            n += 1
+            os.pwrite(1, b"%12d" % n, 0)
+            time.sleep(0.001)
+        """
+    )
+    process = start_process([python, file, f"otlp://127.0.0.1:{receiver.port}"])
+    wait_until(lambda: receiver.total("api.requests") > 100, what="some intervals have passed")
+    before = receiver.total("api.requests")
+    counted_before = int(process.output())
+    wait_until(lambda: receiver.total("api.requests") > before, what="the next interval came")
+    process.popen.send_signal(signal.SIGKILL)
+    process.popen.wait()
+    counted = int(process.output())
+    arrived = receiver.total("api.requests")
+
+    assert counted_before <= counted
+    assert before < arrived <= counted
+    # What was counted when the last but one interval had arrived is in the last one.
+    assert arrived >= counted_before
+
+
+def test_a_forked_child_sends_its_own_and_nothing_of_its_parent(run, receiver):
+    run(
+        """
+        nilometer.configure(service="s", export=[url], interval_s=3600)
+        requests.add(1000)
+        pids = []
+        for n in range(1, 4):
+            pid = os.fork()
+            if pid == 0:
+                requests.add(n)
+                sys.exit(0)
+            pids.append(pid)
+        for pid in pids:
+            assert os.waitpid(pid, 0)[1] == 0
+        requests.add(500)
+        """
+    )
+
+    assert receiver.total("api.requests") == 1500 + 1 + 2 + 3
+    assert len(receiver.pids()) == 4
+
+
+def test_a_forked_child_has_a_pump_that_turns_by_itself(run, receiver):
+    run(
+        """
+        nilometer.configure(service="s", export=[url], interval_s=0.1)
+        requests.add(1)
+        nilometer.flush()
+        pid = os.fork()
+        if pid == 0:
+            requests.add(10)
+            time.sleep(1)
+            os._exit(0)  # no atexit: what arrives, the pump has sent
+        os.waitpid(pid, 0)
+        """
+    )
+
+    assert receiver.total("api.requests") == 11
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_children_of_multiprocessing_lose_nothing(run, receiver, method):
+    run(
+        f"""
+        import multiprocessing
+        def work(n):
+            if multiprocessing.get_start_method() != "fork":
+                nilometer.configure(service="s", export=[url], interval_s=3600)
+            requests.add(n)
+        if __name__ == "__main__":
+            multiprocessing.set_start_method({method!r})
+            nilometer.configure(service="s", export=[url], interval_s=3600)
+            requests.add(1000)
+            children = [multiprocessing.Process(target=work, args=(n,)) for n in (1, 2, 3)]
+            for child in children:
+                child.start()
+            for child in children:
+                child.join()
+            assert [child.exitcode for child in children] == [0, 0, 0]
+        """
+    )
+
+    assert receiver.total("api.requests") == 1006
+
+
+def test_forking_while_threads_record_and_the_pump_runs_never_hangs(run, receiver):
+    run(
+        """
+        import threading
+        nilometer.configure(service="s", export=[url], interval_s=0.05)
+        stop = threading.Event()
+        def record():
+            while not stop.is_set():
+                requests.add()
+        threads = [threading.Thread(target=record) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for _ in range(20):
+            pid = os.fork()
+            if pid == 0:
+                requests.add()
+                os._exit(0 if nilometer.flush(10) else 3)
+            assert os.waitpid(pid, 0)[1] == 0
+        stop.set()
+        """
+    )
+
+    assert len(receiver.pids()) == 21
+
+
+def test_a_child_forked_in_the_middle_of_an_answer_does_not_wait_for_it(
+    program_file, python, start_process
+):
+    """The parent's thread reads from a buffer whose lock nobody lets go of in the child."""
+    import socket
+
+    file = program_file(
+        """
+        nilometer.configure(service="s", export=[url], interval_s=0.05)
+        requests.add(1)
+        time.sleep(1)  # the pump's thread is in the answer by now
+        pid = os.fork()
+        if pid == 0:
+            os._exit(7)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+        print("the child has ended")
+        os._exit(0)
+        """
+    )
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        url = f"otlp://127.0.0.1:{listening.getsockname()[1]}"
+        process = start_process([python, file, url])
+        connection, _ = listening.accept()
+        connection.recv(65_536)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf")
+        process.popen.wait(20)
+        connection.close()
+
+    assert "the child has ended" in process.output()
+
+
+GREEN = {
+    "eventlet": "import eventlet\neventlet.monkey_patch()\n",
+    "gevent": "from gevent import monkey\nmonkey.patch_all()\n",
+}
+
+
+@pytest.mark.parametrize("library", GREEN)
+def test_under_monkey_patching_the_pump_is_green_and_everything_arrives(run, receiver, library):
+    output = run(
+        """
+        import logging, threading
+        logging.basicConfig()
+        nilometer.configure(service="s", export=[url], interval_s=0.1)
+        requests.add(1)
+        time.sleep(0.5)
+        requests.add(10)
+        assert nilometer.flush(10)
+        requests.add(100)
+        """,
+        head=GREEN[library] + HEAD,
+    )
+
+    assert receiver.total("api.requests") == 111, output
+    assert "Traceback" not in output
+
+
+@pytest.mark.parametrize("library", GREEN)
+def test_a_child_forked_under_monkey_patching_sends_its_own(run, receiver, library):
+    output = run(
+        """
+        nilometer.configure(service="s", export=[url], interval_s=0.1)
+        requests.add(1)
+        assert nilometer.flush(10)
+        pid = os.fork()
+        if pid == 0:
+            requests.add(10)
+            time.sleep(1)  # green: the child's pump turns meanwhile
+            os._exit(0)
+        os.waitpid(pid, 0)
+        """,
+        head=GREEN[library] + HEAD,
+    )
+
+    assert receiver.total("api.requests") == 11, output
+    assert "Traceback" not in output
+
+
+def test_a_child_that_makes_its_own_eventlet_hub_sends_after_its_first_flush(run, receiver):
+    output = run(
+        """
+        nilometer.configure(service="s", export=[url], interval_s=0.1)
+        requests.add(1)
+        assert nilometer.flush(10)
+        pid = os.fork()
+        if pid == 0:
+            eventlet.hubs.use_hub()
+            requests.add(10)
+            assert nilometer.flush(10)
+            os._exit(0)
+        os.waitpid(pid, 0)
+        """,
+        head=GREEN["eventlet"] + HEAD,
+    )
+
+    assert receiver.total("api.requests") == 11, output
+    assert "Traceback" not in output
+
+
+APPLICATION = """
+import os
+import nilometer
+nilometer.configure(service="s", export=[os.environ["SEND_TO"]], interval_s=3600)
+requests = nilometer.counter("api.requests")
+def app(environ, start_response):
+    requests.add()
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [str(os.getpid()).encode()]
+"""
+
+
+@pytest.mark.parametrize("options", [[], ["--preload"], ["-k", "gthread"], ["-k", "gevent"]])
+def test_gunicorn_workers_send_all_they_counted(
+    tmp_path, receiver, python, start_process, free_port, options
+):
+    from http.client import HTTPConnection
+
+    (tmp_path / "shop.py").write_text(APPLICATION)
+    port = free_port()
+    command = [
+        python,
+        "-m",
+        "gunicorn",
+        "-w",
+        "2",
+        "-b",
+        f"127.0.0.1:{port}",
+        *options,
+        "shop:app",
+    ]
+    server = start_process(
+        command,
+        ready=port,
+        cwd=tmp_path,
+        env={"SEND_TO": f"otlp://127.0.0.1:{receiver.port}"},
+    )
+    pids = set()
+    for _ in range(60):
+        connection = HTTPConnection("127.0.0.1", port, timeout=20)
+        connection.request("GET", "/")
+        pids.add(int(connection.getresponse().read()))
+        connection.close()
+    server.end()
+
+    assert receiver.total("api.requests") == 60, server.output()
+    assert pids <= receiver.pids()
+
+
+def test_uwsgi_without_threads_is_told_once(run):
+    """uWSGI's own module, as far as it matters here: its options and its fork hook."""
+    output = run(
+        """
+        assert uwsgi.post_fork_hook.__module__ == "nilometer.export.threads"
+        """,
+        head=textwrap.dedent(
+            """
+            import sys, types
+            uwsgi = types.ModuleType("uwsgi")
+            uwsgi.opt = {"http": b":8000", "processes": b"2"}
+            sys.modules["uwsgi"] = uwsgi
+            import logging, nilometer
+            logging.basicConfig()
+            nilometer.configure(service="s", export=[sys.argv[1]], interval_s=3600)
+            """
+        ),
+    )
+
+    assert output.count("uWSGI runs without enable-threads") == 1
+
+
+def test_importing_and_configuring_without_exporters_starts_no_thread(run):
+    run(
+        """
+        import threading
+        nilometer.configure(service="s")
+        requests.add()
+        assert threading.enumerate() == [threading.main_thread()]
+        assert nilometer.flush() is False
+        """
+    )
+
+
+def test_recording_makes_no_blocking_call_while_the_receiver_hangs(run, receiver):
+    """Every socket call that the recording thread makes is counted: there is none."""
+    import threading
+
+    receiver.hold = threading.Event()
+    run(
+        """
+        import socket, threading
+        calls = []
+        def watch(event, args):
+            if threading.current_thread() is threading.main_thread():
+                if event.startswith("socket.") or event == "time.sleep":
+                    calls.append(event)
+        nilometer.configure(service="s", export=[url], interval_s=0.05)
+        sys.addaudithook(watch)
+        timer = nilometer.timer("work")
+        until = time.monotonic() + 0.5
+        while time.monotonic() < until:
+            with timer.lap():
+                requests.add()
+        assert calls == [], calls
+        os._exit(0)
+        """
+    )
+
+    assert receiver.entered.is_set()
+
+
+def test_a_process_ends_when_its_service_does(program_file, receiver, python, start_process):
+    """Our threads are daemons: they keep nobody alive."""
+    file = program_file("nilometer.configure(service='s', export=[url], interval_s=3600)")
+    process = start_process([python, file, f"otlp://127.0.0.1:{receiver.port}"])
+
+    process.popen.wait(30)
+
+    assert process.popen.returncode == 0
