@@ -43,6 +43,7 @@ sanitize: setup ## the C core under AddressSanitizer and UBSan
 
 bench: ## Nilometer next to its peers, in nanoseconds, and the targets met or missed
 	@scripts/setup bench
+	@.venv-bench/bin/python scripts/import_cost.py
 	@.venv-bench/bin/python -m bench.run $(ARGS)
 
 clean: ## remove all that was built or installed here
