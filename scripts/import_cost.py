@@ -30,7 +30,7 @@ print(time.process_time_ns() - started_ns, len(set(sys.modules) - before))
 
 
 def measure(code: str) -> tuple[float, int]:
-    """Milliseconds of CPU time and modules loaded; without site-packages, as `-S` leaves them."""
+    """Milliseconds of CPU time, and modules loaded, in an interpreter without site-packages."""
     program = PROGRAM.format(src=str(SRC), code=code)
     said = [
         subprocess.check_output([sys.executable, "-S", "-c", program], text=True).split()
