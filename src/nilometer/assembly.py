@@ -12,10 +12,11 @@ import threading
 from typing import TYPE_CHECKING, Final
 
 from nilometer.config import Settings, load
+from nilometer.errors import ConfigError, nearest
 from nilometer.export import Outlet, Pump, open_exporter
 from nilometer.export.address import hidden
 from nilometer.export.threads import call_after_fork, call_at_end, threads_cannot_run
-from nilometer.integrations_choice import Chosen, check
+from nilometer.integrations import LIBRARIES, Chosen, automatic
 from nilometer.measure import REGISTRY
 from nilometer.model import Batch, Resource
 from nilometer.own import Own
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from nilometer.export import Exporter
 
 log = logging.getLogger("nilometer")
+
+AUTO: Final = "auto"
 
 SHUTDOWN_S: Final = 2.0
 """How long the end of a process may be held up; one request to a neighbour takes 10 ms."""
@@ -54,9 +57,7 @@ class System:
         self.pump = Pump(
             self._drain, outlets, interval_s=settings.interval_s, spent=self.own.spent
         )
-        self.integrations = Chosen(
-            settings.integrations, settings.integrations_off, self.triggers
-        )
+        self.integrations = Chosen(chosen_integrations(settings), triggers=self.triggers)
         self._host = os.uname().nodename
 
     @property
@@ -131,8 +132,6 @@ def triggers() -> Triggers:
 def configure(arguments: Mapping[str, object]) -> System:
     """Read all settings and start a system in the place of the one that ran."""
     settings = load(arguments)
-    check(settings.integrations, settings.origin("integrations"))
-    check(settings.integrations_off, settings.origin("integrations_off"))
     exporters = [
         (hidden(url), open_exporter(url, origin=settings.origin("export")))
         for url in settings.export
@@ -154,6 +153,22 @@ def start(settings: Settings, exporters: Sequence[tuple[str, Exporter]]) -> Syst
         _current = system
         system.start()
     return system
+
+
+def chosen_integrations(settings: Settings) -> list[str]:
+    """The integrations that the settings name, ``auto`` spelt out; ConfigError if one is none."""
+    for setting in ("integrations", "integrations_off"):
+        for name in getattr(settings, setting):
+            if name != AUTO and name not in LIBRARIES:
+                raise ConfigError(
+                    f"{settings.origin(setting)}: no integration {name!r}"
+                    f"{nearest(name, [AUTO, *LIBRARIES])}",
+                    slug="no-such-integration",
+                )
+    named = [name for name in settings.integrations if name != AUTO]
+    if AUTO in settings.integrations:
+        named += automatic()
+    return [name for name in dict.fromkeys(named) if name not in settings.integrations_off]
 
 
 def flush(timeout_s: float) -> bool:

@@ -18,11 +18,12 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from nilometer import assembly, integrations_choice, twin
+from nilometer import assembly, twin
 from nilometer.config import load
 from nilometer.errors import ConfigError
 from nilometer.export.address import Address
 from nilometer.export.threads import patched_by, threads_cannot_run
+from nilometer.integrations import LIBRARIES
 from nilometer.measure import REGISTRY
 
 if TYPE_CHECKING:
@@ -184,8 +185,7 @@ def _instruments() -> Iterator[Finding]:
 
 def _integrations(system: assembly.System | None) -> Iterator[Finding]:
     if system is None:
-        for name in integrations_choice.available():
-            library = integrations_choice.LIBRARIES[name]
+        for name, library in LIBRARIES.items():
             found = find_spec(library.partition(".")[0]) is not None
             state = "available" if found else "its library is not installed"
             yield Finding("integrations", name, state, f"serves {library}")
@@ -193,7 +193,7 @@ def _integrations(system: assembly.System | None) -> Iterator[Finding]:
     chosen = system.integrations
     for name in chosen.installed:
         yield Finding("integrations", name, "installed")
-    for library, name in chosen.waiting.items():
+    for name, library in chosen.waiting.items():
         yield Finding("integrations", name, "waiting", f"{library} has not been imported")
     for name, because in chosen.failed.items():
         yield Finding("integrations", name, "failed", because, False)
