@@ -156,7 +156,7 @@ def start(settings: Settings, exporters: Sequence[tuple[str, Exporter]]) -> Syst
 
 
 def chosen_integrations(settings: Settings) -> list[str]:
-    """The integrations that the settings name, ``auto`` spelt out; ConfigError if one is none."""
+    """The integrations that the settings name, ``auto`` spelt out; ConfigError if none is so."""
     for setting in ("integrations", "integrations_off"):
         for name in getattr(settings, setting):
             if name != AUTO and name not in LIBRARIES:

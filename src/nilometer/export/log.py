@@ -8,6 +8,7 @@ with `MetricFilter` and `MetricFormatter` from here (docs/exporters.md has whole
 from __future__ import annotations
 
 import logging
+from logging.handlers import DatagramHandler
 from typing import TYPE_CHECKING, Final
 
 from nilometer.export.exporter import Undelivered
@@ -73,6 +74,17 @@ class MetricFilter(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the record passes."""
         return getattr(record, MARK, False) is not self._invert
+
+
+class LineHandler(DatagramHandler):
+    """Sends each formatted line as one UDP datagram.
+
+    The standard library's `DatagramHandler`, which this is otherwise, sends pickled records.
+    """
+
+    def makePickle(self, record: logging.LogRecord) -> bytes:  # noqa: N802 - its name there
+        """The line itself."""
+        return self.format(record).encode() + b"\n"
 
 
 class MetricFormatter(logging.Formatter):
