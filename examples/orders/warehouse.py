@@ -16,7 +16,7 @@ import nilometer
 from examples.orders.tables import Stock, database_url
 
 engine = create_async_engine(database_url("stock", "sqlite+aiosqlite"))
-sessions = async_sessionmaker(engine)
+sessions = async_sessionmaker(engine, expire_on_commit=False)
 reserved = nilometer.counter("stock.reserved", unit="{piece}", description="pieces taken")
 left = nilometer.gauge("stock.left", unit="{piece}", description="pieces of the last article")
 
