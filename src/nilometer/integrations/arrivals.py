@@ -1,0 +1,82 @@
+"""Being told when a module has been imported, by a finder that finds nothing itself."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+
+
+class Arrivals:
+    """Calls ``arrived(name)`` after the first import of each expected module, in its importer.
+
+    `arrived` must not raise.
+    """
+
+    def __init__(self, arrived: Callable[[str], None]) -> None:
+        self._arrived = arrived
+        self._expected: set[str] = set()
+
+    def expect(self, names: Iterable[str]) -> None:
+        """From now on, tell of these, too."""
+        self._expected.update(names)
+        if self._expected and self not in sys.meta_path:
+            sys.meta_path.insert(0, self)
+
+    def end(self) -> None:
+        """Tell of nothing any more, and leave the import system."""
+        self._expected.clear()
+        if self in sys.meta_path:
+            sys.meta_path.remove(self)
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Asked by every import: follow those expected, let all others pass."""
+        if name not in self._expected:
+            return None
+        for finder in sys.meta_path:
+            find = getattr(finder, "find_spec", None)
+            if finder is self or find is None:
+                continue
+            spec: ModuleSpec | None = find(name, path, target)
+            if spec is not None:
+                if spec.loader is not None and hasattr(spec.loader, "exec_module"):
+                    spec.loader = _Followed(spec.loader, self)  # type: ignore[assignment]
+                return spec
+        return None
+
+    def has_run(self, name: str) -> None:
+        """A module that was followed is complete."""
+        if name in self._expected:
+            self._expected.discard(name)
+            self._arrived(name)
+
+
+class _Followed:
+    """A loader that takes itself out of the module's way before the module runs."""
+
+    def __init__(self, loader: Any, arrivals: Arrivals) -> None:
+        self._loader = loader
+        self._arrivals = arrivals
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        """As the loader's own."""
+        made: ModuleType | None = self._loader.create_module(spec)
+        return made
+
+    def exec_module(self, module: ModuleType) -> None:
+        """As the loader's own; then tell."""
+        spec = module.__spec__
+        module.__loader__ = self._loader
+        if spec is not None:
+            spec.loader = self._loader
+        self._loader.exec_module(module)
+        self._arrivals.has_run(module.__name__)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loader, name)

@@ -1,0 +1,9 @@
+"""werkzeug's development server, which Flask runs."""
+
+from __future__ import annotations
+
+from nilometer.integrations.servers import Served
+
+_served = Served("werkzeug", "werkzeug.serving", "BaseWSGIServer", "__init__", "app")
+install = _served.install
+uninstall = _served.uninstall
