@@ -205,13 +205,13 @@ class Counter(Handle):
 def number_of(x: object) -> int | float:
     """A gauge's value: whole numbers of 64 bits, anything else that has a float."""
     if hasattr(type(x), "__index__"):
-        number: int | float = index(x)
+        number: int | float = index(x)  # type: ignore[arg-type]
         if not INTEGER_MIN <= number <= VALUE_MAX:
             raise ValueError(f"x must be in -2**63..2**63-1, got {number}")
         return number
     if not hasattr(type(x), "__float__"):
         raise TypeError(f"x must be a number, not {type(x).__name__}")
-    number = float(x)
+    number = float(x)  # type: ignore[arg-type]
     if number - number != 0:  # of infinity and of what is no number, this is no number
         raise ValueError(f"x must be finite, got {number}")
     return number
