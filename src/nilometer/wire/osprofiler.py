@@ -1,0 +1,156 @@
+"""Traces as the report of OSProfiler's ``trace show --json``, which its own tools read.
+
+Ids are UUIDs: a trace's is its 128 bits (or the base id that the trigger carried), a span's
+the first half of its trace's with the span's own 64 bits, as in the headers we send. Times are
+whole milliseconds from the earliest start, because readers expect them; siblings keep their
+true order, and `stats` counts the time of a name once where it stands within itself.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
+
+from nilometer.wire.attributes import json_value
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from nilometer.model.tree import Node, Tree
+
+NS_PER_MS: Final = 1_000_000
+
+BASE_ID: Final = "osprofiler.base_id"
+"""The attribute that keeps a base id which is no UUID."""
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+TIME_NS_MAX: Final = 2**63 - 1  # the year 2262
+
+
+def encode(tree: Tree) -> str:
+    """The report, a line per span: a trace may be deeper than JSON writers can recurse."""
+    starts = [node.span.started_ns for node in tree.walk()]
+    info = {
+        "name": "total",
+        "started": 0,
+        "finished": tree.duration_ns // NS_PER_MS if starts else None,
+        "last_trace_started": (max(starts) - min(starts)) // NS_PER_MS if starts else None,
+    }
+    head = f'{{"info": {json.dumps(info)}, "children": ['
+    tail = f'], "stats": {json.dumps(_stats(tree))}}}\n'
+    return head + "".join(_nodes(tree)) + tail
+
+
+def _nodes(tree: Tree) -> Iterator[str]:
+    """The texts of all nodes, each within its parent's."""
+    origin_ns = tree.started_ns
+    waiting: list[Node | str] = _separated(tree.roots)
+    while waiting:
+        at = waiting.pop()
+        if isinstance(at, str):
+            yield at
+            continue
+        yield f'\n{json.dumps(_node(at, origin_ns))[:-1]}, "children": ['
+        waiting.append("]}")
+        waiting.extend(_separated(at.children))
+
+
+def _separated(nodes: Any) -> list[Node | str]:
+    """Last first, with commas between."""
+    parts: list[Node | str] = []
+    for node in reversed(nodes):
+        parts += [node, ","]
+    return parts[:-1]
+
+
+def _node(node: Node, origin_ns: int) -> dict[str, Any]:
+    span, resource = node.span, node.resource
+    started_ns = span.started_ns - origin_ns
+    base_id = str(span.attributes.get(BASE_ID, "")) or _uuid(span.trace_id, span.trace_id[8:])
+    project = str(dict(resource.attributes).get("service.namespace", ""))
+    trace_id = _uuid(span.trace_id, span.span_id)
+    parent_id = _uuid(span.trace_id, span.parent_id) if span.parent_id else base_id
+    common = {"base_id": base_id, "trace_id": trace_id, "parent_id": parent_id,
+              "project": project, "service": resource.service}  # fmt: skip
+    error = str(span.attributes.get("error.type", "Error")) if node.is_error else "None"
+    stop: dict[str, Any] = {"host": resource.host}
+    if node.is_error:
+        stop |= {"etype": error, "message": span.status_message}
+    return {
+        "info": {
+            "name": span.name,
+            "project": project,
+            "service": resource.service,
+            "host": resource.host,
+            "started": started_ns // NS_PER_MS,
+            "finished": (started_ns + node.duration_ns) // NS_PER_MS,
+            "exception": error,
+            f"meta.raw_payload.{span.name}-start": {
+                "name": f"{span.name}-start",
+                **common,
+                "timestamp": _timestamp(span.started_ns),
+                "info": _start_info(node),
+            },
+            f"meta.raw_payload.{span.name}-stop": {
+                "name": f"{span.name}-stop",
+                **common,
+                "timestamp": _timestamp(span.started_ns + node.duration_ns),
+                "info": stop,
+            },
+        },
+        "trace_id": trace_id,
+        "parent_id": parent_id,
+    }
+
+
+def _start_info(node: Node) -> dict[str, Any]:
+    """The attributes; those that OSProfiler's own tools look for also where they look."""
+    span = node.span
+    told = {str(key): json_value(value) for key, value in span.attributes.items()}
+    info: dict[str, Any] = {**told, "host": node.resource.host}
+    method = told.get("http.request.method")
+    if method is not None or span.name == "wsgi":
+        info["request"] = {
+            "method": str(method or ""),
+            "path": str(told.get("url.path", told.get("http.route", ""))),
+            "query": str(told.get("url.query", "")),
+            "scheme": str(told.get("url.scheme", "")),
+        }
+    if "db.query.text" in told:
+        info["db"] = {"statement": told["db.query.text"], "params": None}
+    if "code.function.name" in told or span.name in ("rpc", "driver"):
+        info["function"] = {"name": str(told.get("code.function.name", span.name))}
+    return info
+
+
+def _uuid(trace_id: bytes, span_id: bytes) -> str:
+    return str(UUID(bytes=(trace_id[:8] + span_id).ljust(16, b"\0")[:16]))
+
+
+def _timestamp(at_ns: int) -> str:
+    at = _EPOCH + timedelta(microseconds=min(at_ns, TIME_NS_MAX) // 1000)
+    return at.strftime("%Y-%m-%dT%H:%M:%S.%f")
+
+
+def _stats(tree: Tree) -> dict[str, dict[str, int]]:
+    """How often each name came, and the milliseconds during which it was under way."""
+    counts: Counter[str] = Counter()
+    spent_ns: Counter[str] = Counter()
+    above: list[str] = []  # the names of the node's ancestors,
+    within: Counter[str] = Counter()  # and how often each is among them
+    for node in tree.walk():
+        while len(above) > node.depth:
+            within[above.pop()] -= 1
+        name = node.span.name
+        counts[name] += 1
+        if not within[name]:
+            spent_ns[name] += node.duration_ns
+        above.append(name)
+        within[name] += 1
+    return {
+        name: {"count": count, "duration": spent_ns[name] // NS_PER_MS}
+        for name, count in counts.items()
+    }
