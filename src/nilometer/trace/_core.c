@@ -12,7 +12,7 @@
  *   4. One interpreter per process: what all spans share lies in one static struct.
  *
  * Spans are not tracked by the garbage collector: 16 bytes and about 20 ns each. What a span is
- * given may refer back to it, and such a circle ends when the ring lets go of the span.
+ * given may refer back to it; such a circle ends when the span is drained, or lost.
  */
 
 #define PY_SSIZE_T_CLEAN
@@ -226,6 +226,8 @@ Ring_wake(Ring *self)
     Ring_count(self, "wake_ups", "raised", 1);
 }
 
+static void Span_forget(Span *self);
+
 static void
 Ring_take(Ring *self, Span *finished)
 {
@@ -233,6 +235,7 @@ Ring_take(Ring *self, Span *finished)
         self->items = PyMem_Calloc((size_t)self->capacity, sizeof(Span *));
     if (self->items == NULL || self->length >= self->capacity) {
         Ring_count(self, "spans", "ring_full", 1);
+        Span_forget(finished);
         return;
     }
     Py_INCREF(finished);
@@ -419,6 +422,17 @@ Span_dealloc(Span *self)
         Py_DECREF(outer);
     }
     Py_XDECREF(previous);
+}
+
+/* Let go of what the span was given, which may hold the span itself. */
+static void
+Span_forget(Span *self)
+{
+    Py_CLEAR(self->mapping);
+    Py_CLEAR(self->events);
+    Py_CLEAR(self->message);
+    for (Py_ssize_t i = 0; i < Py_SIZE(self); i++)
+        Py_CLEAR(self->values[i]);
 }
 
 /* A span that is not started; with `count` values named by `names`. NULL without memory. */
@@ -1206,6 +1220,8 @@ Ring_drain(Ring *self, PyObject *Py_UNUSED(ignored))
     self->woken = 0;
     for (Py_ssize_t i = 0; i < length; i++) {
         PyObject *record = PyErr_Occurred() ? NULL : Span_record(items[i], NULL);
+        if (!PyErr_Occurred())
+            Span_forget(items[i]);
         Py_DECREF(items[i]);
         if (record != NULL && PyList_Append(records, record) == 0)
             kept++;

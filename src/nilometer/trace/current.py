@@ -7,18 +7,61 @@ sees its own span. `CURRENT` holds a span of either twin, a `Joined`, or None: n
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from types import TracebackType
 
     from nilometer.model import Status
 
 CURRENT: Final[ContextVar[Any]] = ContextVar("nilometer.current", default=None)
 
 
-class Joined:
+class Untraced:
+    """What `span` answers outside a traced request: one shared object that does nothing."""
+
+    __slots__ = ()
+
+    recording: Final = False
+
+    @property
+    def trace_id(self) -> str:
+        """Empty: there is none."""
+        return ""
+
+    @property
+    def span_id(self) -> str:
+        """Empty: there is none."""
+        return ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    start = __enter__
+
+    def __exit__(self, *left_by: object) -> None:
+        pass
+
+    def finish(self, error: BaseException | None = None) -> None:
+        """Nothing is recorded."""
+
+    def set_attribute(self, key: str, value: object, /) -> None:
+        """Nothing is recorded."""
+
+    def set_attributes(self, attributes: Mapping[str, object], /) -> None:
+        """Nothing is recorded."""
+
+    def add_event(self, name: str, /, **attributes: object) -> None:
+        """Nothing is recorded."""
+
+    def record_exception(self, error: BaseException, /) -> None:
+        """Nothing is recorded."""
+
+    def set_status(self, status: Status, message: str = "") -> None:
+        """Nothing is recorded."""
+
+
+class Joined(Untraced):
     """Ids that somebody sent without the right to be traced: logs correlate, nothing is kept.
 
     Has the manners of a span, so that middleware need not ask which it holds. `trace_bytes` is
@@ -26,8 +69,6 @@ class Joined:
     """
 
     __slots__ = ("trace_bytes", "span_bytes", "onward", "_previous")
-
-    recording: Final = False
 
     def __init__(
         self, trace_bytes: bytes, span_bytes: bytes, onward: Mapping[str, str] | None = None
@@ -47,7 +88,7 @@ class Joined:
         """16 hexadecimal digits: the sender's span, for we have none."""
         return self.span_bytes.hex()
 
-    def start(self) -> Joined:
+    def start(self) -> Self:
         """Become what `current_trace_id` tells."""
         self._previous = CURRENT.get()
         CURRENT.set(self)
@@ -61,25 +102,5 @@ class Joined:
 
     __enter__ = start
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *left_by: object) -> None:
         self.finish()
-
-    def set_attribute(self, key: str, value: object, /) -> None:
-        """Nothing is recorded."""
-
-    def set_attributes(self, attributes: Mapping[str, object], /) -> None:
-        """Nothing is recorded."""
-
-    def add_event(self, name: str, /, **attributes: object) -> None:
-        """Nothing is recorded."""
-
-    def record_exception(self, error: BaseException, /) -> None:
-        """Nothing is recorded."""
-
-    def set_status(self, status: Status, message: str = "") -> None:
-        """Nothing is recorded."""

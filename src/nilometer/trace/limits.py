@@ -99,7 +99,8 @@ def _text_of(value: object) -> str:
         items = len(value)
         if items > ITEMS_REPR_MAX:
             return f"<{type(value).__name__} of {items} items>"
-    return _REPR.repr(value)
+        return _REPR.repr(value)
+    return repr(value)
 
 
 def name_of(value: object) -> str:
@@ -124,9 +125,13 @@ def attributes_of(given: dict[str, object]) -> tuple[dict[str, AttributeValue], 
     >>> attributes_of({"rows": 3, "ids": [1, 2]})
     ({'rows': 3, 'ids': '[1, 2]'}, 0)
     """
-    kept = {
-        cut(key, NAME_CHARS_MAX): bounded(given[key]) for key in list(given)[:ATTRIBUTES_MAX]
-    }
+    kept: dict[str, AttributeValue] = {}
+    for key, value in list(given.items())[:ATTRIBUTES_MAX]:
+        name = key if len(key) <= NAME_CHARS_MAX and key.isascii() else name_of(key)
+        if type(value) is str and len(value) <= TEXT_CHARS_MAX and value.isascii():
+            kept[name] = value
+        else:
+            kept[name] = bounded(value)
     return kept, max(0, len(given) - ATTRIBUTES_MAX)
 
 

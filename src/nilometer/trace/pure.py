@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from nilometer.model.event import Event
 from nilometer.model.span import SpanKind, SpanRecord, Status
-from nilometer.trace.current import CURRENT
+from nilometer.trace.current import CURRENT, Untraced
 from nilometer.trace.limits import (
     ATTRIBUTES_MAX,
     EVENTS_MAX,
@@ -56,6 +56,10 @@ __all__ = [
 
 _RANDOM: Final = Random()
 _64_bits: Final = _RANDOM.getrandbits
+_INTERNAL: Final = SpanKind.INTERNAL
+_UNSET: Final = Status.UNSET
+_get: Final = CURRENT.get
+_set: Final = CURRENT.set
 
 
 def reseed() -> None:
@@ -102,7 +106,7 @@ class Trace:
         self.signer = signer
         self.attributes = attributes
         self.spans_max = spans_max
-        self.ring = ring or RING
+        self.ring = RING if ring is None else ring  # an empty ring is false
         self._spans = count()
         self._now = self.ring.clock.elapsed_ns
         self._wall_minus_elapsed_ns = self.ring.clock.wall_ns() - self._now()
@@ -122,25 +126,19 @@ class Span:
 
     recording: Final = True
 
-    def __init__(
-        self,
-        trace: Trace,
-        parent: int,
-        name: str,
-        kind: SpanKind,
-        attributes: dict[str, object],
-    ) -> None:
-        self._trace = trace
-        self._id = _64_bits(64) or 1
-        self._parent = parent
-        self.name = name
-        self.kind = kind
-        self._attributes = attributes
-        self._started: int | None = None
-        self._ended: int | None = None
-        self._events: list[tuple[str, int, dict[str, object]]] | None = None
-        self._status = Status.UNSET
-        self._message = ""
+    # No __init__, which costs 140 ns: `span` and `start_root` store these.
+    name: str
+    kind: SpanKind
+    _trace: Trace
+    _id: int
+    _parent: int
+    _previous: Any
+    _started: int | None
+    _ended: int | None
+    _attributes: dict[str, object]
+    _events: list[tuple[str, int, dict[str, object]]] | None
+    _status: Status
+    _message: str
 
     @property
     def trace(self) -> Trace:
@@ -159,8 +157,8 @@ class Span:
 
     def __enter__(self) -> Self:
         if self._started is None:
-            self._previous = CURRENT.get()
-            CURRENT.set(self)
+            self._previous = _get()
+            _set(self)
             self._started = self._trace._now()
         return self
 
@@ -172,11 +170,27 @@ class Span:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.finish(error)
+        trace = self._trace
+        now = trace._now()
+        if error is not None or self._ended is not None or self._started is None:
+            self._end(now, error)
+            return
+        self._ended = now
+        if _get() is self:
+            previous = self._previous
+            _set(previous if previous.__class__ is not Span else _lasting(previous))
+        ring = trace.ring
+        items = ring._items
+        if len(items) < ring._half and self._started >= 0:  # the short way, taken by nearly all
+            items.append(self)
+        elif self._started >= 0:
+            ring.put(self)
 
     def finish(self, error: BaseException | None = None) -> None:
         """End the span: an ERROR if by an exception, other than closing a generator."""
-        now = self._trace._now()
+        self._end(self._trace._now(), error)
+
+    def _end(self, now: int, error: BaseException | None) -> None:
         if self._started is None or self._ended is not None:
             return
         if error is not None and not isinstance(error, GeneratorExit):
@@ -184,11 +198,8 @@ class Span:
             self._attributes["error.type"] = kind
             self._status = Status.ERROR
         self._ended = now
-        if CURRENT.get() is self:
-            previous = self._previous
-            while previous.__class__ is Span and previous._ended is not None:
-                previous = previous._previous
-            CURRENT.set(previous)
+        if _get() is self:
+            _set(_lasting(self._previous))
         if self._started >= 0:
             self._trace.ring.put(self)
 
@@ -282,40 +293,11 @@ class Span:
             inner = inner._previous if inner._started is not None else None
 
 
-class Untraced:
-    """What `span` answers outside a traced request: one shared object that does nothing."""
-
-    __slots__ = ()
-
-    recording: Final = False
-    trace_id: Final = ""
-    span_id: Final = ""
-
-    def __enter__(self) -> Self:
-        return self
-
-    start = __enter__
-
-    def __exit__(self, *left_by: object) -> None:
-        pass
-
-    def finish(self, error: BaseException | None = None) -> None:
-        """Nothing is recorded."""
-
-    def set_attribute(self, key: str, value: object, /) -> None:
-        """Nothing is recorded."""
-
-    def set_attributes(self, attributes: Mapping[str, object], /) -> None:
-        """Nothing is recorded."""
-
-    def add_event(self, name: str, /, **attributes: object) -> None:
-        """Nothing is recorded."""
-
-    def record_exception(self, error: BaseException, /) -> None:
-        """Nothing is recorded."""
-
-    def set_status(self, status: Status, message: str = "") -> None:
-        """Nothing is recorded."""
+def _lasting(previous: Any) -> Any:
+    """The innermost of these that has not ended: what becomes current again."""
+    while previous.__class__ is Span and previous._ended is not None:
+        previous = previous._previous
+    return previous
 
 
 UNTRACED: Final = Untraced()
@@ -323,14 +305,24 @@ UNTRACED: Final = Untraced()
 
 def span(name: str, /, **attributes: object) -> Span | Untraced:
     """A span for a ``with`` statement; outside a traced request one that does nothing."""
-    current = CURRENT.get()
+    current = _get()
     if current.__class__ is not Span:
         return UNTRACED
     trace = current._trace
     if next(trace._spans) >= trace.spans_max:
         trace.ring.lose("spans", "budget_spans")
         return UNTRACED
-    return Span(trace, current._id, name, SpanKind.INTERNAL, attributes)
+    made = Span()
+    made._trace = trace
+    made._id = _64_bits(64)  # 0 once in 10**19; then its children pass for roots
+    made._parent = current._id
+    made.name = name
+    made.kind = _INTERNAL
+    made._attributes = attributes
+    made._previous = made._started = made._ended = made._events = None
+    made._status = _UNSET
+    made._message = ""
+    return made
 
 
 def start_root(
@@ -342,8 +334,17 @@ def start_root(
     if next(request._spans) >= request.spans_max:
         request.ring.lose("spans", "budget_spans")
         return UNTRACED
-    parent = int.from_bytes(request.parent_id, "big")
-    return Span(request, parent, name, kind, dict(request.attributes or {}))
+    root = Span()
+    root._trace = request
+    root._id = new_id()
+    root._parent = int.from_bytes(request.parent_id, "big")
+    root.name = name
+    root.kind = kind
+    root._attributes = dict(request.attributes or {})
+    root._previous = root._started = root._ended = root._events = None
+    root._status = _UNSET
+    root._message = ""
+    return root
 
 
 def current_span() -> Span | Joined | Untraced:

@@ -23,12 +23,22 @@ class Ring:
     (``queue.SimpleQueue.put`` is right); if it raises it is taken off and counted.
     """
 
-    __slots__ = ("_items", "_lost", "_lock", "_woken", "capacity", "clock", "on_half_full")
+    __slots__ = (
+        "_half",
+        "_items",
+        "_lost",
+        "_lock",
+        "_woken",
+        "capacity",
+        "clock",
+        "on_half_full",
+    )
 
     def __init__(self, capacity: int = SPANS_RING_MAX, *, clock: Clock | None = None) -> None:
         if capacity < 1:
             raise ValueError(f"capacity must be at least 1, got {capacity}")
         self.capacity = capacity
+        self._half = (capacity - 1) // 2  # with so many there, one more makes it half full
         self.clock = clock or Clock()
         self.on_half_full: Callable[[], object] | None = None
         self.reset_after_fork()
@@ -62,7 +72,7 @@ class Ring:
             self.lose("spans", "ring_full")
             return
         items.append(finished)
-        if len(items) * 2 >= self.capacity and not self._woken:
+        if len(items) > self._half and not self._woken:
             self._woken = True
             self._wake()
 

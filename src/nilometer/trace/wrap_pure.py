@@ -24,8 +24,10 @@ def function_wrapper(
 ) -> Callable[..., Any]:
     """For a plain function: the span lasts as long as the call."""
 
+    get = CURRENT.get
+
     def traced(*args: Any, **kwargs: Any) -> Any:
-        if CURRENT.get().__class__ is not recorded:
+        if get().__class__ is not recorded:
             return function(*args, **kwargs)
         with span(name, **attributes):
             return function(*args, **kwargs)
