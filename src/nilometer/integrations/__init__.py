@@ -26,7 +26,7 @@ LIBRARIES: Final = {
     "gunicorn": "gunicorn.workers.base",
     "gunicorn_asgi": "gunicorn.workers.gasgi",
     "uvicorn": "uvicorn.config",
-    "uwsgi": "uwsgi",
+    "uwsgi": "sys",  # its own module is no import; whether we run in it is asked at once
     "wsgiref": "wsgiref.simple_server",
     "werkzeug": "werkzeug.serving",
     "waitress": "waitress.server",

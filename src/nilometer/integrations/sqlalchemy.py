@@ -1,0 +1,186 @@
+"""SQLAlchemy: each statement timed, and shown without its values in a traced request.
+
+    from nilometer.integrations import sqlalchemy
+
+    sqlalchemy.install()             # every engine made from now on
+    sqlalchemy.instrument(engine)    # this one, an AsyncEngine too
+
+The three methods by which a dialect executes are replaced on the engine's own dialect object.
+Event listeners would be the documented way, and cost 3.4 us a statement even when empty, and
+2.7 after they have been removed. For the same reason an error here ends the span of its own
+statement and no other: there is nothing to pair up.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakKeyDictionary
+
+from nilometer.clock import Clock
+from nilometer.integrations.patches import Patches
+from nilometer.integrations.statement import READ_CHARS_MAX, normalised, operation_of
+from nilometer.measure import REGISTRY
+from nilometer.model import SpanKind
+from nilometer.trace import CURRENT, span
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nilometer.measure import Registry
+
+STATEMENTS_KEPT_MAX: Final = 1000
+"""Statements remembered with their operation and text, at most 8 kB each: 8 MB at the worst,
+0.3 MB as applications are. SQLAlchemy itself keeps 500 compiled ones per engine."""
+
+SYSTEMS: Final = {"oracle": "oracle.db", "mssql": "microsoft.sql_server"}
+"""OpenTelemetry's names for databases where they are not the dialect's."""
+
+
+class Database:
+    """The instruments and the remembered statements of one dialect object."""
+
+    __slots__ = ("system", "patches", "_timer", "_errors", "_connects", "_now", "_records",
+                 "_texts", "_attributes", "_mysql")  # fmt: skip
+
+    def __init__(self, engine: Any, registry: Registry, clock: Clock) -> None:
+        name = engine.dialect.name
+        self.system = SYSTEMS.get(name, name)
+        self.patches = Patches()
+        self._mysql = name in ("mysql", "mariadb")
+        self._timer = registry.timer(
+            "db.client.operation", description="statements, from the call to their result"
+        )
+        self._connects = registry.timer(
+            "db.client.connect", description="making new connections to databases"
+        ).bind(**{"db.system.name": self.system})
+        self._errors = registry.counter("db.client.operation.errors", unit="{error}")
+        self._now = clock.elapsed_ns
+        self._records: dict[str, Callable[[int], None]] = {}
+        self._texts: dict[str, str] = {}
+        self._attributes = {"db.system.name": self.system}
+        if engine.url.host:
+            self._attributes["server.address"] = engine.url.host
+        if engine.url.database:
+            self._attributes["db.namespace"] = str(engine.url.database)
+
+    def begin(self, dialect: Any) -> None:
+        """Replace what executes and what connects."""
+        for method in ("do_execute", "do_executemany", "do_execute_no_params"):
+            self.patches.swap(dialect, method, self._executing)
+        self.patches.swap(dialect, "connect", self._connecting)
+
+    def _executing(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        now = self._now
+        records = self._records
+        current = CURRENT.get
+
+        def execute(cursor: Any, statement: str, *rest: Any, **named: Any) -> Any:
+            record = records.get(statement) or self._find(statement)
+            if current() is not None:
+                return self._traced(original, record, cursor, statement, *rest, **named)
+            started = now()
+            try:
+                return original(cursor, statement, *rest, **named)
+            except BaseException as error:
+                self._failed(error)
+                raise
+            finally:
+                record(now() - started)
+
+        return execute
+
+    def _traced(
+        self,
+        original: Callable[..., Any],
+        record: Callable[[int], None],
+        cursor: Any,
+        statement: str,
+        *rest: Any,
+        **named: Any,
+    ) -> Any:
+        operation = operation_of(statement)
+        with span(operation, **self._attributes) as its_span:
+            if its_span.recording:
+                its_span.kind = SpanKind.CLIENT  # type: ignore[union-attr]
+                its_span.set_attribute("db.operation.name", operation)
+                its_span.set_attribute("db.query.text", self._text(statement))
+            started = self._now()
+            try:
+                return original(cursor, statement, *rest, **named)
+            except BaseException as error:
+                self._failed(error)
+                raise
+            finally:
+                record(self._now() - started)
+
+    def _connecting(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def connect(*args: Any, **kwargs: Any) -> Any:
+            with span("CONNECT", **self._attributes) as its_span:
+                if its_span.recording:
+                    its_span.kind = SpanKind.CLIENT  # type: ignore[union-attr]
+                with self._connects.lap():
+                    return original(*args, **kwargs)
+
+        return connect
+
+    def _failed(self, error: BaseException) -> None:
+        self._errors.bind(**{"error.type": type(error).__name__}).add()
+
+    def _find(self, statement: str) -> Callable[[int], None]:
+        record: Callable[[int], None] = self._timer.bind(
+            **{"db.system.name": self.system, "db.operation.name": operation_of(statement)}
+        ).record
+        if len(self._records) < STATEMENTS_KEPT_MAX and len(statement) <= READ_CHARS_MAX:
+            self._records[statement] = record
+        return record
+
+    def _text(self, statement: str) -> str:
+        text = self._texts.get(statement)
+        if text is None:
+            text = normalised(statement, double_quotes_strings=self._mysql)
+            if len(self._texts) < STATEMENTS_KEPT_MAX and len(statement) <= READ_CHARS_MAX:
+                self._texts[statement] = text
+        return text
+
+
+_databases: WeakKeyDictionary[Any, Database] = WeakKeyDictionary()
+_patches: Final = Patches()
+
+
+def instrument(
+    engine: Any, *, registry: Registry = REGISTRY, clock: Clock | None = None
+) -> bool:
+    """Measure this engine, an AsyncEngine too; False if it is measured already."""
+    engine = getattr(engine, "sync_engine", engine)
+    dialect = engine.dialect
+    if dialect in _databases:
+        return False
+    database = Database(engine, registry, clock or Clock())
+    database.begin(dialect)
+    _databases[dialect] = database
+    return True
+
+
+def install(*, registry: Registry = REGISTRY) -> bool:
+    """Measure every engine that is made from now on; False if that is done already."""
+    if _patches.active:
+        return False
+    from sqlalchemy.engine.base import Engine
+
+    def measured(original: Callable[..., Any]) -> Callable[..., Any]:
+        def init(engine: Any, *args: Any, **kwargs: Any) -> None:
+            original(engine, *args, **kwargs)
+            instrument(engine, registry=registry)
+
+        return init
+
+    _patches.replace(Engine, "__init__", measured)
+    return True
+
+
+def uninstall() -> None:
+    """Leave nothing behind: neither in SQLAlchemy nor in any engine."""
+    _patches.undo()
+    for database in list(_databases.values()):
+        database.patches.undo()
+    _databases.clear()
