@@ -119,13 +119,17 @@ def _too_large(bytes_max: int) -> Refused:
     )
 
 
-def _unpacker(encoding: str, bytes_max: int) -> _Plain | _Gzip:
-    match encoding.strip().lower():
-        case "" | "identity":
-            return _Plain()
-        case "gzip" | "x-gzip":
-            return _Gzip(bytes_max)
-    raise Refused(415, "content-encoding", "Content-Encoding must be gzip, or none")
+# zlib's numbers for the two formats: 15 bits of window, and 16 for gzip's header.
+_WBITS: Final = {"gzip": 31, "x-gzip": 31, "deflate": 15}
+
+
+def _unpacker(encoding: str, bytes_max: int) -> _Plain | _Packed:
+    encoding = encoding.strip().lower()
+    if encoding in ("", "identity"):
+        return _Plain()
+    if encoding not in _WBITS:
+        raise Refused(415, "content-encoding", "Content-Encoding must be gzip, deflate or none")
+    return _Packed(bytes_max, _WBITS[encoding])
 
 
 class _Plain:
@@ -136,27 +140,30 @@ class _Plain:
         """There is nothing that could be missing."""
 
 
-class _Gzip:
-    """Unpacks gzip, member after member, never more than it is allowed."""
+class _Packed:
+    """Unpacks gzip or deflate, member after member, never more than it is allowed."""
 
-    def __init__(self, bytes_max: int) -> None:
+    def __init__(self, bytes_max: int, wbits: int) -> None:
         self._bytes_max = bytes_max
-        self._member = zlib.decompressobj(wbits=31)
+        self._wbits = wbits
+        self._member = zlib.decompressobj(wbits)
         self._members = 0
 
     def feed(self, chunk: bytes, room: int) -> bytes:
         unpacked: list[bytes] = []
         while chunk:
             if self._member.eof or not self._members:
-                self._member = zlib.decompressobj(wbits=31)
+                self._member = zlib.decompressobj(self._wbits)
                 self._members += 1
             if self._members > GZIP_MEMBERS_MAX:
-                raise Refused(400, "bad-gzip", "the gzip body has too many members")
+                raise Refused(400, "bad-compression", "the body has too many gzip members")
             try:
                 # One byte more than there is room for shows a bomb; 0 would mean no limit.
                 part = self._member.decompress(chunk, room + 1)
             except zlib.error:
-                raise Refused(400, "bad-gzip", "the body is not valid gzip") from None
+                raise Refused(
+                    400, "bad-compression", "the body is not what Content-Encoding says"
+                ) from None
             room -= len(part)
             if room < 0:
                 raise _too_large(self._bytes_max)
@@ -169,4 +176,4 @@ class _Gzip:
     def finish(self) -> None:
         """Raise Refused where the last member was cut off."""
         if not self._member.eof:
-            raise Refused(400, "bad-gzip", "the gzip body was cut off")
+            raise Refused(400, "bad-compression", "the packed body was cut off")

@@ -137,7 +137,7 @@ def _refusal(refused: Refused, *, json: bool) -> Response:
     code = RPC_CODES.get(refused.status, INVALID_ARGUMENT)
     headers = {"Retry-After": str(RETRY_AFTER_S)} if refused.may_retry else {}
     if refused.reason == "content-encoding":
-        headers["Accept-Encoding"] = "gzip, identity"
+        headers["Accept-Encoding"] = "gzip, deflate, identity"
     return Response(
         otlp_reply.encode_error(code, refused.message, json=json),
         refused.status,

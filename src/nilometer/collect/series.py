@@ -31,12 +31,12 @@ class Counted:
 
     def add(self, value: float, weight: float) -> None:
         """One line; whole numbers stay whole."""
-        self._value += value if weight == 1 else _whole(value * weight)
+        self._value += value if weight == 1 else value * weight
 
     def taken(self) -> float:
         """What it gathered; it starts afresh."""
         value, self._value = self._value, 0
-        return value
+        return _whole(value)
 
 
 class Kept:
@@ -195,6 +195,8 @@ def _whole(value: float) -> float:
     >>> _whole(3 * (1 / 0.3)), _whole(2.5)
     (10, 2.5)
     """
+    if isinstance(value, int):
+        return value
     near = round(value)
     return near if abs(value - near) <= ROUNDING * abs(value) else value
 
