@@ -136,7 +136,6 @@ def in_child(function):
     return text
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_forked_child_records_nothing_of_its_parent_and_has_ids_of_its_own():
     """Through the chosen twin, whose hook runs at fork; see the next test for the other."""
     from nilometer import trace
