@@ -124,7 +124,7 @@ def test_what_is_no_metric_line_is_refused(line):
     with pytest.raises(WireError) as refused:
         logline.decode(line)
 
-    assert refused.value.reason == "log_line"
+    assert refused.value.reason == "log-line"
 
 
 def outcome(line):
@@ -136,7 +136,7 @@ def outcome(line):
 
 @given(st.text(max_size=200))
 def test_any_text_is_a_batch_or_a_wire_error(line):
-    assert outcome(line) in {Batch, "log_line"}
+    assert outcome(line) in {Batch, "log-line"}
 
 
 @given(batches(), st.data())
@@ -145,4 +145,4 @@ def test_a_mutated_line_is_a_batch_or_a_wire_error(batch, data):
         at = data.draw(st.integers(0, len(line)))
         piece = data.draw(st.sampled_from(['"', "=", "|", " ", "\\", "x", "", "[", "9"]))
 
-        assert outcome(line[:at] + piece + line[at + 1 :]) in {Batch, "log_line"}
+        assert outcome(line[:at] + piece + line[at + 1 :]) in {Batch, "log-line"}

@@ -399,12 +399,12 @@ def spans_request(**fields):
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
-        ({"trace_id": b""}, "trace_id"),
-        ({"trace_id": b"short"}, "trace_id"),
-        ({"trace_id": bytes(16)}, "trace_id"),
-        ({"span_id": b"x" * 9}, "span_id"),
-        ({"span_id": bytes(8)}, "span_id"),
-        ({"parent_span_id": b"x"}, "parent_id"),
+        ({"trace_id": b""}, "trace-id"),
+        ({"trace_id": b"short"}, "trace-id"),
+        ({"trace_id": bytes(16)}, "trace-id"),
+        ({"span_id": b"x" * 9}, "span-id"),
+        ({"span_id": bytes(8)}, "span-id"),
+        ({"parent_span_id": b"x"}, "parent-id"),
         ({"start_time_unix_nano": 2**63}, "time"),
         ({"end_time_unix_nano": 2**64 - 1}, "time"),
     ],
@@ -422,7 +422,7 @@ def test_a_hexadecimal_id_that_is_none_refuses_its_span_only():
 
     decoded = decode_traces(json.dumps(body).encode(), json=True)
 
-    assert (len(decoded.batches[0].spans), decoded.rejected) == (1, {"span_id": 1})
+    assert (len(decoded.batches[0].spans), decoded.rejected) == (1, {"span-id": 1})
 
 
 def test_a_parent_of_zeros_is_none_and_unknown_numbers_mean_unspecified():
@@ -502,7 +502,7 @@ def deep_json(levels):
         (b"\x0a\x02\x0a\x00" * 3 + b"\x0a", False, "malformed"),
         (b"", True, "json"),
         (b"\xff\xfe", True, "json"),
-        (b"[" * 200_000, True, "too_deep"),
+        (b"[" * 200_000, True, "too-deep"),
         (b"[]", True, "field"),
         (b"3", True, "field"),
     ],
@@ -535,7 +535,7 @@ def test_a_member_of_a_wrong_type_is_named(member, value):
 
 
 def test_json_nested_too_deep_is_refused():
-    assert refusal(decode_traces, deep_json(200), json=True) == "too_deep"
+    assert refusal(decode_traces, deep_json(200), json=True) == "too-deep"
 
 
 def test_half_a_surrogate_pair_in_json_becomes_a_question_mark():
@@ -556,7 +556,7 @@ def test_half_a_surrogate_pair_in_json_becomes_a_question_mark():
 def test_a_body_too_large_is_not_even_parsed(monkeypatch):
     monkeypatch.setattr(otlp_in, "BODY_BYTES_MAX", 10)
 
-    assert refusal(decode_traces, b"x" * 11, json=False) == "too_large"
+    assert refusal(decode_traces, b"x" * 11, json=False) == "too-large"
 
 
 def outcome(decode, body, *, json):
@@ -566,7 +566,7 @@ def outcome(decode, body, *, json):
         return error.reason
 
 
-REASONS = {otlp_in.Decoded, "malformed", "json", "too_deep", "field"}
+REASONS = {otlp_in.Decoded, "malformed", "json", "too-deep", "field"}
 
 
 @given(st.sampled_from(DECODERS), st.binary(max_size=200), st.booleans())

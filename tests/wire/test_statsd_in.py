@@ -151,8 +151,8 @@ BAD = [
     ("dimensions", b"n:1|c|#{'k': '\\UFFFFFFFF'}"),
     ("event", b"_e{9,9}:ab|x"),
     ("event", b"_e{x,1}:a|b"),
-    ("service_check", b"_sc|n|7"),
-    ("service_check", b"_sc|n"),
+    ("service-check", b"_sc|n|7"),
+    ("service-check", b"_sc|n"),
 ]
 
 

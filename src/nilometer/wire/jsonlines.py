@@ -50,9 +50,9 @@ def encode(batch: Batch) -> bytes:
 
 
 def decode(line: bytes) -> Batch:
-    """The batch that was encoded; else a WireError, ``too_large``, ``json`` or ``field``."""
+    """The batch that was encoded; else a WireError, ``too-large``, ``json`` or ``field``."""
     if len(line) > LINE_BYTES_MAX:
-        raise WireError(f"a line of {len(line)} bytes", reason="too_large")
+        raise WireError(f"a line of {len(line)} bytes", reason="too-large")
     try:
         document = json.loads(line, parse_constant=_refused)
     except (ValueError, RecursionError) as error:

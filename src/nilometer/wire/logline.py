@@ -53,9 +53,9 @@ def encode(batch: Batch) -> list[str]:
 
 
 def decode(line: str) -> Batch:
-    """A batch of the one row that the line tells; WireError ``log_line`` if it is none."""
+    """A batch of the one row that the line tells; WireError ``log-line`` if it is none."""
     if len(line) > LINE_CHARS_MAX:
-        raise WireError(f"a line of {len(line)} characters", reason="too_large")
+        raise WireError(f"a line of {len(line)} characters", reason="too-large")
     try:
         kind, name, sections = _parsed(line.rstrip("\r\n"))
         fields, pairs, who = sections
@@ -69,7 +69,7 @@ def decode(line: str) -> Batch:
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         if isinstance(error, WireError):
             raise
-        raise WireError(f"not a metric line: {error!r}", reason="log_line") from None
+        raise WireError(f"not a metric line: {error!r}", reason="log-line") from None
 
 
 # Out.

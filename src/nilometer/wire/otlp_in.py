@@ -1,7 +1,7 @@
 """OTLP in: the bodies of export requests, protobuf or JSON, as batches, one per resource.
 
-A body that cannot be read is a WireError, by reason ``too_large``, ``malformed`` (protobuf),
-``json``, ``too_deep`` or ``field`` (JSON). Of one that can, each item stands for itself: those
+A body that cannot be read is a WireError, by reason ``too-large``, ``malformed`` (protobuf),
+``json``, ``too-deep`` or ``field`` (JSON). Of one that can, each item stands for itself: those
 refused are counted by reason in `Decoded.rejected`, for the answer's partial success. Unknown
 fields are passed over.
 """
@@ -48,7 +48,7 @@ def _decode(
 ) -> Decoded:
     if len(body) > BODY_BYTES_MAX:
         raise WireError(
-            f"{len(body)} bytes, more than the {BODY_BYTES_MAX} allowed", reason="too_large"
+            f"{len(body)} bytes, more than the {BODY_BYTES_MAX} allowed", reason="too-large"
         )
     if json:
         otlp_json.parse(body, request)

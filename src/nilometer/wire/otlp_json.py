@@ -37,11 +37,11 @@ _INTS: Final = frozenset(
 
 
 def parse(body: bytes, message: Message) -> None:
-    """Fill the message; a WireError says ``json``, ``too_deep`` or ``field``."""
+    """Fill the message; a WireError says ``json``, ``too-deep`` or ``field``."""
     try:
         document = json.loads(body)
     except RecursionError:
-        raise WireError("JSON nested too deep", reason="too_deep") from None
+        raise WireError("JSON nested too deep", reason="too-deep") from None
     except ValueError as error:
         raise WireError(f"not JSON: {error}", reason="json") from None
     _fill(message, document, 0)
@@ -55,7 +55,7 @@ def _fields(descriptor: Any) -> Mapping[str, FieldDescriptor]:
 
 def _fill(message: Any, document: Any, depth: int) -> None:
     if depth > DEPTH_MAX:
-        raise WireError("JSON nested too deep", reason="too_deep")
+        raise WireError("JSON nested too deep", reason="too-deep")
     if not isinstance(document, dict):
         raise WireError(f"{type(document).__name__} where an object is due", reason="field")
     fields = _fields(message.DESCRIPTOR)

@@ -80,7 +80,7 @@ def _malformed() -> WireError:
 def _fields(body: bytes) -> dict[int, int | bytes]:
     """The last value of each field of one message, by number."""
     if len(body) > REPLY_BYTES_MAX:
-        raise WireError(f"an answer of {len(body)} bytes", reason="too_large")
+        raise WireError(f"an answer of {len(body)} bytes", reason="too-large")
     found: dict[int, int | bytes] = {}
     position = 0
     while position < len(body):

@@ -1,6 +1,6 @@
 """Spans out of an ExportTraceServiceRequest.
 
-A span is refused for ``trace_id`` or ``span_id`` (wrong length or all zeros), ``parent_id``
+A span is refused for ``trace-id`` or ``span-id`` (wrong length or all zeros), ``parent-id``
 (wrong length) or ``time`` (beyond 63 bits). Links with ids like that are left out.
 """
 
@@ -47,11 +47,11 @@ def is_span_id(content: bytes) -> bool:
 
 def _refusal(span: Any) -> str:
     if not is_trace_id(span.trace_id):
-        return "trace_id"
+        return "trace-id"
     if not is_span_id(span.span_id):
-        return "span_id"
+        return "span-id"
     if len(span.parent_span_id) not in (0, 8):
-        return "parent_id"
+        return "parent-id"
     if span.start_time_unix_nano > TIME_NS_MAX or span.end_time_unix_nano > TIME_NS_MAX:
         return "time"
     return ""

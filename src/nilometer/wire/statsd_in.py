@@ -5,7 +5,7 @@ evaluates. And a packet never raises: each line that cannot be read adds one to 
 
 Reasons: ``encoding`` (not UTF-8), ``form`` (no ``name:value|type``), ``name`` (empty), ``type``
 (unknown), ``value`` (not a finite number), ``rate`` (not in 0..1), ``timestamp``,
-``dimensions`` (a literal that cannot be read), ``event``, ``service_check``.
+``dimensions`` (a literal that cannot be read), ``event``, ``service-check``.
 """
 
 from __future__ import annotations

@@ -61,8 +61,8 @@ def service_check(line: str) -> Sample:
     body, marked, message = line.partition("|m:")
     _, name, status, *fields = [*body.split("|"), ""]
     if not name or status not in {"0", "1", "2", "3"}:
-        raise Refusal("service_check")
-    at_ns, pairs = _fields(fields, {"h": "host"}, "service_check")
+        raise Refusal("service-check")
+    at_ns, pairs = _fields(fields, {"h": "host"}, "service-check")
     text = message.replace("\\n", "\n").replace("m\\:", "m:") if marked else ""
     kind = SampleType.SERVICE_CHECK
     return Sample(name, kind, int(status), 1.0, series(pairs), at_ns, text=text)
