@@ -1,0 +1,232 @@
+"""The public functions: what a service calls, and what becomes of it."""
+
+from __future__ import annotations
+
+import sys
+import threading
+
+import pytest
+
+import nilometer
+from nilometer import assembly
+from nilometer.config import Settings, load
+from nilometer.errors import ConfigError
+from nilometer.measure import REGISTRY
+from nilometer.model import Level
+from nilometer.testing import MemoryExporter, capture
+from nilometer.trace import RING, start_root
+from nilometer.trace.trigger import Triggers, new_trigger
+
+KEY = "a-key-for-tests"
+
+
+@pytest.fixture(autouse=True)
+def nothing_runs_before_or_after(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assembly.shutdown()
+    with capture():
+        pass
+    yield
+    assembly.shutdown()
+    REGISTRY.set_level("", Level.BASIC)
+
+
+def started(exporter, **arguments):
+    settings = load({"service": "shop", "interval_s": 3600, **arguments}, environ={})
+    return assembly.start(settings, [("memory", exporter)])
+
+
+def test_what_was_measured_before_configure_goes_out_with_the_first_batch():
+    exporter = MemoryExporter()
+    nilometer.counter("early.requests").add(3)
+
+    started(exporter)
+    nilometer.counter("early.requests").add(4)
+
+    assert nilometer.flush()
+    (batch,) = exporter.batches
+    assert [r.value for r in batch.readings if r.name == "early.requests"] == [7]
+
+
+def test_the_resource_says_who_measured(monkeypatch):
+    import os
+
+    exporter = MemoryExporter()
+    started(exporter, version="1.2", dimensions={"region": "r1", "zone": "z1", "tier": "gold"})
+    nilometer.flush()
+    resource = exporter.batches[0].resource
+
+    assert resource == (
+        "shop", os.uname().nodename, os.getpid(), "r1", "z1", "1.2", (("tier", "gold"),)
+    )  # fmt: skip
+
+
+def test_configure_again_replaces_what_ran_and_loses_nothing():
+    first, second = MemoryExporter(), MemoryExporter()
+    started(first, levels={"db": "deep"})
+    nilometer.counter("replaced.requests").add(1)
+    started(second)
+    nilometer.counter("replaced.requests").add(2)
+    nilometer.flush()
+
+    def total(exporter):
+        readings = [r for batch in exporter.batches for r in batch.readings]
+        return sum(r.value for r in readings if r.name == "replaced.requests")
+
+    assert (total(first), first.closed, total(second)) == (1, 1, 2)
+    assert REGISTRY.level_of("db.pool") == Level.BASIC
+
+
+def test_settings_that_are_refused_leave_what_runs_alone():
+    exporter = MemoryExporter()
+    system = started(exporter)
+
+    with pytest.raises(ConfigError, match="did you mean 'statsd'"):
+        nilometer.configure(export=["statd://c1"])
+    with pytest.raises(ConfigError, match="did you mean 'service'"):
+        nilometer.configure(servce="x")
+    with pytest.raises(ConfigError, match="did you mean 'sqlalchemy'"):
+        nilometer.configure(integrations=["sqlalchem"])
+
+    assert assembly.current() is system
+    assert system.pump.is_running
+
+
+def test_levels_are_set_by_prefix():
+    deep = nilometer.counter("levels.a.deep", level=nilometer.DEEP)
+    basic = nilometer.counter("levels.b.basic")
+
+    started(MemoryExporter(), level="detail", levels={"levels.a": "deep", "levels.b": "off"})
+
+    assert (deep.on, basic.on) == (True, False)
+
+
+def test_triggers_are_those_of_the_settings_and_none_without():
+    _, headers = new_trigger(KEY)
+    lower = {name.lower(): value for name, value in headers.items()}
+
+    assert assembly.triggers().accept(lower.get).__class__.__name__ != "Trace"
+    started(MemoryExporter(), trace_keys=[KEY])
+    assert isinstance(assembly.triggers(), Triggers)
+    assert assembly.triggers().accept(lower.get).__class__.__name__ == "Trace"
+
+
+def test_spans_go_out_with_the_readings_and_events_name_their_span():
+    exporter = MemoryExporter()
+    started(exporter, trace_keys=[KEY])
+    trace_id, headers = new_trigger(KEY)
+    lower = {name.lower(): value for name, value in headers.items()}
+    request = assembly.triggers().accept(lower.get)
+
+    with start_root("GET /", request=request) as root:
+        nilometer.event("vm.scheduled", host="c1")
+        span_id = root.span_id
+    nilometer.flush()
+    (batch,) = exporter.batches
+
+    assert [span.trace_id.hex() for span in batch.spans] == [trace_id]
+    assert [(e.trace_id.hex(), e.span_id.hex()) for e in batch.events] == [(trace_id, span_id)]
+
+
+def test_half_a_ring_of_spans_wakes_the_pump():
+    system = started(MemoryExporter())
+
+    assert RING.on_half_full == system.pump.wake
+    assembly.shutdown()
+    assert RING.on_half_full is None
+
+
+def test_every_loss_becomes_a_reading_with_what_why_and_whose():
+    exporter = MemoryExporter()
+    system = started(exporter, queue_rows=100)
+    many = nilometer.counter("many.series")
+    for n in range(300):
+        many.bind(n=n).add()
+    exporter.fail_with = OSError("down")
+    nilometer.flush()
+    lost = system.pump.outlets[0].lost.total()
+    exporter.fail_with = None
+    nilometer.flush()
+    readings = [r for batch in exporter.batches for r in batch.readings]
+
+    assert lost > 200
+    told = {(r.dimensions, r.value) for r in readings if r.name == "nilometer.lost"}
+    dimensions = (("exporter", "memory"), ("reason", "buffer_full"), ("what", "readings"))
+    assert (dimensions, lost) in told
+
+
+def test_what_we_cost_is_among_the_readings():
+    exporter = MemoryExporter()
+    started(exporter)
+    for _ in range(2):
+        for _ in range(1_000):
+            nilometer.counter("cost.calls").add()
+        nilometer.flush()
+    readings = [r for batch in exporter.batches for r in batch.readings]
+    overhead = {
+        dict(r.dimensions)["part"]: r.value for r in readings if r.name == "nilometer.overhead"
+    }
+
+    assert set(overhead) == {"recording", "export"}
+    assert min(overhead.values()) > 0
+
+
+def test_flush_without_anybody_to_send_to_says_so():
+    assert nilometer.flush() is False
+    nilometer.configure(service="shop")
+    assert nilometer.flush() is False
+    assert nilometer.shutdown() is True
+    assert not any(t.name.startswith("nilometer") for t in threading.enumerate())
+
+
+def test_configure_takes_the_names_of_the_settings(tmp_path):
+    file = tmp_path / "out.jsonl"
+    nilometer.configure(
+        service="compute", dimensions={"region": "r1"}, export=[f"file://{file}"], level="basic"
+    )
+    nilometer.counter("configured.requests").add()
+    nilometer.shutdown()
+
+    assert b"configured.requests" in file.read_bytes()
+    assert assembly.current() is None
+
+
+def test_a_foreign_program_is_configured_by_environment_alone(monkeypatch, tmp_path):
+    monkeypatch.setenv("NILOMETER_EXPORT", f"file://{tmp_path / 'out.jsonl'}")
+    monkeypatch.setenv("NILOMETER_SERVICE", "theirs")
+
+    assembly.start_in_foreign_program()
+
+    system = assembly.current()
+    assert system is not None
+    assert system.settings.service == "theirs"
+
+
+def test_every_public_name_is_there_and_no_other():
+    missing = [name for name in nilometer.__all__ if not hasattr(nilometer, name)]
+
+    assert missing == []
+    assert set(nilometer.__all__) <= set(dir(nilometer))
+    with pytest.raises(AttributeError, match="has no attribute 'conter'"):
+        nilometer.conter  # noqa: B018
+
+
+def test_importing_the_package_brings_nothing_but_itself(python):
+    import subprocess
+
+    program = (
+        "import sys; before = set(sys.modules); import nilometer; "
+        "print(sorted(m for m in set(sys.modules) - before if 'nilometer' in m))"
+    )
+    told = subprocess.run([python, "-c", program], capture_output=True, text=True, check=True)
+
+    assert told.stdout.strip() == "['nilometer']"
+
+
+def test_settings_made_by_hand_work_as_those_that_were_read():
+    exporter = MemoryExporter()
+    assembly.start(Settings(service="hand"), [("memory", exporter)])
+    nilometer.flush()
+
+    assert exporter.batches[0].resource.service == "hand"
+    assert sys.modules["nilometer.assembly"] is assembly

@@ -1,0 +1,307 @@
+"""Settings come from file, environment and arguments; faults are told with their origins."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nilometer import setting_table
+from nilometer.config import Arguments, Settings, load
+from nilometer.errors import ConfigError
+from nilometer.model import Level
+from nilometer.setting_table import SETTINGS
+
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+def settings(tmp_path, *, toml="", environ=None, **arguments):
+    if toml:
+        (tmp_path / "nilometer.toml").write_text(toml)
+    return load(arguments, environ=environ or {}, directory=tmp_path)
+
+
+def fault(tmp_path, **given_):
+    with pytest.raises(ConfigError) as refused:
+        settings(tmp_path, **given_)
+    return str(refused.value)
+
+
+def test_later_sources_win_and_each_value_remembers_where_it_stood(tmp_path):
+    found = settings(
+        tmp_path,
+        toml='version = "1"\nservice = "a"\nlevel = "off"\n\n[dimensions]\ntier = "gold"\n',
+        environ={"NILOMETER_SERVICE": "b", "NILOMETER_LEVEL": "detail", "PATH": "/bin"},
+        level="deep",
+    )
+
+    assert (found.version, found.service, found.level) == ("1", "b", Level.DEEP)
+    assert found.dimensions == {"tier": "gold"}
+    assert found.origins == {
+        "version": "nilometer.toml:1",
+        "service": "NILOMETER_SERVICE",
+        "level": "configure(level=...)",
+        "dimensions": "nilometer.toml:5",
+    }
+
+
+def test_the_same_settings_read_alike_from_file_environment_and_arguments(tmp_path):
+    toml = (
+        'service = "s"\nexport = ["log://", "statsd://127.0.0.1:8125"]\ninterval_s = 2.5\n'
+        'level = "detail"\nlevels = { db = "off", "http.server" = "deep" }\njoin = true\n'
+        'dimensions = { tier = "gold", attempt = 3 }\nseries_max = 7\nregion = "r1"\n'
+        'trace_keys = ["0123456789", "abcdefghij"]\nintegrations_off = ["threads"]\n'
+    )
+    environ = {
+        "NILOMETER_SERVICE": "s",
+        "NILOMETER_EXPORT": "log://,statsd://127.0.0.1:8125",
+        "NILOMETER_INTERVAL_S": "2500ms",
+        "NILOMETER_LEVEL": " Detail ",
+        "NILOMETER_LEVELS": "db=off,http.server=deep",
+        "NILOMETER_JOIN": "yes",
+        "NILOMETER_DIMENSIONS": "tier=gold,attempt=3",
+        "NILOMETER_SERIES_MAX": "7",
+        "NILOMETER_REGION": "r1",
+        "NILOMETER_TRACE_KEYS": "0123456789,abcdefghij",
+        "NILOMETER_INTEGRATIONS_OFF": "threads",
+    }
+    arguments = {
+        "service": "s",
+        "export": ["log://", "statsd://127.0.0.1:8125"],
+        "interval_s": 2.5,
+        "level": Level.DETAIL,
+        "levels": {"db": Level.OFF, "http.server": "deep"},
+        "join": True,
+        "dimensions": {"tier": "gold", "attempt": 3, "region": "r1"},
+        "series_max": 7,
+        "trace_keys": ["0123456789", b"abcdefghij"],
+        "integrations_off": ["threads"],
+    }
+    (tmp_path / "empty").mkdir()
+    found = [
+        settings(tmp_path, toml=toml),
+        load({}, environ=environ, directory=tmp_path / "empty"),
+        load(arguments, environ={}, directory=tmp_path / "empty"),
+    ]
+
+    values = [{s.name: getattr(one, s.name) for s in SETTINGS} for one in found]
+    assert values[0] == values[1] == values[2]
+    assert values[0]["trace_keys"] == (b"0123456789", b"abcdefghij")
+
+
+def test_all_faults_are_told_together_each_with_origin_and_the_nearest(tmp_path):
+    told = fault(
+        tmp_path,
+        toml='servce = "x"\n[levels]\ndb = "detial"\n',
+        environ={"NILOMETER_SERVCE": "y", "NILOMETER_EXPORT": "statd://c1,otlp://c1?timeout=3"},
+        interval_s="soon",
+        trace_keys=["short"],
+    )
+
+    lines = [line.strip() for line in told.splitlines()]
+    assert lines[0] == "7 settings cannot be used:"
+    assert [line.partition(": ")[0] for line in lines[1:-1]] == [
+        "nilometer.toml:1",
+        "NILOMETER_SERVCE",
+        "nilometer.toml:2",
+        "configure(interval_s=...)",
+        "configure(trace_keys=...)",
+        "NILOMETER_EXPORT",
+        "NILOMETER_EXPORT",
+    ]
+    assert "did you mean 'service'?" in lines[1]
+    assert "did you mean 'NILOMETER_SERVICE'?" in lines[2]
+    assert "did you mean 'detail'?" in lines[3]
+    assert "did you mean 'statsd'?" in lines[6]
+    assert "did you mean 'timeout_s'?" in lines[7]
+    assert lines[-1] == "[bad-settings]"
+
+
+@pytest.mark.parametrize(
+    ("toml", "told"),
+    [
+        ("service = 3", "nilometer.toml:1: 3 is not text [bad-setting]"),
+        ("\n\nseries_max = 1.5", "nilometer.toml:3: 1.5 is not a whole number [bad-setting]"),
+        ("series_max = 0", "out of bounds; from 1 to 1e+06"),
+        ("interval_s = true", "True is not a number"),
+        ("interval_s = nan", "out of bounds"),
+        ("join = 'maybe'", "'maybe' is neither true nor false"),
+        ("export = 'x' \nexport = 'y'", "nilometer.toml: Cannot overwrite a value"),
+        ("dimensions = 'tier'", "'tier' has no '='"),
+        ("dimensions = { a = { b = 1 } }", "holds a table or a list"),
+        ('service = "a\\u0007b"', "characters that cannot be printed"),
+        ("level = 2", "is not a level"),
+        ("export = ['log://', 'log://']", "the same URL twice"),
+        ("trace_key_file = '/there/is/none'", "No such file or directory [bad-key-file]"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_file_and_line(tmp_path, toml, told):
+    assert told in fault(tmp_path, toml=toml)
+
+
+def test_a_file_that_is_named_must_be_there(tmp_path):
+    told = fault(tmp_path, environ={"NILOMETER_CONFIG": "/there/is/none.toml"})
+
+    assert told == (
+        "NILOMETER_CONFIG: /there/is/none.toml: No such file or directory [bad-settings-file]"
+    )
+
+
+def test_a_file_that_is_named_is_read_instead(tmp_path):
+    (tmp_path / "nilometer.toml").write_text('service = "a"')
+    (tmp_path / "other.toml").write_text('service = "b"')
+    found = settings(tmp_path, environ={"NILOMETER_CONFIG": str(tmp_path / "other.toml")})
+
+    assert (found.service, found.origin("service")) == ("b", f"{tmp_path / 'other.toml'}:1")
+
+
+def test_keys_come_from_a_file_that_nobody_else_can_read(tmp_path):
+    file = tmp_path / "keys"
+    file.write_text("# to sign with\nfirst-key-0123\n\nsecond-key-0123\n")
+    file.chmod(0o640)
+
+    found = settings(tmp_path, trace_key_file=file, trace_keys=["given-key-0123"])
+
+    assert found.trace_keys == (b"given-key-0123", b"first-key-0123", b"second-key-0123")
+    file.chmod(0o644)
+    told = fault(tmp_path, trace_key_file=file)
+    assert told == (
+        f"configure(trace_key_file=...): {file} is open to every user of this machine (mode "
+        f"644); close it with: chmod 600 {file} [bad-key-file]"
+    )
+
+
+@pytest.mark.parametrize("keys", ["topsecret", ["topsecret", "short"], ["topsecret", 7], 7])
+def test_no_error_no_repr_and_no_list_shows_a_key(tmp_path, keys):
+    try:
+        shown = settings(tmp_path, trace_keys=keys)
+    except ConfigError as refused:
+        text = str(refused)
+    else:
+        text = repr(shown) + repr(shown.shown())
+
+    assert "topsecret" not in text
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from([s.variable for s in SETTINGS if s.name != "trace_key_file"]), st.text()
+    )
+)
+def test_any_environment_is_settings_or_a_settings_error(environ):
+    try:
+        found = load({}, environ=environ, directory=Path("/nonexistent"))
+    except ConfigError as refused:
+        told = str(refused)
+    else:
+        told = repr(found)
+
+    assert told
+
+
+@given(st.text())
+def test_any_file_is_settings_or_a_settings_error(tmp_path_factory, text):
+    directory = tmp_path_factory.mktemp("settings")
+    (directory / "nilometer.toml").write_text(text, encoding="utf-8", errors="replace")
+    try:
+        found = load({}, environ={}, directory=directory)
+    except ConfigError as refused:
+        told = str(refused)
+    else:
+        told = repr(found)
+
+    assert told
+
+
+def test_a_file_that_is_not_text_is_a_settings_error(tmp_path):
+    (tmp_path / "nilometer.toml").write_bytes(os.urandom(100) + b"\xff")
+
+    assert fault(tmp_path).startswith("nilometer.toml: ")
+
+
+def test_a_service_without_a_name_gets_that_of_its_program(tmp_path, monkeypatch):
+    named = {}
+    for program in ("/srv/shop.py", "/usr/bin/gunicorn", "-c", "", "/srv/shop/__main__.py"):
+        monkeypatch.setattr("sys.argv", [program])
+        named[program] = settings(tmp_path).service
+
+    assert named == {
+        "/srv/shop.py": "shop",
+        "/usr/bin/gunicorn": "gunicorn",
+        "-c": "unknown_service",
+        "": "unknown_service",
+        "/srv/shop/__main__.py": "shop",
+    }
+
+
+def test_table_arguments_and_settings_name_the_same():
+    names = [setting.name for setting in SETTINGS]
+
+    assert list(Arguments.__annotations__) == names
+    assert [name for name in fields_of_settings() if name != "origins"] == names
+
+
+def fields_of_settings():
+    return list(inspect.signature(Settings).parameters)
+
+
+def test_the_defaults_in_the_docs_are_those_in_the_code():
+    plain = {"service", "trace_keys"}  # told in words
+    for setting in SETTINGS:
+        default = getattr(Settings(), setting.name)
+        told = setting.default
+        if setting.name in plain:
+            continue
+        if told in ("none", '""'):
+            assert not default, setting.name
+        else:
+            assert setting.parse(told, "docs") == default, setting.name
+
+
+def test_the_budget_defaults_are_those_of_the_triggers():
+    from nilometer.export.outlet import ROWS_MAX
+    from nilometer.export.pump import INTERVAL_S
+    from nilometer.measure.registry import SERIES_MAX
+    from nilometer.trace.trigger import Triggers
+
+    parameters = inspect.signature(Triggers).parameters
+    ours = Settings()
+
+    assert ours.requests_per_second == parameters["requests_per_second"].default
+    assert ours.spans_per_trace == parameters["spans_per_trace"].default
+    assert ours.join == parameters["join"].default
+    assert ours.osprofiler == parameters["osprofiler"].default
+    assert (ours.series_max, ours.queue_rows) == (SERIES_MAX, ROWS_MAX)
+    assert ours.interval_s == INTERVAL_S
+
+
+def test_the_settings_in_the_docs_are_generated_from_the_table():
+    page = (DOCS / "settings.md").read_text()
+
+    assert setting_table.as_markdown() in page
+
+
+@pytest.mark.slow
+def test_a_type_checker_finds_misspelt_and_mistyped_arguments(tmp_path, python):
+    file = tmp_path / "service.py"
+    file.write_text(
+        "import nilometer\n"
+        "nilometer.configure(service='s', export=['log://'], level=nilometer.DETAIL)\n"
+        "nilometer.counter('a').bind(tenant='acme').add(3)\n"
+        "nilometer.configure(servce='s')\n"
+        "nilometer.configure(series_max='many')\n"
+    )
+    checked = subprocess.run(
+        [python, "-m", "mypy", "--strict", "--follow-imports=silent", "--config-file=",
+         f"--cache-dir={tmp_path / 'cache'}", file],
+        capture_output=True, text=True, check=False,
+        env={**os.environ, "MYPYPATH": str(DOCS.parent / "src")},
+    )  # fmt: skip
+
+    wrong = [line.split(":")[1] for line in checked.stdout.splitlines() if ": error:" in line]
+    assert wrong == ["4", "5"], checked.stdout

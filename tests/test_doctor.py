@@ -1,0 +1,111 @@
+"""The doctor tells everything with its reason, inside a service and outside."""
+
+from __future__ import annotations
+
+import pytest
+
+import nilometer
+from nilometer import assembly, doctor, twin
+from nilometer.config import load
+from nilometer.testing import MemoryExporter
+
+
+@pytest.fixture(autouse=True)
+def nothing_runs(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for name in [v for v in __import__("os").environ if v.startswith("NILOMETER_")]:
+        if name not in ("NILOMETER_REQUIRE_C", "NILOMETER_PURE_PYTHON"):
+            monkeypatch.delenv(name)
+    assembly.shutdown()
+    yield
+    assembly.shutdown()
+
+
+def told(topic, *, probe=False):
+    return {
+        finding.name: (finding.value, finding.because, finding.healthy)
+        for finding in doctor.report(probe=probe).findings
+        if finding.topic == topic
+    }
+
+
+def test_every_twin_is_told_with_the_reason_for_it():
+    assert told("core") == {
+        choice.package: (
+            choice.implementation,
+            choice.because,
+            choice.implementation == "c" or "PURE_PYTHON" in choice.because,
+        )
+        for choice in twin.CHOICES.values()
+    }
+
+
+def test_settings_are_told_with_their_origins_and_no_secret(monkeypatch):
+    monkeypatch.setenv("NILOMETER_SERVICE", "shop")
+    monkeypatch.setenv("NILOMETER_TRACE_KEYS", "topsecret-key")
+    monkeypatch.setenv("NILOMETER_EXPORT", "otlp://c1?header=Authorization:topsecret")
+    findings = told("settings")
+
+    assert findings["service"] == ("shop", "NILOMETER_SERVICE", True)
+    assert findings["interval_s"] == ("10.0", "default", True)
+    assert findings["trace_keys"] == ("1 hidden", "NILOMETER_TRACE_KEYS", True)
+    assert findings["export"] == ("otlp://c1?header=***", "NILOMETER_EXPORT", True)
+    assert "topsecret" not in repr(doctor.report())
+
+
+def test_settings_that_cannot_be_used_are_a_finding_not_a_crash(monkeypatch):
+    monkeypatch.setenv("NILOMETER_SERVCE", "shop")
+    report = doctor.report()
+
+    assert report.healthy is False
+    value, because, healthy = told("settings")["all"]
+    assert (value, healthy) == ("cannot be used", False)
+    assert "did you mean 'NILOMETER_SERVICE'?" in because
+
+
+def test_inside_a_service_deliveries_and_losses_are_told():
+    exporter = MemoryExporter()
+    settings = load({"service": "shop", "queue_rows": 100, "interval_s": 3600}, environ={})
+    system = assembly.start(settings, [("memory", exporter)])
+    nilometer.counter("doctor.requests").add()
+    nilometer.flush()
+    delivered = system.pump.outlets[0].delivered
+
+    assert told("export")["memory"] == (
+        f"{delivered} rows delivered, 0 buffered",
+        "the last delivery went well",
+        True,
+    )
+    assert told("export")["pump"] == ("running", "", True)
+    exporter.fail_with = OSError("no route")
+    for n in range(300):
+        nilometer.counter("doctor.series").bind(n=n).add()
+    nilometer.flush()
+    report = doctor.report()
+
+    assert report.healthy is False
+    assert told("export")["memory"][1:] == ("OSError: no route", False)
+    lost = system.pump.outlets[0].lost["readings", "buffer_full"]
+    assert told("lost") == {"readings for memory": (str(lost), "buffer_full", False)}
+    assert told("instruments")["doctor.requests"][0] == "counter in 1, on, 1 series"
+
+
+def test_a_probe_tells_whether_somebody_answers(monkeypatch, free_port):
+    import socket
+
+    silent = free_port()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        urls = [f"otlp://127.0.0.1:{port}", f"otlp://127.0.0.1:{silent}", "statsd://127.0.0.1"]
+        monkeypatch.setenv("NILOMETER_EXPORT", ",".join(urls))
+        findings = told("probe", probe=True)
+
+    assert [findings[url][::2] for url in urls] == [
+        ("accepts connections", True),
+        ("no answer", False),
+        ("not tried", True),
+    ]
+
+
+def test_every_finding_that_is_not_well_has_a_reason():
+    assert [f for f in doctor.report().findings if not f.healthy and not f.because] == []
