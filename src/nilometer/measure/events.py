@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 from nilometer.model.dimensions import text_of
 
 if TYPE_CHECKING:
-    from nilometer.measure.registry import Registry
+    from collections.abc import Callable
+
     from nilometer.model import AttributeValue, Level
 
 # 10 s between collects at a thousand events a second; half a KiB each is 5 MiB at most.
@@ -24,7 +25,7 @@ ATTRIBUTE_CHARS_MAX: Final = 4096
 class EventSource:
     """Notes single happenings under one name, while it is on."""
 
-    __slots__ = ("_fixed", "_registry", "description", "level", "name", "on", "origin")
+    __slots__ = ("_fixed", "_keep", "description", "level", "name", "on", "origin")
 
     kind = "event"
     unit = "1"
@@ -32,9 +33,14 @@ class EventSource:
     overflowed = 0
 
     def __init__(
-        self, registry: Registry, name: str, level: Level, description: str, origin: str
+        self,
+        keep: Callable[[str, dict[str, Any]], None],
+        name: str,
+        level: Level,
+        description: str,
+        origin: str,
     ) -> None:
-        self._registry = registry
+        self._keep = keep
         self.name = name
         self.level = level
         self.description = description
@@ -44,7 +50,7 @@ class EventSource:
     def emit(self, /, **attributes: object) -> None:
         """Note that it happened now. Values that are no text, number or truth become text."""
         if self.on:
-            self._registry.emit(self.name, attributes)
+            self._keep(self.name, attributes)
 
     def bind(self, **dimensions: object) -> BoundEventSource:
         """Return a source that adds these dimensions to each event."""

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from _thread import _local
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from nilometer.measure.decorate import decorate
 from nilometer.measure.events import TEXT_CHARS_MAX, clean
 from nilometer.model import dimensions_of
 
 if TYPE_CHECKING:
-    from nilometer.measure.pure import Counter
-    from nilometer.measure.registry import Registry
+    from types import ModuleType
+
+    from nilometer.clock import Clock
+    from nilometer.measure.pure import Arena, Counter
     from nilometer.model import Dimensions, Level
 
 OVERFLOW: Final = (("otel.metric.overflow", "true"),)
@@ -19,6 +21,21 @@ OVERFLOW: Final = (("otel.metric.overflow", "true"),)
 
 # Each order of writing the same dimensions takes one entry; two orders are usual at most.
 BINDINGS_PER_SERIES: Final = 2
+
+
+class Home(Protocol):
+    """What an instrument needs of its registry."""
+
+    clock: Clock
+    core: ModuleType
+    arena: Arena
+    series_max: int
+
+    def lost(self, what: str, reason: str, n: int = 1) -> None:
+        """Count something of ours that is lost."""
+
+    def overflowed(self, name: str) -> None:
+        """Count a bind beyond the bound on series."""
 
 
 class Instrument:
@@ -48,7 +65,7 @@ class Instrument:
 
     def __init__(
         self,
-        registry: Registry,
+        registry: Home,
         name: str,
         kind: str,
         unit: str,

@@ -11,12 +11,11 @@ straight line without a call, so none is ever torn, and none needs a lock (110 n
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from operator import index
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
+from nilometer.measure.folding import Taken, folded_with, merged
 from nilometer.model.dimensions import text_of
-from nilometer.model.distribution import BOUNDARIES_63, bucket_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,30 +28,12 @@ if TYPE_CHECKING:
 
 VALUE_MAX: Final = 2**63 - 1
 INTEGER_MIN: Final = -(2**63)
-HOUR_NS: Final = 3_600_000_000_000
-BUCKET_MAX: Final = bucket_of(HOUR_NS)
-"""Times beyond an hour are counted in an hour's bucket; sum and extremes stay exact."""
-
 # Sorting costs more per value the more there are, finding the buckets less: measured, a timer
 # around an empty function costs the least from 256 to 1,024. 512 integers are 16 KiB.
 PENDING_MAX: Final = 512
 
 # A body raises a handful of classes; one that makes classes as it goes must not fill memory.
 ERROR_CLASSES_MAX: Final = 100
-
-_UPPER_63: Final = (*BOUNDARIES_63[1:], 2**64)
-"""The upper bounds of one octave's buckets, scaled by 2**63."""
-
-
-class Taken(NamedTuple):
-    """What a timer's series held, in the order of `model.Distribution`."""
-
-    samples: int
-    total: int
-    minimum: int
-    maximum: int
-    buckets: dict[int, int]
-    zeros: int
 
 
 class Arena:
@@ -354,7 +335,7 @@ class Timer(Handle):
             folded = self._folded.pop()
         except IndexError:
             folded = Taken(0, 0, VALUE_MAX, 0, {}, 0)
-        self._folded.append(_folded(folded, pending))
+        self._folded.append(folded_with(folded, pending))
 
     def take(self) -> Taken | None:
         """Return what was recorded since it was last taken; None if nothing was."""
@@ -362,7 +343,7 @@ class Timer(Handle):
         try:
             taken = self._folded.pop()
             while self._folded:  # two threads folded at once
-                taken = _merged(taken, self._folded.pop())
+                taken = merged(taken, self._folded.pop())
         except IndexError:
             return None
         self.calls += taken.samples
@@ -373,46 +354,6 @@ class Timer(Handle):
         self._pending = []
         self._folded.clear()
         self.calls = 0
-
-
-def _folded(earlier: Taken, pending: list[int]) -> Taken:
-    """Both together. Once sorted, the values of one bucket are neighbours, counted at once."""
-    pending.sort()
-    if pending[0] < 0:  # only a test's clock runs backwards
-        pending = [max(elapsed_ns, 0) for elapsed_ns in pending]
-    samples = len(pending)
-    zeros = start = bisect_right(pending, 0)
-    buckets = earlier.buckets
-    while start < samples:
-        bucket = bucket_of(pending[start])
-        if bucket >= BUCKET_MAX:
-            bucket, end = BUCKET_MAX, samples
-        else:
-            end = bisect_right(pending, _UPPER_63[bucket & 31] >> (63 - (bucket >> 5)), start)
-        buckets[bucket] = buckets.get(bucket, 0) + end - start
-        start = end
-    return Taken(
-        earlier.samples + samples,
-        earlier.total + sum(pending),
-        min(earlier.minimum, pending[0]),
-        max(earlier.maximum, pending[-1]),
-        buckets,
-        earlier.zeros + zeros,
-    )
-
-
-def _merged(one: Taken, other: Taken) -> Taken:
-    buckets = one.buckets
-    for bucket, count in other.buckets.items():
-        buckets[bucket] = buckets.get(bucket, 0) + count
-    return Taken(
-        one.samples + other.samples,
-        one.total + other.total,
-        min(one.minimum, other.minimum),
-        max(one.maximum, other.maximum),
-        buckets,
-        one.zeros + other.zeros,
-    )
 
 
 def wrap(timer: Timer, function: Callable[..., Any], kind: str) -> Callable[..., Any]:

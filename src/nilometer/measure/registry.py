@@ -157,7 +157,7 @@ class Registry:
             source = self._sources.get(name)
             if source is None:
                 self._refuse_clash(name, "event", "1")
-                source = EventSource(self, name, Level(level), description, _origin())
+                source = EventSource(self.emit, name, Level(level), description, _origin())
                 source.on = self._is_on(name, source.level)
                 if self._has_room():
                     self._sources[name] = source
