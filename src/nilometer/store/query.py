@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from nilometer.errors import StoreError
 from nilometer.store.places import Place
-from nilometer.store.reading import MEMORY_MAX, Questions, Wanted
+from nilometer.store.reading import MEMORY_MAX, Questions, Row, Wanted
 from nilometer.store.rows import events_of, spans_of
-from nilometer.store.series import Series, matching, numbered, series_of
-from nilometer.store.statistics import Statistics, statistics_of
+from nilometer.store.series import Series, matching, parted, series_of
+from nilometer.store.statistics import Asked, Merged, Statistics, statistics_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -44,6 +44,10 @@ SIGHT_NS: Final = NS_PER_HOUR
 
 TRACE_SLACK_NS: Final = NS_PER_HOUR
 """So far outside the asked time spans still count for the summary of a trace found in it."""
+
+
+TRACES_MAX: Final = 100_000
+"""So many of the latest traces are looked through for slow or failed ones."""
 
 
 class TraceSummary(NamedTuple):
@@ -124,6 +128,8 @@ class Reader:
             "to_ns": to_ns,
             "min_duration_ns": min_duration_ns or 0,
             "error": error,
+            # Whether a trace was slow or failed is known from its summary only: look at more.
+            "chosen_max": limit if not min_duration_ns and error is None else TRACES_MAX,
             "rows_max": limit,
         }
         rows = self._questions.ask("traces", "spans", {"started_ns": (from_ns, to_ns)}, values)
@@ -225,30 +231,34 @@ class Reader:
         since, until = _ends(since_ns, until_ns)
         sight = max(TIME_MIN, since - SIGHT_NS)
         found = self.series(name, where, since_ns=sight, until_ns=until_ns)
-        groups, series, parts = numbered(found, group_by)
+        parts = parted(found, group_by)
         values = {
             "name": name,
             "since_ns": since,
             "until_ns": until,
             "sight_ns": sight,
             "period_ns": period_ns or 0,
-            "series": series,
-            "parts": parts,
-            "rows_max": ROWS_MAX + 1,
+            "series": parts.series,
+            "parts": parts.parts,
         }
         wanted = {"name": (name, name), "ended_ns": (sight, until)}
-        rows = self._questions.ask("measured", "readings", wanted, values, head="moved")
-        if len(rows) > ROWS_MAX:
-            raise _too_many(f"the statistics have more than {ROWS_MAX} rows")
-        buckets = []
-        if quantiles and any(row["kind"] == "distribution" for row in rows):
-            values["rows_max"] = BUCKETS_MAX + 1
-            buckets = self._questions.ask("buckets", "readings", wanted, values, head="moved")
-            if len(buckets) > BUCKETS_MAX:
-                raise _too_many(f"the statistics need more than {BUCKETS_MAX} buckets")
-        return statistics_of(
-            rows, buckets, groups, quantiles, period_ns=period_ns, asked_ns=(since_ns, until_ns)
-        )
+        rows = self._moved("measured", wanted, values, ROWS_MAX)
+        merged = Merged()
+        if quantiles and any(row["samples"] for row in rows):
+            merged.add_buckets(self._moved("buckets", wanted, values, BUCKETS_MAX))
+            if any(row["bounded"] for row in rows):
+                merged.add_bounds(self._moved("bounds", wanted, values, BUCKETS_MAX))
+        asked = Asked(since_ns, until_ns, period_ns, tuple(quantiles))
+        return statistics_of(rows, merged, parts.groups, asked)
+
+    def _moved(
+        self, name: str, wanted: Wanted, values: Mapping[str, object], rows_max: int
+    ) -> list[Row]:
+        limited = {**values, "rows_max": rows_max + 1}
+        rows = self._questions.ask(name, "readings", wanted, limited, head="moved")
+        if len(rows) > rows_max:
+            raise _too_many(f"the statistics need more than {rows_max} rows of {name!r}")
+        return rows
 
 
 def _ends(since_ns: int | None, until_ns: int | None) -> tuple[int, int]:

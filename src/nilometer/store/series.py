@@ -50,19 +50,32 @@ def matching(found: Sequence[Series], where: Mapping[str, str]) -> list[Series]:
     return [each for each in found if asked <= each.told().items()] if where else list(found)
 
 
-def numbered(
-    found: Sequence[Series], group_by: Sequence[str]
-) -> tuple[list[tuple[str | None, ...]], list[int], list[int]]:
-    """The groups in order, and for each series its digest and its group's number.
+class Parts(NamedTuple):
+    """Which part of the answer each series belongs to: one per group, kind and unit."""
 
-    A series without a dimension has None in its place.
+    groups: list[tuple[str | None, ...]]  # by the part's number
+    series: list[int]
+    parts: list[int]  # the number of the part, by series
+
+
+def parted(found: Sequence[Series], group_by: Sequence[str]) -> Parts:
+    """The series by their values of `group_by`; None stands for a dimension one does not have.
+
+    Instruments of one name and different kind or unit are never added up.
     """
     keys = []
     for each in found:
         told = each.told() if group_by else {}
-        keys.append(tuple(told.get(name) for name in group_by))
-    groups = sorted(
-        set(keys), key=lambda key: [(value is not None, value or "") for value in key]
+        keys.append((tuple(told.get(name) for name in group_by), each.kind, each.unit))
+    ordered = sorted(set(keys), key=_in_order)
+    number = {key: index for index, key in enumerate(ordered)}
+    return Parts(
+        [group for group, _, _ in ordered],
+        [each.series for each in found],
+        [number[key] for key in keys],
     )
-    number = {key: index for index, key in enumerate(groups)}
-    return groups, [each.series for each in found], [number[key] for key in keys]
+
+
+def _in_order(key: tuple[tuple[str | None, ...], str, str]) -> tuple[Any, ...]:
+    """Groups by their values, those without one first."""
+    return [(value is not None, value or "") for value in key[0]], key[1:]

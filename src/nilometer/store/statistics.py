@@ -10,7 +10,7 @@ from functools import reduce
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from nilometer.model import Distribution
-from nilometer.model.distribution import bucket_of
+from nilometer.model.distribution import SCALE, bucket_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 NS_PER_S: Final = 10**9
 
 Number = int | float
-Key = tuple[int, str, int | None]
+Key = tuple[int, int | None]
 
 
 class Statistics(NamedTuple):
@@ -48,37 +48,40 @@ class Statistics(NamedTuple):
     quantiles: tuple[tuple[float, float | None], ...] = ()
 
 
+class Asked(NamedTuple):
+    """What was asked for; None where an end of the time was left open."""
+
+    since_ns: int | None
+    until_ns: int | None
+    period_ns: int | None
+    quantiles: tuple[float, ...]
+
+    def span(self, row: Mapping[str, Any]) -> tuple[int, int]:
+        """From when to when a row of statistics counts."""
+        if self.period_ns:
+            return row["period_ns"], row["period_ns"] + self.period_ns
+        first = row["started_ns"] if self.since_ns is None else self.since_ns
+        last = row["ended_ns"] if self.until_ns is None else self.until_ns
+        return first, last
+
+
 def statistics_of(
     rows: Sequence[Mapping[str, Any]],
-    buckets: Sequence[Mapping[str, Any]],
+    merged: Merged,
     groups: Sequence[tuple[str | None, ...]],
-    quantiles: Sequence[float],
-    *,
-    period_ns: int | None,
-    asked_ns: tuple[int | None, int | None],
+    asked: Asked,
 ) -> list[Statistics]:
-    """The statistics that rows of `measured` and `buckets` tell."""
-    merged = _merged(buckets)
+    """The statistics that rows of `measured` and their merged buckets tell."""
     made = []
     for row in rows:
-        started, ended = _span(row, period_ns, asked_ns)
+        started, ended = asked.span(row)
         one = _BY_KIND[row["kind"]](row, (ended - started) / NS_PER_S)
-        shares = tuple(quantiles) if row["kind"] == "distribution" else ()
-        values = _quantiles(one, merged.get(_key(row), []), shares)
-        made.append(
-            one._replace(started_ns=started, group=groups[row["part"]], quantiles=values)
-        )
+        one = one._replace(started_ns=started, group=groups[row["part"]])
+        if asked.quantiles and row["kind"] == "distribution":
+            held = merged.of(row["part"], row["period_ns"])
+            one = one._replace(quantiles=_quantiles(one, held, asked.quantiles))
+        made.append(one)
     return made
-
-
-def _span(
-    row: Mapping[str, Any], period_ns: int | None, asked_ns: tuple[int | None, int | None]
-) -> tuple[int, int]:
-    if period_ns:
-        return row["period_ns"], row["period_ns"] + period_ns
-    since, until = asked_ns
-    first, last = row["started_ns"], row["ended_ns"]
-    return (first if since is None else since), (last if until is None else until)
 
 
 def _counter(row: Mapping[str, Any], seconds: float) -> Statistics:
@@ -113,8 +116,11 @@ def _row(
     last: Number | None = None,
     rate: float | None = None,
 ) -> Statistics:
-    least = _one_of(min, row["minimum_int"], row["minimum_float"])
-    greatest = _one_of(max, row["maximum_int"], row["maximum_float"])
+    least = greatest = None  # where one sender did not keep them, nobody knows them
+    if not row["without_minimum"]:
+        least = _one_of(min, row["minimum_int"], row["minimum_float"])
+    if not row["without_maximum"]:
+        greatest = _one_of(max, row["maximum_int"], row["maximum_float"])
     return Statistics(
         0, (), row["kind"], row["unit"], samples, total, None, least, greatest, last, rate
     )
@@ -135,38 +141,63 @@ def _one_of(choose: Any, *values: Number | None) -> Any:
 # ---- quantiles -------------------------------------------------------------------------------
 
 
-def _key(row: Mapping[str, Any]) -> Key:
-    return row["part"], row["unit"], row["period_ns"]
+Sides = tuple[dict[int, int], dict[int, int], dict[int, int]]
 
 
-def _merged(rows: Iterable[Mapping[str, Any]]) -> dict[Key, list[Distribution]]:
-    """Per row of statistics one distribution, and one more per set of explicit bounds."""
-    sides: dict[tuple[Key, int, tuple[float, ...]], dict[int, dict[int, int]]] = {}
-    for row in rows:
-        bounds = tuple(row["bounds"])
-        held = sides.setdefault((_key(row), 0 if bounds else row["scale"], bounds), {})
-        held.setdefault(row["side"], {})[row["bucket"]] = int(row["held"])
-    families: dict[Key, dict[tuple[float, ...], list[Distribution]]] = {}
-    for (key, scale, bounds), held in sides.items():
-        zeros = held.get(0, {}).get(0, 0)
-        above, below = held.get(1, {}), held.get(-1, {})
-        samples = zeros + sum(above.values()) + sum(below.values())
-        one = Distribution(samples, 0, None, None, above, zeros, below, scale, bounds)
-        families.setdefault(key, {}).setdefault(bounds, []).append(one)
-    return {
-        key: [reduce(Distribution.merged, each) for each in by_bounds.values()]
-        for key, by_bounds in families.items()
-    }
+class Merged:
+    """The merged buckets of each part and period, by scale and by explicit bounds."""
+
+    def __init__(self) -> None:
+        self._scales: dict[Key, dict[int, Sides]] = {}
+        self._bounds: dict[Key, dict[tuple[float, ...], dict[int, int]]] = {}
+
+    def add_buckets(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Take the rows of `buckets`."""
+        for row in rows:
+            scales = self._scales.setdefault((row["part"], row["period_ns"]), {})
+            sides = scales.get(row["scale"])
+            if sides is None:
+                sides = scales[row["scale"]] = ({}, {}, {})
+            sides[row["side"]][row["bucket"]] = int(row["held"])  # -1 is the last of three
+
+    def add_bounds(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Take the rows of `bounds`."""
+        for row in rows:
+            by_bounds = self._bounds.setdefault((row["part"], row["period_ns"]), {})
+            buckets = by_bounds.setdefault(tuple(row["bounds"]), {})
+            buckets[row["bucket"]] = int(row["held"])
+
+    def of(self, part: int, period_ns: int | None) -> Distribution:
+        """All buckets of a part in a period; where they are of several sorts, in our own."""
+        key = (part, period_ns)
+        found = [
+            _held(above, zero.get(0, 0), below, scale=scale)
+            for scale, (zero, above, below) in self._scales.get(key, {}).items()
+        ]
+        found = [reduce(Distribution.merged, found)] if found else []
+        bounds = self._bounds.get(key, {})
+        found += [_held(held, bounds=each) for each, held in bounds.items()]
+        if len(found) > 1:
+            found = [reduce(Distribution.merged, [_in_our_buckets(each) for each in found])]
+        return found[0] if found else _held({})
+
+
+def _held(
+    above: dict[int, int],
+    zeros: int = 0,
+    below: Mapping[int, int] | None = None,
+    *,
+    scale: int = SCALE,
+    bounds: tuple[float, ...] = (),
+) -> Distribution:
+    below = below or {}
+    samples = zeros + sum(above.values()) + sum(below.values())
+    return Distribution(samples, 0, None, None, above, zeros, below, scale, bounds)
 
 
 def _quantiles(
-    one: Statistics, merged: Sequence[Distribution], shares: Sequence[float]
+    one: Statistics, held: Distribution, shares: Sequence[float]
 ) -> tuple[tuple[float, float | None], ...]:
-    if not shares:
-        return ()
-    if len(merged) > 1:  # bounds of several kinds: told together by our own buckets
-        merged = [reduce(Distribution.merged, [_in_our_buckets(each) for each in merged])]
-    held = merged[0] if merged else Distribution(0, 0, None, None)
     whole = held._replace(samples=one.samples, minimum=one.minimum, maximum=one.maximum)
     return tuple((share, whole.quantile(share)) for share in shares)
 

@@ -230,7 +230,8 @@ class _Bounds:
             "maxValues": {name: _cut(value, up=True) for name, value in self._greatest.items()},
             "nullCount": dict.fromkeys(self._least, 0),
         }
-        return json.dumps(told)
+        # Not escaped: deltalake 1.6 reads an escaped pair of surrogates as another character.
+        return json.dumps(told, ensure_ascii=False)
 
 
 def _cut(value: Any, *, up: bool = False) -> Any:

@@ -1,11 +1,14 @@
 -- Summaries of the traces that have a span as asked for, the latest first.
 WITH chosen AS (
-  SELECT DISTINCT trace_id
+  SELECT trace_id
   FROM spans
   WHERE started_ns >= $since_ns AND started_ns < $until_ns
     AND ($service IS NULL OR service = $service)
     AND ($name IS NULL OR name = $name)
     AND ($request_id IS NULL OR request_id = $request_id)
+  GROUP BY trace_id
+  ORDER BY MAX(started_ns) DESC
+  LIMIT $chosen_max
 ),
 once AS (
   SELECT spans.trace_id, span_id, parent_id, name, service, started_ns, ended_ns, status
@@ -17,10 +20,12 @@ once AS (
 SELECT
   trace_id AS id,
   COALESCE(
-    ARG_MIN(name, started_ns) FILTER (WHERE parent_id = ''), ARG_MIN(name, started_ns)
+    ARG_MIN(name, ROW(started_ns, span_id)) FILTER (WHERE parent_id = ''),
+    ARG_MIN(name, ROW(started_ns, span_id))
   ) AS root,
   COALESCE(
-    ARG_MIN(service, started_ns) FILTER (WHERE parent_id = ''), ARG_MIN(service, started_ns)
+    ARG_MIN(service, ROW(started_ns, span_id)) FILTER (WHERE parent_id = ''),
+    ARG_MIN(service, ROW(started_ns, span_id))
   ) AS service,
   MIN(started_ns) AS started_ns,
   MAX(ended_ns) - MIN(started_ns) AS duration_ns,

@@ -1,0 +1,430 @@
+"""What an append promises: all or nothing, on the disk, and each row counted once."""
+
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import textwrap
+from datetime import date
+from pathlib import Path
+
+import pytest
+from deltalake import DeltaTable
+
+from nilometer.clock import Clock
+from nilometer.errors import StoreError
+from nilometer.model import Batch, Resource
+from nilometer.store import disk as disk_module
+from nilometer.store import places, stored
+from nilometer.store.lake import FUTURE_DAYS, PAST_DAYS, Lake
+from nilometer.store.query import Reader
+from nilometer.store.reading import Questions
+from tests.store.batches import NOW_NS, one_of_each, span
+
+CLOCK = Clock(wall_ns=lambda: NOW_NS)
+TRACE = (1).to_bytes(16, "big").hex()
+
+
+def spans_in(place):
+    return [int.from_bytes(record.span_id, "big") for _, record in Reader(place).trace(TRACE)]
+
+
+def child(code, *arguments, **more):
+    """Start Python on the code; `lake` is opened on the first argument."""
+    head = """
+        import sys, time
+        from nilometer.store.lake import Lake
+        from nilometer.model import *
+        from tests.store.batches import *
+        lake = Lake(sys.argv[1], durability="os")
+    """
+    text = textwrap.dedent(head) + textwrap.dedent(code)
+    return subprocess.Popen(
+        [sys.executable, "-c", text, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+        **more,
+    )
+
+
+def test_what_is_appended_is_read_at_once(tmp_path):
+    lake, reader = Lake(tmp_path / "new"), Reader(tmp_path / "new")
+    assert reader.trace(TRACE) == []
+
+    lake.append([one_of_each(1)])
+    lake.append([one_of_each(2)])
+
+    assert spans_in(tmp_path / "new") == [1, 2]
+    assert [row.total for row in reader.statistics("c")] == [3]
+    assert len(reader.events()) == 2
+
+
+def test_appending_nothing_commits_nothing(tmp_path):
+    lake = Lake(tmp_path)
+    lake.append([])
+    lake.append([Batch(Resource("api"))])
+
+    assert DeltaTable(str(tmp_path / "spans")).version() == 0
+
+
+def test_a_batch_sent_again_counts_once(tmp_path):
+    lake, reader = Lake(tmp_path), Reader(tmp_path)
+    lake.append([one_of_each(1), one_of_each(1)])
+    lake.append([one_of_each(1)])
+
+    assert len(reader.trace(TRACE)) == 1
+    assert [row.total for row in reader.statistics("c")] == [1]
+    assert len(reader.events()) == 1
+
+
+def test_if_the_second_table_fails_the_retry_counts_once(tmp_path, monkeypatch):
+    lake, reader = Lake(tmp_path), Reader(tmp_path)
+    whole_commit = stored.StoredTable.commit
+
+    def failing(self, actions, turn=None):
+        if self.table.name == "readings":
+            raise OSError(28, "No space left on device")
+        whole_commit(self, actions, turn)
+
+    monkeypatch.setattr(stored.StoredTable, "commit", failing)
+    with pytest.raises(StoreError) as error:
+        lake.append([one_of_each(1)])
+    monkeypatch.undo()
+    assert error.value.slug == "store-full"
+
+    lake.append([one_of_each(1)])
+
+    assert len(reader.trace(TRACE)) == 1
+    assert [row.total for row in reader.statistics("c")] == [1]
+    assert len(reader.events()) == 1
+
+
+def test_two_events_alike_in_one_batch_are_two(tmp_path):
+    twice = one_of_each(1)
+    Lake(tmp_path).append([twice._replace(events=twice.events * 2)])
+
+    assert len(Reader(tmp_path).events()) == 2
+
+
+def test_rows_of_wrong_clocks_keep_their_time_and_make_few_partitions(tmp_path):
+    lake, reader = Lake(tmp_path, clock=CLOCK), Reader(tmp_path)
+    day = 24 * 3600 * 10**9
+    lake.append([Batch(Resource(), (), tuple(span(n + 1, at_ns=n * day) for n in range(1000)))])
+    lake.append([Batch(Resource(), (), (span(2000, at_ns=NOW_NS + 9 * day), span(2001)))])
+
+    files = Questions(places.Place.of(tmp_path)).listed("spans")
+
+    assert lake.clamped == 1001
+    assert sorted({file.date for file in files}) == [
+        date(2026, 10, 18),
+        date(2026, 11, 18),
+        date(2026, 11, 19),
+    ]
+    assert (PAST_DAYS, FUTURE_DAYS) == (31, 1)
+    assert [s.started_ns for _, s in reader.trace(TRACE)][:2] == [0, day]
+    assert (
+        reader.find_traces(since_ns=5 * day, until_ns=6 * day)[0].spans == 2
+    )  # and an hour around
+
+
+# ---- the disk --------------------------------------------------------------------------------
+
+
+def test_what_is_acknowledged_was_synced_before(tmp_path, monkeypatch):
+    lake = Lake(tmp_path)
+    synced = {}
+    real = os.fsync
+
+    def recorded(handle):
+        real(handle)
+        path = Path(f"/proc/self/fd/{handle}").readlink()
+        whole = path.read_bytes if path.is_file() else lambda: [p.name for p in path.iterdir()]
+        synced[path] = whole()
+
+    monkeypatch.setattr(os, "fsync", recorded)
+    lake.append([one_of_each(1)])
+    monkeypatch.undo()
+
+    for name in ("spans", "readings", "events"):
+        root = tmp_path / name
+        [data] = root.glob("date=*/*.parquet")
+        entry = root / "_delta_log" / f"{1:020}.json"
+        assert synced[data] == data.read_bytes()
+        assert synced[entry] == entry.read_bytes()
+        for path in (data, entry):
+            assert path.name in synced[path.parent]
+        assert data.parent.name in synced[root]
+
+
+def test_os_durability_syncs_nothing_of_an_append(tmp_path, monkeypatch):
+    lake = Lake(tmp_path, durability="os")
+    monkeypatch.setattr(os, "fsync", lambda _: pytest.fail("synced"))
+
+    lake.append([one_of_each(1)])
+
+
+def test_entries_of_others_are_synced_before_ours_is_acknowledged(tmp_path, monkeypatch):
+    ours, theirs = Lake(tmp_path), Lake(tmp_path, durability="os")
+    theirs.append([one_of_each(1)])
+    [foreign] = (tmp_path / "spans").glob("date=*/*.parquet")
+    synced = []
+    monkeypatch.setattr(disk_module, "sync", synced.append)
+
+    ours.append([one_of_each(2)])
+
+    assert foreign in synced
+    assert tmp_path / "spans" / "_delta_log" / f"{1:020}.json" in synced
+
+
+@pytest.mark.parametrize("torn", ["", '{"add":{"path"', "whole entry, short file"])
+def test_an_end_torn_by_a_power_cut_is_set_aside(tmp_path, torn):
+    lake = Lake(tmp_path)
+    lake.append([one_of_each(1)])
+    lake.append([one_of_each(2)])
+    entry = tmp_path / "spans" / "_delta_log" / f"{2:020}.json"
+    if torn.startswith("whole"):
+        newest = max((tmp_path / "spans").glob("date=*/*"), key=lambda p: p.stat().st_mtime_ns)
+        newest.write_bytes(newest.read_bytes()[:-1])
+    else:
+        entry.write_text(torn)
+
+    again = Lake(tmp_path)
+    assert spans_in(tmp_path) == [1]
+    again.append([one_of_each(3)])
+
+    assert spans_in(tmp_path) == [1, 3]
+    assert entry.with_suffix(".json.torn").exists()
+
+
+def test_damage_in_the_middle_is_told_and_nothing_is_touched(tmp_path):
+    lake = Lake(tmp_path)
+    for number in range(3):
+        lake.append([one_of_each(number)])
+    entry = tmp_path / "spans" / "_delta_log" / f"{2:020}.json"
+    entry.write_text("{garbage")
+    before = sorted(tmp_path.rglob("*"))
+
+    for opening in (Lake, lambda place: Reader(place).trace(TRACE)):
+        with pytest.raises(StoreError) as error:
+            opening(tmp_path)
+        assert error.value.slug == "store-damaged"
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+# ---- other processes -------------------------------------------------------------------------
+
+ENDLESS = """
+    number = int(sys.argv[2]) * 1_000_000
+    while True:
+        number += 1
+        lake.append([one_of_each(number, at_ns=NOW_NS + number)])
+        print(number, flush=True)
+"""
+
+
+def test_a_killed_writer_loses_nothing_it_acknowledged(tmp_path):
+    Lake(tmp_path)
+    acknowledged = []
+    chance = random.Random(7)
+    for round_ in range(4):
+        with child(ENDLESS, tmp_path, round_) as process:
+            process.stdout.readline()
+            acknowledged.append(round_ * 1_000_000 + 1)
+            signal.sigtimedwait([], chance.uniform(0.05, 0.4))
+            process.send_signal(signal.SIGKILL)
+            acknowledged += [int(line) for line in process.stdout.read().split()]
+        lake, reader = Lake(tmp_path), Reader(tmp_path)
+
+        found = spans_in(tmp_path)
+        assert len(found) == len(set(found))
+        assert set(acknowledged) <= set(found)
+        assert len(set(found) - set(acknowledged)) <= round_ + 1  # committed, not told
+        lake.append([one_of_each(number, at_ns=NOW_NS + number) for number in found])
+
+        [told] = reader.statistics("c")
+        assert (told.samples, told.total) == (len(found), sum(found))
+
+
+def test_three_processes_appending_at_once_lose_nothing(tmp_path):
+    code = """
+        for number in range(40):
+            lake.append([one_of_each(int(sys.argv[2]) * 1000 + number)])
+    """
+    Lake(tmp_path)
+    writers = [child(code, tmp_path, n + 1) for n in range(3)]
+    assert [writer.wait(60) for writer in writers] == [0, 0, 0]
+
+    numbers = [w * 1000 + n for w in (1, 2, 3) for n in range(40)]
+
+    assert sorted(spans_in(tmp_path)) == numbers
+    assert [row.total for row in Reader(tmp_path).statistics("c")] == [sum(numbers)]
+
+
+def test_three_processes_may_make_the_store_at_once(tmp_path):
+    writers = [
+        child("lake.append([one_of_each(int(sys.argv[2]))])", tmp_path, n) for n in (1, 2, 3)
+    ]
+    assert [writer.wait(60) for writer in writers] == [0, 0, 0]
+
+    assert sorted(spans_in(tmp_path)) == [1, 2, 3]
+
+
+def test_a_reader_sees_what_another_process_commits(tmp_path):
+    Lake(tmp_path)
+    reader = Reader(tmp_path)
+    with child(ENDLESS, tmp_path, 0) as process:
+        for _ in range(5):
+            number = int(process.stdout.readline())
+            assert len(reader.trace(TRACE)) >= number
+        process.kill()
+
+
+# ---- places that will not do -----------------------------------------------------------------
+
+
+def test_a_directory_of_others_is_refused(tmp_path):
+    (tmp_path / "diary.txt").write_text("dear diary")
+
+    with pytest.raises(StoreError) as error:
+        Lake(tmp_path)
+
+    assert error.value.slug == "store-foreign"
+    assert [p.name for p in tmp_path.iterdir()] == ["diary.txt"]
+
+
+def test_a_table_of_others_is_refused(tmp_path):
+    import pyarrow as pa
+    from deltalake import write_deltalake
+
+    write_deltalake(str(tmp_path / "spans"), pa.table({"a": [1]}))
+    for opening in (Lake, lambda place: Reader(place).trace(TRACE)):
+        with pytest.raises(StoreError) as error:
+            opening(tmp_path)
+        assert error.value.slug == "store-foreign"
+
+
+def test_a_newer_schema_is_refused(tmp_path):
+    Lake(tmp_path)
+    DeltaTable(str(tmp_path / "events")).alter.set_table_description("schema 2")
+
+    for opening in (Lake, lambda place: Reader(place).events()):
+        with pytest.raises(StoreError) as error:
+            opening(tmp_path)
+        assert error.value.slug == "store-newer"
+
+
+@pytest.mark.parametrize("location", ["a*b", "it's [x]?", "ä b"])
+def test_any_directory_name_will_do(tmp_path, location):
+    Lake(tmp_path / location).append([one_of_each(1)])
+
+    assert spans_in(tmp_path / location) == [1]
+
+
+def test_a_url_is_as_good_as_a_directory(tmp_path):
+    url = (tmp_path / "by url").as_uri()
+    (tmp_path / "by url").mkdir()
+    lake = Lake(url)
+    for number in range(10):
+        lake.append([one_of_each(number)])
+
+    assert lake.maintain().merged == 30
+    assert sorted(spans_in(url)) == list(range(10))
+    assert [row.total for row in Reader(url).statistics("c")] == [45]
+
+
+def test_a_full_disk_acknowledges_nothing_and_shows_nothing(tmp_path):
+    lake = Lake(tmp_path, durability="os")
+    lake.append([one_of_each(1)])
+    files = sorted(p for p in tmp_path.rglob("*.parquet"))
+    big = Batch(
+        Resource(),
+        (),
+        tuple(span(n + 10, name=random.randbytes(400).hex()) for n in range(500)),
+    )
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+        with pytest.raises(StoreError) as error:
+            lake.append([big])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, ignored)
+
+    assert error.value.slug == "store-full"
+    assert spans_in(tmp_path) == [1]
+    assert sorted(p for p in tmp_path.rglob("*.parquet")) == files
+
+    lake.append([big])
+    assert len(spans_in(tmp_path)) == 501
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of 400 kB; where it may not be mounted the test fails and says so."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", place], check=True)
+    yield place
+    subprocess.run(["umount", "-l", place], check=True)
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0, reason="mounting needs root; the file limit test stands in"
+)
+def test_a_disk_that_fills_up_and_is_freed_works_again(small_disk):
+    place = small_disk / "store"
+    lake = Lake(place)
+    acknowledged = fill(lake)
+    assert set(acknowledged) <= set(spans_in(place))
+
+    subprocess.run(["mount", "-o", "remount,size=4m", small_disk], check=True)
+    sent_again = len(acknowledged) + 1
+    lake.append([one_of_each(sent_again)])
+
+    numbers = [*acknowledged, sent_again]
+    assert sorted(spans_in(place)) == numbers
+    assert [row.total for row in Reader(place).statistics("c")] == [sum(numbers)]
+
+
+def fill(lake):
+    """Append until the disk is full; the numbers that were acknowledged."""
+    for number in range(1, 1000):
+        try:
+            lake.append([one_of_each(number)])
+        except StoreError as error:
+            return (
+                list(range(1, number))
+                if error.slug == "store-full"
+                else pytest.fail(str(error))
+            )
+    return pytest.fail("the disk never filled up")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes anywhere; the mount test stands in")
+def test_a_read_only_directory_is_told(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(StoreError) as error:
+        Lake(tmp_path / "new")
+    assert error.value.slug == "store-read-only"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
+def test_a_disk_turned_read_only_is_told_and_can_be_read(small_disk):
+    place = small_disk / "store"
+    lake = Lake(place)
+    lake.append([one_of_each(1)])
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+
+    for act in (lambda: lake.append([one_of_each(2)]), lambda: Lake(small_disk / "other")):
+        with pytest.raises(StoreError) as error:
+            act()
+        assert error.value.slug == "store-read-only"
+    assert spans_in(place) == [1]
+
+    subprocess.run(["mount", "-o", "remount,rw", small_disk], check=True)
+    lake.append([one_of_each(2)])
+    assert spans_in(place) == [1, 2]

@@ -1,0 +1,291 @@
+"""Maintenance changes how the rows lie, never what is read."""
+
+import os
+import threading
+from datetime import date, timedelta
+
+import pyarrow.parquet as pq
+import pytest
+from deltalake import DeltaTable
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nilometer.clock import Clock
+from nilometer.errors import StoreError
+from nilometer.model import Batch, Resource
+from nilometer.store import compaction
+from nilometer.store.compaction import FILES_MIN, ROWS_MAX, chosen
+from nilometer.store.lake import Lake
+from nilometer.store.places import Place
+from nilometer.store.query import Reader
+from nilometer.store.reading import Questions, needed
+from nilometer.store.stored import DataFile
+from tests.store.batches import NOW_NS, counted, one_of_each, span
+from tests.store.test_lake import TRACE, child, spans_in
+
+DAY_NS = 24 * 3600 * 10**9
+AT_ONCE = timedelta(0)
+
+
+def listed(place, table="spans"):
+    return Questions(Place.of(place)).listed(table)
+
+
+def filled(place, numbers=range(20), **more):
+    lake = Lake(place, durability="os", **more)
+    for number in numbers:
+        lake.append([one_of_each(number)])
+    return lake
+
+
+def answers(place):
+    reader = Reader(place)
+    found = (
+        reader.find_traces(),
+        reader.statistics("c", group_by=["pid"]),
+        reader.metric_names(),
+    )
+    return reader.trace(TRACE), *found, sorted(reader.events())
+
+
+def test_merging_changes_the_files_and_no_answer(tmp_path):
+    lake = filled(tmp_path)
+    before = answers(tmp_path)
+
+    done = lake.maintain()
+
+    assert (done.merged, done.written) == (60, 3)
+    assert [len(listed(tmp_path, name)) for name in ("spans", "readings", "events")] == [
+        1,
+        1,
+        1,
+    ]
+    assert answers(tmp_path) == before
+
+
+def test_merging_drops_what_was_delivered_twice(tmp_path):
+    lake = filled(tmp_path)
+    filled(tmp_path)
+    before = answers(tmp_path)
+    assert sum(file.rows for file in listed(tmp_path)) == 40
+
+    lake.maintain()
+
+    for name in ("spans", "readings", "events"):
+        assert [file.rows for file in listed(tmp_path, name)] == [20]
+    assert answers(tmp_path) == before
+
+
+def test_a_merged_file_is_sorted_so_that_a_trace_lies_together(tmp_path):
+    lake = Lake(tmp_path, durability="os")
+    for number in range(10):
+        lake.append([Batch(Resource(), (), tuple(span(number, trace=t) for t in (7, 5, 9)))])
+    lake.maintain()
+    [file] = listed(tmp_path)
+
+    ids = pq.read_table(tmp_path / "spans" / file.path).column("trace_id").to_pylist()
+
+    assert ids == sorted(ids)
+    assert (file.least["trace_id"], file.greatest["trace_id"]) == (ids[0], ids[-1])
+
+
+def test_only_files_that_can_hold_the_trace_are_opened(tmp_path):
+    lake = Lake(tmp_path, durability="os")
+    for trace in (3, 5, 9):
+        lake.append([Batch(Resource(), (), (span(1, trace=trace),))])
+    wanted = f"{5:032x}"
+
+    assert len(needed(listed(tmp_path), {"trace_id": (wanted, wanted)})) == 1
+
+
+def test_old_days_go_as_a_whole_and_new_ones_stay(tmp_path):
+    now = [NOW_NS]
+    lake = Lake(tmp_path, clock=Clock(wall_ns=lambda: now[0]))
+    for days in range(5):
+        lake.append([Batch(Resource(), (), (span(days + 1, at_ns=NOW_NS - days * DAY_NS),))])
+
+    done = lake.maintain(keep=timedelta(days=2), vacuum_after=AT_ONCE)
+
+    assert done.dropped == 2
+    assert sorted(spans_in(tmp_path)) == [1, 2, 3]
+    assert sorted(p.name for p in (tmp_path / "spans").glob("date=*")) == [
+        "date=2026-11-16",
+        "date=2026-11-17",
+        "date=2026-11-18",
+    ]
+
+
+def test_replaced_files_stay_for_readers_that_hold_the_old_list(tmp_path):
+    lake = filled(tmp_path)
+    kept = set((tmp_path / "spans").glob("date=*/*.parquet"))
+
+    lake.maintain()
+    assert kept < set((tmp_path / "spans").glob("date=*/*.parquet"))
+
+    done = lake.maintain(vacuum_after=AT_ONCE)
+    assert done.deleted == 60
+    assert len(list((tmp_path / "spans").glob("date=*/*.parquet"))) == 1
+
+
+def test_orphans_of_a_killed_writer_are_deleted(tmp_path):
+    lake = filled(tmp_path, [1])
+    [folder] = (tmp_path / "spans").glob("date=*")
+    (folder / "never-committed.parquet").write_bytes(b"PAR1 and then the power went")
+
+    lake.maintain(vacuum_after=AT_ONCE)
+
+    assert not (folder / "never-committed.parquet").exists()
+    assert spans_in(tmp_path) == [1]
+
+
+def test_a_reader_whose_file_is_gone_asks_again(tmp_path, monkeypatch):
+    lake, reader = filled(tmp_path), Reader(tmp_path)
+    assert len(reader.trace(TRACE)) == 20
+    shelf = reader._questions._shelves["spans"]
+    fresh, stale = shelf.files, shelf.files()
+    lake.maintain(vacuum_after=AT_ONCE)
+    lists = iter([stale])
+    monkeypatch.setattr(shelf, "files", lambda: next(lists, None) or fresh())
+
+    assert len(reader.trace(TRACE)) == 20
+
+
+def test_a_file_that_is_gone_for_good_is_told(tmp_path):
+    filled(tmp_path, [1])
+    for path in (tmp_path / "spans").glob("date=*/*.parquet"):
+        path.unlink()
+
+    with pytest.raises(StoreError) as error:
+        Reader(tmp_path).trace(TRACE)
+
+    assert error.value.slug == "store-unreadable"
+
+
+def test_two_maintainers_at_once_merge_once(tmp_path, monkeypatch):
+    one, other = filled(tmp_path), Lake(tmp_path, durability="os")
+    whole = compaction._write_merged
+
+    def while_the_other_is_quicker(stored, *rest):
+        whole(stored, *rest)
+        monkeypatch.setattr(compaction, "_write_merged", whole)
+        other.maintain()
+
+    monkeypatch.setattr(compaction, "_write_merged", while_the_other_is_quicker)
+    before = answers(tmp_path)
+    one.maintain()
+
+    assert len(listed(tmp_path, "events")) == 1
+    assert answers(tmp_path) == before
+    assert sum(file.rows for file in listed(tmp_path, "events")) == 20
+
+
+def test_appends_go_on_during_maintenance_and_nothing_is_lost(tmp_path):
+    code = """
+        for number in range(60):
+            lake.append([one_of_each(int(sys.argv[2]) * 1000 + number)])
+    """
+    lake = Lake(tmp_path, durability="os")
+    writers = [child(code, tmp_path, n + 1) for n in range(2)]
+    reader, faults, done = Reader(tmp_path), [], threading.Event()
+
+    def read():
+        seen = 0
+        while not done.is_set():
+            now = len(reader.trace(TRACE))
+            if now < seen:
+                faults.append((seen, now))
+            seen = now
+
+    watching = threading.Thread(target=read)
+    watching.start()
+    while any(writer.poll() is None for writer in writers):
+        lake.maintain()
+    done.set()
+    watching.join()
+    lake.maintain()
+
+    numbers = [w * 1000 + n for w in (1, 2) for n in range(60)]
+    assert ([w.returncode for w in writers], faults) == ([0, 0], [])
+    assert sorted(spans_in(tmp_path)) == numbers
+    assert [row.total for row in reader.statistics("c")] == [sum(numbers)]
+
+
+def test_the_log_of_many_commits_stays_short(tmp_path):
+    lake = Lake(tmp_path, durability="os")
+    for number in range(105):
+        lake.append([Batch(Resource(), (), (span(number),))])
+    log = tmp_path / "spans" / "_delta_log"
+    assert len(list(log.glob("*.checkpoint.parquet"))) == 1
+    old = NOW_NS // 10**9 - 10 * 365 * 24 * 3600
+    for entry in log.glob("*.json"):
+        os.utime(entry, (old, old))
+
+    lake.maintain()
+
+    assert len(list(log.glob("*.json"))) < 20
+    assert len(spans_in(tmp_path)) == 105
+    assert DeltaTable(str(tmp_path / "spans")).version() > 105
+
+
+def test_what_maintenance_cannot_do_is_told_and_leaves_all_readable(tmp_path, monkeypatch):
+    lake = filled(tmp_path)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(compaction, "_write_merged", full)
+    with pytest.raises(StoreError) as error:
+        lake.maintain()
+    monkeypatch.undo()
+
+    assert error.value.slug == "store-full"
+    assert len(spans_in(tmp_path)) == 20
+    assert lake.maintain().merged == 60
+
+
+# ---- the choice of files ---------------------------------------------------------------------
+
+
+def files(*rows):
+    return [
+        DataFile(str(n), each, each, date(2026, 11, 18), {}, {}) for n, each in enumerate(rows)
+    ]
+
+
+@given(st.lists(st.integers(1, ROWS_MAX), max_size=60).map(lambda rows: files(*rows)))
+def test_a_merge_is_of_several_small_files_and_never_too_large(some):
+    found = chosen(some, FILES_MIN)
+
+    assert found == [] or len(found) >= FILES_MIN
+    assert sum(file.rows for file in found) <= ROWS_MAX
+    assert len(set(map(id, found))) == len(found)
+
+
+def test_a_large_file_waits_until_small_ones_have_grown_to_its_size():
+    assert chosen(files(*[10] * 9, 5000), FILES_MIN) == files(*[10] * 9)
+    assert len(chosen(files(*[1000] * 9, 5000), FILES_MIN)) == 10
+    assert chosen(files(10, 10), FILES_MIN) == []
+
+
+def test_a_row_is_rewritten_a_logarithm_of_times():
+    store, rewritten = [], 0
+    for _ in range(600):
+        store += files(*[1000] * 20)
+        merge = chosen(store, FILES_MIN)
+        if merge:
+            size = sum(file.rows for file in merge)
+            rewritten += size
+            store = [file for file in store if all(file is not m for m in merge)] + files(size)
+
+    assert rewritten / (600 * 20 * 1000) < 10  # log2 of 1,000,000 / 1,000
+    assert len(store) < 60
+
+
+def test_statistics_count_what_was_merged_and_what_was_not(tmp_path):
+    lake = filled(tmp_path, range(10))
+    lake.maintain()
+    lake.append(
+        [Batch(Resource("api", "h", 5), (counted(5, at_ns=NOW_NS + 1),)), one_of_each(5)]
+    )
+
+    assert [row.total for row in Reader(tmp_path).statistics("c")] == [sum(range(10)) + 5]
