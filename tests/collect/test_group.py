@@ -214,3 +214,19 @@ def test_commits_of_our_own_measurements_are_not_measured():
     )
 
     assert observed == [(2, None)]
+
+
+def test_in_haste_those_who_wait_for_the_window_are_committed_at_once():
+    tables = Tables()
+
+    async def scenario(group):
+        await group.submit([batch("first")])
+        waiting = asyncio.create_task(group.submit([batch("second")]))
+        await asyncio.sleep(0.02)
+        group.hasten()
+        await waiting
+        await group.submit([batch("third")])
+
+    run(scenario, tables, window_s=3600)
+
+    assert tables.commits == [["first"], ["second"], ["third"]]

@@ -103,9 +103,9 @@ def test_of_a_request_with_bad_spans_the_good_ones_are_kept_and_the_sender_is_to
     reply = ExportTraceServiceResponse.FromString(answer.content)
     assert answer.status_code == 200
     assert reply.partial_success.rejected_spans == 2
-    assert reply.partial_success.error_message == "span_id: 2"
+    assert reply.partial_success.error_message == "span-id: 2"
     assert [span.span_id for span in tables.spans] == [b"12345678"]
-    assert tables.rejected == {("otlp", "item-span_id"): 2}
+    assert tables.rejected == {("otlp", "item-span-id"): 2}
 
 
 GZIP = {**PROTOBUF, "content-encoding": "gzip"}

@@ -233,8 +233,13 @@ async def _run(
     say: Callable[[str], None],
 ) -> None:
     loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        server.stop()
+        collector.group.hasten()
+
     for each in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(each, server.stop)
+        loop.add_signal_handler(each, stop)
     collector.start(receiver)
     say(_where(collector.settings, listening, receiver))
     await server.serve(sockets=[listening])

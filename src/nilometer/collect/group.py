@@ -116,6 +116,11 @@ class GroupCommit:
         # Shielded by nature: a sender that hangs up cancels its wait, not the commit.
         await answer
 
+    def hasten(self) -> None:
+        """Commit at once from now on: the collector is about to end, and senders wait."""
+        self._window_ns = 0
+        self._woken.set()
+
     async def close(self) -> None:
         """Commit what waits, take nothing more, end the thread."""
         self._closing = True
@@ -138,8 +143,8 @@ class GroupCommit:
         while not self._waiting and not self._closing:
             self._woken.clear()
             await self._woken.wait()
-        due_ns = self._committed_ns + self._window_ns
         while self._waiting_rows < self._group_rows and not self._closing:
+            due_ns = self._committed_ns + self._window_ns
             left_s = (due_ns - self._clock.elapsed_ns()) / 1e9
             if left_s <= 0:
                 return

@@ -1,0 +1,228 @@
+"""Laws of the running daemon: one line at its start, an end in order, no acknowledged loss."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import threading
+import time
+import urllib.error
+
+import pytest
+from deltalake import DeltaTable
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from nilometer.clock import wall_ns
+from nilometer.store.query import Reader
+from tests.collector import start
+
+pytestmark = pytest.mark.real
+
+TOKEN = "c2l4dGVlbiBieXRlcyBoZXJl"
+PROTOBUF = {"Content-Type": "application/x-protobuf"}
+SPANS_PER_REQUEST = 20
+
+
+def request_of(trace_id, first_span):
+    request = ExportTraceServiceRequest()
+    resource = request.resource_spans.add()
+    now = wall_ns()
+    scope = resource.scope_spans.add()
+    for number in range(first_span, first_span + SPANS_PER_REQUEST):
+        scope.spans.add(
+            trace_id=trace_id,
+            span_id=number.to_bytes(8, "big"),
+            name="work",
+            start_time_unix_nano=now,
+            end_time_unix_nano=now + 1,
+        )
+    return request.SerializeToString()
+
+
+class Sender(threading.Thread):
+    """Sends until the collector is gone, and remembers what was acknowledged."""
+
+    def __init__(self, collector, trace_id):
+        super().__init__()
+        self.host = collector.url.removeprefix("http://")
+        self.trace_id = trace_id
+        self.acknowledged = set()
+        self.sent = 0
+
+    def run(self):
+        connection = http.client.HTTPConnection(self.host, timeout=30)
+        try:
+            while True:
+                first = 1 + self.sent
+                self.sent += SPANS_PER_REQUEST
+                connection.request(
+                    "POST", "/v1/traces", request_of(self.trace_id, first), PROTOBUF
+                )
+                answer = connection.getresponse()
+                answer.read()
+                if answer.status == 200:
+                    self.acknowledged.update(range(first, first + SPANS_PER_REQUEST))
+        except (OSError, http.client.HTTPException):
+            connection.close()
+
+
+def stored_ids(store, trace_id):
+    reader = Reader(store)
+    try:
+        spans = [span for _, span in reader.trace(trace_id.hex())]
+    finally:
+        reader.close()
+    return sorted(int.from_bytes(span.span_id, "big") for span in spans)
+
+
+def test_kill_9_under_load_loses_nothing_that_was_acknowledged(tmp_path):
+    with start(tmp_path, window="50ms") as collector:
+        acknowledged = 0
+        for round_ in range(3):
+            senders = [Sender(collector, bytes([1 + round_, n + 1] * 8)) for n in range(4)]
+            for sender in senders:
+                sender.start()
+            time.sleep(1)
+            collector.kill()
+            for sender in senders:
+                sender.join()
+            collector.restart()
+            for sender in senders:
+                found = stored_ids(collector.store, sender.trace_id)
+                assert sender.acknowledged <= set(found)
+                assert len(found) == len(set(found))
+                assert set(found) <= set(range(1, sender.sent + 1))
+                acknowledged += len(sender.acknowledged)
+
+    assert acknowledged > 0
+
+
+def test_sigterm_answers_who_waits_and_writes_what_statsd_gathered(tmp_path):
+    with start(tmp_path, window="30s", flush="1h") as collector:
+        sender = Sender(collector, bytes(range(1, 17)))
+        sender.start()
+        while not sender.acknowledged:  # the first is committed at once, the second waits
+            time.sleep(0.01)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+            udp.sendto(b"gathered:7|c", ("127.0.0.1", collector.statsd_port))
+        time.sleep(0.2)
+        code = collector.stop()
+        sender.join()
+        with ReaderOf(collector) as reader:
+            gathered = reader.statistics("gathered")
+
+    assert code == 0
+    assert set(stored_ids(collector.store, sender.trace_id)) == sender.acknowledged
+    assert [row.total for row in gathered] == [7]
+
+
+class ReaderOf:
+    def __init__(self, collector):
+        self.reader = Reader(collector.store)
+
+    def __enter__(self):
+        return self.reader
+
+    def __exit__(self, *_):
+        self.reader.close()
+
+
+def test_the_first_line_says_where_it_listens_and_where_the_store_lies(tmp_path):
+    with start(tmp_path) as collector:
+        (line,) = collector.output().splitlines()
+
+    assert line == (
+        f"OTLP and REST at {collector.url} for this machine only; "
+        f"statsd at {collector.statsd}; store in {collector.store}"
+    )
+
+
+def refused(tmp_path, **settings):
+    """What a collector says that cannot start."""
+    with pytest.raises(RuntimeError) as failure:
+        start(tmp_path, **settings)
+    return str(failure.value)
+
+
+@pytest.mark.parametrize("door", ["listen", "statsd"])
+def test_an_address_that_is_taken_is_told_in_one_line(tmp_path, door):
+    kind = socket.SOCK_STREAM if door == "listen" else socket.SOCK_DGRAM
+    with socket.socket(socket.AF_INET, kind) as taken:
+        taken.bind(("127.0.0.1", 0))
+        if door == "listen":
+            taken.listen()
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        said = refused(tmp_path, **{door: address})
+
+    assert f"--{door}: cannot listen at {address}: Address already in use" in said
+    assert "Traceback" not in said
+
+
+def test_a_directory_that_is_not_ours_is_left_alone(tmp_path):
+    (tmp_path / "papers").mkdir()
+    (tmp_path / "papers" / "thesis.txt").write_text("years of work")
+
+    said = refused(tmp_path, store=tmp_path / "papers")
+
+    assert "thesis.txt" in said
+    assert "[store-foreign]" in said
+    assert "Traceback" not in said
+    assert [path.name for path in (tmp_path / "papers").iterdir()] == ["thesis.txt"]
+
+
+def test_with_a_token_file_nobody_else_gets_in(tmp_path):
+    tokens = tmp_path / "tokens"
+    tokens.write_text(TOKEN)
+    tokens.chmod(0o600)
+
+    with start(tmp_path, token_file=tokens) as collector:
+        with pytest.raises(urllib.error.HTTPError) as stranger:
+            collector.get("health")
+        status = collector.get("health", token=TOKEN)["status"]
+
+    assert stranger.value.code == 401
+    assert status == "ok"
+    assert TOKEN not in collector.output()
+
+
+def test_what_it_refuses_it_counts_in_its_own_tables_and_then_is_quiet(tmp_path):
+    with start(tmp_path, flush="100ms") as collector:
+        connection = http.client.HTTPConnection(collector.url.removeprefix("http://"))
+        for content_type in ("text/plain", "application/json"):
+            connection.request("POST", "/v1/logs", b"{", {"Content-Type": content_type})
+            connection.getresponse().read()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+            udp.sendto(b"nonsense", ("127.0.0.1", collector.statsd_port))
+        connection.close()
+        while "statsd: refused" not in collector.output():
+            time.sleep(0.02)
+        collector.restart()
+        losses = collector.get("losses")["losses"]
+
+    assert {
+        (row["service"], row["dimensions"]["door"], row["dimensions"]["reason"], row["count"])
+        for row in losses
+    } == {
+        ("nilometer-collector", "otlp", "content-type", 1),
+        ("nilometer-collector", "otlp", "json", 1),
+        ("nilometer-collector", "statsd", "form", 1),
+    }
+
+
+def test_an_idle_collector_writes_nothing_about_itself(tmp_path):
+    with start(tmp_path, flush="100ms") as collector:
+        time.sleep(0.5)  # five flushes of nothing
+        collector.stop()
+
+    assert DeltaTable(str(collector.store / "readings")).to_pyarrow_table().num_rows == 0
+
+
+def test_a_unix_socket_takes_statsd_too(tmp_path):
+    path = str(tmp_path / "statsd.sock")
+    with start(tmp_path, statsd=f"unix:{path}", flush="1h") as collector:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+            for _ in range(1000):
+                sender.sendto(b"gathered:1|c", path)
+        collector.stop()
+        with ReaderOf(collector) as reader:
+            assert [row.total for row in reader.statistics("gathered")] == [1000]
