@@ -8,8 +8,9 @@ from pathlib import Path
 PAGE = Path(__file__).parents[2] / "docs" / "measuring.md"
 
 LOOK = """
-import types
-print(isinstance(parse, types.FunctionType) and "lines" not in parse.__code__.co_names,
+import dis, types
+print(isinstance(parse, types.FunctionType)
+      and not [one for one in dis.get_instructions(parse) if one.argval == "lines"],
       "lines" in globals(), parse("a b"))
 """
 
