@@ -43,7 +43,10 @@ class Patches:
         self._set(owner, name, update_wrapper(wrapper, original))
 
     def swap(
-        self, owner: Any, name: str, measured: Callable[[Callable[..., Any]], Callable[..., Any]]
+        self,
+        owner: Any,
+        name: str,
+        measured: Callable[[Callable[..., Any]], Callable[..., Any]],
     ) -> None:
         """As `replace`, 60 ns a call cheaper, for places that nobody else wraps."""
         self._set(owner, name, measured(getattr(owner, name)))

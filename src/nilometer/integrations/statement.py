@@ -18,9 +18,42 @@ SHOWN_CHARS_MAX: Final = 2048
 """What is shown: longer than any page shows, half of what a span keeps of one attribute."""
 
 OPERATIONS: Final = frozenset(
-    "SELECT INSERT UPDATE DELETE REPLACE MERGE UPSERT WITH CREATE ALTER DROP TRUNCATE BEGIN "
-    "COMMIT ROLLBACK SAVEPOINT RELEASE SET SHOW PRAGMA EXPLAIN CALL EXEC COPY LOCK ANALYZE "
-    "VACUUM VALUES LISTEN NOTIFY GRANT REVOKE DESCRIBE START".split()  # noqa: SIM905
+    [
+        "SELECT",
+        "INSERT",
+        "UPDATE",
+        "DELETE",
+        "REPLACE",
+        "MERGE",
+        "UPSERT",
+        "WITH",
+        "CREATE",
+        "ALTER",
+        "DROP",
+        "TRUNCATE",
+        "BEGIN",
+        "COMMIT",
+        "ROLLBACK",
+        "SAVEPOINT",
+        "RELEASE",
+        "SET",
+        "SHOW",
+        "PRAGMA",
+        "EXPLAIN",
+        "CALL",
+        "EXEC",
+        "COPY",
+        "LOCK",
+        "ANALYZE",
+        "VACUUM",
+        "VALUES",
+        "LISTEN",
+        "NOTIFY",
+        "GRANT",
+        "REVOKE",
+        "DESCRIBE",
+        "START",
+    ]
 )
 """The words that may become a dimension; every other is "OTHER"."""
 

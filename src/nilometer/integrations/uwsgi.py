@@ -21,7 +21,7 @@ from nilometer.integrations.wsgi import Middleware
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from importlib.machinery import ModuleSpec
-    from types import FrameType, ModuleType
+    from types import FrameType
 
     from nilometer.trace.trigger import Triggers
 

@@ -1,0 +1,54 @@
+"""httpx, both kinds: each request that its network transports send is timed and traced."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from nilometer.integrations.http_client import Client
+from nilometer.integrations.patches import Patches
+from nilometer.measure import REGISTRY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nilometer.measure import Registry
+
+_patches: Final = Patches()
+
+
+def install(*, registry: Registry = REGISTRY) -> bool:
+    """Measure httpx's requests; False if that is done already."""
+    if _patches.active:
+        return False
+    import httpx
+
+    client = Client(registry)
+
+    def measured(original: Callable[..., Any]) -> Callable[..., Any]:
+        def handle_request(transport: Any, sent: Any) -> Any:
+            with client.request(sent.method, sent.url.host, sent.url.path) as request:
+                request.add_to(sent.headers)
+                response = original(transport, sent)
+                request.answered(response.status_code)
+            return response
+
+        return handle_request
+
+    def measured_async(original: Callable[..., Any]) -> Callable[..., Any]:
+        async def handle_async_request(transport: Any, sent: Any) -> Any:
+            with client.request(sent.method, sent.url.host, sent.url.path) as request:
+                request.add_to(sent.headers)
+                response = await original(transport, sent)
+                request.answered(response.status_code)
+            return response
+
+        return handle_async_request
+
+    _patches.replace(httpx.HTTPTransport, "handle_request", measured)
+    _patches.replace(httpx.AsyncHTTPTransport, "handle_async_request", measured_async)
+    return True
+
+
+def uninstall() -> None:
+    """Leave nothing behind."""
+    _patches.undo()

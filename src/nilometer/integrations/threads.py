@@ -1,0 +1,78 @@
+"""Thread pools: the current span goes with the work; waiting and running are timed.
+
+`loop.run_in_executor` submits to the same pools, so it is measured with them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from nilometer.clock import elapsed_ns
+from nilometer.integrations.patches import Patches
+from nilometer.measure import REGISTRY
+from nilometer.trace import carry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nilometer.measure import Registry
+
+UNNAMED: Final = "ThreadPoolExecutor"
+"""What Python calls pools that nobody named, followed by a number we do not want as a series."""
+
+_patches: Final = Patches()
+
+
+class Work:
+    """What was submitted, on its way to a thread of its pool."""
+
+    __slots__ = ("_function", "_wait", "_run", "_submitted")
+
+    def __init__(self, function: Callable[..., Any], wait: Any, run: Any) -> None:
+        self._function = carry(function)
+        self._wait = wait
+        self._run = run
+        self._submitted = elapsed_ns()
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        started = elapsed_ns()
+        self._wait.record(started - self._submitted)
+        try:
+            return self._function(*args, **kwargs)
+        finally:
+            self._run.record(elapsed_ns() - started)
+
+
+def pool_name(prefix: str) -> str:
+    """The pool's name without the number that Python gives to unnamed ones.
+
+    >>> pool_name("ThreadPoolExecutor-3"), pool_name("mail")
+    ('ThreadPoolExecutor', 'mail')
+    """
+    return UNNAMED if prefix.startswith(UNNAMED) else prefix
+
+
+def install(*, registry: Registry = REGISTRY) -> bool:
+    """Measure what is submitted to thread pools; False if that is done already."""
+    if _patches.active:
+        return False
+    from concurrent.futures.thread import ThreadPoolExecutor
+
+    waits = registry.timer("thread_pool.wait", description="from submission to a free thread")
+    runs = registry.timer("thread_pool.run", description="in a thread of the pool")
+
+    def measured(original: Callable[..., Any]) -> Callable[..., Any]:
+        def submit(pool: Any, function: Any, /, *args: Any, **kwargs: Any) -> Any:
+            name = pool_name(getattr(pool, "_thread_name_prefix", ""))
+            work = Work(function, waits.bind(pool=name), runs.bind(pool=name))
+            return original(pool, work, *args, **kwargs)
+
+        return submit
+
+    _patches.replace(ThreadPoolExecutor, "submit", measured)
+    return True
+
+
+def uninstall() -> None:
+    """Leave nothing behind."""
+    _patches.undo()
