@@ -22,6 +22,7 @@ SMALL: Final = [bytes([n]) for n in range(128)]
 
 
 def varint(n: int) -> bytes:
+    """A whole number in groups of seven bits."""
     if n < 128:
         return SMALL[n]
     out = bytearray()
@@ -33,10 +34,12 @@ def varint(n: int) -> bytes:
 
 
 def field(key: bytes, content: bytes) -> bytes:
+    """A field of bytes, text or a message: key, length, content."""
     return key + varint(len(content)) + content
 
 
 def utf8(text: object) -> bytes:
+    """Text as UTF-8, question marks for what is not Unicode; of other kinds their text."""
     if not isinstance(text, str):
         text = text_of_any(text)
     try:
@@ -59,6 +62,7 @@ def unsigned(n: int) -> int:
 
 
 def double(value: float) -> bytes:
+    """Eight bytes; what lies beyond all floats becomes infinity."""
     try:
         return _DOUBLE(float(value))
     except OverflowError:  # a whole number beyond all floats
@@ -66,6 +70,7 @@ def double(value: float) -> bytes:
 
 
 def attribute_fields(key: bytes, pairs: Iterable[tuple[str, Any]]) -> bytes:
+    """Each pair as one KeyValue field."""
     out = b""
     for name, value in pairs:
         label = _LABELS.get(name)
@@ -97,6 +102,7 @@ def _label(name: str) -> bytes:
 
 
 def string_value(value: str) -> bytes:
+    """An AnyValue's content for a text."""
     try:
         encoded = value.encode()
     except UnicodeEncodeError:
@@ -138,4 +144,5 @@ _VALUES: Final[dict[type, Callable[[Any], bytes]]] = {
 
 
 def bytes_field(key: bytes, content: bytes) -> bytes:
+    """A field of bytes; nothing if empty."""
     return key + varint(len(content)) + content if content else b""

@@ -51,6 +51,7 @@ class Inbox:
         return self._rows.setdefault(resource_of(resource), ([], [], []))
 
     def decoded(self) -> Decoded:
+        """What was gathered; resources without any row are left out."""
         batches = [
             Batch(resource, tuple(readings), tuple(spans), tuple(events))
             for resource, (readings, spans, events) in self._rows.items()
