@@ -18,6 +18,7 @@ from nilometer.api.parameters import (  # noqa: TC001 - FastAPI reads annotation
 from nilometer.api.problems import Problem, missing, not_a_choice
 from nilometer.api.trees import nested
 from nilometer.model.tree import tree_of
+from nilometer.wire import chrome, dot, osprofiler, speedscope
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -33,6 +34,10 @@ JSON: Final = "application/json"
 
 FORMATS: Final[Mapping[str, tuple[str, Callable[[Tree], str] | None]]] = {
     "json": (JSON, None),
+    "osprofiler": (JSON, osprofiler.encode),
+    "chrome": (JSON, chrome.encode),
+    "speedscope": (JSON, speedscope.encode),
+    "dot": ("text/vnd.graphviz", dot.encode),
 }
 """By name: the media type, and what draws it."""
 
