@@ -226,3 +226,38 @@ def test_a_unix_socket_takes_statsd_too(tmp_path):
         collector.stop()
         with ReaderOf(collector) as reader:
             assert [row.total for row in reader.statistics("gathered")] == [1000]
+
+
+def test_a_flood_that_is_no_http_is_counted_and_said_once(tmp_path):
+    with start(tmp_path) as collector:
+        host, port = collector.url.removeprefix("http://").split(":")
+        for _ in range(50):
+            with socket.create_connection((host, int(port))) as raw:
+                raw.sendall(b"\x16\x03\x01 nonsense\r\n\r\n")
+                raw.recv(1000)
+        said = [line for line in collector.output().splitlines()[1:] if line]
+        collector.restart()
+        losses = collector.get("losses")["losses"]
+
+    assert said == ["http: refused, not-http (1 times)"]
+    assert [(row["dimensions"], row["count"]) for row in losses] == [
+        ({"door": "http", "reason": "not-http"}, 50)
+    ]
+
+
+def test_a_slow_sender_does_not_keep_the_others_waiting(tmp_path):
+    with start(tmp_path) as collector:
+        host, port = collector.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port))) as slow:
+            slow.sendall(
+                b"POST /v1/traces HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n"
+                b"Content-Type: application/x-protobuf\r\n\r\n\x0a"
+            )
+            connection = http.client.HTTPConnection(host, int(port), timeout=10)
+            connection.request(
+                "POST", "/v1/traces", request_of(bytes(range(1, 17)), 1), PROTOBUF
+            )
+            status = connection.getresponse().status
+            connection.close()
+
+    assert status == 200

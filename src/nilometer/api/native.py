@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse  # noqa: TC002 - FastAPI reads annotations
+from fastapi.responses import JSONResponse
 
 from nilometer.api import metrics, traces
 from nilometer.api.answers import Health
@@ -48,13 +48,19 @@ def api(
 
     @app.exception_handler(Refusal)
     async def refusal(_request: Request, error: Refusal) -> JSONResponse:
-        refused(str(error.status))
+        if error.status == 422:
+            refused("parameter")
         return error.answer()
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
-        refused("422")
+        refused("parameter")
         return of_validation(error.errors()).answer()
+
+    @app.exception_handler(Exception)
+    async def fault(_request: Request, error: Exception) -> JSONResponse:
+        detail = f"a fault of the collector's ({type(error).__name__}); its log has more"
+        return JSONResponse({"detail": detail}, 500)
 
     app.include_router(_health_routes(health), prefix=PREFIX)
     app.include_router(traces.router(reader, queries), prefix=PREFIX)

@@ -174,7 +174,12 @@ DurationNs = Annotated[
     _schema(pattern=f"^{_DURATION.pattern}$", examples=["250ms", "1.5s"]),
 ]
 TraceId = Annotated[
-    str, BeforeValidator(trace_id), _schema(examples=["4bf92f3577b34da6a3ce929d0e0e4736"])
+    str,
+    BeforeValidator(trace_id),
+    _schema(
+        pattern="^([0-9a-fA-F]-?){31}[0-9a-fA-F]$",
+        examples=["4bf92f3577b34da6a3ce929d0e0e4736"],
+    ),
 ]
 PairText = Annotated[
     str,
@@ -182,6 +187,10 @@ PairText = Annotated[
     _schema(pattern="^[^=]+=", examples=["service=api"]),
 ]
 QuantileText = Annotated[
-    str, AfterValidator(_that_parses(quantile)), _schema(examples=["0.5", "0.99"])
+    str,
+    AfterValidator(_that_parses(quantile)),
+    _schema(pattern=r"^(0|1|0?\.[0-9]{1,9})$", examples=["0.5", "0.99"]),
 ]
-Text = Annotated[str, BeforeValidator(plain), _schema(maxLength=TEXT_CHARS_MAX)]
+Text = Annotated[
+    str, BeforeValidator(plain), _schema(maxLength=TEXT_CHARS_MAX, pattern=r"^[^\u0000]*$")
+]

@@ -25,6 +25,7 @@ from nilometer.api.queries import Queries
 from nilometer.clock import Clock
 from nilometer.collect.datagrams import Receiver
 from nilometer.collect.group import GroupCommit
+from nilometer.collect.http_log import LOGGER, UvicornLog
 from nilometer.collect.instruments import (
     COMMIT,
     COMMIT_FAILED,
@@ -100,7 +101,12 @@ class Collector:
         self._receiver: Receiver | None = None
 
     def _guarded_app(self) -> Guard:
-        app = api(self._reader, self._queries, self.health)
+        app = api(
+            self._reader,
+            self._queries,
+            self.health,
+            refused=lambda reason: self.refusals.count("rest", reason),
+        )
         app.router.routes.extend(OtlpDoor(self.group, self.refusals).routes())
         return Guard(
             app,
@@ -233,6 +239,8 @@ async def _run(
     say: Callable[[str], None],
 ) -> None:
     loop = asyncio.get_running_loop()
+    http_log = UvicornLog(collector.refusals)
+    logging.getLogger(LOGGER).addFilter(http_log)
 
     def stop() -> None:
         server.stop()
@@ -244,6 +252,7 @@ async def _run(
     say(_where(collector.settings, listening, receiver))
     await server.serve(sockets=[listening])
     await collector.close()
+    logging.getLogger(LOGGER).removeFilter(http_log)
 
 
 def _where(
