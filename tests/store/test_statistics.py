@@ -329,3 +329,50 @@ def test_many_threads_may_ask_at_once(tmp_path):
 
     assert set(totals) <= {1, 2, 3, 4, 5}
     assert [row.total for row in reader.statistics("c")] == [5]
+
+
+# ---- hostile questions -----------------------------------------------------------------------
+
+texts = st.text() | st.sampled_from(["c", "g", "service", "tenant", "\ud800", "\0"])
+numbers = st.none() | st.integers(-(2**70), 2**70) | st.sampled_from([0, S, NOW_NS])
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    place = tmp_path_factory.mktemp("kept")
+    lake = Lake(place, durability="os")
+    lake.append(
+        [batch(at(1, 3, where={"tenant": "a"}), at(1, Distribution.of([1, 5]), name="d"))]
+    )
+    lake.append([batch(at(-(10**9), 3, name="g", kind=Kind.GAUGE))])
+    return Reader(place)
+
+
+@given(
+    name=texts | st.sampled_from("cdg"),
+    since_ns=numbers,
+    until_ns=numbers,
+    period_ns=numbers,
+    group_by=st.lists(texts, max_size=3),
+    where=st.none() | st.dictionaries(texts, texts, max_size=2),
+    quantiles=st.lists(st.floats(), max_size=3),
+)
+@slow
+def test_any_question_gets_an_answer_or_a_reason(kept, name, **question):
+    try:
+        for row in kept.statistics(name, **question):
+            assert len(row.group) == len(question["group_by"])
+        kept.dimensions(name, since_ns=question["since_ns"])
+        kept.metric_names(name, until_ns=question["until_ns"])
+        kept.find_traces(service=name, min_duration_ns=question["period_ns"], request_id=name)
+        kept.events(name=name, trace_id=name, since_ns=question["since_ns"])
+        kept.trace(name)
+    except StoreError as error:
+        assert error.slug == "store-too-much"
+
+
+@pytest.mark.parametrize("period_ns", [-1, 0, 2**63, 2**70, 1])
+def test_any_period_will_do(kept, period_ns):
+    rows = kept.statistics("c", period_ns=period_ns)
+
+    assert [row.total for row in rows] == [3]

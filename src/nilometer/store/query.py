@@ -126,11 +126,11 @@ class Reader:
             "until_ns": until,
             "from_ns": from_ns,
             "to_ns": to_ns,
-            "min_duration_ns": min_duration_ns or 0,
+            "min_duration_ns": _within_64_bits(min_duration_ns or 0),
             "error": error,
             # Whether a trace was slow or failed is known from its summary only: look at more.
             "chosen_max": limit if not min_duration_ns and error is None else TRACES_MAX,
-            "rows_max": limit,
+            "rows_max": max(0, limit),
         }
         rows = self._questions.ask("traces", "spans", {"started_ns": (from_ns, to_ns)}, values)
         return [TraceSummary(**row) for row in rows]
@@ -153,7 +153,7 @@ class Reader:
             "trace_id": trace_id,
             "since_ns": since,
             "until_ns": until,
-            "rows_max": limit,
+            "rows_max": max(0, limit),
         }
         wanted = {"at_ns": (since, until), "name": (name, name)}
         return events_of(self._questions.ask("events", "events", wanted, values))
@@ -170,7 +170,7 @@ class Reader:
     ) -> list[Instrument]:
         """The instruments whose names start with `prefix`, by name."""
         since, until = _ends(since_ns, until_ns)
-        values = {"prefix": prefix, "since_ns": since, "until_ns": until, "rows_max": limit}
+        values = {"prefix": prefix, "since_ns": since, "until_ns": until, "rows_max": max(0, limit)}
         wanted: Wanted = {"ended_ns": (since, until)}
         if prefix:
             wanted["name"] = (prefix, prefix + "\U0010ffff")
@@ -229,6 +229,7 @@ class Reader:
         service, host, pid, region or zone (a dimension of that name goes before).
         """
         since, until = _ends(since_ns, until_ns)
+        period_ns = min(period_ns, TIME_MAX) if period_ns and period_ns > 0 else None
         sight = max(TIME_MIN, since - SIGHT_NS)
         found = self.series(name, where, since_ns=sight, until_ns=until_ns)
         parts = parted(found, group_by)
@@ -263,9 +264,13 @@ class Reader:
 
 def _ends(since_ns: int | None, until_ns: int | None) -> tuple[int, int]:
     return (
-        TIME_MIN if since_ns is None else since_ns,
-        TIME_MAX if until_ns is None else until_ns,
+        TIME_MIN if since_ns is None else _within_64_bits(since_ns),
+        TIME_MAX if until_ns is None else _within_64_bits(until_ns),
     )
+
+
+def _within_64_bits(value: int) -> int:
+    return max(TIME_MIN, min(TIME_MAX, value))
 
 
 def _too_many(what: str) -> StoreError:
