@@ -100,6 +100,8 @@ core_clear(PyObject *module)
     State *state = PyModule_GetState(module);
     PyTypeObject **types[] = TYPES(state);
 
+    while (state->laps_kept > 0)
+        PyObject_GC_Del(state->laps[--state->laps_kept]);
     for (size_t i = 0; i < TYPES_ALL; i++)
         Py_CLEAR(*types[i]);
     Py_CLEAR(state->perf_counter_ns);

@@ -47,7 +47,7 @@ Lap_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!:Lap", names, state_of(type)->timer,
                                      &timer))
         return NULL;
-    return (PyObject *)lap_of(type, (Handle *)timer);
+    return (PyObject *)lap_of(state_of(type), (Handle *)timer);
 }
 
 static int
@@ -68,9 +68,18 @@ Lap_clear(Lap *self)
 static void
 Lap_dealloc(Lap *self)
 {
+    State *state = state_of(Py_TYPE(self));
+
     PyObject_GC_UnTrack(self);
     Lap_clear(self);
-    nilo_free((PyObject *)self);
+    if (state == NULL)
+        PyErr_Clear(); /* the interpreter ends and has taken the module from its types */
+    if (state == NULL || state->lap == NULL || state->laps_kept == LAPS_KEPT) {
+        nilo_free((PyObject *)self);
+        return;
+    }
+    state->laps[state->laps_kept++] = (PyObject *)self;
+    Py_DECREF(Py_TYPE(self));
 }
 
 static PyObject *
@@ -93,7 +102,7 @@ Lap_exit(Lap *self, PyObject *const *args, Py_ssize_t nargs)
     int64_t elapsed_ns = family_now_ns(self->timer->family) - self->started_ns;
     if (timer_keep(self->timer, elapsed_ns) < 0) {
         PyErr_Clear();
-        self->timer->family->arena->refused++;
+        self->timer->arena->refused++;
     }
     if (PyExceptionClass_Check(args[0]))
         timer_failed(self->timer, args[0]);

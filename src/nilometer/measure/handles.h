@@ -10,10 +10,15 @@
 
 #include <structmember.h>
 
+/* As many as threads or greenlets are usually inside of a `with` at once; 72 bytes each. */
+#define LAPS_KEPT 16
+
 typedef struct {
     PyTypeObject *arena, *family, *counter, *gauge, *timer, *lap;
     PyTypeObject *function, *coroutine, *generator, *async_generator, *step;
     PyObject *perf_counter_ns; /* the clock that needs no call */
+    PyObject *laps[LAPS_KEPT]; /* done with, to be used again; owned, but without references */
+    int laps_kept;
 } State;
 
 typedef struct {
@@ -31,6 +36,7 @@ typedef struct {
 typedef struct {
     PyObject_HEAD
     Family *family;
+    Arena *arena; /* the family's, borrowed: one step less to the values */
     PyObject *dimensions;
     PyObject *local; /* thread-local holder of children; NULL where values are our own */
     PyObject *read;  /* gauges: what a collect calls; NULL elsewhere */
@@ -221,10 +227,11 @@ handle_new(PyTypeObject *type, PyObject *args, PyObject *kwargs, uint32_t size)
     if (self == NULL)
         return NULL;
     self->family = (Family *)Py_NewRef(family);
+    self->arena = self->family->arena;
     self->dimensions = Py_NewRef(dimensions);
     self->local = local == Py_None ? NULL : Py_NewRef(local);
     if (self->local == NULL)
-        self->offset = arena_allocate(self->family->arena, size);
+        self->offset = arena_allocate(self->arena, size);
     return self;
 }
 
@@ -443,7 +450,7 @@ Counter_add(Handle *self, PyObject *const *args, Py_ssize_t nargs)
     }
     if (nargs == 1 && (n = whole_number(args[0], "n")) < 0)
         return NULL;
-    sum_add(arena_at(self->family->arena, self->offset), (uint64_t)n);
+    sum_add(arena_at(self->arena, self->offset), (uint64_t)n);
     self->calls++;
     Py_RETURN_NONE;
 }
@@ -451,7 +458,7 @@ Counter_add(Handle *self, PyObject *const *args, Py_ssize_t nargs)
 static PyObject *
 Counter_take(Handle *self, PyObject *Py_UNUSED(ignored))
 {
-    Sum *sum = arena_at(self->family->arena, self->offset);
+    Sum *sum = arena_at(self->arena, self->offset);
 
     if (self->offset == 0 || (sum->low == 0 && sum->high == 0))
         Py_RETURN_NONE;
@@ -465,7 +472,7 @@ static PyObject *
 Counter_reset(Handle *self, PyObject *Py_UNUSED(ignored))
 {
     if (self->offset != 0)
-        *(Sum *)arena_at(self->family->arena, self->offset) = (Sum){0, 0};
+        *(Sum *)arena_at(self->arena, self->offset) = (Sum){0, 0};
     self->calls = 0;
     Py_RETURN_NONE;
 }
@@ -559,7 +566,7 @@ Gauge_set(Handle *self, PyObject *x)
     }
     if (gauge_number(x, &value) < 0)
         return NULL;
-    *(GaugeValue *)arena_at(self->family->arena, self->offset) = value;
+    *(GaugeValue *)arena_at(self->arena, self->offset) = value;
     self->calls++;
     Py_RETURN_NONE;
 }
@@ -603,7 +610,7 @@ Gauge_add(Handle *self, PyObject *const *args, Py_ssize_t nargs)
     }
     if (nargs == 1 && gauge_number(args[0], &step) < 0)
         return NULL;
-    if (gauge_move(arena_at(self->family->arena, self->offset), &step) < 0)
+    if (gauge_move(arena_at(self->arena, self->offset), &step) < 0)
         return NULL;
     self->calls++;
     Py_RETURN_NONE;
@@ -612,7 +619,7 @@ Gauge_add(Handle *self, PyObject *const *args, Py_ssize_t nargs)
 static PyObject *
 Gauge_take(Handle *self, PyObject *Py_UNUSED(ignored))
 {
-    const GaugeValue *value = arena_at(self->family->arena, self->offset);
+    const GaugeValue *value = arena_at(self->arena, self->offset);
 
     if (self->offset == 0 || value->kind == VALUE_NONE)
         Py_RETURN_NONE;
@@ -625,7 +632,7 @@ static PyObject *
 Gauge_reset(Handle *self, PyObject *Py_UNUSED(ignored))
 {
     if (self->offset != 0)
-        *(GaugeValue *)arena_at(self->family->arena, self->offset) = (GaugeValue){0};
+        *(GaugeValue *)arena_at(self->arena, self->offset) = (GaugeValue){0};
     self->calls = 0;
     Py_RETURN_NONE;
 }
@@ -676,7 +683,7 @@ Timer_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     Handle *self = handle_new(type, args, kwargs, (sizeof(Distribution) + 7) & ~7u);
 
     if (self != NULL && self->offset != 0)
-        distribution_clear(self->family->arena, self->offset);
+        distribution_clear(self->arena, self->offset);
     return (PyObject *)self;
 }
 
@@ -685,7 +692,7 @@ timer_keep_own(Handle *self, int64_t elapsed_ns)
 {
     if (elapsed_ns < 0)
         elapsed_ns = 0; /* only a test's clock runs backwards */
-    distribution_record(self->family->arena, self->offset, (uint64_t)elapsed_ns);
+    distribution_record(self->arena, self->offset, (uint64_t)elapsed_ns);
 }
 
 /* Count a time for the thread that calls. No exception may be set. */
@@ -738,7 +745,7 @@ timer_failed(Handle *self, PyObject *class)
         added = Counter_add((Handle *)counter, NULL, 0);
     if (added == NULL) {
         PyErr_Clear();
-        self->family->arena->errors_missed++;
+        self->arena->errors_missed++;
     }
     Py_XDECREF(added);
     Py_XDECREF(counter);
@@ -756,7 +763,7 @@ timer_ended(Handle *self, int64_t elapsed_ns, int failed)
     PyObject *class = nilo_error_class(&passing);
     if (timer_keep(self, elapsed_ns) < 0) {
         PyErr_Clear();
-        self->family->arena->refused++;
+        self->arena->refused++;
     }
     if (failed && class != NULL)
         timer_failed(self, class);
@@ -796,16 +803,16 @@ Timer_failed(Handle *self, PyObject *class)
 static PyObject *
 Timer_take(Handle *self, PyObject *Py_UNUSED(ignored))
 {
-    const Distribution *values = arena_at(self->family->arena, self->offset);
+    const Distribution *values = arena_at(self->arena, self->offset);
     unsigned long long samples = values->samples;
 
     if (self->offset == 0 || samples == 0)
         Py_RETURN_NONE;
-    PyObject *taken = distribution_object(self->family->arena, self->offset);
+    PyObject *taken = distribution_object(self->arena, self->offset);
     if (taken != NULL) {
-        values = arena_at(self->family->arena, self->offset);
+        values = arena_at(self->arena, self->offset);
         self->calls += values->samples;
-        distribution_clear(self->family->arena, self->offset);
+        distribution_clear(self->arena, self->offset);
     }
     return taken;
 }
@@ -814,25 +821,33 @@ static PyObject *
 Timer_reset(Handle *self, PyObject *Py_UNUSED(ignored))
 {
     if (self->offset != 0)
-        distribution_clear(self->family->arena, self->offset);
+        distribution_clear(self->arena, self->offset);
     self->calls = 0;
     Py_RETURN_NONE;
 }
 
+/* A lap, one used before if there is any: allocating is a third of what a lap costs. */
 static Lap *
-lap_of(PyTypeObject *type, Handle *timer)
+lap_of(State *state, Handle *timer)
 {
-    Lap *lap = (Lap *)type->tp_alloc(type, 0);
+    Lap *lap;
 
-    if (lap != NULL && timer->family->on)
-        lap->timer = (Handle *)Py_NewRef(timer);
+    if (state->laps_kept > 0) {
+        lap = (Lap *)PyObject_Init(state->laps[--state->laps_kept], state->lap);
+        lap->started = 0;
+        PyObject_GC_Track(lap);
+    } else {
+        lap = (Lap *)state->lap->tp_alloc(state->lap, 0);
+    }
+    if (lap != NULL)
+        lap->timer = timer->family->on ? (Handle *)Py_NewRef(timer) : NULL;
     return lap;
 }
 
 static PyObject *
 Timer_lap(Handle *self, PyObject *Py_UNUSED(ignored))
 {
-    return (PyObject *)lap_of(state_of(Py_TYPE(self))->lap, self);
+    return (PyObject *)lap_of(state_of(Py_TYPE(self)), self);
 }
 
 static PyObject *
