@@ -124,7 +124,9 @@ class Database:
         return connect
 
     def _failed(self, error: BaseException) -> None:
-        self._errors.bind(**{"error.type": type(error).__name__}).add()
+        self._errors.bind(
+            **{"db.system.name": self.system, "error.type": type(error).__name__}
+        ).add()
 
     def _find(self, statement: str) -> Callable[[int], None]:
         record: Callable[[int], None] = self._timer.bind(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from nilometer.measure import Registry
 
 UNNAMED: Final = "ThreadPoolExecutor"
-"""What Python calls pools that nobody named, followed by a number we do not want as a series."""
+"""What Python calls pools that nobody named; the number that follows is no dimension."""
 
 _patches: Final = Patches()
 

@@ -9,7 +9,7 @@ uWSGI looks for it.
 
 from __future__ import annotations
 
-import importlib._bootstrap_external as bootstrap  # type: ignore[import-not-found]
+import importlib._bootstrap_external as bootstrap
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final

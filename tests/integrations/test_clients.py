@@ -1,0 +1,226 @@
+"""HTTP clients against a real server: timed, traced, our headers on what they send."""
+
+import asyncio
+import os
+import threading
+from wsgiref.simple_server import WSGIRequestHandler, make_server
+
+import httpx
+import pytest
+import requests
+import urllib3
+
+from nilometer.integrations import http_client
+from nilometer.integrations import httpx as our_httpx
+from nilometer.integrations import urllib3 as our_urllib3
+from nilometer.integrations.http_client import Hosts
+from nilometer.model import SpanKind, Status
+from nilometer.trace import Trace, drain_spans, start_root
+from nilometer.trace.trigger import Triggers
+from tests.integrations.integration_kit import KEY, read, trigger_headers
+
+
+class Quiet(WSGIRequestHandler):
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def server():
+    """A server that remembers the headers it was sent; /N answers with status N."""
+    seen = []
+
+    def app(environ, start_response):
+        seen.append({k[5:].lower(): v for k, v in environ.items() if k.startswith("HTTP_")})
+        start_response(f"{environ['PATH_INFO'][1:] or 200} Status", [("Content-Length", "2")])
+        return [b"ok"]
+
+    with make_server("127.0.0.1", 0, app, handler_class=Quiet) as made:
+        thread = threading.Thread(target=made.serve_forever, args=(0.02,), daemon=True)
+        thread.start()
+        made.seen = seen
+        made.url = f"http://127.0.0.1:{made.server_port}"
+        yield made
+        made.shutdown()
+        thread.join()
+
+
+def by_requests(url, headers=None):
+    with requests.Session() as session:
+        return session.get(url, headers=headers, timeout=5).status_code
+
+
+def by_urllib3(url, headers=None):
+    with urllib3.PoolManager() as pool:
+        return pool.request("GET", url, headers=headers, retries=False).status
+
+
+def by_httpx(url, headers=None):
+    return httpx.get(url, headers=headers).status_code
+
+
+def by_async_httpx(url, headers=None):
+    async def get():
+        async with httpx.AsyncClient() as client:
+            return (await client.get(url, headers=headers)).status_code
+
+    return asyncio.run(get())
+
+
+@pytest.fixture(params=[by_requests, by_urllib3, by_httpx, by_async_httpx])
+def get(request, registry):
+    our_urllib3.install(registry=registry)
+    our_httpx.install(registry=registry)
+    yield request.param
+    our_urllib3.uninstall()
+    our_httpx.uninstall()
+
+
+@pytest.fixture
+def root():
+    lowered = {name.lower(): value for name, value in trigger_headers().items()}
+    with start_root("request", request=Triggers([KEY]).accept(lowered.get)) as span:
+        yield span
+
+
+ONCE = {"http.request.method=GET,server.address=127.0.0.1": 1}
+
+
+def test_a_request_is_timed_once_and_sent_unchanged(get, server, registry):
+    assert get(server.url) == 200
+    assert read(registry)["http.client.request"] == ONCE
+    assert not server.seen[0].keys() & {"traceparent", "tracestate", "x_trace_info"}
+
+
+def test_a_traced_request_carries_both_signed_forms_on(get, server, root):
+    assert get(f"{server.url}/200?token=secret") == 200
+    (span,) = drain_spans()
+
+    sent = server.seen[0]
+    accepted = Triggers([KEY]).accept(lambda name: sent.get(name.replace("-", "_")))
+    assert (accepted.trace_id.hex(), accepted.parent_id.hex()) == (
+        root.trace_id,
+        span.span_id.hex(),
+    )
+    assert {"x_trace_info", "x_trace_hmac"} <= sent.keys()
+    assert (span.name, span.kind, span.parent_id.hex()) == (
+        "GET",
+        SpanKind.CLIENT,
+        root.span_id,
+    )
+    assert dict(span.attributes) == {
+        "http.request.method": "GET",
+        "server.address": "127.0.0.1",
+        "url.path": "/200",
+        "http.response.status_code": 200,
+    }
+
+
+def test_headers_that_the_caller_set_are_his(get, server, root):
+    get(server.url, {"Traceparent": "mine"})
+
+    assert server.seen[0]["traceparent"] == "mine"
+    assert "x_trace_info" not in server.seen[0]
+
+
+def test_strangers_get_no_headers(get, server, root, monkeypatch):
+    monkeypatch.setattr(Hosts, "admit", lambda self, host: False)
+    get(server.url)
+
+    assert not server.seen[0].keys() & {"traceparent", "tracestate", "x_trace_info"}
+
+
+def test_an_answer_of_an_error_is_an_error_of_the_span(get, server, root):
+    assert get(f"{server.url}/503") == 503
+    (span,) = drain_spans()
+
+    assert (span.status, span.attributes["error.type"]) == (Status.ERROR, "503")
+
+
+def test_a_request_that_fails_ends_its_span(get, free_port, registry, root):
+    with pytest.raises((OSError, httpx.HTTPError, urllib3.exceptions.HTTPError)):
+        get(f"http://127.0.0.1:{free_port()}")
+    *_, span = drain_spans()
+
+    assert (span.name, span.status) == ("GET", Status.ERROR)
+    assert read(registry)["http.client.request"] == ONCE
+
+
+def test_uninstalling_leaves_nothing_behind(registry):
+    places = (
+        (urllib3.connectionpool.HTTPConnectionPool, "_make_request"),
+        (httpx.HTTPTransport, "handle_request"),
+        (httpx.AsyncHTTPTransport, "handle_async_request"),
+    )
+    before = [vars(owner)[name] for owner, name in places]
+    for module in (our_urllib3, our_httpx):
+        assert (module.install(registry=registry), module.install(registry=registry)) == (
+            True,
+            False,
+        )
+        module.uninstall()
+
+    assert [vars(owner)[name] for owner, name in places] == before
+
+
+@pytest.mark.parametrize(
+    ("host", "is_neighbour"),
+    [
+        ("localhost", True),
+        ("127.0.0.1", True),
+        ("::1", True),
+        ("[::1]", True),
+        ("10.1.2.3", True),
+        ("192.168.7.1", True),
+        ("169.254.1.1", True),
+        ("fe80::1%eth0", True),
+        ("orders", True),
+        ("orders.prod.svc.cluster.local", True),
+        ("nas.local", True),
+        ("example.com", False),
+        ("EXAMPLE.com.", False),
+        ("8.8.8.8", False),
+        ("2606:4700::1111", False),
+        ("10.0.0.1.example.com", False),
+        ("localhost.example.com", False),
+        ("", False),
+        ("\x00", True),  # no name without a dot leaves the local network
+    ],
+)
+def test_neighbours_are_told_by_their_names(host, is_neighbour):
+    assert Hosts().admit(host) is is_neighbour
+
+
+def test_further_hosts_are_named_by_patterns():
+    http_client.send_to(["*.Example.com", "api.other.org"])
+    try:
+        hosts = http_client.hosts
+        assert [
+            hosts.admit(host) for host in ("a.example.com", "api.other.org", "x.other.org")
+        ] == [True, True, False]
+    finally:
+        http_client.send_to([])
+
+
+def test_remembered_hosts_are_bounded():
+    hosts = Hosts()
+    for number in range(3000):
+        hosts.admit(f"h{number}.example.com")
+
+    assert len(hosts._known) == http_client.HOSTS_KEPT_MAX
+
+
+def test_an_untraced_request_asks_for_no_headers(get, server, monkeypatch):
+    monkeypatch.setattr(http_client, "headers", lambda: os.abort())
+
+    assert get(server.url) == 200
+
+
+def test_a_joined_request_passes_on_what_came(get, server):
+    traceparent = "00-" + "ab" * 16 + "-" + "cd" * 8 + "-00"
+    joined = Triggers([]).accept({"traceparent": traceparent}.get)
+    with joined:
+        get(server.url)
+
+    assert server.seen[0]["traceparent"] == traceparent
+    assert not isinstance(joined, Trace)

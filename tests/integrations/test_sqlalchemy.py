@@ -1,0 +1,229 @@
+"""SQLAlchemy: what is timed and shown, what never is, and that nothing stays behind."""
+
+import asyncio
+import os
+
+import pytest
+import sqlalchemy as sa
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy.engine.base import Engine
+from sqlalchemy.ext.asyncio import create_async_engine
+
+import nilometer.trace as trace
+from nilometer.integrations import sqlalchemy as ours
+from nilometer.integrations.statement import (
+    READ_CHARS_MAX,
+    SHOWN_CHARS_MAX,
+    normalised,
+    operation_of,
+)
+from nilometer.model import SpanKind
+from nilometer.trace import Trace, drain_spans, start_root
+from tests.integrations.integration_kit import read, shape
+
+SELECT = "db.operation.name=SELECT,db.system.name=sqlite"
+
+
+@pytest.fixture
+def engine(registry):
+    made = sa.create_engine("sqlite://")
+    ours.instrument(made, registry=registry)
+    yield made
+    ours.uninstall()
+
+
+@pytest.fixture
+def root():
+    span = start_root("request", request=Trace(os.urandom(16)))
+    with span:
+        yield span
+
+
+def test_statements_are_timed_by_operation(engine, registry):
+    with engine.begin() as connection:
+        connection.execute(sa.text("create table t (a int)"))
+        connection.execute(sa.text("insert into t values (:a)"), [{"a": 1}, {"a": 2}])
+        for _ in range(3):
+            connection.execute(sa.text("select a from t"))
+        connection.exec_driver_sql("select 1")
+
+    readings = read(registry)
+    assert readings["db.client.operation"] == {
+        "db.operation.name=CREATE,db.system.name=sqlite": 1,
+        "db.operation.name=INSERT,db.system.name=sqlite": 1,
+        SELECT: 4,
+    }
+    assert readings["db.client.connect"] == {"db.system.name=sqlite": 1}
+
+
+def test_a_traced_statement_is_shown_without_its_values(engine, root):
+    with engine.connect() as connection:
+        connection.execute(
+            sa.text("select 'secret in text', 42, :password"), {"password": "secret"}
+        )
+    connect, select = drain_spans()
+
+    assert (connect.name, select.name, select.kind) == ("CONNECT", "SELECT", SpanKind.CLIENT)
+    assert dict(select.attributes) == {
+        "db.system.name": "sqlite",
+        "db.operation.name": "SELECT",
+        "db.query.text": "select ?, ?, ?",
+    }
+    assert select.parent_id.hex() == root.span_id
+    assert "secret" not in repr((connect, select))
+
+
+def test_an_error_ends_its_own_span_and_no_other(engine, registry, root):
+    with trace.span("outer"):
+        with engine.connect() as connection, pytest.raises(sa.exc.OperationalError):
+            connection.execute(sa.text("select * from nowhere"))
+        with trace.span("after"):
+            pass
+
+    assert shape(drain_spans()) == [
+        ("CONNECT", "outer", "UNSET"),
+        ("SELECT", "outer", "ERROR"),
+        ("after", "outer", "UNSET"),
+        ("outer", "", "UNSET"),
+    ]
+    assert read(registry)["db.client.operation.errors"] == {
+        "db.system.name=sqlite,error.type=OperationalError": 1
+    }
+
+
+def test_a_failed_connect_leaves_the_span_around_it_alone(registry, root):
+    engine = sa.create_engine("sqlite:////nonexistent/folder/file.db")
+    ours.instrument(engine, registry=registry)
+    with trace.span("outer"), pytest.raises(sa.exc.OperationalError):
+        engine.connect()
+    ours.uninstall()
+    readings = read(registry)
+
+    assert shape(drain_spans()) == [("CONNECT", "outer", "ERROR"), ("outer", "", "UNSET")]
+    assert readings["db.client.connect"] == {"db.system.name=sqlite": 1}
+    assert readings["db.client.connect.errors"] == {
+        "db.system.name=sqlite,error.type=OperationalError": 1
+    }
+
+
+def test_async_engines_are_measured_in_their_own_task_s_trace(registry, root):
+    async def main():
+        engine = create_async_engine("sqlite+aiosqlite://")
+        ours.instrument(engine, registry=registry)
+        async with engine.connect() as connection:
+            with trace.span("outer"):
+                await connection.execute(sa.text("select 1"))
+        await engine.dispose()
+
+    asyncio.run(main())
+    ours.uninstall()
+
+    assert ("SELECT", "outer", "UNSET") in shape(drain_spans())
+    assert read(registry)["db.client.operation"][SELECT] == 1
+
+
+def test_installing_measures_engines_made_later_and_once(registry):
+    assert (ours.install(registry=registry), ours.install(registry=registry)) == (True, False)
+    engine = sa.create_engine("sqlite://")
+    again = ours.instrument(engine, registry=registry)
+    with engine.connect() as connection:
+        connection.execution_options(stream_results=True).execute(sa.text("select 1"))
+    ours.uninstall()
+
+    assert again is False
+    assert read(registry)["db.client.operation"] == {SELECT: 1}
+
+
+def test_uninstalling_leaves_nothing_behind(registry):
+    init = Engine.__init__
+    bare = sa.create_engine("sqlite://")
+    ours.install(registry=registry)
+    engine = sa.create_engine("sqlite://")
+    during = vars(engine.dialect).keys() - vars(bare.dialect).keys()
+    ours.uninstall()
+    for each in (bare, engine):
+        with each.connect() as connection:
+            connection.execute(sa.text("select 1"))
+
+    assert Engine.__init__ is init
+    assert during == {"do_execute", "do_executemany", "do_execute_no_params", "connect"}
+    assert vars(engine.dialect).keys() == vars(bare.dialect).keys()
+    assert "db.client.operation" not in read(registry)
+
+
+def test_another_s_wrapper_around_ours_goes_on_working(registry):
+    ours.install(registry=registry)
+    theirs = Engine.__init__
+
+    def init(engine, *args, **kwargs):
+        theirs(engine, *args, **kwargs)
+
+    Engine.__init__ = init
+    try:
+        ours.uninstall()
+        with sa.create_engine("sqlite://").connect() as connection:
+            assert connection.scalar(sa.text("select 7")) == 7
+        assert "db.client.operation" not in read(registry)
+        assert Engine.__init__ is init
+    finally:
+        Engine.__init__ = theirs.__wrapped__
+
+
+@pytest.mark.parametrize(
+    ("statement", "shown"),
+    [
+        ("SELECT * FROM t WHERE a IN (?, ?, ?)", "SELECT * FROM t WHERE a IN (?, ...)"),
+        ("SELECT * FROM t WHERE a IN (1, 2)", "SELECT * FROM t WHERE a IN (?, ...)"),
+        ("SELECT 'it''s', \"Name\" FROM t2", 'SELECT ?, "Name" FROM t2'),
+        ("SELECT 1 /* secret */ + 2 -- secret", "SELECT ? + ?"),
+        ("SELECT E'a\\'secret', 'x'", "SELECT ?"),
+        ("SELECT 'C:\\', 'secret'", "SELECT ?"),
+        ("SELECT $$secret$$, $t$sec'ret$t$ FROM a", "SELECT ?, ? FROM a"),
+        ("SELECT 'unterminated secret", "SELECT ?"),
+        (
+            "SELECT a FROM t WHERE b = -1.5e-7 AND c = 0xFF",
+            "SELECT a FROM t WHERE b = ? AND c = ?",
+        ),
+        (
+            "SELECT col1 FROM t1 WHERE a=$1 AND b=:b2",
+            "SELECT col1 FROM t1 WHERE a=$1 AND b=:b2",
+        ),
+        ("SELECT\n\t1", "SELECT ?"),
+    ],
+)
+def test_no_value_is_shown(statement, shown):
+    assert normalised(statement) == shown
+
+
+def test_in_mysql_double_quotes_hold_values():
+    assert normalised('SELECT "secret" # why', double_quotes_strings=True) == "SELECT ?"
+
+
+QUOTABLE = st.text(st.characters(exclude_characters="\x00"), max_size=30)
+
+
+@given(QUOTABLE, QUOTABLE, st.booleans())
+def test_no_quoted_text_gets_through(one, other, mysql):
+    def quoted(text):
+        return "'" + text.replace("'", "''") + "'"
+
+    one, other = f"\N{SNOWMAN}{one}", f"\N{COMET}{other}"
+    shown = normalised(f"SELECT {quoted(one)}, {quoted(other)}", double_quotes_strings=mysql)
+
+    assert "\N{SNOWMAN}" not in shown
+    assert "\N{COMET}" not in shown
+
+
+@given(st.text())
+def test_any_text_is_read_and_bounded(text):
+    assert len(normalised(text * 50)) <= SHOWN_CHARS_MAX
+    assert operation_of(text).isupper()
+
+
+@pytest.mark.parametrize("part", ["'", "(", "/*", "--", "$$", "1,", "(?,", " ", "'\\", "$a"])
+def test_hostile_statements_take_no_time_and_no_room(part):
+    statement = part * READ_CHARS_MAX
+
+    assert len(normalised(statement, double_quotes_strings=True)) <= SHOWN_CHARS_MAX
+    assert operation_of(statement) == "OTHER"
