@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from bench.imports import measure_import
 from bench.pairs import ROUNDS
 from bench.targets import FLOOR_NS, TARGETS, Target
 
@@ -183,6 +184,11 @@ def main() -> None:
     verdicts = judged(results, floor)
     console.print(table_of(results, floor))
     console.print(targets_table(verdicts, floor))
+    imported = measure_import()
+    console.print(
+        f"import nilometer: {imported['import_ms']} ms of CPU time; target "
+        f"{imported['target_ms']:g} ms {'met' if imported['met'] else 'missed'}"
+    )
     collected: dict[str, Any] = {}
     if not chosen.no_collector and not chosen.only:
         from bench.collector import measure_collector
@@ -195,6 +201,7 @@ def main() -> None:
             "floor_ns": floor,
             "cases": [r._asdict() for r in results],
             "targets": verdicts,
+            "import": imported,
             "collector": collected,
         }
         chosen.json.parent.mkdir(parents=True, exist_ok=True)

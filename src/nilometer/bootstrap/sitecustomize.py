@@ -3,7 +3,7 @@
 `nilometer run` puts this folder first on PYTHONPATH and the settings into NILOMETER_...
 variables, so the program's own source stays untouched. Three rules:
 
-1. The program must not notice: whatever fails here is one line on stderr, and it runs unmeasured.
+1. The program must not notice: whatever fails here is one line on stderr, and it runs on.
 2. Only `nilometer` becomes importable, even if it is installed for another interpreter: the
    package is loaded from where it lies, and its neighbours stay out of the program's reach.
 3. A `sitecustomize` that the program had before still runs.
