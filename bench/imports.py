@@ -24,7 +24,7 @@ def cpu_ms(code: str) -> float:
 
 
 def measure_import() -> dict[str, Any]:
-    """The median difference; the files are in the page cache after the first, uncounted, pair."""
+    """The median difference; the first, uncounted, run fills the page cache."""
     cpu_ms(USED)
     added = [cpu_ms(USED) - cpu_ms("pass") for _ in range(PAIRS)]
     middle = statistics.median(added)
