@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 
@@ -105,6 +106,28 @@ def test_two_processes_rotate_one_file_and_lose_nothing(make, path):
     other.close()
 
     assert len(batches_in(*path.parent.iterdir())) == 60
+
+
+def test_a_file_that_another_process_has_just_renamed_is_not_renamed_again(
+    make, path, monkeypatch
+):
+    """Between looking and locking another process may have rotated: then the new file is it."""
+    ours, other = (File(path, rotate_bytes=3_000, keep=9) for _ in range(2))
+    while path.stat().st_size < 2_500 if path.exists() else True:
+        ours(make.batch(readings=5))
+    lock = fcntl.flock
+
+    def overtaken(descriptor, operation):
+        monkeypatch.setattr(fcntl, "flock", lock)
+        other(make.batch(readings=5))
+        return lock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", overtaken)
+    ours(make.batch(readings=5))
+    ours.close()
+    other.close()
+
+    assert sorted(p.name for p in path.parent.iterdir()) == ["out.jsonl", "out.jsonl.1"]
 
 
 def test_a_full_disk_loses_nothing_that_the_buffer_holds(make, path, monkeypatch):

@@ -111,6 +111,20 @@ def test_a_receiver_that_is_busy_is_tried_again_with_what_it_did_not_take(
     )
 
 
+def test_of_a_batch_of_many_requests_only_those_not_taken_are_left(
+    make, receiver, exporter, monkeypatch
+):
+    monkeypatch.setattr(otlp, "ROWS_MAX", 10)
+    receiver.answers += [(200, {}, b"")] * 2 + [(503, {}, b"")]
+    batch = make.batch(spans=55, readings=25)
+
+    with pytest.raises(Undelivered) as state:
+        exporter(batch)
+
+    assert state.value.left == batch._replace(spans=batch.spans[20:])
+    assert len(receiver.spans()) == 20
+
+
 @pytest.mark.parametrize("status", [301, 400, 401, 404, 500])
 def test_a_refusal_is_final_counted_and_leaves_the_other_signals_alone(
     make, receiver, exporter, status

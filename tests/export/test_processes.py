@@ -137,6 +137,26 @@ def test_a_forked_child_sends_its_own_and_nothing_of_its_parent(run, receiver):
     assert len(receiver.pids()) == 4
 
 
+def test_what_waits_in_the_parent_is_not_sent_by_the_child_too(run, receiver):
+    receiver.answers.append((503, {}, b""))
+    run(
+        """
+        nilometer.configure(service="s", export=[url], interval_s=3600)
+        requests.add(1000)
+        assert nilometer.flush(5) is False
+        pid = os.fork()
+        if pid == 0:
+            requests.add(1)
+            assert nilometer.flush(5)
+            os._exit(0)
+        assert os.waitpid(pid, 0)[1] == 0
+        assert nilometer.flush(5)
+        """
+    )
+
+    assert receiver.total("api.requests") == 1001
+
+
 def test_a_forked_child_has_a_pump_that_turns_by_itself(run, receiver):
     run(
         """

@@ -116,6 +116,27 @@ def test_a_full_socket_turns_rows_away_instead_of_waiting(make, tmp_path):
     assert (outlet.delivered, outlet.lost) == (20_000, {})
 
 
+def test_no_line_of_a_timer_is_sent_twice_when_the_socket_fills_up(make, tmp_path):
+    """A timer is several lines; were they spread over datagrams, trying again would add."""
+    path = str(tmp_path / "dog.sock")
+    timers = tuple(make.timer(1_000_000, 3_000_000, name=f"t{n}") for n in range(3_000))
+    received = []
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.bind(path)
+        outlet = Outlet("dog", open_exporter(f"dogstatsd://{path}?resource=no&bytes_max=700"))
+        outlet.offer(make.batch()._replace(readings=timers))
+        while not outlet.is_empty:
+            outlet.hurry()
+            outlet.deliver()
+            received += packets(sock)
+        outlet.close()
+    samples = [s for packet in received for s in statsd.decode(packet)[0]]
+    counts = [s.value for s in samples if s.name.endswith(".count")]
+
+    assert len(received) > 300
+    assert counts == [2] * 3_000
+
+
 def test_a_reading_that_fits_no_datagram_is_lost_alone_and_counted(make, listener):
     exporter = open_exporter(
         f"dogstatsd://127.0.0.1:{listener.getsockname()[1]}?bytes_max=200&resource=no"

@@ -36,7 +36,7 @@ def open_log(address: Address) -> Log:
 class Log:
     """Writes batches to a logger; see the module."""
 
-    waits = False
+    waits = True  # its handlers are the service's, and may do anything
 
     def __init__(self, logger: str = LOGGER) -> None:
         self._logger = logging.getLogger(logger)

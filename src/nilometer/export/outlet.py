@@ -191,12 +191,9 @@ class Outlet:
             if self._closed:  # everything here was written off when it was closed
                 return
             self.delivered += batch.rows - refused - (left.rows if left is not None else 0)
-            dropped: list[Batch] = []
-            if left is not None and left.rows:
+            if left is not None and left.rows:  # there is room: it was counted while in flight
                 self._buffer.appendleft(left)
                 self._rows += left.rows
-                dropped = self._trim()
-        self._lose(_counted(dropped), "buffer_full")
         if state is None:
             self._recovered()
             return

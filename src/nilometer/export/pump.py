@@ -1,7 +1,7 @@
 """The pump: takes what was measured at each interval and hands it to the exporters.
 
-One daemon thread per process drains, and serves the exporters that never wait (statsd, log,
-file). An exporter that may wait for somebody (OTLP) has a thread of its own, so that a receiver
+One daemon thread per process drains, and serves the exporters that never wait (statsd, file).
+An exporter that may wait for somebody (OTLP, log) has a thread of its own, so that a receiver
 which hangs delays nobody else. The service's own threads only ever ring a bell.
 """
 
