@@ -45,7 +45,12 @@ FORMATS: Final[Mapping[str, tuple[str, Callable[[Tree], str] | None]]] = {
 def router(reader: Reader, queries: Queries) -> APIRouter:
     """The routes under /traces."""
     routes = APIRouter(tags=["traces"])
+    _add_list(routes, reader, queries)
+    _add_one(routes, reader, queries)
+    return routes
 
+
+def _add_list(routes: APIRouter, reader: Reader, queries: Queries) -> None:
     @routes.get("/traces")
     async def find_traces(
         service: Text | None = None,
@@ -85,6 +90,8 @@ def router(reader: Reader, queries: Queries) -> APIRouter:
         ]
         return TraceList(traces=rows, more=len(found) > limit)
 
+
+def _add_one(routes: APIRouter, reader: Reader, queries: Queries) -> None:
     @routes.get(
         "/traces/{trace_id}",
         response_model=TraceTree,
@@ -106,8 +113,6 @@ def router(reader: Reader, queries: Queries) -> APIRouter:
                 f"see `nilometer trace list`"
             )
         return Response(content, media_type=FORMATS[form][0])
-
-    return routes
 
 
 def drawn(reader: Reader, trace_id: str, form: str) -> str | None:

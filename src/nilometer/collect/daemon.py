@@ -206,8 +206,16 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
 
-def serve(settings: CollectorSettings, *, say: Callable[[str], None] = log.info) -> int:
-    """Run until a signal; the exit code. `say` is told where it listens, or why it cannot."""
+def serve(settings: CollectorSettings, *, say: Callable[[str], None] | None = None) -> int:
+    """Run until a signal; the exit code.
+
+    `say` is told where it listens, or why it cannot; left out, that goes to the log, which is
+    then set up if nobody has.
+    """
+    complain = say or log.error
+    if say is None:
+        logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
+        log.setLevel(logging.INFO)
     with contextlib.ExitStack() as open_parts:
         try:
             settings.checked()
@@ -220,14 +228,14 @@ def serve(settings: CollectorSettings, *, say: Callable[[str], None] = log.info)
             if settings.statsd is not None:
                 receiver = Receiver(settings.statsd, collector.statsd.take)
         except ConfigError as error:
-            say(str(error))
+            complain(str(error))
             return EXIT_ADDRESS if error.slug == "cannot-listen" else EXIT_SETTINGS
         except (StoreError, OSError) as error:
-            say(f"--store {settings.store}: {error}")
+            complain(f"--store {settings.store}: {error}")
             return EXIT_STORE
         config = _config(collector.app)
         with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-            runner.run(_run(collector, Server(config), listening, receiver, say))
+            runner.run(_run(collector, Server(config), listening, receiver, say or log.info))
     return 0
 
 
