@@ -1,4 +1,4 @@
-"""gevent's WSGI server."""
+"""gevent: its WSGI server is given the application."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""waitress."""
+"""waitress: its server objects are given the application."""
 
 from __future__ import annotations
 
