@@ -35,6 +35,8 @@ PENDING_MAX: Final = 512
 # A body raises a handful of classes; one that makes classes as it goes must not fill memory.
 ERROR_CLASSES_MAX: Final = 100
 
+_ONE: Final = 1  # the interpreter keeps one object for each small integer
+
 
 class Arena:
     """Where the values lie. Here in the handles themselves; the C twin has one region."""
@@ -159,15 +161,18 @@ def whole_number(n: SupportsIndex, what: str) -> int:
 class Counter(Handle):
     """Counts up; a reading is how far it moved in the interval."""
 
-    __slots__ = ("_seen", "_value")
+    __slots__ = ("_ones", "_others", "_seen", "_value")
 
     def __init__(self, family: Family, dimensions: Dimensions, local: Any = None) -> None:
         super().__init__(family, dimensions, local)
-        self._value = self._seen = 0
+        self._value = self._seen = self._ones = self._others = 0
 
     def add(self, n: int = 1, /) -> None:
         """Count n more, a whole number from 0 to 2**63-1."""
         if not self.family.on:
+            return
+        if n is _ONE and self._local is None:
+            self._ones += 1  # call and value at once: a third faster
             return
         if self._local is not None:
             self._here().add(n)
@@ -175,18 +180,19 @@ class Counter(Handle):
         if n.__class__ is not int or not 0 <= n <= 0x3FFFFFFF:  # one digit compares faster
             n = whole_number(n, "n")
         self._value += n
-        self.calls += 1
+        self._others += 1
 
     def take(self) -> int | None:
         """Return how far it moved since it was last taken; None if it did not."""
-        value = self._value
+        value = self._value + self._ones
         moved = value - self._seen
         self._seen = value
+        self.calls = self._ones + self._others
         return moved or None
 
     def reset(self) -> None:
         """Forget what was counted: a child process starts from zero."""
-        self._value = self._seen = self.calls = 0
+        self._value = self._seen = self._ones = self._others = self.calls = 0
 
 
 def number_of(x: object) -> int | float:
