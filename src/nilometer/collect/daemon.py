@@ -25,6 +25,7 @@ from nilometer.api.queries import Queries
 from nilometer.clock import Clock
 from nilometer.collect.datagrams import Receiver
 from nilometer.collect.group import GroupCommit
+from nilometer.collect.http_head import BoundedHead
 from nilometer.collect.http_log import LOGGER, UvicornLog
 from nilometer.collect.instruments import (
     COMMIT,
@@ -275,6 +276,7 @@ def _where(
 def _config(app: Guard) -> uvicorn.Config:
     return uvicorn.Config(
         app,
+        http=BoundedHead,
         lifespan="off",
         ws="none",
         log_config=None,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
+from nilometer.collect.http_head import TOO_LARGE, TOO_SLOW
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -14,6 +16,8 @@ LOGGER: Final = "uvicorn.error"
 
 REASONS: Final[Mapping[str, str]] = {
     "Invalid HTTP request received.": "not-http",
+    TOO_LARGE: "head-too-large",
+    TOO_SLOW: "slow-head",
     "Exceeded concurrency limit.": "too-many-connections",
     "Exception in ASGI application\n": "fault",
     "Unsupported upgrade request.": "upgrade",

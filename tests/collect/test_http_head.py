@@ -1,0 +1,114 @@
+"""Laws of a request's head: bounded in bytes and in time, and of no concern to others."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import pytest
+import uvicorn
+
+from nilometer.collect import http_head
+from nilometer.collect.http_head import BoundedHead
+from nilometer.collect.http_log import LOGGER, UvicornLog
+
+
+class Counted:
+    def __init__(self):
+        self.reasons = []
+
+    def count(self, door, reason, items=1, *, detail=""):
+        self.reasons.append((door, reason))
+
+
+async def answer_ok(_scope, receive, send):
+    await receive()
+    await send(
+        {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]}
+    )
+    await send({"type": "http.response.body"})
+
+
+def visit(talk):
+    """Run ``await talk(connect)`` against a server with our protocol; what it refused."""
+    counted = Counted()
+    http_log = UvicornLog(counted)
+
+    async def whole():
+        config = uvicorn.Config(
+            answer_ok, http=BoundedHead, lifespan="off", log_config=None, port=0
+        )
+        server = uvicorn.Server(config)
+        serving = asyncio.create_task(server._serve())
+        while not server.started:
+            await asyncio.sleep(0.01)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        try:
+            await talk(lambda: asyncio.open_connection("127.0.0.1", port))
+        finally:
+            server.should_exit = True
+            await serving
+
+    logging.getLogger(LOGGER).addFilter(http_log)
+    try:
+        asyncio.run(whole())
+    finally:
+        logging.getLogger(LOGGER).removeFilter(http_log)
+    return counted.reasons
+
+
+async def said(reader):
+    return (await asyncio.wait_for(reader.read(), 10)).split(b"\r\n")[0]
+
+
+@pytest.mark.parametrize(
+    "endless", [b"X-Filler: " + b"x" * 1000 + b"\r\n", b"x" * 1000], ids=["headers", "a header"]
+)
+def test_an_endless_head_is_cut_off(endless):
+    async def talk(connect):
+        reader, writer = await connect()
+        writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Long: ")
+        sent = 0
+        while not reader.at_eof() and sent < 50 << 20:
+            try:
+                writer.write(endless * 10)
+                await writer.drain()
+            except ConnectionError:
+                break
+            sent += len(endless) * 10
+            await asyncio.sleep(0)
+        writer.close()
+        assert sent < 10 << 20
+
+    assert visit(talk) == [("http", "head-too-large")]
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: x\r\n"])
+def test_a_head_that_never_ends_is_given_up(monkeypatch, begun):
+    monkeypatch.setattr(http_head, "HEAD_S_MAX", 0.1)
+
+    async def talk(connect):
+        reader, writer = await connect()
+        writer.write(begun)
+        assert await said(reader) == b"HTTP/1.1 400 Bad Request"
+        writer.close()
+
+    assert visit(talk) == [("http", "slow-head")]
+
+
+def test_ordinary_requests_on_one_connection_are_not_disturbed(monkeypatch):
+    monkeypatch.setattr(http_head, "HEAD_S_MAX", 0.3)
+
+    async def talk(connect):
+        reader, writer = await connect()
+        for _ in range(3):
+            writer.write(
+                b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 200000\r\n\r\n"
+            )
+            writer.write(bytes(200_000))
+            assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
+            await reader.readuntil(b"\r\n\r\n")
+            await asyncio.sleep(0.2)
+        writer.close()
+
+    assert visit(talk) == []
