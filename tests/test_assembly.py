@@ -14,7 +14,7 @@ from nilometer.errors import ConfigError
 from nilometer.measure import REGISTRY
 from nilometer.model import Level
 from nilometer.testing import MemoryExporter, capture
-from nilometer.trace import RING, start_root
+from nilometer.trace import RING, Trace, start_root
 from nilometer.trace.trigger import Triggers, new_trigger
 
 KEY = "a-key-for-tests"
@@ -101,14 +101,18 @@ def test_levels_are_set_by_prefix():
     assert (deep.on, basic.on) == (True, False)
 
 
-def test_triggers_are_those_of_the_settings_and_none_without():
+def test_triggers_are_those_of_the_settings_in_force_and_none_without():
     _, headers = new_trigger(KEY)
     lower = {name.lower(): value for name, value in headers.items()}
 
-    assert assembly.triggers().accept(lower.get).__class__.__name__ != "Trace"
+    triggers = nilometer.triggers()
+
+    assert isinstance(triggers, Triggers)
+    assert triggers.accept(lower.get) is None
     started(MemoryExporter(), trace_keys=[KEY])
-    assert isinstance(assembly.triggers(), Triggers)
-    assert assembly.triggers().accept(lower.get).__class__.__name__ == "Trace"
+    assert isinstance(triggers.accept(lower.get), Trace)
+    assembly.shutdown()
+    assert triggers.accept(lower.get) is None
 
 
 def test_spans_go_out_with_the_readings_and_events_name_their_span():

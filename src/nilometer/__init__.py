@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from nilometer.measure import counter, event, gauge, set_level, timer
     from nilometer.model.level import Level
     from nilometer.trace import carry, current_span, current_trace_id, headers, span, traced
+    from nilometer.trace.trigger import Triggers
 
     OFF = Level.OFF
     BASIC = Level.BASIC
@@ -43,6 +44,7 @@ __all__ = [
     "current_trace_id",
     "headers",
     "carry",
+    "triggers",
     "configure",
     "flush",
     "shutdown",
@@ -84,6 +86,17 @@ def configure(**settings: Unpack[Arguments]) -> None:
     from nilometer import assembly
 
     assembly.configure(settings)
+
+
+def triggers() -> Triggers:
+    """The configured triggers, for a middleware made by hand.
+
+    ``app = Middleware(app, triggers=nilometer.triggers())`` may stand before `configure`: the
+    settings that hold when a request comes decide whether it is traced.
+    """
+    from nilometer import assembly
+
+    return assembly.triggers()
 
 
 def flush(timeout_s: float = FLUSH_S) -> bool:

@@ -24,9 +24,10 @@ from nilometer.trace import RING, current_span, drain_spans
 from nilometer.trace.trigger import Triggers
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from nilometer.export import Exporter
+    from nilometer.trace import Joined, Trace
 
 log = logging.getLogger("nilometer")
 
@@ -124,9 +125,21 @@ def current() -> System | None:
     return _current
 
 
+class ConfiguredTriggers(Triggers):
+    """The triggers of whatever system runs at the moment of a request; none without one.
+
+    So an application may be put into its middleware before `configure`, and after it again.
+    """
+
+    def accept(self, headers: Callable[[str], str | None]) -> Trace | Joined | None:
+        """What the system's triggers say; never raises."""
+        system = _current
+        return None if system is None else system.triggers.accept(headers)
+
+
 def triggers() -> Triggers:
-    """Which requests are traced: as configured, or none at all."""
-    return _current.triggers if _current is not None else Triggers()
+    """Which requests are traced: as configured now, or later."""
+    return ConfiguredTriggers()
 
 
 def configure(arguments: Mapping[str, object]) -> System:
@@ -156,7 +169,7 @@ def start(settings: Settings, exporters: Sequence[tuple[str, Exporter]]) -> Syst
 
 
 def chosen_integrations(settings: Settings) -> list[str]:
-    """The integrations that the settings name, ``auto`` spelt out; ConfigError if none is so."""
+    """The integrations that the settings name, ``auto`` spelt out. Raises ConfigError."""
     for setting in ("integrations", "integrations_off"):
         for name in getattr(settings, setting):
             if name != AUTO and name not in LIBRARIES:

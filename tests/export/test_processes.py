@@ -267,10 +267,12 @@ def test_under_monkey_patching_the_pump_is_green_and_everything_arrives(run, rec
     output = run(
         """
         import logging, threading
-        logging.basicConfig()
-        nilometer.configure(service="s", export=[url], interval_s=0.1)
+        logging.basicConfig(level=logging.INFO)
+        nilometer.configure(service="s", export=[url, "log://"], interval_s=0.1)
         requests.add(1)
-        time.sleep(0.5)
+        for _ in range(500):  # the service logs while the pump does: they share a green lock
+            logging.info("a line of the service")
+            time.sleep(0.001)
         requests.add(10)
         assert nilometer.flush(10)
         requests.add(100)
@@ -280,6 +282,7 @@ def test_under_monkey_patching_the_pump_is_green_and_everything_arrives(run, rec
 
     assert receiver.total("api.requests") == 111, output
     assert "Traceback" not in output
+    assert "counter api.requests" in output
 
 
 @pytest.mark.parametrize("library", GREEN)
