@@ -1,4 +1,4 @@
-"""Laws of what the collector says about itself: everything counted, little said, silence kept."""
+"""Laws of what the collector says of itself: all counted, little said, silence kept."""
 
 from __future__ import annotations
 

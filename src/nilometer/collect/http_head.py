@@ -1,4 +1,4 @@
-"""Bounds a request's head in bytes and in time, as uvicorn's fast parser bounds neither."""
+"""Bounds a request's head in bytes and in time, as uvicorn's fast parser bounds neither.
 
 Whoever may connect, with a token or without, could else fill the memory with one endless
 header, or hold every connection there may be by never finishing a head.
