@@ -33,11 +33,11 @@ def test_a_flood_of_one_reason_is_one_line_a_minute_with_its_number(caplog):
         for r in REGISTRY.collect()[0]
         if r.name == "nilometer.collector.rejected"
     }
-    assert [record.getMessage()[:40] for record in caplog.records] == [
-        "otlp: refused, json (2 times): 'x\\nx\\nx\\n",
-        "otlp: refused, json (120 times): 'x\\nx\\nx",
-        "otlp: refused, json (120 times): 'x\\nx\\nx",
-        "otlp: refused, malformed (1 times)",
+    assert [record.getMessage().partition(")")[0] for record in caplog.records] == [
+        "otlp: refused, json (2 times",
+        "otlp: refused, json (120 times",
+        "otlp: refused, json (120 times",
+        "otlp: refused, malformed (1 times",
     ]
     assert max(len(record.getMessage()) for record in caplog.records) < 400
     assert counted == {
