@@ -153,6 +153,7 @@ def test_no_line_is_cut_or_lost_and_one_too_long_is_counted():
     packets = list(datagrams(lines, 30, lost=lost))
 
     assert packets == [lines[0] + lines[1], lines[3]]
+    assert list(datagrams(lines[:2], 29)) == lines[:2]
     assert lost == {"too_long": 1}
 
 
