@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dis
 import multiprocessing
 import os
 import subprocess
@@ -9,6 +10,8 @@ import sys
 import threading
 
 import pytest
+
+from nilometer.measure import pure
 
 from .conftest import moved
 
@@ -340,3 +343,34 @@ assert rang > 1
     )
 
     assert (ran.returncode, ran.stderr) == (0, "")
+
+
+BREAKS = ("CALL", "PRECALL", "JUMP_BACKWARD", "SEND", "FOR_ITER")  # where CPython may switch
+
+
+@pytest.mark.parametrize(
+    ("function", "attribute"),
+    [
+        (pure.Counter.add, "_value"),
+        (pure.Counter.add, "_ones"),
+        (pure.Counter.take, "_seen"),
+        (pure.Gauge.add, "_value"),
+        (pure.Timer.fold, "_pending"),
+    ],
+)
+def test_in_python_no_thread_can_come_between_reading_and_writing(function, attribute):
+    """The bytecode is asked: by chance, threads would meet in the gap once in a million."""
+    straight, between = [], []
+    for one in dis.get_instructions(function):
+        if one.opname in {"LOAD_ATTR", "STORE_ATTR"} and one.argval == attribute:
+            if one.opname == "STORE_ATTR":
+                straight.append([op for op in between if op.startswith(BREAKS)])
+            between = []
+        elif one.opname == "RAISE_VARARGS":  # what was between does not lead to the store
+            while between and not between[-1].startswith("POP_JUMP"):
+                between.pop()
+        else:
+            between.append(one.opname)
+
+    assert straight
+    assert not any(straight)
