@@ -26,9 +26,10 @@ log = logging.getLogger("nilometer.collector")
 
 DATAGRAM_BYTES_MAX: Final = 65_535  # the most UDP can carry: nothing is ever cut off
 # 8 MiB hold some 6,000 full packets of 1432 bytes, 120,000 lines: over a second at full speed.
-# The kernel gives at most net.core.rmem_max; `size` says how much it was.
+# Without CAP_NET_ADMIN the kernel gives at most net.core.rmem_max; `buffer_bytes` tells.
 RECEIVE_BUFFER_BYTES: Final = 8 << 20
 DRAIN_DATAGRAMS_MAX: Final = 20_000  # more than the buffer holds: a flood cannot keep us open
+SO_RCVBUFFORCE: Final = 33  # Linux's number; Python has no name for it
 STOP_S: Final = 0.2  # how long the thread may sleep before it sees that it should stop
 UNIX_MODE: Final = 0o660
 
@@ -114,11 +115,19 @@ def _bound(address: Address) -> socket.socket:
         ) from None
     if address.path:
         Path(address.path).chmod(UNIX_MODE)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+    _enlarge(sock)
     # A timeout that the kernel keeps: one call per datagram, where Python's own takes two.
     timeout = struct.pack("@ll", 0, int(STOP_S * 1e6))
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeout)
     return sock
+
+
+def _enlarge(sock: socket.socket) -> None:
+    """As large a buffer as wanted where we may (CAP_NET_ADMIN), else as large as we get."""
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER_BYTES)
+    except OSError:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
 
 
 def _remove_stale(address: Address) -> None:
