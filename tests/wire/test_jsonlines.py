@@ -33,6 +33,15 @@ def test_a_value_keeps_its_type(value):
     assert type(event.attributes["k"]) is type(value)
 
 
+def test_whole_numbers_that_other_readers_would_round_are_told_as_text():
+    batch = Batch(Resource(), events=(Event("e", 1, {"large": 2**63, "huge": 10**5000}),))
+    line = jsonlines.encode(batch)
+
+    [event] = json.loads(line)["events"]
+    assert event["attributes"]["large"] == {"int": "0x8000000000000000"}
+    assert jsonlines.decode(line) == batch
+
+
 def test_not_a_number_stays_so_and_is_valid_json():
     batch = Batch(Resource(), (Reading("g", Kind.GAUGE, (), float("nan"), 0, 1),))
     line = jsonlines.encode(batch)
