@@ -56,6 +56,7 @@ FOUND = {version: path for version in NEWER if (path := interpreter(version))}
 nox.options.sessions = [
     "lint",
     "python-3.11",
+    "real",
     "pure",
     *(f"python-{v}" for v in FOUND),
     "sanitize",
@@ -66,6 +67,11 @@ nox.options.reuse_existing_virtualenvs = True
 nox.options.error_on_missing_interpreters = True
 
 
+# Test files are shared out among the processors. Tests with real servers are not: they have
+# many processes of their own.
+SHARED = ("-n", "logical", "--dist", "loadfile")
+
+
 def pytest(session: nox.Session, *args: str, python: str = sys.executable, **env: str) -> None:
     """Run pytest, its results also to build/reports, where scripts/test sums them up.
 
@@ -73,10 +79,10 @@ def pytest(session: nox.Session, *args: str, python: str = sys.executable, **env
     """
     REPORTS.mkdir(parents=True, exist_ok=True)
     session.log("%d s since the start", time.monotonic() - STARTED)
-    clean = {name: "" for name in os.environ if name.startswith("NILOMETER_")}
+    unset = {name: None for name in os.environ if name.startswith("NILOMETER_")}
     report = f"--junitxml={REPORTS / session.name}.xml"
     words = [python, "-m", "pytest", "-q", "--durations=5", "--durations-min=5", report]
-    session.run(*words, *args, *session.posargs, env={**clean, **env}, external=True)
+    session.run(*words, *args, *session.posargs, env={**unset, **env}, external=True)
 
 
 @nox.session(python=False)
@@ -89,14 +95,21 @@ def lint(session: nox.Session) -> None:
 
 @nox.session(python=False, name="python-3.11")
 def suite(session: nox.Session) -> None:
-    """Every test on Python 3.11, with the C core."""
-    pytest(session, NILOMETER_REQUIRE_C="1")
+    """Every test on Python 3.11, with the C core, but those with real servers: the next one."""
+    pytest(session, *SHARED, "-m", "not real", NILOMETER_REQUIRE_C="1")
+
+
+@nox.session(python=False)
+def real(session: nox.Session) -> None:
+    """Real servers, real clients, the main job; one after the other."""
+    pytest(session, "-m", "real", NILOMETER_REQUIRE_C="1")
 
 
 @nox.session(python=False)
 def pure(session: nox.Session) -> None:
     """The C core is built and switched off: what runs without it."""
-    pytest(session, *existing(*TWINS, "tests/assembly"), NILOMETER_PURE_PYTHON="1")
+    folders = existing(*TWINS, "tests/assembly")
+    pytest(session, *SHARED, "-m", "not real", *folders, NILOMETER_PURE_PYTHON="1")
 
 
 def newer(session: nox.Session) -> None:
@@ -105,7 +118,7 @@ def newer(session: nox.Session) -> None:
     python = str(Path(session.bin) / "python")
     build = [python, "setup.py", "-q", "build_ext", "--inplace"]
     session.run(*build, env={"NILOMETER_REQUIRE_C": "1"})
-    pytest(session, "-m", QUICK, python=python, NILOMETER_REQUIRE_C="1")
+    pytest(session, *SHARED, "-m", QUICK, python=python, NILOMETER_REQUIRE_C="1")
 
 
 for version, path in FOUND.items():
@@ -134,6 +147,7 @@ def sanitize(session: nox.Session) -> None:
     preload = " ".join(gcc_file(name) for name in ("libasan.so", "libstdc++.so"))
     pytest(
         session,
+        *SHARED,
         "-m",
         QUICK,
         *existing(*TWINS),
