@@ -24,6 +24,8 @@ def twin(request, monkeypatch):
     module = import_module(TWINS[request.param])
     monkeypatch.setattr(http_meters, "Meters", module.Meters)
     monkeypatch.setattr(wsgi, "WsgiExchange", module.WsgiExchange)
+    middleware = type("Middleware", (wsgi.Manners, module.WsgiEntry), {})
+    monkeypatch.setattr(wsgi, "Middleware", middleware)
     monkeypatch.setattr(asgi, "AsgiExchange", module.AsgiExchange)
     return module
 

@@ -1,6 +1,7 @@
 """SQLAlchemy: what is timed and shown, what never is, and that nothing stays behind."""
 
 import asyncio
+import importlib
 import os
 
 import pytest
@@ -23,6 +24,13 @@ from nilometer.trace import Trace, drain_spans, start_root
 from tests.integrations.integration_kit import read, shape
 
 SELECT = "db.operation.name=SELECT,db.system.name=sqlite"
+
+
+@pytest.fixture(params=["sql_pure", "_sql"], ids=["python", "c"], autouse=True)
+def sql_twin(request, monkeypatch):
+    """Every test runs once per twin."""
+    module = importlib.import_module(f"nilometer.integrations.{request.param}")
+    monkeypatch.setattr(ours, "Execute", module.Execute)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from wsgiref.validate import validator
 import pytest
 
 import nilometer.trace as trace
-from nilometer.integrations.wsgi import Middleware
+from nilometer.integrations import wsgi
 from nilometer.model import Level, SpanKind, Status
 from nilometer.trace import drain_spans
 from tests.integrations.integration_kit import read, shape, trigger_headers
@@ -68,7 +68,7 @@ def stream(env, start_response):
 
 @pytest.fixture
 def middleware(twin, registry, triggers):
-    return lambda app: Middleware(app, triggers=triggers, registry=registry)
+    return lambda app: wsgi.Middleware(app, triggers=triggers, registry=registry)
 
 
 # --- What is counted -----------------------------------------------------------------------
@@ -597,7 +597,7 @@ def test_the_span_has_route_server_and_bytes_and_no_query(twin, registry, trigge
         env["http.route"] = "/users/{id}"
         return hello(env, start_response)
 
-    served = Middleware(app, triggers=triggers, registry=registry, server="gunicorn")
+    served = wsgi.Middleware(app, triggers=triggers, registry=registry, server="gunicorn")
     Server(served).serve(
         environ(
             "PUT",
@@ -712,7 +712,7 @@ def test_hostile_headers_are_served_untraced(middleware, registry, headers):
 
 
 def test_without_triggers_nothing_is_traced(twin, registry):
-    app = Middleware(hello, registry=registry)
+    app = wsgi.Middleware(hello, registry=registry)
 
     assert Server(app).serve(environ(headers=trigger_headers())) == b"hello, world"
     assert drain_spans() == ()

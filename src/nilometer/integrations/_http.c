@@ -22,7 +22,9 @@ static PyObject *PERF_COUNTER_NS; /* time.perf_counter_ns, which on Linux is CLO
 /* Names that are looked up, made once. */
 static PyObject *s_CONTENT_LENGTH, *s_REQUEST_METHOD, *s_method, *s_headers, *s_close, *s_write,
     *s_type, *s_body, *s_more_body, *s_status, *s_trailers, *s_more_trailers, *s_get, *s_lower,
-    *s_content_length;
+    *s_content_length, *s_attend, *s_settle;
+static PyObject *MARK;        /* in the environ of what is being measured already */
+static PyObject *ATTENDED[3]; /* headers for which a request is attended to in Python */
 
 /* --- Meters ------------------------------------------------------------------------------ */
 
@@ -827,6 +829,120 @@ static PyTypeObject SizedBody_Type = {
     .tp_as_sequence = &sized_body_sequence,
 };
 
+/* --- The way into a WSGI application ------------------------------------------------------ */
+
+typedef struct {
+    PyObject_HEAD
+    PyObject *app, *meters;
+} WsgiEntry;
+
+static int entry_traverse(WsgiEntry *self, visitproc visit, void *arg) {
+    Py_VISIT(self->app);
+    Py_VISIT(self->meters);
+    return 0;
+}
+
+static int entry_clear(WsgiEntry *self) {
+    Py_CLEAR(self->app);
+    Py_CLEAR(self->meters);
+    return 0;
+}
+
+static void entry_dealloc(WsgiEntry *self) {
+    PyObject_GC_UnTrack(self);
+    entry_clear(self);
+    Py_TYPE(self)->tp_free((PyObject *)self);
+}
+
+/* Whether the request needs more than the way in: 1, 0, or -1 with an exception. */
+static int entry_attends(PyObject *environ) {
+    for (size_t i = 0; i < sizeof(ATTENDED) / sizeof(ATTENDED[0]); i++) {
+        int found = PyDict_Contains(environ, ATTENDED[i]);
+        if (found != 0) {
+            return found;
+        }
+    }
+    return 0;
+}
+
+/* Call the application; what it raises ends the exchange. */
+static PyObject *entry_run(WsgiEntry *self, PyObject *environ, PyObject *start_response) {
+    PyObject *made[3] = {self->meters, environ, start_response};
+    PyObject *exchange = wsgi_new((PyObject *)&WsgiExchange_Type, made, 3, NULL);
+    if (exchange == NULL) {
+        return NULL;
+    }
+    PyObject *given[3] = {NULL, environ, exchange};
+    PyObject *result =
+        PyObject_Vectorcall(self->app, given + 1, 2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+    PyObject *body = NULL;
+    if (result == NULL) {
+        exchange_finish_raised((Exchange *)exchange);
+    } else if (PyList_CheckExact(result) || PyTuple_CheckExact(result) ||
+               PyGen_CheckExact(result)) {
+        body = wsgi_body((Exchange *)exchange, result);
+    } else {
+        body = PyObject_CallMethodObjArgs((PyObject *)self, s_settle, exchange, result, NULL);
+    }
+    Py_XDECREF(result);
+    Py_DECREF(exchange);
+    return body;
+}
+
+static PyObject *entry_call(WsgiEntry *self, PyObject *args, PyObject *kwargs) {
+    PyObject *environ, *start_response;
+    static char *names[] = {"environ", "start_response", NULL};
+    if (kwargs == NULL && PyTuple_GET_SIZE(args) == 2) {
+        environ = PyTuple_GET_ITEM(args, 0);
+        start_response = PyTuple_GET_ITEM(args, 1);
+    } else if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO:__call__", names, &environ,
+                                            &start_response)) {
+        return NULL;
+    }
+    if (self->app == NULL || self->meters == NULL) {
+        PyErr_SetString(PyExc_AttributeError, "app");
+        return NULL;
+    }
+    if (!PyDict_Check(environ)) {
+        PyErr_SetString(PyExc_TypeError, "the environ must be a dict");
+        return NULL;
+    }
+    int found = PyDict_Contains(environ, MARK);
+    if (found > 0) {
+        return PyObject_CallFunctionObjArgs(self->app, environ, start_response, NULL);
+    }
+    if (found < 0 || PyDict_SetItem(environ, MARK, Py_True) < 0) {
+        return NULL;
+    }
+    found = entry_attends(environ);
+    if (found < 0) {
+        return NULL;
+    }
+    if (found) {
+        return PyObject_CallMethodObjArgs((PyObject *)self, s_attend, environ, start_response,
+                                          NULL);
+    }
+    return entry_run(self, environ, start_response);
+}
+
+static PyMemberDef entry_members[] = {
+    {"app", T_OBJECT_EX, offsetof(WsgiEntry, app), 0, NULL},
+    {"meters", T_OBJECT_EX, offsetof(WsgiEntry, meters), 0, NULL},
+    {NULL, 0, 0, 0, NULL}};
+
+static PyTypeObject WsgiEntry_Type = {
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "nilometer.integrations._http.WsgiEntry",
+    .tp_doc = "The way into a WSGI application: what most requests need, and nothing else.",
+    .tp_basicsize = sizeof(WsgiEntry),
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE,
+    .tp_new = PyType_GenericNew,
+    .tp_call = (ternaryfunc)entry_call,
+    .tp_dealloc = (destructor)entry_dealloc,
+    .tp_traverse = (traverseproc)entry_traverse,
+    .tp_clear = (inquiry)entry_clear,
+    .tp_members = entry_members,
+};
+
 /* --- ASGI -------------------------------------------------------------------------------- */
 
 static PyTypeObject AsgiExchange_Type;
@@ -1074,6 +1190,12 @@ static const struct {
     {&s_get, "get"},
     {&s_lower, "lower"},
     {&s_content_length, "content-length"},
+    {&s_attend, "attend"},
+    {&s_settle, "settle"},
+    {&MARK, "nilometer.exchange"},
+    {&ATTENDED[0], "HTTP_X_TRACE_INFO"},
+    {&ATTENDED[1], "HTTP_TRACEPARENT"},
+    {&ATTENDED[2], "HTTP_TRANSFER_ENCODING"},
     {&OTHER_METHOD, "_OTHER"},
     {&CLOSED_EARLY, "closed_early"},
     {&NO_RESPONSE, "no_response"},
@@ -1109,6 +1231,7 @@ PyMODINIT_FUNC PyInit__http(void) {
     if (PyModule_AddType(self, &Meters_Type) < 0 ||
         PyModule_AddType(self, &WsgiExchange_Type) < 0 ||
         PyModule_AddType(self, &AsgiExchange_Type) < 0 ||
+        PyModule_AddType(self, &WsgiEntry_Type) < 0 ||
         PyModule_AddType(self, &Body_Type) < 0 || PyModule_AddType(self, &SizedBody_Type) < 0 ||
         PyModule_AddStringConstant(self, "IMPLEMENTATION", "c") < 0 ||
         PyModule_AddObjectRef(self, "CLOSED_EARLY", CLOSED_EARLY) < 0 ||

@@ -18,6 +18,7 @@ from nilometer.clock import Clock
 from nilometer.integrations.exchange import AsgiExchange
 from nilometer.integrations.http_meters import server_instruments
 from nilometer.integrations.http_span import close_root, open_root
+from nilometer.integrations.http_words import MARK
 from nilometer.integrations.websocket import Connection
 from nilometer.measure import REGISTRY
 from nilometer.trace import CURRENT
@@ -34,9 +35,6 @@ if TYPE_CHECKING:
     Receive = Callable[[], Awaitable[Message]]
     Send = Callable[[Message], Awaitable[None]]
     Application = Callable[[Scope, Receive, Send], Awaitable[None]]
-
-MARK: Final = "nilometer.exchange"
-"""In the scope of what is being measured already, by a middleware further out."""
 
 _WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
 """Methods whose body is counted as it is received if its length was not announced."""

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
         Body,
         Meters,
         SizedBody,
+        WsgiEntry,
         WsgiExchange,
     )
 else:
@@ -22,6 +23,15 @@ else:
     Body = _twin.Body
     Meters = _twin.Meters
     SizedBody = _twin.SizedBody
+    WsgiEntry = _twin.WsgiEntry
     WsgiExchange = _twin.WsgiExchange
 
-__all__ = ["IMPLEMENTATION", "AsgiExchange", "Body", "Meters", "SizedBody", "WsgiExchange"]
+__all__ = [
+    "IMPLEMENTATION",
+    "AsgiExchange",
+    "Body",
+    "Meters",
+    "SizedBody",
+    "WsgiEntry",
+    "WsgiExchange",
+]

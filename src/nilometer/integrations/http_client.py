@@ -12,7 +12,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from nilometer.clock import elapsed_ns
-from nilometer.integrations.http_pure import METHODS
+from nilometer.integrations.http_words import METHODS
 from nilometer.measure import REGISTRY
 from nilometer.model import SpanKind, Status
 from nilometer.trace import CURRENT, headers, span

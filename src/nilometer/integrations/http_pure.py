@@ -14,51 +14,21 @@ from contextlib import suppress
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any, Final
 
+from nilometer.integrations.http_words import (
+    ATTENDED,
+    CLOSED_EARLY,
+    MARK,
+    METHODS,
+    NO_RESPONSE,
+    STATUS_MAX,
+    announced_length,
+    status_of,
+)
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
 IMPLEMENTATION: Final = "python"
-
-CLOSED_EARLY: Final = "closed_early"
-"""Why an exchange failed when its body was closed before its end: the client has gone."""
-
-NO_RESPONSE: Final = "no_response"
-"""Why it failed when the application returned without ever having answered."""
-
-_NAMES: Final = (
-    *("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE"),  # RFC 9110
-    *("PATCH", "QUERY"),
-)
-METHODS: Final = {name: name for name in _NAMES}
-"""Any other is "_OTHER", so that no client can make a series."""
-
-LENGTH_DIGITS_MAX: Final = 18  # 10**18 - 1 < 2**63: no announced length overflows a counter
-
-
-def announced_length(text: object) -> int:
-    """A Content-Length as a number of bytes; 0 for none, or for one that is no number.
-
-    >>> announced_length("12"), announced_length(""), announced_length("-1")
-    (12, 0, 0)
-    """
-    if isinstance(text, bytes):
-        text = text.decode("latin-1")
-    if not isinstance(text, str) or len(text) > LENGTH_DIGITS_MAX:
-        return 0
-    return int(text) if text.isascii() and text.isdecimal() else 0
-
-
-def status_of(status: object) -> int:
-    """The code of a WSGI status line; 0 if it has none.
-
-    >>> status_of("404 Not Found"), status_of("abc"), status_of(None)
-    (404, 0, 0)
-    """
-    if isinstance(status, str) and len(status) >= 3:
-        digits = status[:3]
-        if digits.isascii() and digits.isdecimal():
-            return int(digits)
-    return 0
 
 
 class Meters:
@@ -323,6 +293,43 @@ class SizedBody(Body):
         return len(self.result)  # type: ignore[arg-type]
 
 
+class WsgiEntry:
+    """The way into a WSGI application: what most requests need, and nothing else.
+
+    A request that asks for more is given to ``self.attend(environ, start_response)``, a result
+    that is none of the plain ones to ``self.settle(exchange, result)``; a subclass has them.
+    """
+
+    app: Callable[..., Any]
+    meters: Meters
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+        """Serve a request."""
+        if MARK in environ:
+            return self.app(environ, start_response)
+        environ[MARK] = True
+        for key in ATTENDED:
+            if key in environ:
+                return self.attend(environ, start_response)
+        exchange = WsgiExchange(self.meters, environ, start_response)
+        try:
+            result = self.app(environ, exchange)
+        except BaseException as error:
+            exchange.finish(error)
+            raise
+        if type(result) in _NOTHING_TO_CLOSE:
+            return exchange.body(result)
+        return self.settle(exchange, result)
+
+    def attend(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+        """Serve a request that asks for a trace, or whose body must be counted."""
+        raise NotImplementedError
+
+    def settle(self, exchange: WsgiExchange, result: Any) -> Any:
+        """What the server gets of a result that may be its own file wrapper."""
+        raise NotImplementedError
+
+
 class AsgiExchange(Exchange):
     """One ASGI request. It is the ``send`` that the application is given.
 
@@ -388,7 +395,6 @@ class AsgiExchange(Exchange):
             self.meters.failed(error)
 
 
-STATUS_MAX: Final = 999
 _TRIGGERS: Final = frozenset({b"x-trace-info", b"traceparent"})
 _NOTHING_TO_CLOSE: Final = frozenset({list, tuple, GeneratorType})
 """Results that an exhausted iteration has finished with: closing them does nothing."""

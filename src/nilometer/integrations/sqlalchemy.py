@@ -13,7 +13,7 @@ statement and no other: there is nothing to pair up.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from weakref import WeakKeyDictionary
 
 from nilometer.clock import Clock
@@ -21,12 +21,18 @@ from nilometer.integrations.patches import Patches
 from nilometer.integrations.statement import READ_CHARS_MAX, normalised, operation_of
 from nilometer.measure import REGISTRY
 from nilometer.model import SpanKind
-from nilometer.trace import CURRENT, span
+from nilometer.trace import span
+from nilometer.twin import choose
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from nilometer.integrations.sql_pure import Execute
     from nilometer.measure import Registry
+
+if not TYPE_CHECKING:
+    _twin = choose("nilometer.integrations.sql_pure", "nilometer.integrations._sql")
+    Execute = _twin.Execute
 
 STATEMENTS_KEPT_MAX: Final = 1000
 """Statements remembered with their operation and text, at most 8 kB each: 8 MB at the worst,
@@ -36,11 +42,21 @@ SYSTEMS: Final = {"oracle": "oracle.db", "mssql": "microsoft.sql_server"}
 """OpenTelemetry's names for databases where they are not the dialect's."""
 
 
+class Known(NamedTuple):
+    """What is known of one statement: its series, and what its spans say."""
+
+    record: Callable[[int], None]
+    operation: str
+    attributes: dict[str, str]
+
+
 class Database:
     """The instruments and the remembered statements of one dialect object."""
 
-    __slots__ = ("system", "patches", "_timer", "_errors", "_connects", "_now", "_records",
-                 "_texts", "_attributes", "_mysql")  # fmt: skip
+    __slots__ = (
+        *("system", "patches", "_attributes", "_connects", "_errors", "_known", "_mysql"),
+        *("_now", "_timer"),
+    )
 
     def __init__(self, engine: Any, registry: Registry, clock: Clock) -> None:
         name = engine.dialect.name
@@ -55,8 +71,7 @@ class Database:
         ).bind(**{"db.system.name": self.system})
         self._errors = registry.counter("db.client.operation.errors", unit="{error}")
         self._now = clock.elapsed_ns
-        self._records: dict[str, Callable[[int], None]] = {}
-        self._texts: dict[str, str] = {}
+        self._known: dict[str, Known] = {}
         self._attributes = {"db.system.name": self.system}
         if engine.url.host:
             self._attributes["server.address"] = engine.url.host
@@ -70,48 +85,22 @@ class Database:
         self.patches.swap(dialect, "connect", self._connecting)
 
     def _executing(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        now = self._now
-        records = self._records
-        current = CURRENT.get
-
-        def execute(cursor: Any, statement: str, *rest: Any, **named: Any) -> Any:
-            record = records.get(statement) or self._find(statement)
-            if current() is not None:
-                return self._traced(original, record, cursor, statement, *rest, **named)
-            started = now()
-            try:
-                return original(cursor, statement, *rest, **named)
-            except BaseException as error:
-                self._failed(error)
-                raise
-            finally:
-                record(now() - started)
-
-        return execute
+        return Execute(original, self._known, self._find, self._traced, self._failed, self._now)
 
     def _traced(
-        self,
-        original: Callable[..., Any],
-        record: Callable[[int], None],
-        cursor: Any,
-        statement: str,
-        *rest: Any,
-        **named: Any,
+        self, original: Callable[..., Any], found: Known, *args: Any, **named: Any
     ) -> Any:
-        operation = operation_of(statement)
-        with span(operation, **self._attributes) as its_span:
+        with span(found.operation, **found.attributes) as its_span:
             if its_span.recording:
                 its_span.kind = SpanKind.CLIENT  # type: ignore[union-attr]
-                its_span.set_attribute("db.operation.name", operation)
-                its_span.set_attribute("db.query.text", self._text(statement))
             started = self._now()
             try:
-                return original(cursor, statement, *rest, **named)
+                return original(*args, **named)
             except BaseException as error:
                 self._failed(error)
                 raise
             finally:
-                record(self._now() - started)
+                found.record(self._now() - started)
 
     def _connecting(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def connect(*args: Any, **kwargs: Any) -> Any:
@@ -128,21 +117,15 @@ class Database:
             **{"db.system.name": self.system, "error.type": type(error).__name__}
         ).add()
 
-    def _find(self, statement: str) -> Callable[[int], None]:
-        record: Callable[[int], None] = self._timer.bind(
-            **{"db.system.name": self.system, "db.operation.name": operation_of(statement)}
-        ).record
-        if len(self._records) < STATEMENTS_KEPT_MAX and len(statement) <= READ_CHARS_MAX:
-            self._records[statement] = record
-        return record
-
-    def _text(self, statement: str) -> str:
-        text = self._texts.get(statement)
-        if text is None:
-            text = normalised(statement, double_quotes_strings=self._mysql)
-            if len(self._texts) < STATEMENTS_KEPT_MAX and len(statement) <= READ_CHARS_MAX:
-                self._texts[statement] = text
-        return text
+    def _find(self, statement: str) -> Known:
+        operation = operation_of(statement)
+        series = {"db.system.name": self.system, "db.operation.name": operation}
+        text = normalised(statement, double_quotes_strings=self._mysql)
+        attributes = {**self._attributes, "db.operation.name": operation, "db.query.text": text}
+        known = Known(self._timer.bind(**series).record, operation, attributes)
+        if len(self._known) < STATEMENTS_KEPT_MAX and len(statement) <= READ_CHARS_MAX:
+            self._known[statement] = known
+        return known
 
 
 _databases: WeakKeyDictionary[Any, Database] = WeakKeyDictionary()

@@ -15,7 +15,7 @@ from types import GeneratorType
 from typing import TYPE_CHECKING, Any, Final
 
 from nilometer.clock import Clock
-from nilometer.integrations.exchange import WsgiExchange
+from nilometer.integrations.exchange import WsgiEntry, WsgiExchange
 from nilometer.integrations.http_meters import server_instruments
 from nilometer.integrations.http_span import SizedSteps, Steps, close_root, open_root
 from nilometer.measure import REGISTRY
@@ -24,25 +24,22 @@ from nilometer.trace import CURRENT
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from nilometer.integrations.exchange import Meters
     from nilometer.measure import Registry
     from nilometer.trace.trigger import Triggers
 
     Environ = dict[str, Any]
     Application = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
 
-MARK: Final = "nilometer.exchange"
-"""In the environ of a request that is being measured already, by a middleware further out."""
-
 _PLAIN: Final = frozenset({list, tuple, GeneratorType})
 """Results that are never a server's file wrapper."""
 
 
-class Middleware:
-    """A WSGI application around another one.
+class Manners:
+    """What a request may need beyond the way in: tracing, counting its input, files."""
 
-    `triggers` says which requests are traced (none without it), `server` names in the span
-    which server runs the application.
-    """
+    app: Application
+    meters: Meters
 
     def __init__(
         self,
@@ -54,49 +51,20 @@ class Middleware:
         clock: Clock | None = None,
     ) -> None:
         self.app = app
+        self.meters = server_instruments(registry).meters("wsgi", clock or Clock(), close_root)
         self._triggers = triggers
         self._server = server
-        self._instruments = server_instruments(registry)
-        self._meters = self._instruments.meters("wsgi", clock or Clock(), close_root)
 
-    def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
-        """Serve a request."""
-        if MARK in environ:
-            return self.app(environ, start_response)
-        environ[MARK] = True
-        if "HTTP_X_TRACE_INFO" in environ or "HTTP_TRACEPARENT" in environ:
-            return self._maybe_traced(environ, start_response)
-        return self._measured(environ, start_response)
-
-    def _measured(
-        self, environ: Environ, start_response: Callable[..., Any]
-    ) -> Iterable[bytes]:
-        exchange = WsgiExchange(self._meters, environ, start_response)
-        if "HTTP_TRANSFER_ENCODING" in environ:
-            _count_input(exchange, environ)
-        try:
-            result = self.app(environ, exchange)
-        except BaseException as error:
-            exchange.finish(error)
-            raise
-        if type(result) not in _PLAIN and _is_file(result, environ):
-            return _file(exchange, result)
-        body: Iterable[bytes] = exchange.body(result)
-        return body
-
-    def _maybe_traced(
-        self, environ: Environ, start_response: Callable[..., Any]
-    ) -> Iterable[bytes]:
+    def attend(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """Serve a request that asks for a trace, or whose body must be counted."""
+        before = CURRENT.get()
         request = None
         if self._triggers is not None:
             request = self._triggers.accept(lambda name: environ.get(_environ_key(name)))
-        if request is None:
-            return self._measured(environ, start_response)
-        before = CURRENT.get()
-        exchange = WsgiExchange(self._meters, environ, start_response)
-        exchange.span = open_root(
-            request, exchange.method, environ.get("PATH_INFO", ""), self._server
-        )
+        exchange = WsgiExchange(self.meters, environ, start_response)
+        if request is not None:
+            path = environ.get("PATH_INFO", "")
+            exchange.span = open_root(request, exchange.method, path, self._server)
         if "HTTP_TRANSFER_ENCODING" in environ:
             _count_input(exchange, environ)
         try:
@@ -107,16 +75,31 @@ class Middleware:
         finally:
             current = CURRENT.get()
             CURRENT.set(before)
-        if type(result) not in _PLAIN and _is_file(result, environ):
-            return _file(exchange, result)
+        if request is None or _is_file(result, environ):
+            return self.settle(exchange, result)
         steps = SizedSteps if hasattr(result, "__len__") else Steps
         return steps(exchange.body(result), current)
+
+    def settle(self, exchange: WsgiExchange, result: Any) -> Iterable[bytes]:
+        """What the server gets: its own file wrapper as it is, all else watched to its end."""
+        if _is_file(result, exchange.carrier):
+            return _file(exchange, result)
+        body: Iterable[bytes] = exchange.body(result)
+        return body
 
     def __getattr__(self, name: str) -> Any:
         """What else the application offers; some servers and frameworks look for it."""
         if name == "app":  # not yet there while unpickling or copying
             raise AttributeError(name)
         return getattr(self.app, name)
+
+
+class Middleware(Manners, WsgiEntry):
+    """A WSGI application around another one.
+
+    `triggers` says which requests are traced (none without it), `server` names in the span
+    which server runs the application.
+    """
 
 
 def _environ_key(name: str) -> str:
@@ -126,7 +109,7 @@ def _environ_key(name: str) -> str:
 def _is_file(result: Any, environ: Environ) -> bool:
     """Whether the result is the server's own file wrapper, which it recognises by identity."""
     wrapper = environ.get("wsgi.file_wrapper")
-    if wrapper is None:
+    if wrapper is None or type(result) in _PLAIN:
         return False
     if isinstance(wrapper, type):
         return isinstance(result, wrapper)
