@@ -189,7 +189,6 @@ def flush(timeout_s: float) -> bool:
     system = _current
     if system is None or not system.pump.outlets:
         return False
-    system.pump.start_again_if_lost()
     return system.pump.flush(timeout_s)
 
 

@@ -339,7 +339,16 @@ def app(environ, start_response):
 """
 
 
-@pytest.mark.parametrize("options", [[], ["--preload"], ["-k", "gthread"], ["-k", "gevent"]])
+@pytest.mark.parametrize(
+    "options",
+    [
+        [],
+        ["--preload"],
+        ["-k", "gthread"],
+        ["-k", "gevent"],
+        ["-k", "gevent", "--preload"],
+    ],
+)
 def test_gunicorn_workers_send_all_they_counted(
     tmp_path, receiver, python, start_process, free_port, options
 ):

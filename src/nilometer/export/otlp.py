@@ -11,6 +11,7 @@ import gzip
 import os
 import re
 from collections import Counter
+from concurrent.futures import thread as _for_gevent  # noqa: F401 - see open_otlp
 from http.client import HTTPConnection, HTTPException, HTTPSConnection, RemoteDisconnected
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -77,6 +78,8 @@ class _TryLaterError(Exception):
 
 def open_otlp(address: Address) -> Otlp:
     """The exporter of an ``otlp`` or ``otlps`` URL; ConfigError says what is wrong."""
+    # gevent's name lookup imports concurrent.futures.thread when it is first used, and that
+    # refuses to be imported once a process has begun to end: it is imported above.
     address.accepting(OPTIONS)
     if not address.host:
         address.refuse("a host is missing, as in otlp://127.0.0.1:4318")

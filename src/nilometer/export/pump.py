@@ -16,7 +16,7 @@ from time import thread_time_ns
 from typing import TYPE_CHECKING, Final
 
 from nilometer.clock import Clock
-from nilometer.export.threads import start_thread
+from nilometer.export.threads import patched_by, start_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -93,6 +93,7 @@ class Pump:
 
     def _forget_threads(self) -> None:
         """New bells: a thread that waits for an old one ends when it looks again."""
+        self._kind = patched_by()
         self.pid = 0  # of the process whose threads run; 0 before there are any
         self._bell = Bell()
         self._bells = {outlet: Bell() for outlet in self.outlets if outlet.waits}
@@ -131,17 +132,23 @@ class Pump:
             asked.discard(name)
             self._fault(f"thread {name} cannot be started: {error}")
 
-    def start_again_if_lost(self) -> None:
-        """Start threads that a forked child lost: eventlet's, when it took a hub of its own.
+    def _start_again_if_lost(self) -> None:
+        """Start threads anew that did not survive what the service did to itself.
 
-        They were to start in the fork hook, on the hub of that moment. A thread that did not
-        begin after the others had their turn never will.
+        eventlet's, when a forked child took a hub of its own: they were to start in the fork
+        hook, on the hub of that moment. And native ones, when a worker patched itself after
+        they began (gunicorn's gevent workers with --preload): green ones take their place.
         """
-        if self.is_running and not self._asked <= self._running:
-            threading.Event().wait(SETTLE_S)
-        if not self.is_running or not self._asked <= self._running:
-            self._forget_threads()
-            self.start()
+        if self.is_running and self._kind == patched_by() and not self._asked <= self._running:
+            threading.Event().wait(
+                SETTLE_S
+            )  # the others' turn: who does not begin now never will
+        if self.is_running and self._kind == patched_by() and self._asked <= self._running:
+            return
+        for bell in (self._bell, *self._bells.values()):
+            bell.ring()
+        self._forget_threads()
+        self.start()
 
     def reset_after_fork(self) -> None:
         """Forget the parent's threads and rows; `start` may follow."""
@@ -205,6 +212,8 @@ class Pump:
         An exporter that is backing off is asked once, now.
         """
         deadline_ns = self._clock.elapsed_ns() + int(timeout_s * 1e9)
+        if self.pid:
+            self._start_again_if_lost()
         self.cycle()
         for outlet in self.outlets:
             outlet.hurry()

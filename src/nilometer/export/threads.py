@@ -11,12 +11,11 @@ import atexit
 import os
 import sys
 import threading
-from typing import TYPE_CHECKING, Final
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-DAEMON: Final = True  # never keeps a process alive; atexit flushes
 
 
 def patched_by() -> str:
@@ -39,7 +38,15 @@ def start_thread(run: Callable[[], None], name: str) -> None:
     if patched_by():
         threading._start_new_thread(run, ())  # type: ignore[attr-defined]
         return
-    threading.Thread(target=run, name=name, daemon=DAEMON).start()
+    _Native(target=run, name=name, daemon=True).start()
+
+
+class _Native(threading.Thread):
+    """A thread that ends without noise even if greenlets have replaced threads meanwhile."""
+
+    def _delete(self) -> None:
+        with suppress(KeyError):  # it is known by its native number, and asked for by another
+            super()._delete()  # type: ignore[misc]
 
 
 def threads_cannot_run() -> str:
