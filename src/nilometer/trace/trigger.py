@@ -49,6 +49,27 @@ to be remembered until its expiry. One minute more is allowed for clocks that di
 
 CLOCK_SKEW_S: Final = 60
 
+RESULTS: Final = frozenset(
+    [
+        "accepted",
+        "accepted_unsigned",
+        "joined",
+        "bad_signature",
+        "expired",
+        "expiry_too_far",
+        "replayed",
+        "nonces_full",
+        "budget_requests",
+        "not_sampled",
+        "malformed_traceparent",
+        "malformed_tracestate",
+        "malformed_osprofiler",
+        "oversize",
+        "fault",
+    ]
+)
+"""What ``nilometer.trigger`` counts; docs/tracing.md explains each."""
+
 TTL_S: Final = 300
 ONWARD_TTL_S: Final = 300
 """Validity of what we sign ourselves: enough for a request that waits in a queue."""
