@@ -168,7 +168,7 @@ typedef struct {
     long long request_bytes, response_bytes, started_ns;
     unsigned long generation;
     int status;
-    char finished, triggered, trailers;
+    char finished, triggered, trailers, attended;
 } Exchange;
 
 static int exchange_traverse(Exchange *self, visitproc visit, void *arg) {
@@ -1087,6 +1087,11 @@ static PyObject *scope_headers(PyObject *scope) {
     return list;
 }
 
+/* Whether a body is counted as it is received if its length was not announced. */
+static int has_body(PyObject *method) {
+    return IS(method, "POST") || IS(method, "PUT") || IS(method, "PATCH");
+}
+
 /* AsgiExchange(meters, scope, send) */
 static PyObject *asgi_new(PyObject *type, PyObject *const *args, size_t nargsf,
                           PyObject *kwnames) {
@@ -1109,6 +1114,10 @@ static PyObject *asgi_new(PyObject *type, PyObject *const *args, size_t nargsf,
     if (headers != NULL) {
         asgi_scan(self, headers);
     }
+    if (self->request_bytes < 0 && !has_body(self->method)) {
+        self->request_bytes = 0;
+    }
+    self->attended = self->triggered || self->request_bytes < 0;
     if (exchange_start(self) < 0) {
         Py_DECREF(self);
         return NULL;
@@ -1144,6 +1153,7 @@ static PyMethodDef asgi_methods[] = {
 static PyMemberDef asgi_members[] = {
     EXCHANGE_MEMBERS,
     {"triggered", T_BOOL, offsetof(Exchange, triggered), READONLY, NULL},
+    {"attended", T_BOOL, offsetof(Exchange, attended), READONLY, NULL},
     {NULL, 0, 0, 0, NULL}};
 
 static PyTypeObject AsgiExchange_Type = {

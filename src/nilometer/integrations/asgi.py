@@ -12,7 +12,7 @@ and has its own instruments; lifespan messages pass untouched.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from nilometer.clock import Clock
 from nilometer.integrations.exchange import AsgiExchange
@@ -35,9 +35,6 @@ if TYPE_CHECKING:
     Receive = Callable[[], Awaitable[Message]]
     Send = Callable[[Message], Awaitable[None]]
     Application = Callable[[Scope, Receive, Send], Awaitable[None]]
-
-_WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
-"""Methods whose body is counted as it is received if its length was not announced."""
 
 
 class Middleware:
@@ -70,11 +67,12 @@ class Middleware:
             return
         scope[MARK] = True
         exchange = AsgiExchange(self._meters, scope, send)
-        if exchange.request_bytes < 0 and exchange.method in _WITH_BODY:
-            receive = _counting(receive, exchange)
-        if exchange.triggered and (request := self._request(scope)) is not None:
-            await self._traced(request, exchange, scope, receive)
-            return
+        if exchange.attended:
+            if exchange.request_bytes < 0:
+                receive = _counting(receive, exchange)
+            if exchange.triggered and (request := self._request(scope)) is not None:
+                await self._traced(request, exchange, scope, receive)
+                return
         try:
             await self.app(scope, receive, exchange)
         except BaseException as error:

@@ -21,6 +21,7 @@ from nilometer.integrations.http_words import (
     METHODS,
     NO_RESPONSE,
     STATUS_MAX,
+    WITH_BODY,
     announced_length,
     status_of,
 )
@@ -99,19 +100,8 @@ class Exchange:
     request_bytes: int
 
     __slots__ = (
-        "meters",
-        "carrier",
-        "method",
-        "respond",
-        "request_bytes",
-        "response_bytes",
-        "status",
-        "error",
-        "handled",
-        "route",
-        "span",
-        "started_ns",
-        "finished",
+        *("meters", "carrier", "method", "respond", "request_bytes", "response_bytes"),
+        *("status", "error", "handled", "route", "span", "started_ns", "finished"),
     )
 
     def _begin(self, meters: Meters, carrier: Any, method: object, respond: Any) -> None:
@@ -333,11 +323,11 @@ class WsgiEntry:
 class AsgiExchange(Exchange):
     """One ASGI request. It is the ``send`` that the application is given.
 
-    `triggered` says whether a header asks for a trace, `request_bytes` what was announced, or
-    -1 where nothing was.
+    `triggered`: a header asks for a trace. `request_bytes`: what was announced, or -1 where a
+    body may come of which nothing was. `attended`: there is either to do.
     """
 
-    __slots__ = ("triggered", "_trailers")
+    __slots__ = ("attended", "triggered", "_trailers")
 
     def __init__(
         self, meters: Meters, scope: dict[str, Any], send: Callable[[Any], Any]
@@ -357,6 +347,9 @@ class AsgiExchange(Exchange):
             except (TypeError, ValueError):
                 continue  # odd ones are the application's to refuse
         self._begin(meters, scope, scope.get("method"), send)
+        if self.request_bytes < 0 and self.method not in WITH_BODY:
+            self.request_bytes = 0
+        self.attended = self.triggered or self.request_bytes < 0
 
     def __call__(self, message: Mapping[str, Any]) -> Any:
         """Pass a message to the server; what that returns is awaited by the application."""

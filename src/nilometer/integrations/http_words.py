@@ -24,6 +24,9 @@ ATTENDED: Final = ("HTTP_X_TRACE_INFO", "HTTP_TRACEPARENT", "HTTP_TRANSFER_ENCOD
 """Headers for which a WSGI request is attended to in Python."""
 
 STATUS_MAX: Final = 999  # three digits, as in HTTP
+WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
+"""Methods whose body is counted as it is received if its length was not announced."""
+
 LENGTH_DIGITS_MAX: Final = 18  # 10**18 - 1 < 2**63: no announced length overflows a counter
 
 

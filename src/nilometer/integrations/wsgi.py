@@ -11,6 +11,7 @@ raises passes through unchanged.
 
 from __future__ import annotations
 
+from functools import cache
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
     Environ = dict[str, Any]
     Application = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
+
+_READY: Final = frozenset({list, tuple})
+"""Results that run no code of the application when they are read."""
 
 _PLAIN: Final = frozenset({list, tuple, GeneratorType})
 """Results that are never a server's file wrapper."""
@@ -75,7 +79,7 @@ class Manners:
         finally:
             current = CURRENT.get()
             CURRENT.set(before)
-        if request is None or _is_file(result, environ):
+        if request is None or type(result) in _READY or _is_file(result, environ):
             return self.settle(exchange, result)
         steps = SizedSteps if hasattr(result, "__len__") else Steps
         return steps(exchange.body(result), current)
@@ -102,6 +106,7 @@ class Middleware(Manners, WsgiEntry):
     """
 
 
+@cache  # only our four names are ever asked for
 def _environ_key(name: str) -> str:
     return "HTTP_" + name.upper().replace("-", "_")
 
