@@ -91,6 +91,10 @@ class System:
             REGISTRY.set_level(prefix, level)
         if REGISTRY.correlate is None:
             REGISTRY.correlate = _current_ids
+        if self.settings.trace_hosts:
+            from nilometer.integrations.http_client import send_to  # only for those who need it
+
+            send_to(self.settings.trace_hosts)
         self.integrations.begin()
         RING.on_half_full = self.pump.wake
         if self.pump.outlets:

@@ -48,6 +48,7 @@ class Arguments(TypedDict, total=False):
     osprofiler: bool
     integrations: Sequence[str]
     integrations_off: Sequence[str]
+    trace_hosts: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,7 @@ class Settings:
     osprofiler: bool = True
     integrations: tuple[str, ...] = ()
     integrations_off: tuple[str, ...] = ()
+    trace_hosts: tuple[str, ...] = ()
     origins: Mapping[str, str] = field(default_factory=dict)
 
     def origin(self, name: str) -> str:

@@ -147,6 +147,13 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "none",
         "Libraries that `auto` leaves alone.",
     ),
+    Setting(
+        "trace_hosts",
+        values.names,
+        "list",
+        "none",
+        "Further hosts, as patterns, that get a trace's headers: see docs/integrations.md.",
+    ),
 )
 """All settings of a measured service, in the order of the docs."""
 

@@ -23,7 +23,9 @@ BOOTSTRAP: Final = Path(__file__).resolve().parent.parent / "bootstrap"
 NOT_FOUND: Final = 127  # as a shell says it
 NOT_EXECUTABLE: Final = 126
 
-SEVERAL: Final = {"export", "dimensions", "levels", "integrations", "integrations_off"}
+SEVERAL: Final = {
+    *("export", "dimensions", "levels", "integrations", "integrations_off", "trace_hosts"),
+}
 """Settings whose flag may be given again for one more."""
 
 
