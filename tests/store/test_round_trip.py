@@ -44,8 +44,17 @@ def test_rows_through_arrow_are_the_batch_again(batch):
     assert through_arrow(batch) == expected(batch)
 
 
+def apart(batch, number):
+    """The same batch of another process and other traces: a span id may come only once."""
+    spans = tuple(s._replace(trace_id=bytes([number]) + s.trace_id[1:]) for s in batch.spans)
+    unique = {(s.trace_id, s.span_id): s for s in spans}
+    return batch._replace(
+        resource=batch.resource._replace(pid=number), spans=tuple(unique.values())
+    )
+
+
 @given(st.lists(batches, min_size=1, max_size=3))
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_rows_through_files_and_duckdb_are_the_batches_again(some):
     some = [
         each._replace(resource=each.resource._replace(pid=i)) for i, each in enumerate(some)

@@ -40,8 +40,9 @@ if TYPE_CHECKING:
 
 EPOCH: Final = date(1970, 1, 1)
 
-ROW_GROUP: Final = 65_536
-"""Rows that are read or skipped together: at 300 B a span 20 MB before compression."""
+ROW_GROUP: Final = 32_768
+"""Rows that are read or skipped together. A trace among a million spans took 6.6 ms of CPU;
+9 ms by groups half that size, as the footer grows, and 9 ms by groups twice that size."""
 
 BOUND_CHARACTERS_MAX: Final = 64
 """Of a text's least and greatest value so much goes into the log: enough for a trace id."""

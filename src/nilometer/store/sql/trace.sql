@@ -1,7 +1,7 @@
--- All spans of one trace, the oldest first, each once: a span delivered twice counts once.
+-- All spans of one trace as they came; one that was delivered twice is there twice, the first
+-- arrival first.
 SELECT *
 FROM spans
 WHERE trace_id = $trace_id
-QUALIFY ROW_NUMBER() OVER (PARTITION BY trace_id, span_id ORDER BY append) = 1
-ORDER BY started_ns, span_id
+ORDER BY started_ns, span_id, append
 LIMIT $rows_max
