@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import resource
 import socket
 import threading
 import time
@@ -261,3 +262,39 @@ def test_a_slow_sender_does_not_keep_the_others_waiting(tmp_path):
             connection.close()
 
     assert status == 200
+
+
+def post_span(collector, number):
+    connection = http.client.HTTPConnection(collector.url.removeprefix("http://"), timeout=30)
+    try:
+        body = request_of(bytes(range(1, 17)), number * SPANS_PER_REQUEST)
+        connection.request("POST", "/v1/traces", body, PROTOBUF)
+        answer = connection.getresponse()
+        answer.read()
+        return answer.status
+    finally:
+        connection.close()
+
+
+def test_while_nothing_can_be_written_nothing_is_acknowledged_and_then_all_goes_on(tmp_path):
+    with start(tmp_path, flush="100ms") as collector:
+        before = post_span(collector, 1)
+        _, hard = resource.prlimit(collector.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(collector.pid, resource.RLIMIT_FSIZE, (0, hard))  # no file may grow
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+            udp.sendto(b"gathered:7|c", ("127.0.0.1", collector.statsd_port))
+        full = [post_span(collector, number) for number in (2, 3)]
+        failed = collector.get("health")["commits_failed"]
+        resource.prlimit(collector.pid, resource.RLIMIT_FSIZE, (hard, hard))
+        after = post_span(collector, 4)
+        code = collector.stop()
+        with ReaderOf(collector) as reader:
+            gathered = reader.statistics("gathered")
+
+    assert (before, full, after, code) == (200, [503, 503], 200, 0)
+    assert failed >= 2
+    assert stored_ids(collector.store, bytes(range(1, 17))) == [
+        *range(SPANS_PER_REQUEST, 2 * SPANS_PER_REQUEST),
+        *range(4 * SPANS_PER_REQUEST, 5 * SPANS_PER_REQUEST),
+    ]
+    assert [row.total for row in gathered] == [7]

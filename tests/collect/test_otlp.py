@@ -149,11 +149,11 @@ def test_what_cannot_be_taken_is_answered_in_its_protocol_and_counted(
 
 def test_a_zip_bomb_is_refused_before_it_unpacks(tmp_path):
     squeeze = zlib.compressobj(9, wbits=31)
-    bomb = b"".join(squeeze.compress(bytes(1 << 20)) for _ in range(1000)) + squeeze.flush()
+    bomb = b"".join(squeeze.compress(bytes(1 << 20)) for _ in range(100)) + squeeze.flush()
 
     answer = post(tmp_path, bomb, GZIP)
 
-    assert len(bomb) < 1_100_000
+    assert len(bomb) < 110_000
     assert answer.status_code == 413
 
 

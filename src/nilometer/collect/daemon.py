@@ -84,6 +84,7 @@ class Collector:
         self._clock = clock or Clock()
         self._started_ns = self._clock.elapsed_ns()
         self._failures_in_a_row = 0
+        self._version = version("nilometer")
         self._sayer = Sayer(self._clock)
         self.refusals = Refusals(self._clock)
         self.group = GroupCommit(
@@ -119,7 +120,7 @@ class Collector:
         """What ``/api/v1/health`` tells."""
         return {
             "status": "ok" if not self._failures_in_a_row else "commits fail; senders retry",
-            "version": version("nilometer"),
+            "version": self._version,
             "pending_rows": self.group.pending_rows,
             "commits_failed": self._failures_in_a_row,
             "uptime_ns": self._clock.elapsed_ns() - self._started_ns,
