@@ -56,9 +56,7 @@ def apart(batch, number):
 @given(st.lists(batches, min_size=1, max_size=3))
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_rows_through_files_and_duckdb_are_the_batches_again(some):
-    some = [
-        each._replace(resource=each.resource._replace(pid=i)) for i, each in enumerate(some)
-    ]
+    some = [apart(each, number) for number, each in enumerate(some)]
     with tempfile.TemporaryDirectory() as place:
         Lake(place, durability="os", clock=CLOCK).append(some)
         reader = Reader(place)

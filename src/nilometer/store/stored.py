@@ -21,7 +21,7 @@ from deltalake import (
     Schema,
     Transaction,
 )
-from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake.exceptions import DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction
 
 from nilometer.errors import StoreError
@@ -302,10 +302,11 @@ def _make(place: Place, table: Table) -> DeltaTable:
             configuration=CONFIGURATION,
             storage_options=place.options,
         )
-    except CommitFailedError:
-        pass  # another process made it at the same moment
     except (DeltaError, OSError) as error:
-        raise store_error(place, error, "make") from error
+        made = open_existing(place, table)
+        if made is None:
+            raise store_error(place, error, "make") from error
+        return made  # another process made it at the same moment
     if place.path is not None:
         sync_versions(place.path, 0, 0)
         sync_names(place.path.parent, up_to=place.path.parent.parent)
