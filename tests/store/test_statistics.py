@@ -368,7 +368,8 @@ def test_any_question_gets_an_answer_or_a_reason(kept, name, **question):
         kept.events(name=name, trace_id=name, since_ns=question["since_ns"])
         kept.trace(name)
     except StoreError as error:
-        assert error.slug == "store-too-much"
+        if error.slug != "store-too-much":
+            raise
 
 
 @pytest.mark.parametrize("period_ns", [-1, 0, 2**63, 2**70, 1])
