@@ -368,6 +368,17 @@ def test_a_signed_request_is_traced_to_the_last_part(middleware):
     }
 
 
+def test_what_runs_after_the_response_belongs_to_the_trace(middleware):
+    async def app(its_scope, receive, send):
+        await hello(its_scope, receive, send)
+        with trace.span("background"):
+            pass
+
+    serve(middleware(app), scope(headers=trigger_headers()))
+
+    assert shape(drain_spans()) == [("GET", "", "UNSET"), ("background", "GET", "UNSET")]
+
+
 def test_concurrent_requests_on_one_loop_keep_their_own_trees(middleware):
     async def app(its_scope, receive, send):
         for step in range(3):

@@ -54,7 +54,12 @@ def close_root(exchange: WsgiExchange | AsgiExchange) -> None:
         elif exchange.status >= 500:
             span.set_attribute("error.type", str(exchange.status))
             span.set_status(Status.ERROR)
+    was_current = CURRENT.get() is span
     span.finish(error if isinstance(error, BaseException) else None)
+    if was_current:
+        CURRENT.set(
+            span
+        )  # what still runs (background tasks) belongs to it, if not to its time
 
 
 class Steps:
