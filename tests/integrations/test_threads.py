@@ -3,6 +3,7 @@
 import asyncio
 import os
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 
 import pytest
 
@@ -52,6 +53,21 @@ def test_run_in_executor_belongs_to_the_trace_of_its_task():
         ("work1", "task", "UNSET"),
         ("task", "", "UNSET"),
     ]
+
+
+@pytest.mark.parametrize("library", ["gevent", "eventlet"])
+def test_a_greenlet_belongs_to_the_trace_of_who_spawned_it(library):
+    integration = import_module(f"nilometer.integrations.{library}")
+    green = import_module(library)
+    integration.install()
+    with start_root("one", request=Trace(b"1" * 16)):
+        spawned = green.spawn(work, 0)
+    spawned.join() if library == "gevent" else spawned.wait()
+    integration.uninstall()
+    outside = green.spawn(work, 1)
+    outside.join() if library == "gevent" else outside.wait()
+
+    assert shape(drain_spans()) == [("one", "", "UNSET"), ("work0", "one", "UNSET")]
 
 
 def test_waiting_and_running_are_timed_by_pool(registry):

@@ -36,6 +36,8 @@ LIBRARIES: Final = {
     "requests": "urllib3.connectionpool",
     "urllib3": "urllib3.connectionpool",
     "httpx": "httpx",
+    "gevent": "gevent.greenlet",
+    "eventlet": "eventlet.greenthread",
     "threads": "concurrent.futures.thread",
     "logging": "logging",
 }
