@@ -15,6 +15,7 @@ import pytest
 from nilometer.model import Status
 from nilometer.trace import traced as chosen_traced
 from nilometer.trace.current import CURRENT
+from tests.trace.conftest import blocks_left_by
 
 
 def plain(a, /, b=2, *, c=3):
@@ -745,11 +746,5 @@ def test_calling_leaks_nothing(twin):
             take()
         twin.ring.drain()
 
-    for _ in range(5):
-        once()
-    before = sys.getallocatedblocks()
-    for _ in range(20):
-        once()
-
-    assert sys.getallocatedblocks() - before < 100
+    assert blocks_left_by(once) < 100
     assert CURRENT.get() is None
