@@ -113,7 +113,8 @@ static void execute_failed(Execute *self, PyObject *found, long long started) {
 }
 
 /* Give the call to `traced`, with the original and what was found before its arguments. */
-SWITCHES_GREENLETS static PyObject *execute_traced(Execute *self, PyObject *found, PyObject *const *args,
+SWITCHES_GREENLETS
+static PyObject *execute_traced(Execute *self, PyObject *found, PyObject *const *args,
                                 Py_ssize_t n, PyObject *kwnames) {
     Py_ssize_t named = kwnames == NULL ? 0 : PyTuple_GET_SIZE(kwnames);
     PyObject **given = PyMem_New(PyObject *, n + named + 2);
@@ -129,7 +130,8 @@ SWITCHES_GREENLETS static PyObject *execute_traced(Execute *self, PyObject *foun
 }
 
 /* do_execute(cursor, statement, parameters, context=None) */
-SWITCHES_GREENLETS static PyObject *execute_call(PyObject *callable, PyObject *const *args, size_t nargsf,
+SWITCHES_GREENLETS
+static PyObject *execute_call(PyObject *callable, PyObject *const *args, size_t nargsf,
                               PyObject *kwnames) {
     Execute *self = (Execute *)callable;
     Py_ssize_t n = PyVectorcall_NARGS(nargsf);
