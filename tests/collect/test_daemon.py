@@ -298,3 +298,35 @@ def test_while_nothing_can_be_written_nothing_is_acknowledged_and_then_all_goes_
         *range(4 * SPANS_PER_REQUEST, 5 * SPANS_PER_REQUEST),
     ]
     assert [row.total for row in gathered] == [7]
+
+
+def test_the_command_serves_says_so_and_ends_with_0(tmp_path, start_process, python):
+    words = ["serve", "--store", tmp_path / "store", "--listen", "127.0.0.1:0"]
+
+    process = start_process(
+        [python, "-m", "nilometer", *words, "--statsd", "127.0.0.1:0"], ready="OTLP and REST at"
+    )
+    code = process.end()
+
+    assert code == 0
+    assert f"store in {tmp_path / 'store'}" in process.output()
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["--listen", "0.0.0.0:0"], 2, "[open-without-token]"),
+        (["--keep", "soon"], 2, "[bad-duration]"),
+        (["--statsd", "unix:/no/such/directory/s"], 3, "[cannot-listen]"),
+        (["--store", "/proc/self"], 4, "[store-"),
+    ],
+)
+def test_the_command_that_cannot_serve_says_why_and_ends_with_its_code(
+    tmp_path, start_process, python, words, code, said
+):
+    usual = ["--store", tmp_path / "store", "--listen", "127.0.0.1:0", "--statsd", "off"]
+
+    process = start_process([python, "-m", "nilometer", "serve", *usual, *words])
+
+    assert (process.popen.wait(30), said in process.output()) == (code, True)
+    assert "Traceback" not in process.output()

@@ -40,7 +40,7 @@ from nilometer.collect.instruments import (
     taken,
 )
 from nilometer.collect.otlp import OtlpDoor
-from nilometer.collect.settings import Address
+from nilometer.collect.settings import Address, cannot_listen
 from nilometer.collect.statsd import StatsdDoor
 from nilometer.errors import ConfigError, NilometerError, StoreError
 from nilometer.model import Batch, Resource
@@ -216,8 +216,7 @@ def serve(settings: CollectorSettings, *, say: Callable[[str], None] | None = No
     """
     complain = say or log.error
     if say is None:
-        logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
-        log.setLevel(logging.INFO)
+        _be_heard()
     with contextlib.ExitStack() as open_parts:
         try:
             settings.checked()
@@ -239,6 +238,15 @@ def serve(settings: CollectorSettings, *, say: Callable[[str], None] | None = No
         with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
             runner.run(_run(collector, Server(config), listening, receiver, say or log.info))
     return 0
+
+
+def _be_heard() -> None:
+    """The daemon is the application: where nobody set logging up, it logs to standard error."""
+    if not log.hasHandlers():
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        log.addHandler(handler)
+        log.setLevel(logging.INFO)
 
 
 async def _run(
@@ -300,9 +308,6 @@ def listen_at(address: Address) -> socket.socket:
         sock.listen(BACKLOG)
     except OSError as error:
         sock.close()
-        raise ConfigError(
-            f"--listen: cannot listen at {address}: {error.strerror or error}; is a collector "
-            f"running there already? choose another with --listen",
-            slug="cannot-listen",
-        ) from None
+        choice = "choose another with --listen"
+        raise cannot_listen("--listen", address, error, choice) from None
     return sock

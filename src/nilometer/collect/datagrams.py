@@ -15,7 +15,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from nilometer.errors import ConfigError
+from nilometer.collect.settings import cannot_listen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -108,11 +108,8 @@ def _bound(address: Address) -> socket.socket:
         sock.bind(address.path or (address.host, address.port))
     except OSError as error:
         sock.close()
-        raise ConfigError(
-            f"--statsd: cannot listen at {address}: {error.strerror}; is another statsd "
-            f"running there? choose another with --statsd, or --statsd off",
-            slug="cannot-listen",
-        ) from None
+        choice = "choose another with --statsd, or --statsd off"
+        raise cannot_listen("--statsd", address, error, choice) from None
     if address.path:
         Path(address.path).chmod(UNIX_MODE)
     _enlarge(sock)

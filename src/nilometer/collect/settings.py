@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import re
 from dataclasses import dataclass
@@ -146,6 +147,15 @@ class CollectorSettings:
                 slug="bad-address",
             )
         return self
+
+
+def cannot_listen(origin: str, address: Address, error: OSError, choice: str) -> ConfigError:
+    """The error of an address that cannot be had: why, and what to do."""
+    taken = "; somebody listens there already" if error.errno == errno.EADDRINUSE else ""
+    return ConfigError(
+        f"{origin}: cannot listen at {address}: {error.strerror or error}{taken}; {choice}",
+        slug="cannot-listen",
+    )
 
 
 class Tokens(tuple[bytes, ...]):
