@@ -98,12 +98,9 @@ def test_a_group_waits_until_its_window_is_over():
 
     async def scenario(group):
         await group.submit([batch("first")])
-        one = asyncio.create_task(group.submit([batch("a")]))
-        await asyncio.sleep(0.02)
-        two = asyncio.create_task(group.submit([batch("b")]))
-        await asyncio.gather(one, two)
+        await asyncio.gather(group.submit([batch("a")]), group.submit([batch("b")]))
 
-    run(scenario, tables, window_s=0.2)
+    run(scenario, tables, window_s=0.05)
 
     assert tables.commits == [["first"], ["a", "b"]]
 
