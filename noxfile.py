@@ -155,7 +155,8 @@ def sanitize(session: nox.Session) -> None:
         PYTHONPATH=str(SANITIZED),
         PYTHONMALLOC="malloc",  # pymalloc's arenas would hide an overrun inside them
         LD_PRELOAD=preload,
-        ASAN_OPTIONS="detect_leaks=0",  # CPython frees little at exit
+        # CPython frees little at exit.
+        ASAN_OPTIONS=f"detect_leaks=0:suppressions={ROOT}/scripts/asan-suppressions.txt",
         UBSAN_OPTIONS="print_stacktrace=1",
     )
 

@@ -313,6 +313,7 @@ BANNED_IN = {
 EXEMPT = {
     "print": {"cli"},
     "signal.signal": {"cli", "collect.daemon"},  # programs of their own
+    "logging.basicConfig": {"collect.daemon"},
     # A wrapper compiled for its function's own parameters costs a third of one with *args; what
     # is compiled holds nothing but their names.
     "exec": {"measure.timed", "trace.wrap_pure"},
