@@ -53,7 +53,11 @@ def main(folder: Path) -> None:
         print(f"... and {len(failures) - REASONS_MAX} more")
     sessions = json.loads((folder / "sessions.json").read_text())["sessions"]
     for session in sessions:
-        said = counts(runs[session["name"]]) if session["name"] in runs else ""
+        said = "; ".join(
+            counts(run)
+            for name, run in sorted(runs.items())
+            if name == session["name"] or name.startswith(f"{session['name']}-")
+        )
         print(f"  {session['name']:12} {session['result']:8} {said}".rstrip())
     numbers = [[run[i] for run in runs.values()] for i in range(1, 5)]
     total = Run("all", *(sum(column) for column in numbers), ())  # type: ignore[arg-type]
