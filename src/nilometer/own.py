@@ -8,6 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+# The pump's thread asks for it. A thread that imports while another one forks leaves the child
+# a module lock that nobody lets go of: what our threads use must be imported before they start.
+from nilometer.measure import overhead as _asked_for_by_the_pump  # noqa: F401
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 

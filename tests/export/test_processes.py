@@ -256,6 +256,38 @@ def test_a_child_forked_in_the_middle_of_an_answer_does_not_wait_for_it(
     assert "the child has ended" in process.output()
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "otlp://{}",
+        "otlp://127.0.0.1:1",
+        "statsd://127.0.0.1:1",
+        "log://",
+        "file://{tmp_path}/o",
+    ],
+)
+def test_our_threads_import_nothing(run, receiver, tmp_path, url):
+    """A thread that imports while another forks leaves the child a lock for ever held."""
+    url = url.format(f"127.0.0.1:{receiver.port}", tmp_path=tmp_path)
+    output = run(
+        f"""
+        import logging
+        logging.basicConfig()
+        requests.add()
+        nilometer.configure(service="s", export=[{url!r}], interval_s=3600)
+        before = set(sys.modules)
+        requests.add()
+        nilometer.event("happened", n=1)
+        with nilometer.timer("work").lap():
+            pass
+        nilometer.flush(5)
+        print("imported:", sorted(set(sys.modules) - before))
+        """
+    )
+
+    assert "imported: []" in output
+
+
 GREEN = {
     "eventlet": "import eventlet\neventlet.monkey_patch()\n",
     "gevent": "from gevent import monkey\nmonkey.patch_all()\n",

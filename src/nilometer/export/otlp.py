@@ -7,6 +7,7 @@ time it asks for; any other refusal is final, counted by its status, and never r
 
 from __future__ import annotations
 
+import encodings.idna  # noqa: F401 - a name lookup imports it: see nilometer.own on forks
 import gzip
 import os
 import re

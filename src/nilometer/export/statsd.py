@@ -7,6 +7,7 @@ not asked for. A receiver that is down is noticed as far as UDP tells.
 
 from __future__ import annotations
 
+import encodings.idna  # noqa: F401 - a name lookup imports it: see nilometer.own on forks
 import errno
 import os
 import socket
