@@ -7,7 +7,12 @@ import threading
 
 import pytest
 
-from nilometer.collect.group import GroupCommit, NotCommitted, Overloaded
+from nilometer.collect.group import (
+    WHOLE_BATCH_ROWS,
+    GroupCommit,
+    NotCommitted,
+    Overloaded,
+)
 from nilometer.errors import StoreError
 from nilometer.model import Batch, Event, Resource
 
@@ -103,6 +108,19 @@ def test_a_group_waits_until_its_window_is_over():
     run(scenario, tables, window_s=0.05)
 
     assert tables.commits == [["first"], ["a", "b"]]
+
+
+def test_whoever_gives_a_whole_batch_need_not_wait_for_the_window():
+    """Else a sender that waits for each answer would get one batch a window through."""
+    tables = Tables()
+
+    async def scenario(group):
+        await group.submit([batch("first")])
+        await asyncio.wait_for(group.submit([batch(*["x"] * WHOLE_BATCH_ROWS)]), 30)
+
+    run(scenario, tables, window_s=3600.0)
+
+    assert [len(commit) for commit in tables.commits] == [1, WHOLE_BATCH_ROWS]
 
 
 def test_more_rows_than_may_wait_are_refused_and_later_taken():
