@@ -28,9 +28,9 @@ GROUP_ROWS: Final = 50_000  # a commit this large is worth its sync at once; DES
 # eight attributes) that is 400 MB at worst.
 PENDING_ROWS_MAX: Final = 4 * GROUP_ROWS
 WINDOW_S: Final = 1.0
-# A sender that gives a whole batch (OpenTelemetry's exporters cut at 512) has more behind it, and
-# sends that only after its answer: waiting the window out would hold it to one batch a second.
-# Ten commits a second at most take a fifth of the disk's time where a commit takes 20 ms.
+# A sender that gives a whole batch (OpenTelemetry's exporters cut at 512) has more behind it,
+# and sends that only after its answer: waiting the window out would hold it to one batch a
+# second. Ten commits a second take a fifth of the disk's time where a commit takes 20 ms.
 WHOLE_BATCH_ROWS: Final = 512
 WHOLE_BATCH_WINDOW_NS: Final = 100_000_000
 
