@@ -58,7 +58,7 @@ def untraced() -> tuple[Loop, Loop]:
 
 def request() -> Trace:
     """A request whose trigger was accepted, as middleware gets it."""
-    triggers = Triggers([KEY], requests_per_second=1e9, spans_per_trace=10**9)
+    triggers = Triggers([KEY], requests_per_second=1e6, spans_per_trace=10**9)
     _, headers = new_trigger(KEY, ttl_s=60)
     given = {name.lower(): value for name, value in headers.items()}
     accepted: Any = triggers.accept(given.get)
@@ -102,12 +102,12 @@ def coroutine_span() -> Pair:
 
 def osprofiler_headers() -> dict[str, str]:
     """A trigger that may be sent again and again: ours carries a nonce and may not."""
-    _, headers = new_trigger(KEY, ttl_s=3600)
+    _, headers = new_trigger(KEY, ttl_s=900)
     return {name: value for name, value in headers.items() if name.startswith("X-Trace-")}
 
 
 def triggers() -> Triggers:
-    return Triggers([KEY], requests_per_second=1e9, spans_per_trace=10**9)
+    return Triggers([KEY], requests_per_second=1e6, spans_per_trace=10**9)
 
 
 def wsgi(**headers: str) -> Pair:
