@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from datetime import date
 from pathlib import Path
 
@@ -100,6 +101,26 @@ def test_if_the_second_table_fails_the_retry_counts_once(tmp_path, monkeypatch):
     assert len(reader.trace(TRACE)) == 1
     assert [row.total for row in reader.statistics("c")] == [1]
     assert len(reader.events()) == 1
+
+
+def test_an_append_that_fails_waits_for_what_it_began(tmp_path, monkeypatch):
+    lake, ended = Lake(tmp_path), []
+    whole_commit = stored.StoredTable.commit
+    failed = threading.Event()
+
+    def failing(self, actions, turn=None):
+        if self.table.name == "spans":
+            failed.set()
+            raise OSError(28, "No space left on device")
+        assert failed.wait(10)
+        whole_commit(self, actions, turn)
+        ended.append(self.table.name)
+
+    monkeypatch.setattr(stored.StoredTable, "commit", failing)
+    with pytest.raises(StoreError):
+        lake.append([one_of_each(1)])
+
+    assert sorted(ended) == ["events", "readings"]
 
 
 def test_two_events_alike_in_one_batch_are_two(tmp_path):

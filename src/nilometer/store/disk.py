@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
 LOG: Final = "_delta_log"
 LAST_CHECKPOINT: Final = "_last_checkpoint"
-CHECKPOINT_EVERY: Final = 100
-"""Commits between checkpoints: one in two minutes at a commit a second."""
+CHECKPOINT_EVERY: Final = 10
+"""Commits between checkpoints. A commit reads the log from the last one on, which took 2 ms and
+another 0.28 ms for every entry since; a checkpoint takes 15 ms, and shared by ten 1.5 ms."""
 
 
 def sync(path: Path) -> None:

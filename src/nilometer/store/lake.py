@@ -9,6 +9,7 @@ readers count only the least append, and compaction drops the others.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from random import getrandbits
 from threading import Lock
@@ -23,10 +24,10 @@ from nilometer.store.columns import Part, parts, table_of
 from nilometer.store.compaction import VACUUM_AFTER, Maintained, maintain, tidy
 from nilometer.store.places import Place, store_error
 from nilometer.store.stored import EPOCH, StoredTable
-from nilometer.store.tables import TABLES
+from nilometer.store.tables import TABLES, WHOLE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from nilometer.model import Batch
@@ -83,10 +84,15 @@ class Lake:
         """
         gathered = _gather(batches)
         append = self._next_append()
+
+        def add(name: str) -> int:
+            rows = table_of(name, gathered[name], append)
+            days, clamped = self._days(name, rows)
+            self._tables[name].append(rows, days)
+            return clamped
+
         with self._lock:
-            for name, chosen in gathered.items():
-                rows = table_of(name, chosen, append)
-                self._tables[name].append(rows, self._days(name, rows))
+            self.clamped += sum(_at_once(add, list(gathered)))
 
     def maintain(
         self, keep: timedelta | None = None, *, vacuum_after: timedelta = VACUUM_AFTER
@@ -121,15 +127,23 @@ class Lake:
         wall = self._clock.wall_ns() >> APPEND_RANDOM_BITS << APPEND_RANDOM_BITS
         return wall | getrandbits(APPEND_RANDOM_BITS)
 
-    def _days(self, name: str, rows: pa.Table) -> pa.Array:
-        """Days since 1970 of each row, kept within the window around today."""
+    def _days(self, name: str, rows: pa.Table) -> tuple[pa.Array, int]:
+        """Days since 1970, each moved into the window around today; how many had to be."""
         today = self._clock.wall_ns() // NS_PER_DAY
-        true = pc.divide(rows.column(TABLES[name].time), NS_PER_DAY)
-        days = pc.min_element_wise(
-            pc.max_element_wise(true, today - PAST_DAYS), today + FUTURE_DAYS
-        )
-        self.clamped += pc.sum(pc.not_equal(true, days)).as_py() or 0
-        return days
+        first, last = pa.scalar(today - PAST_DAYS, WHOLE), pa.scalar(today + FUTURE_DAYS, WHOLE)
+        true = pc.divide(rows.column(TABLES[name].time), pa.scalar(NS_PER_DAY, WHOLE))
+        days = pc.min_element_wise(pc.max_element_wise(true, first), last)
+        return days, pc.sum(pc.not_equal(true, days)).as_py() or 0
+
+
+def _at_once(add: Callable[[str], int], names: Sequence[str]) -> list[int]:
+    """Call `add` for each table, each in a thread: a commit waits for the disk, and works
+    outside the interpreter's lock. All have ended when it returns or raises the first error.
+    """
+    if len(names) == 1:
+        return [add(names[0])]
+    with ThreadPoolExecutor(max(1, len(names)), "nilometer-append") as pool:
+        return list(pool.map(add, names))
 
 
 def _gather(batches: Sequence[Batch]) -> dict[str, list[Part]]:

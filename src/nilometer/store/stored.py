@@ -100,8 +100,10 @@ class StoredTable:
         """Add rows, each to the partition of its day; returns when they are committed."""
         written: list[AddAction] = []
         try:
-            for day in sorted(pc.unique(days).to_pylist()):
-                chosen = rows.filter(pc.equal(days, day))
+            found = sorted(pc.unique(days).to_pylist())
+            for day in found:
+                here = pc.equal(days, pa.scalar(day, days.type))
+                chosen = rows if len(found) == 1 else rows.filter(here)
                 ordered = chosen.sort_by([(name, "ascending") for name in self.table.order])
                 self.write(EPOCH + timedelta(days=day), [ordered], written, data_change=True)
             self.commit(written)
