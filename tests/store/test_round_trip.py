@@ -15,7 +15,7 @@ from nilometer.store.lake import Lake
 from nilometer.store.query import Reader
 from nilometer.store.rows import events_of, readings_of, spans_of
 from nilometer.store.tables import TABLES, file_schema
-from tests.store.batches import NOW_NS, attributes, batches, counted, span
+from tests.store.batches import NOW_NS, attributes, batches, counted, one_of_each, span
 
 READ = {"spans": spans_of, "readings": readings_of, "events": events_of}
 CLOCK = Clock(wall_ns=lambda: NOW_NS)
@@ -83,7 +83,31 @@ def test_the_same_batch_has_the_same_delivery_in_every_process(batch):
 def test_a_delivery_is_told_by_its_content_not_by_the_process():
     part = parts(Batch(Resource("api"), (counted(5),)))["readings"]
 
-    assert part.delivery == 7094899393432086816
+    assert part.delivery == -7333336586107668694
+
+
+def test_batches_that_differ_in_anything_counted_are_different_deliveries():
+    one, batch = one_of_each(1), Batch(Resource("api", "h", 1))
+    some = [
+        batch._replace(readings=(reading,))
+        for reading in (
+            counted(1),
+            counted(2),
+            counted(1, at_ns=NOW_NS + 1),
+            counted(1, started_ns=NOW_NS - 1),
+            counted(1, where={"a": "b"}),
+            counted(1.5),
+            counted(Distribution.of([1, 3]), kind=Kind.DISTRIBUTION),
+            counted(Distribution.of([2, 2]), kind=Kind.DISTRIBUTION),
+        )
+    ]
+    some += [batch._replace(spans=(each,)) for each in (span(1), span(2), span(1, trace=2))]
+    some += [one._replace(events=one.events * n) for n in (1, 2)]
+    some += [batch._replace(events=(one.events[0]._replace(body="b"),))]
+
+    deliveries = [tuple(p.delivery for p in parts(each).values()) for each in some]
+
+    assert len(set(deliveries)) == len(some)
 
 
 @given(attributes)

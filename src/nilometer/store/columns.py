@@ -8,20 +8,22 @@ refuses it.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from hashlib import blake2b
-from itertools import accumulate, chain, repeat
+from itertools import accumulate, chain
 from marshal import dumps
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from nilometer.model import Distribution, Kind, SpanKind, Status
+from nilometer.model import Distribution, SpanKind, Status
 from nilometer.store.jsontext import clean, encode
-from nilometer.store.tables import LISTS, TABLES, TEXT, WHOLE
+from nilometer.store.tables import FLOAT, LISTS, TABLES, TEXT, WHOLE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Collection
 
     from nilometer.model import Batch, Event, Link, Reading, Resource, SpanRecord
 
@@ -35,9 +37,8 @@ REQUEST_ID: Final = "request_id"
 """The span attribute by which requests are found; `nilometer.store` gives it a column."""
 
 _KINDS: Final = {kind: kind.name.lower() for kind in SpanKind}
-_READING_KINDS: Final = {kind: kind.value for kind in Kind}
 _STATUSES: Final = {status: status.name.lower() for status in Status}
-_series: Final[dict[object, tuple[int, str]]] = {}
+_series: Final[dict[Resource, dict[object, tuple[int, str]]]] = {}
 
 Columns = dict[str, pa.Array]
 
@@ -46,13 +47,20 @@ class Lists(NamedTuple):
     """A column of lists as Arrow holds it: how long each is, and all their values in a row."""
 
     lengths: list[int]
-    flat: list[Any]
+    flat: array[Any]
 
     @classmethod
-    def of(cls, lists: Iterable[Collection[Any]]) -> Lists:
-        """The column of these lists."""
-        kept = list(lists)
-        return cls([len(each) for each in kept], list(chain.from_iterable(kept)))
+    def of(cls, kind: pa.DataType, lists: Sequence[Collection[Any]]) -> Lists:
+        """The column of these lists, whose values are of that kind."""
+        code = _CODES[kind]
+        if not any(lists):
+            return cls([0] * len(lists), array(code))
+        flat = list(chain.from_iterable(lists))
+        try:
+            packed = array(code, flat)
+        except (OverflowError, TypeError):
+            packed = array(code, map(_CAREFUL[kind], flat))
+        return cls(list(map(len, lists)), packed)
 
 
 Values = dict[str, Sequence[Any]]
@@ -81,18 +89,30 @@ def parts(batch: Batch) -> dict[str, Part]:
     """What a batch adds to each table; tables that get nothing are left out."""
     made: dict[str, Part] = {}
     if batch.spans:
-        made["spans"] = _part(batch.resource, batch.spans, _spans(batch.spans))
+        made["spans"] = _part("spans", batch.resource, _spans(batch.spans))
     if batch.readings:
         values = _readings(batch.resource, batch.readings)
-        made["readings"] = _part(batch.resource, batch.readings, values)
+        made["readings"] = _part("readings", batch.resource, values)
     if batch.events:
-        made["events"] = _part(batch.resource, batch.events, _events(batch.events))
+        made["events"] = _part("events", batch.resource, _events(batch.events))
     return made
 
 
-def _part(resource: Resource, rows: Sequence[object], values: Values) -> Part:
-    told = (tuple(resource), [tuple(column) for column in values.values()])
-    return Part(resource, values, len(rows), digest(told))
+_TELLING: Final = {
+    "spans": ("trace_id", "span_id", "started_ns", "ended_ns"),
+    "readings": (
+        "series", "started_ns", "ended_ns", "value_int", "value_float", "samples",
+        "minimum_int", "minimum_float", "maximum_int", "maximum_float",
+    ),
+    "events": ("name", "at_ns", "trace_id", "span_id", "severity", "body", "attributes"),
+}  # fmt: skip
+"""The columns by which a batch is known again. A span is known by its ids; two readings of one
+series are the same if interval, count, sum and extremes are, whatever their buckets."""
+
+
+def _part(name: str, resource: Resource, values: Values) -> Part:
+    columns = [tuple(values[column]) for column in _TELLING[name]]
+    return Part(resource, values, len(columns[0]), digest((tuple(resource), columns)))
 
 
 def _spans(spans: Sequence[SpanRecord]) -> Values:
@@ -143,11 +163,11 @@ def _readings(resource: Resource, readings: Sequence[Reading]) -> Values:
     (
         names, kinds, _, values, starts, ends, units, descriptions, scopes, cumulative,
     ) = zip(*readings, strict=True)  # fmt: skip
-    series, dimensions = zip(*[_series_of(resource, each) for each in readings], strict=True)
+    series, dimensions = zip(*_series_of(resource, readings), strict=True)
     columns: Values = {
         "scope": scopes,
         "name": names,
-        "kind": [_READING_KINDS[each] for each in kinds],
+        "kind": [each._value_ for each in kinds],
         "unit": units,
         "description": descriptions,
         "dimensions": dimensions,
@@ -176,11 +196,11 @@ def _distributions(kept: Sequence[Distribution | None]) -> Values:
         **_numbers("maximum", maxima),
         "zeros": [d and d.zeros for d in kept] if empty else zeros,
         "scale": [d and d.scale for d in kept] if empty else scales,
-        "bucket_indexes": Lists.of(buckets),
-        "bucket_counts": Lists.of(each.values() for each in buckets),
-        "negative_indexes": Lists.of(negatives),
-        "negative_counts": Lists.of(each.values() for each in negatives),
-        "bounds": Lists.of(bounds),
+        "bucket_indexes": Lists.of(WHOLE, buckets),
+        "bucket_counts": Lists.of(WHOLE, [each.values() for each in buckets]),
+        "negative_indexes": Lists.of(WHOLE, negatives),
+        "negative_counts": Lists.of(WHOLE, [each.values() for each in negatives]),
+        "bounds": Lists.of(FLOAT, bounds),
     }
 
 
@@ -188,9 +208,12 @@ _NOTHING: Final = Distribution(0, 0, None, None)
 
 
 def _no_distributions(rows: int) -> Values:
-    nothing, empty = [None] * rows, Lists([0] * rows, [])
+    nothing = [None] * rows
     columns = _distributions([None])
-    return {name: empty if isinstance(c, Lists) else nothing for name, c in columns.items()}
+    return {
+        name: c._replace(lengths=[0] * rows) if isinstance(c, Lists) else nothing
+        for name, c in columns.items()
+    }
 
 
 def _numbers(name: str, values: Sequence[float | None]) -> Values:
@@ -217,25 +240,20 @@ def _float(value: float | None, whole: bool) -> float | None:
         return float("inf") if value > 0 else float("-inf")
 
 
-def _series_of(resource: Resource, reading: Reading) -> tuple[int, str]:
-    """The digest of a reading's series and the JSON text of its dimensions."""
-    key = (
-        resource,
-        reading.scope,
-        reading.name,
-        reading.kind,
-        reading.unit,
-        reading.dimensions,
-    )
-    known = _series.get(key)
-    if known is None:
-        pairs = reading.dimensions
-        plain = (tuple(resource), *key[1:3], _READING_KINDS[reading.kind], reading.unit, pairs)
-        known = digest(plain), encode(dict(pairs))
-        if len(_series) >= SERIES_REMEMBERED_MAX:
-            _series.clear()
-        _series[key] = known
-    return known
+def _series_of(resource: Resource, readings: Sequence[Reading]) -> list[tuple[int, str]]:
+    """The digest of each reading's series and the JSON text of its dimensions."""
+    kept = _series.setdefault(resource, {})
+    before = len(kept)
+    found = []
+    for name, kind, pairs, _, _, _, unit, _, scope, _ in readings:
+        key = scope, name, kind._value_, unit, pairs  # `value` takes ten times as long
+        known = kept.get(key)
+        if known is None:
+            known = kept[key] = digest((tuple(resource), *key)), encode(dict(pairs))
+        found.append(known)
+    if len(kept) > before and sum(map(len, _series.values())) > SERIES_REMEMBERED_MAX:
+        _series.clear()
+    return found
 
 
 def _events(events: Sequence[Event]) -> Values:
@@ -266,13 +284,13 @@ def table_of(name: str, gathered: Sequence[Part], append: int) -> pa.Table:
             made[column.name] = _column(column.type, pieces)
     made |= _resources(gathered)
     rows = sum(part.rows for part in gathered)
-    made["delivery"] = _spread([part.delivery for part in gathered], WHOLE, gathered)
     made["append"] = pa.repeat(pa.scalar(append, WHOLE), rows)
     order = [column.name for column in TABLES[name].columns if column.name in made]
     return pa.table({each: made[each] for each in order})
 
 
 def _resources(gathered: Sequence[Part]) -> Columns:
+    """What is one value per part, repeated over its rows without making them one by one."""
     told = [part.resource for part in gathered]
     plain: dict[str, tuple[pa.DataType, list[Any]]] = {
         "service": (TEXT, [each.service for each in told]),
@@ -282,22 +300,22 @@ def _resources(gathered: Sequence[Part]) -> Columns:
         "zone": (TEXT, [each.zone for each in told]),
         "version": (TEXT, [each.version for each in told]),
         "resource": (TEXT, [encode(dict(each.attributes)) for each in told]),
+        "delivery": (WHOLE, [part.delivery for part in gathered]),
     }
-    return {name: _spread(values, kind, gathered) for name, (kind, values) in plain.items()}
-
-
-def _spread(values: list[Any], kind: pa.DataType, gathered: Sequence[Part]) -> pa.Array:
-    """One value per part, repeated over the part's rows without making them one by one."""
-    indexes = list(chain.from_iterable(repeat(i, p.rows) for i, p in enumerate(gathered)))
-    return _array(kind, values).take(pa.array(indexes, pa.int32()))
+    ends = pa.array(accumulate(part.rows for part in gathered), pa.int32())
+    numbers = pa.array(range(len(gathered)), pa.int32())
+    part = pc.run_end_decode(pa.RunEndEncodedArray.from_arrays(ends, numbers))
+    return {name: _array(kind, each).take(part) for name, (kind, each) in plain.items()}
 
 
 def _column(kind: pa.DataType, pieces: list[Any]) -> pa.Array:
     if kind not in LISTS:
         return _array(kind, list(chain.from_iterable(pieces)))
     ends = accumulate(chain.from_iterable(each.lengths for each in pieces), initial=0)
-    flat = _array(kind.value_type, list(chain.from_iterable(each.flat for each in pieces)))
-    return pa.ListArray.from_arrays(pa.array(ends, pa.int32()), flat, kind)
+    flat = pa.py_buffer(b"".join(each.flat for each in pieces))
+    values = sum(len(each.flat) for each in pieces)
+    held = pa.Array.from_buffers(kind.value_type, values, [None, flat])
+    return pa.ListArray.from_arrays(pa.array(ends, pa.int32()), held, kind)
 
 
 def _array(kind: pa.DataType, values: list[Any]) -> pa.Array:
@@ -319,5 +337,8 @@ _CAREFUL: Final[dict[pa.DataType, Callable[[Any], Any]]] = {
     TEXT: _text,
     WHOLE: _whole,
     pa.bool_(): bool,
-    pa.float64(): float,
+    FLOAT: float,
 }
+
+_CODES: Final = {WHOLE: "q", FLOAT: "d"}
+"""How `array` calls them; it holds them as Arrow does."""

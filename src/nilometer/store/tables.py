@@ -46,8 +46,9 @@ class Table(NamedTuple):
 
 TEXT: Final = pa.string()
 WHOLE: Final = pa.int64()
-WHOLES: Final = pa.list_(pa.field("element", pa.int64()))
-FLOATS: Final = pa.list_(pa.field("element", pa.float64()))
+FLOAT: Final = pa.float64()
+WHOLES: Final = pa.list_(pa.field("element", WHOLE))
+FLOATS: Final = pa.list_(pa.field("element", FLOAT))
 LISTS: Final = (WHOLES, FLOATS)
 
 RESOURCE: Final = (
@@ -112,12 +113,12 @@ READINGS: Final = Table(
         Column("ended_ns", WHOLE, "end of the interval"),
         Column("cumulative", pa.bool_(), "the value counts from started_ns, not one interval"),
         Column("value_int", WHOLE, "counter: moved; gauge: last; distribution: sum (whole)"),
-        Column("value_float", pa.float64(), "the same where it is no 64-bit whole number"),
+        Column("value_float", FLOAT, "the same where it is no 64-bit whole number"),
         Column("samples", WHOLE, "distribution: how many values; else null"),
         Column("minimum_int", WHOLE, "distribution: least value (whole)"),
-        Column("minimum_float", pa.float64(), "the same where it is no 64-bit whole number"),
+        Column("minimum_float", FLOAT, "the same where it is no 64-bit whole number"),
         Column("maximum_int", WHOLE, "distribution: greatest value (whole)"),
-        Column("maximum_float", pa.float64(), "the same where it is no 64-bit whole number"),
+        Column("maximum_float", FLOAT, "the same where it is no 64-bit whole number"),
         Column("zeros", WHOLE, "distribution: how many zeros"),
         Column(
             "scale", WHOLE, "bucket i holds base**i < v <= base**(i+1), base 2**(2**-scale)"
@@ -165,7 +166,7 @@ RUNS: Final = Table(
         Column("ended_ns", WHOLE, "the closing snapshot"),
         Column("backend", TEXT, "whose counters"),
         Column("counter", TEXT, "which counter"),
-        Column("delta", pa.float64(), "how far it moved, footprint and idle subtracted"),
+        Column("delta", FLOAT, "how far it moved, footprint and idle subtracted"),
         Column("attributes", TEXT, "a JSON object: commit, branch, outcome"),
         *ARRIVAL,
     ),
