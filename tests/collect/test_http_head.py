@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 
 import pytest
@@ -29,15 +30,29 @@ async def answer_ok(_scope, receive, send):
     await send({"type": "http.response.body"})
 
 
-def visit(talk):
+async def refuse(_scope, _receive, send):
+    """Answer before the body has come, as whoever has no token is answered."""
+    await send(
+        {"type": "http.response.start", "status": 401, "headers": [(b"content-length", b"0")]}
+    )
+    await send({"type": "http.response.body"})
+
+
+async def answer_much(_scope, _receive, send):
+    """Far more than the kernel keeps for somebody who does not read."""
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    for _ in range(500):
+        await send({"type": "http.response.body", "body": bytes(100_000), "more_body": True})
+    await send({"type": "http.response.body"})
+
+
+def visit(talk, app=answer_ok):
     """Run ``await talk(connect)`` against a server with our protocol; what it refused."""
     counted = Counted()
     http_log = UvicornLog(counted)
 
     async def whole():
-        config = uvicorn.Config(
-            answer_ok, http=BoundedHead, lifespan="off", log_config=None, port=0
-        )
+        config = uvicorn.Config(app, http=BoundedHead, lifespan="off", log_config=None, port=0)
         server = uvicorn.Server(config)
         serving = asyncio.create_task(server._serve())
         while not server.started:
@@ -112,3 +127,52 @@ def test_ordinary_requests_on_one_connection_are_not_disturbed(monkeypatch):
         writer.close()
 
     assert visit(talk) == []
+
+
+@pytest.mark.parametrize("then", [b"", b"x", b"x" * 999])
+def test_a_body_that_never_ends_after_its_answer_is_given_up(monkeypatch, then):
+    monkeypatch.setattr(http_head, "REST_S_MAX", 0.1)
+
+    async def talk(connect):
+        reader, writer = await connect()
+        writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")
+        assert await reader.readline() == b"HTTP/1.1 401 Unauthorized\r\n"
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(then)
+        with contextlib.suppress(ConnectionError):
+            assert await asyncio.wait_for(reader.read(), 10) == b""
+        writer.close()
+
+    assert visit(talk, refuse) == [("http", "slow-rest")]
+
+
+def test_the_rest_of_a_refused_request_may_come_and_the_connection_serves_the_next(monkeypatch):
+    monkeypatch.setattr(http_head, "REST_S_MAX", 0.5)
+
+    async def talk(connect):
+        reader, writer = await connect()
+        for _ in range(2):
+            writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")
+            assert await reader.readline() == b"HTTP/1.1 401 Unauthorized\r\n"
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(bytes(1000))
+            await asyncio.sleep(0.6)
+        writer.close()
+
+    assert visit(talk, refuse) == []
+
+
+def test_whoever_does_not_read_the_answer_is_given_up(monkeypatch):
+    monkeypatch.setattr(http_head, "UNREAD_S_MAX", 0.2)
+
+    async def talk(connect):
+        reader, writer = await connect()
+        reader._transport.pause_reading()
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        await asyncio.sleep(1)
+        reader._transport.resume_reading()
+        with contextlib.suppress(ConnectionError):
+            assert len(await asyncio.wait_for(reader.read(), 10)) < 500 * 100_000
+        writer.close()
+
+    assert visit(talk, answer_much) == [("http", "unread-answer")]

@@ -1,7 +1,8 @@
 """Bounds a request's head in bytes and in time, as uvicorn's fast parser bounds neither.
 
 Whoever may connect, with a token or without, could else fill the memory with one endless
-header, or hold every connection there may be by never finishing a head.
+header, or hold every connection there may be: by never finishing a head, by never finishing the
+body of a request that was answered before its end, or by never reading an answer.
 """
 
 from __future__ import annotations
@@ -15,16 +16,26 @@ if TYPE_CHECKING:
 
 HEAD_BYTES_MAX: Final = 64 << 10  # four times what nginx and gunicorn take
 HEAD_S_MAX: Final = 15.0  # three retransmissions of a lost packet: 1, 2 and 4 s, twice that
+# A sender that was refused by its head still sends its body: 16 MiB at 4.5 Mbit/s.
+REST_S_MAX: Final = 30.0
+UNREAD_S_MAX: Final = 30.0  # 3 MB, the largest answer, in 30 s is 0.8 Mbit/s
 
 TOO_LARGE: Final = "The request's head is too large."
 TOO_SLOW: Final = "The request's head did not come in time."
+NO_REST: Final = "The rest of a request that was answered did not come in time."
+UNREAD: Final = "The answer was not read in time."
 
 
 class BoundedHead(HttpToolsProtocol):
-    """uvicorn's protocol, which answers 400 and hangs up where a head exceeds its bounds."""
+    """uvicorn's protocol, which answers 400 and hangs up where a head exceeds its bounds.
+
+    Where a body or a reader exceeds its own there is nobody to answer: it just hangs up.
+    """
 
     _head_bytes = 0
     _timer: asyncio.TimerHandle | None = None
+    _rest_timer: asyncio.TimerHandle | None = None
+    _unread_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
         """A connection that then says nothing is one whose head is slow."""
@@ -34,6 +45,8 @@ class BoundedHead(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing is awaited any more."""
         self._end_head()
+        self._end_rest()
+        self._end_unread()
         super().connection_lost(exc)
 
     def on_message_begin(self) -> None:
@@ -53,6 +66,59 @@ class BoundedHead(HttpToolsProtocol):
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_BYTES_MAX:
                 self._refuse(TOO_LARGE)
+
+    def on_message_complete(self) -> None:
+        """The body is whole, wherever it went."""
+        self._end_rest()
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """What is still to come of the request has its time, and so has the reader."""
+        rest_is_coming = not self.pipeline and self.cycle.more_body
+        super().on_response_complete()
+        if self.transport.is_closing():
+            self._begin_unread()
+        elif rest_is_coming:
+            self._rest_timer = self.loop.call_later(REST_S_MAX, self._hang_up, NO_REST)
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Nothing more is asked; what was answered may still be unread."""
+        super().timeout_keep_alive_handler()
+        self._begin_unread()
+
+    def send_400_response(self, msg: str) -> None:
+        """The last answer on this connection."""
+        super().send_400_response(msg)
+        self._begin_unread()
+
+    def pause_writing(self) -> None:
+        """More is unread than fits on the way."""
+        super().pause_writing()
+        self._begin_unread()
+
+    def resume_writing(self) -> None:
+        """It was read."""
+        self._end_unread()
+        super().resume_writing()
+
+    def _begin_unread(self) -> None:
+        """A close waits until all was read, so it needs an end of its own."""
+        if self._unread_timer is None:
+            self._unread_timer = self.loop.call_later(UNREAD_S_MAX, self._hang_up, UNREAD)
+
+    def _end_unread(self) -> None:
+        if self._unread_timer is not None:
+            self._unread_timer.cancel()
+            self._unread_timer = None
+
+    def _end_rest(self) -> None:
+        if self._rest_timer is not None:
+            self._rest_timer.cancel()
+            self._rest_timer = None
+
+    def _hang_up(self, why: str) -> None:
+        self.logger.warning(why)
+        self.transport.abort()
 
     def _begin_head(self) -> None:
         self._end_head()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
-from nilometer.collect.http_head import TOO_LARGE, TOO_SLOW
+from nilometer.collect.http_head import NO_REST, TOO_LARGE, TOO_SLOW, UNREAD
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,6 +18,8 @@ REASONS: Final[Mapping[str, str]] = {
     "Invalid HTTP request received.": "not-http",
     TOO_LARGE: "head-too-large",
     TOO_SLOW: "slow-head",
+    NO_REST: "slow-rest",
+    UNREAD: "unread-answer",
     "Exceeded concurrency limit.": "too-many-connections",
     "Exception in ASGI application\n": "fault",
     "Unsupported upgrade request.": "upgrade",
