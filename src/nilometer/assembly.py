@@ -21,7 +21,7 @@ from nilometer.measure import REGISTRY
 from nilometer.model import Batch, Resource
 from nilometer.own import Own
 from nilometer.trace import RING, current_span, drain_spans
-from nilometer.trace.trigger import Triggers
+from nilometer.trace.trigger import HEADERS, Triggers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -135,10 +135,12 @@ class ConfiguredTriggers(Triggers):
     So an application may be put into its middleware before `configure`, and after it again.
     """
 
-    def accept(self, headers: Callable[[str], str | None]) -> Trace | Joined | None:
+    def accept(
+        self, headers: Callable[[str], str | None], names: Sequence[str] = HEADERS
+    ) -> Trace | Joined | None:
         """What the system's triggers say; never raises."""
         system = _current
-        return None if system is None else system.triggers.accept(headers)
+        return None if system is None else system.triggers.accept(headers, names)
 
 
 def triggers() -> Triggers:

@@ -1,4 +1,5 @@
-/* Spans: the C twin of pure.py (spans.h), ring_pure.py (records.h) and wrap_pure.py (wrappers.h).
+/* Spans: the C twin of pure.py (spans.h), ring_pure.py (records.h), wrap_pure.py (wrappers.h) and
+ * info_pure.py (info.h).
  *
  * The Python files are the specification: same names, same order, same errors. tests/trace runs
  * every test on both. Change them together or not at all.
@@ -15,6 +16,7 @@
  * given may refer back to it; such a circle ends when the span is drained, or lost.
  */
 
+#include "trace/info.h"
 #include "trace/spans.h"
 #include "trace/records.h"
 #include "trace/wrappers.h"
@@ -274,6 +276,9 @@ static PyMethodDef core_functions[] = {
     {"reseed", core_reseed, METH_NOARGS,
      PyDoc_STR("Seed the generator of ids by the kernel; done at import and in every fork's "
                "child.")},
+    {"osprofiler_ids", core_osprofiler_ids, METH_O,
+     PyDoc_STR("The ids of an X-Trace-Info in its usual spelling, None if it is spelled "
+               "otherwise.")},
     {"wrapped", (PyCFunction)(void (*)(void))core_wrapped, METH_VARARGS | METH_KEYWORDS,
      PyDoc_STR("The function with a span around each run of its body; `driver` if it runs in "
                "steps.")},

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from nilometer.model.event import Event
 from nilometer.model.span import SpanKind, SpanRecord, Status
 from nilometer.trace.current import CURRENT, Untraced
+from nilometer.trace.info_pure import osprofiler_ids
 from nilometer.trace.limits import (
     ATTRIBUTES_MAX,
     EVENTS_MAX,
@@ -48,6 +49,7 @@ __all__ = [
     "current_span",
     "current_trace_id",
     "new_id",
+    "osprofiler_ids",
     "reseed",
     "span",
     "start_root",

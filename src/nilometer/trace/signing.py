@@ -20,20 +20,20 @@ OSProfiler sends the base id as parent where a request begins, and we do as it d
 
 from __future__ import annotations
 
-import hmac
 import json
 from binascii import a2b_base64, b2a_base64
-from hashlib import sha256
+from hashlib import sha1, sha256
+from hmac import compare_digest
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 VERSION: Final = "1"
 MEMBER: Final = "nilo"
 
 INFO_CHARS_MAX: Final = 1_024
-"""A real X-Trace-Info has 140 characters. HMAC-SHA1 over this many takes 2 us."""
+"""A real X-Trace-Info has 140 characters. HMAC-SHA1 over this many takes 1 us."""
 
 TRACESTATE_CHARS_MAX: Final = 2_048
 """The standard asks to pass on at least 512 characters; the 32 members of the usual 64 fit."""
@@ -50,22 +50,51 @@ EXPIRY_DIGITS_MAX: Final = 12
 TO_URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
 FROM_URL_SAFE: Final = str.maketrans("-_", "+/")
 
+BLOCK_BYTES: Final = 64  # of SHA-1 and SHA-256 alike: what HMAC fills the key up to
+INNER: Final = bytes(byte ^ 0x36 for byte in range(256))  # RFC 2104's ipad, for translate()
+OUTER: Final = bytes(byte ^ 0x5C for byte in range(256))  # and its opad
+
+
+def _begun(make: Callable[[bytes], Any], secret: bytes) -> tuple[Callable[[], Any], ...]:
+    """HMAC's two hashes, each after its first block, which depends on the key alone."""
+    if len(secret) > BLOCK_BYTES:
+        secret = make(secret).digest()
+    block = secret.ljust(BLOCK_BYTES, b"\0")
+    return make(block.translate(INNER)).copy, make(block.translate(OUTER)).copy
+
 
 class Key:
-    """A key that signs and is never shown."""
+    """A key that signs and is never shown.
 
-    __slots__ = ("_secret",)
+    It is kept as hashes that have taken it in already: copying them takes 0.1 us each, while
+    `hmac.digest` looks up the algorithm and takes in the key each time, 2 us.
+    """
+
+    __slots__ = ("_sha1", "_sha256")
 
     def __init__(self, secret: bytes) -> None:
-        self._secret = secret
+        self._sha1 = _begun(sha1, secret)  # OSProfiler's choice
+        self._sha256 = _begun(sha256, secret)
 
     def mac_sha1(self, message: bytes) -> str:
-        """40 hexadecimal digits."""
-        return hmac.digest(self._secret, message, "sha1").hex()
+        """HMAC-SHA1 in 40 hexadecimal digits."""
+        inner, outer = self._sha1
+        inside = inner()
+        inside.update(message)
+        outside = outer()
+        outside.update(inside.digest())
+        mac: str = outside.hexdigest()
+        return mac
 
     def mac_sha256(self, message: bytes) -> str:
-        """64 hexadecimal digits."""
-        return hmac.digest(self._secret, message, "sha256").hex()
+        """HMAC-SHA256 in 64 hexadecimal digits."""
+        inner, outer = self._sha256
+        inside = inner()
+        inside.update(message)
+        outside = outer()
+        outside.update(inside.digest())
+        mac: str = outside.hexdigest()
+        return mac
 
     def __repr__(self) -> str:
         return "Key(...)"
@@ -174,9 +203,8 @@ def parse_signature(value: str) -> Signature | None:
 def key_of_signature(traceparent: str, signed: Signature, keys: Sequence[Key]) -> Key | None:
     """The key that signed it, if it is one of ours."""
     message = _message(traceparent, signed.expiry_text, signed.nonce)
-    mac = signed.mac.encode("ascii")
     for key in keys:
-        if hmac.compare_digest(key.mac_sha256(message).encode("ascii"), mac):
+        if compare_digest(key.mac_sha256(message), signed.mac):
             return key
     return None
 
@@ -194,9 +222,9 @@ def sign_osprofiler(base_id: str, parent_id: str, key: Key) -> tuple[str, str]:
 
 def key_of_osprofiler(info: str, mac: str, keys: Sequence[Key]) -> Key | None:
     """The key that signed it, if it is one of ours. Both texts must be ASCII."""
-    message, given = info.encode("ascii"), mac.encode("ascii")
+    message = info.encode("ascii")
     for key in keys:
-        if hmac.compare_digest(key.mac_sha1(message).encode("ascii"), given):
+        if compare_digest(key.mac_sha1(message), mac):
             return key
     return None
 

@@ -23,6 +23,7 @@ Untraced = chosen.Untraced
 current_span = chosen.current_span
 current_trace_id = chosen.current_trace_id
 new_id = chosen.new_id
+osprofiler_ids = chosen.osprofiler_ids
 span = chosen.span
 start_root = chosen.start_root
 traced = Decorator(chosen.wrapped)

@@ -1,0 +1,95 @@
+"""The short ways of a verification end where the long ones do: MACs, and OSProfiler's ids."""
+
+import hmac
+import json
+from base64 import urlsafe_b64encode
+from importlib import import_module
+from uuid import UUID
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from nilometer.trace import Trace
+from nilometer.trace.signing import Key, read_osprofiler
+from nilometer.trace.trigger import HEADERS, Triggers, _ids_of, new_trigger
+from tests.trace.conftest import TWINS
+
+NIL = UUID(int=0)
+ids = st.one_of(st.uuids(), st.sampled_from([NIL, UUID(int=1), UUID(int=1 << 64)]))
+edit = st.tuples(
+    st.sampled_from(["change", "insert", "delete"]), st.integers(0, 300), st.characters()
+)
+
+
+def edited(text, change):
+    if change is None:
+        return text
+    how, at, character = change
+    at %= len(text) + 1
+    keep_from = at if how == "insert" else at + 1
+    return text[:at] + ("" if how == "delete" else character) + text[keep_from:]
+
+
+def packed(text):
+    return urlsafe_b64encode(text.encode("utf-8", "surrogatepass")).decode()
+
+
+def usual(base, parent):
+    return json.dumps({"base_id": str(base), "parent_id": str(parent)})
+
+
+@given(st.binary(min_size=1, max_size=200), st.binary(max_size=200))
+@example(b"k" * 64, b"m")
+@example(b"k" * 65, b"m")
+def test_a_mac_is_what_hmac_says_whatever_the_key_and_the_message(secret, message):
+    key = Key(secret)
+
+    for _ in range(2):  # what is kept of the key is not used up
+        assert key.mac_sha1(message) == hmac.new(secret, message, "sha1").hexdigest()
+        assert key.mac_sha256(message) == hmac.new(secret, message, "sha256").hexdigest()
+
+
+@pytest.mark.parametrize("twin", TWINS)
+@given(ids, ids, st.booleans(), st.none() | edit, st.none() | edit)
+@example(NIL, NIL, False, None, None)
+@example(UUID(int=1), UUID(int=(5 << 64) + 1), False, None, None)
+@example(UUID(int=1 << 100), UUID(int=7), True, ("change", 20, "-"), None)
+@example(UUID(int=1 << 100), UUID(int=7), True, ("change", 21, "G"), None)
+@example(UUID(int=1 << 100), UUID(int=7), True, None, ("change", 139, "A"))
+@example(UUID(int=1 << 100), UUID(int=7), True, None, ("change", 138, "1"))
+def test_the_usual_spelling_says_what_the_long_way_reads(
+    twin, base, parent, upper, inside, outside
+):
+    text = usual(base, parent)
+    if upper:
+        text = text.replace(str(parent), str(parent).upper())
+    info = edited(packed(edited(text, inside)), outside)
+    short = import_module(TWINS[twin]).osprofiler_ids(info)
+    said = read_osprofiler(info) if info.isascii() else None
+
+    assert short is None or (said is not None and _ids_of(said) == (short, None))
+
+
+@pytest.mark.parametrize("twin", TWINS)
+@given(st.uuids(), st.uuids())
+def test_two_uuids_need_no_long_way(twin, base, parent):
+    read = import_module(TWINS[twin]).osprofiler_ids
+
+    assert read(packed(usual(base, parent))) == (str(base), base.bytes, parent.bytes[8:])
+    assert read(packed(usual(base, base))) == (str(base), base.bytes, b"")
+
+
+@pytest.mark.parametrize("twin", TWINS)
+@given(st.text(max_size=150) | st.text("AQ=-_", min_size=139, max_size=141))
+def test_any_other_text_is_left_to_the_long_way(twin, info):
+    assert import_module(TWINS[twin]).osprofiler_ids(info) is None
+
+
+def test_a_server_that_has_its_own_names_for_headers_says_them():
+    sent = {f"HTTP_{name.upper()}": value for name, value in new_trigger("K1").headers.items()}
+    names = tuple(f"HTTP_{name.upper()}" for name in HEADERS)
+    triggers = Triggers(["K1"])
+
+    assert triggers.accept(sent.get) is None
+    assert isinstance(triggers.accept(sent.get, names), Trace)
