@@ -17,6 +17,7 @@ from nilometer.errors import ConfigError
 from nilometer.trace.budget import REQUESTS_PER_SECOND, Budget, Nonces
 from nilometer.trace.current import Joined
 from nilometer.trace.limits import SPANS_PER_TRACE_MAX, cut
+from nilometer.trace.onward import Signer
 from nilometer.trace.signing import (
     INFO_CHARS_MAX,
     TRACESTATE_CHARS_MAX,
@@ -29,8 +30,6 @@ from nilometer.trace.signing import (
     parse_signature,
     parse_traceparent,
     read_osprofiler,
-    sign_osprofiler,
-    sign_traceparent,
     split_tracestate,
     uuid_bytes,
     uuid_text,
@@ -74,8 +73,9 @@ RESULTS: Final = frozenset(
 """What ``nilometer.trigger`` counts; docs/tracing.md explains each."""
 
 TTL_S: Final = 300
-ONWARD_TTL_S: Final = 300
 """Validity of what we sign ourselves: enough for a request that waits in a queue."""
+
+_signer: Final = tuple.__new__  # makes a NamedTuple in a third of the time
 
 
 class Header(NamedTuple):
@@ -110,42 +110,6 @@ def _parse_key(key: bytes | str, origin: str) -> Key:
             f"{origin}: an empty key, with which anyone could sign", slug="trigger-key-empty"
         )
     return Key(secret)
-
-
-class Signer(NamedTuple):
-    """Signs onward requests of one trace, by the key that was accepted."""
-
-    key: Key | None
-    base_id: str
-    expiry_s: int | None
-    others: str
-    clock: Clock
-
-    def headers(self, trace_id: str, span_id: str) -> dict[str, str]:
-        """Both forms, for a request sent by that span; unsigned if the trace came unsigned.
-
-        A fresh nonce each time; valid for five minutes, but no longer than what was accepted.
-        """
-        traceparent = f"00-{trace_id}-{span_id}-01"
-        onward = {"traceparent": traceparent}
-        if self.key is None:
-            if self.others:
-                onward["tracestate"] = self.others
-            return onward
-        expiry_s = self.clock.wall_ns() // 1_000_000_000 + ONWARD_TTL_S
-        if self.expiry_s is not None:
-            expiry_s = min(expiry_s, self.expiry_s)
-        ours = sign_traceparent(traceparent, expiry_s, os.urandom(16).hex(), self.key)
-        onward["tracestate"] = f"{ours},{self.others}" if self.others else ours
-        base_id = self.base_id or uuid_text(trace_id)
-        parent_id = uuid_text(trace_id[:16] + span_id)  # its last 8 bytes are the span's id
-        info, mac = sign_osprofiler(base_id, parent_id, self.key)
-        onward["X-Trace-Info"] = info
-        onward["X-Trace-HMAC"] = mac
-        return onward
-
-
-_signer: Final = tuple.__new__  # makes a NamedTuple in a third of the time
 
 
 def new_trigger(

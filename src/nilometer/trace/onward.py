@@ -1,0 +1,48 @@
+"""What goes with a request that a traced request sends: signed by the key that was accepted."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from nilometer.trace.signing import sign_osprofiler, sign_traceparent, uuid_text
+
+if TYPE_CHECKING:
+    from nilometer.clock import Clock
+    from nilometer.trace.signing import Key
+
+ONWARD_TTL_S: Final = 300
+"""Validity of what we sign ourselves: enough for a request that waits in a queue."""
+
+
+class Signer(NamedTuple):
+    """Signs onward requests of one trace, by the key that was accepted."""
+
+    key: Key | None
+    base_id: str
+    expiry_s: int | None
+    others: str
+    clock: Clock
+
+    def headers(self, trace_id: str, span_id: str) -> dict[str, str]:
+        """Both forms, for a request sent by that span; unsigned if the trace came unsigned.
+
+        A fresh nonce each time; valid for five minutes, but no longer than what was accepted.
+        """
+        traceparent = f"00-{trace_id}-{span_id}-01"
+        onward = {"traceparent": traceparent}
+        if self.key is None:
+            if self.others:
+                onward["tracestate"] = self.others
+            return onward
+        expiry_s = self.clock.wall_ns() // 1_000_000_000 + ONWARD_TTL_S
+        if self.expiry_s is not None:
+            expiry_s = min(expiry_s, self.expiry_s)
+        ours = sign_traceparent(traceparent, expiry_s, os.urandom(16).hex(), self.key)
+        onward["tracestate"] = f"{ours},{self.others}" if self.others else ours
+        base_id = self.base_id or uuid_text(trace_id)
+        parent_id = uuid_text(trace_id[:16] + span_id)  # its last 8 bytes are the span's id
+        info, mac = sign_osprofiler(base_id, parent_id, self.key)
+        onward["X-Trace-Info"] = info
+        onward["X-Trace-HMAC"] = mac
+        return onward
