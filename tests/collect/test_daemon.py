@@ -300,6 +300,18 @@ def test_while_nothing_can_be_written_nothing_is_acknowledged_and_then_all_goes_
     assert [row.total for row in gathered] == [7]
 
 
+def test_it_takes_as_many_files_as_connections_and_commits_need(tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (512, hard))  # what its starter left it
+    try:
+        with start(tmp_path) as collector:
+            taken, _ = resource.prlimit(collector.pid, resource.RLIMIT_NOFILE)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    assert taken == (4096 if hard == resource.RLIM_INFINITY else min(4096, hard))
+
+
 def test_the_command_serves_says_so_and_ends_with_0(tmp_path, start_process, python):
     words = ["serve", "--store", tmp_path / "store", "--listen", "127.0.0.1:0"]
 

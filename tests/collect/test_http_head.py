@@ -46,13 +46,15 @@ async def answer_much(_scope, _receive, send):
     await send({"type": "http.response.body"})
 
 
-def visit(talk, app=answer_ok):
+def visit(talk, app=answer_ok, **settings):
     """Run ``await talk(connect)`` against a server with our protocol; what it refused."""
     counted = Counted()
     http_log = UvicornLog(counted)
 
     async def whole():
-        config = uvicorn.Config(app, http=BoundedHead, lifespan="off", log_config=None, port=0)
+        config = uvicorn.Config(
+            app, http=BoundedHead, lifespan="off", log_config=None, port=0, **settings
+        )
         server = uvicorn.Server(config)
         serving = asyncio.create_task(server._serve())
         while not server.started:
@@ -176,3 +178,19 @@ def test_whoever_does_not_read_the_answer_is_given_up(monkeypatch):
         writer.close()
 
     assert visit(talk, answer_much) == [("http", "unread-answer")]
+
+
+def test_connections_beyond_all_bounds_take_no_file_and_those_before_are_served(monkeypatch):
+    monkeypatch.setattr(http_head, "TOLD_MAX", 3)
+
+    async def talk(connect):
+        many = [await connect() for _ in range(10)]
+        with contextlib.suppress(ConnectionError):
+            assert await asyncio.wait_for(many[-1][0].read(), 10) == b""
+        many[0][1].write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert await many[0][0].readline() == b"HTTP/1.1 503 Service Unavailable\r\n"
+        for _, writer in many:
+            writer.close()
+
+    # five that may be served or told so, five that may not, and the one that is told so
+    assert visit(talk, limit_concurrency=2) == [("http", "too-many-connections")] * 6

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import resource
 import signal
 import socket
 from datetime import timedelta
@@ -60,6 +61,9 @@ EXIT_STORE: Final = 4
 
 # A connection takes a few kB; what its requests hold is bounded elsewhere.
 CONNECTIONS_MAX: Final = 1000
+# Those, the ones that are told so, and a few hundred files of the tables; the usual 1024 would
+# be used up by connections, and then nothing could be committed.
+FILES: Final = 4096
 BACKLOG: Final = 512  # a burst of senders that start together waits, and does not fail
 GRACE_S: Final = 8  # a request waits for one commit; service managers kill after 10 s or later
 OWN_INTERVAL_S: Final = 10.0
@@ -217,6 +221,7 @@ def serve(settings: CollectorSettings, *, say: Callable[[str], None] | None = No
     complain = say or log.error
     if say is None:
         _be_heard()
+    _allow_files()
     with contextlib.ExitStack() as open_parts:
         try:
             settings.checked()
@@ -238,6 +243,14 @@ def serve(settings: CollectorSettings, *, say: Callable[[str], None] | None = No
         with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
             runner.run(_run(collector, Server(config), listening, receiver, say or log.info))
     return 0
+
+
+def _allow_files() -> None:
+    """As many open files as are wanted, or as many as we may have."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _be_heard() -> None:

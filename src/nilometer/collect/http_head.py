@@ -19,11 +19,14 @@ HEAD_S_MAX: Final = 15.0  # three retransmissions of a lost packet: 1, 2 and 4 s
 # A sender that was refused by its head still sends its body: 16 MiB at 4.5 Mbit/s.
 REST_S_MAX: Final = 30.0
 UNREAD_S_MAX: Final = 30.0  # 3 MB, the largest answer, in 30 s is 0.8 Mbit/s
+# So many connections beyond those served are told so; each costs a file, like any other.
+TOLD_MAX: Final = 200
 
 TOO_LARGE: Final = "The request's head is too large."
 TOO_SLOW: Final = "The request's head did not come in time."
 NO_REST: Final = "The rest of a request that was answered did not come in time."
 UNREAD: Final = "The answer was not read in time."
+TOO_MANY: Final = "Exceeded concurrency limit."  # as uvicorn says it
 
 
 class BoundedHead(HttpToolsProtocol):
@@ -40,7 +43,11 @@ class BoundedHead(HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:
         """A connection that then says nothing is one whose head is slow."""
         super().connection_made(transport)
-        self._begin_head()
+        limit = self.limit_concurrency
+        if limit is not None and len(self.connections) > limit + TOLD_MAX:
+            self._hang_up(TOO_MANY)
+        else:
+            self._begin_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing is awaited any more."""
