@@ -9,7 +9,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "measuring.md"
 
 LOOK = """
 import dis, types
-print(isinstance(parse, types.FunctionType)
+print(isinstance(parse, types.FunctionType) and not hasattr(parse, "__wrapped__")
       and not [one for one in dis.get_instructions(parse) if one.argval == "lines"],
       "lines" in globals(), parse("a b"))
 """
