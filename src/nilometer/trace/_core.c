@@ -152,18 +152,20 @@ core_span(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs, 
     return span == NULL ? Py_NewRef(core.untraced) : (PyObject *)span;
 }
 
+/* `given` are kind, request and attributes, NULL where left out. */
 static PyObject *
-core_start_root(PyObject *Py_UNUSED(module), PyObject *args, PyObject *kwargs)
+root_of(PyObject *name, PyObject *const *given)
 {
-    static char *names[] = {"", "kind", "request", NULL};
-    PyObject *name, *kind = core.server, *request = NULL;
+    PyObject *kind = given[0] ? given[0] : core.server, *request = given[1];
+    PyObject *attributes = given[2] == Py_None ? NULL : given[2];
 
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|$OO:start_root", names, &name, &kind,
-                                     &request))
-        return NULL;
     if (request == NULL) {
         PyErr_SetString(PyExc_TypeError,
                         "start_root() missing 1 required keyword-only argument: 'request'");
+        return NULL;
+    }
+    if (attributes != NULL && !PyDict_CheckExact(attributes)) {
+        PyErr_SetString(PyExc_TypeError, "attributes must be a dict");
         return NULL;
     }
     if (!PyObject_TypeCheck(request, core.Trace))
@@ -174,6 +176,7 @@ core_start_root(PyObject *Py_UNUSED(module), PyObject *args, PyObject *kwargs)
     Span *span = Span_make(trace, trace->parent, name, kind, NULL, NULL, 0);
     if (span == NULL)
         return NULL;
+    span->mapping = Py_XNewRef(attributes);
     if (trace->attributes != Py_None) {
         PyObject *none = Span_set_attributes(span, trace->attributes);
         if (none == NULL) {
@@ -183,6 +186,27 @@ core_start_root(PyObject *Py_UNUSED(module), PyObject *args, PyObject *kwargs)
         Py_DECREF(none);
     }
     return (PyObject *)span;
+}
+
+static PyObject *
+core_start_root(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs,
+                PyObject *kwnames)
+{
+    static char *names[] = {"", "kind", "request", "attributes", NULL};
+    PyObject *name, *given[ROOT_NAMES] = {NULL}, *tuple, *dict;
+
+    if (nargs == 1 && by_names(core.root_names, ROOT_NAMES, kwnames, args + nargs, given))
+        return root_of(args[0], given);
+    if (!as_tuple_and_dict(args, nargs, kwnames, &tuple, &dict))
+        return NULL;
+    memset(given, 0, sizeof(given));
+    PyObject *root = NULL;
+    if (PyArg_ParseTupleAndKeywords(tuple, dict, "O|$OOO:start_root", names, &name, &given[0],
+                                    &given[1], &given[2]))
+        root = root_of(name, given);
+    Py_DECREF(tuple);
+    Py_DECREF(dict);
+    return root;
 }
 
 static PyObject *
@@ -264,9 +288,9 @@ static PyMethodDef core_functions[] = {
     {"span", (PyCFunction)(void (*)(void))core_span, METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("A span for a ``with`` statement; outside a traced request one that does "
                "nothing.")},
-    {"start_root", (PyCFunction)(void (*)(void))core_start_root, METH_VARARGS | METH_KEYWORDS,
+    {"start_root", (PyCFunction)(void (*)(void))core_start_root, METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("The first span of a request in this process, not yet started; a `Joined` comes "
-               "back.")},
+               "back.\n\n    The dict of `attributes` becomes the span's own.\n    ")},
     {"current_span", core_current_span, METH_NOARGS,
      PyDoc_STR("The span we are in, or one that does nothing.")},
     {"current_trace_id", core_current_trace_id, METH_NOARGS,
@@ -380,6 +404,16 @@ make_constants(void)
         !(core.empty_text = PyUnicode_FromString("")) ||
         !(core.empty_bytes = PyBytes_FromString("")) || !(core.empty_tuple = PyTuple_New(0)))
         return -1;
+    static const char *of_trace[TRACE_NAMES] = {"trace_id",   "parent_id", "base_id", "signer",
+                                                "attributes", "spans_max", "ring"};
+    static const char *of_root[ROOT_NAMES] = {"kind", "request", "attributes"};
+    for (int i = 0; i < TRACE_NAMES; i++)
+        if (!(core.trace_names[i] = PyUnicode_InternFromString(of_trace[i])))
+            return -1;
+    for (int i = 0; i < ROOT_NAMES; i++)
+        if (!(core.root_names[i] = PyUnicode_InternFromString(of_root[i])))
+            return -1;
+    make_digits();
     return 0;
 }
 
@@ -405,6 +439,7 @@ core_exec(PyObject *module)
         make_type(module, &Awaited_spec, &core.Awaited) < 0 ||
         make_type(module, &Traced_spec, &core.Traced) < 0)
         return -1;
+    core.Trace->tp_vectorcall = Trace_vectorcall;
     PyObject *seeded = core_reseed(NULL, NULL);
     Py_XDECREF(seeded);
     if (seeded == NULL ||

@@ -19,24 +19,24 @@ each (a text of 32, a tuple, a number, places in heap and set) a full memory tak
 class Budget:
     """Traced requests per second, as a bucket that holds one second's worth."""
 
-    __slots__ = ("_rate", "_level", "_seen_ns", "_elapsed_ns")
+    __slots__ = ("_rate", "_level", "_level_max", "_seen_ns", "_elapsed_ns")
 
     def __init__(self, rate: float, elapsed_ns: Callable[[], int]) -> None:
         self._rate = rate
-        self._level = max(1.0, rate)
+        self._level = self._level_max = max(1.0, rate)
         self._elapsed_ns = elapsed_ns
         self._seen_ns = elapsed_ns()
 
     def take(self) -> bool:
         """Whether one more may start now."""
         now = self._elapsed_ns()
-        gained = (now - self._seen_ns) * self._rate / 1e9
+        level = self._level + (now - self._seen_ns) * self._rate / 1e9
+        if level > self._level_max:
+            level = self._level_max
         self._seen_ns = now
-        self._level = min(max(1.0, self._rate), self._level + gained)
-        if self._level < 1.0:
-            return False
-        self._level -= 1.0
-        return True
+        may = level >= 1.0
+        self._level = level - 1.0 if may else level
+        return may
 
 
 class Nonces:

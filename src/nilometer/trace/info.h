@@ -17,44 +17,45 @@
 #define INFO_PARENT (INFO_BASE_END + (int)sizeof(INFO_BETWEEN) - 1)
 #define INFO_PARENT_END (INFO_PARENT + UUID_CHARS)
 
-/* The six bits of a character of base64, -1 if it is none. "+" and "/" cannot come of these
- * texts, nor can what stands for them in URLs. */
-static int
-six_bits(unsigned char c)
+/* The six bits of a character of base64, and the four of a hexadecimal digit; NO_DIGIT if it is
+ * none. "+" and "/" cannot come of these texts, nor can what stands for them in URLs. */
+#define NO_DIGIT 0xff
+static unsigned char six_bits[256], four_bits[256];
+
+static void
+make_digits(void)
 {
-    if (c >= 'A' && c <= 'Z')
-        return c - 'A';
-    if (c >= 'a' && c <= 'z')
-        return c - 'a' + 26;
-    return c >= '0' && c <= '9' ? c - '0' + 52 : -1;
+    memset(six_bits, NO_DIGIT, sizeof(six_bits));
+    memset(four_bits, NO_DIGIT, sizeof(four_bits));
+    for (unsigned char i = 0; i < 26; i++) {
+        six_bits['A' + i] = i;
+        six_bits['a' + i] = 26 + i;
+    }
+    for (unsigned char i = 0; i < 10; i++) {
+        six_bits['0' + i] = 52 + i;
+        four_bits['0' + i] = i;
+    }
+    for (unsigned char i = 0; i < 6; i++)
+        four_bits['a' + i] = four_bits['A' + i] = 10 + i;
 }
 
 /* Base64 of INFO_CHARS characters into INFO_BYTES bytes; -1 if it is anything else. */
 static int
 read_base64(const unsigned char *from, unsigned char *to)
 {
-    uint32_t bits = 0;
+    unsigned bad = from[INFO_CHARS - 1] != '=';
+    unsigned char six[4];
 
-    if (from[INFO_CHARS - 1] != '=')
-        return -1;
-    for (int i = 0; i < INFO_CHARS - 1; i++) {
-        int six = six_bits(from[i]);
-        if (six < 0)
-            return -1;
-        bits = bits << 6 | (uint32_t)six;
-        if (i % 4 != 0)
-            *to++ = (unsigned char)(bits >> (6 - i % 4 * 2));
+    for (int i = 0; i < INFO_CHARS; i += 4) {
+        int last = i == INFO_CHARS - 4; /* has three characters and two bytes */
+        for (int j = 0; j < 4 - last; j++)
+            bad |= (six[j] = six_bits[from[i + j]]) == NO_DIGIT;
+        *to++ = (unsigned char)(six[0] << 2 | six[1] >> 4);
+        *to++ = (unsigned char)(six[1] << 4 | six[2] >> 2);
+        if (!last)
+            *to++ = (unsigned char)(six[2] << 6 | six[3]);
     }
-    return 0;
-}
-
-static int
-four_bits(unsigned char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c |= 0x20; /* lower case */
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+    return bad ? -1 : 0;
 }
 
 /* A UUID's 16 bytes; -1 if it is none, or spelled in another way. */
@@ -67,8 +68,8 @@ read_uuid(const unsigned char *from, unsigned char *to)
                 return -1;
             continue;
         }
-        int high = four_bits(from[i]), low = four_bits(from[i + 1]);
-        if (high < 0 || low < 0)
+        unsigned char high = four_bits[from[i]], low = four_bits[from[i + 1]];
+        if (high == NO_DIGIT || low == NO_DIGIT)
             return -1;
         *to++ = (unsigned char)(high << 4 | low);
         i += 2;
@@ -98,9 +99,22 @@ core_osprofiler_ids(PyObject *Py_UNUSED(module), PyObject *info)
     uint64_t parent = number_of(parent_id + 8);
     if ((first | last) == 0 || parent == 0)
         Py_RETURN_NONE;
-    return Py_BuildValue("(s#y#N)", (char *)said + INFO_BASE, (Py_ssize_t)UUID_CHARS,
-                         (char *)trace_id, (Py_ssize_t)16,
-                         parent == last ? Py_NewRef(core.empty_bytes) : bytes_of(parent));
+    PyObject *base_id = PyUnicode_New(UUID_CHARS, 127);
+    PyObject *trace = PyBytes_FromStringAndSize((char *)trace_id, sizeof(trace_id));
+    PyObject *sender = parent == last ? Py_NewRef(core.empty_bytes) : bytes_of(parent);
+    PyObject *ids = PyTuple_New(3);
+    if (base_id == NULL || trace == NULL || sender == NULL || ids == NULL) {
+        Py_XDECREF(base_id);
+        Py_XDECREF(trace);
+        Py_XDECREF(sender);
+        Py_XDECREF(ids);
+        return NULL;
+    }
+    memcpy(PyUnicode_1BYTE_DATA(base_id), said + INFO_BASE, UUID_CHARS);
+    PyTuple_SET_ITEM(ids, 0, base_id);
+    PyTuple_SET_ITEM(ids, 1, trace);
+    PyTuple_SET_ITEM(ids, 2, sender);
+    return ids;
 }
 
 #endif

@@ -328,9 +328,17 @@ def span(name: str, /, **attributes: object) -> Span | Untraced:
 
 
 def start_root(
-    name: str, /, *, kind: SpanKind = SpanKind.SERVER, request: Trace | Joined
+    name: str,
+    /,
+    *,
+    kind: SpanKind = SpanKind.SERVER,
+    request: Trace | Joined,
+    attributes: dict[str, object] | None = None,
 ) -> Span | Joined | Untraced:
-    """The first span of a request in this process, not yet started; a `Joined` comes back."""
+    """The first span of a request in this process, not yet started; a `Joined` comes back.
+
+    The dict of `attributes` becomes the span's own.
+    """
     if not isinstance(request, Trace):
         return request
     if next(request._spans) >= request.spans_max:
@@ -342,7 +350,8 @@ def start_root(
     root._parent = int.from_bytes(request.parent_id, "big")
     root.name = name
     root.kind = kind
-    root._attributes = dict(request.attributes or {})
+    root._attributes = {} if attributes is None else attributes
+    root._attributes.update(request.attributes or ())
     root._previous = root._started = root._ended = root._events = None
     root._status = _UNSET
     root._message = ""

@@ -14,6 +14,8 @@
 #define SPANS_RING_MAX 16384
 #define SPANS_PER_TRACE_MAX 2000
 #define RECORD_FIELDS 13
+#define TRACE_NAMES 7
+#define ROOT_NAMES 3
 
 typedef struct {
     PyObject *current;  /* the context variable */
@@ -27,6 +29,8 @@ typedef struct {
     PyObject *untraced, *ring;
     PyObject *str_throw, *str_close, *str_trace_id, *str_qualname;
     PyTypeObject *Span, *Trace, *Ring, *Untraced, *Traced, *Awaited;
+    PyObject *trace_names[TRACE_NAMES]; /* of Trace's arguments, interned */
+    PyObject *root_names[ROOT_NAMES];   /* of start_root's keywords */
     uint64_t random[4];
     int loaded;
 } Core;
@@ -154,6 +158,19 @@ contained(void)
     return 0;
 }
 
+/* The keyword arguments of a vectorcall as a dict. */
+static PyObject *
+keywords(PyObject *const *values, PyObject *names)
+{
+    Py_ssize_t count = names == NULL ? 0 : PyTuple_GET_SIZE(names);
+    PyObject *mapping = PyDict_New();
+
+    for (Py_ssize_t i = 0; mapping != NULL && i < count; i++)
+        if (PyDict_SetItem(mapping, PyTuple_GET_ITEM(names, i), values[i]) < 0)
+            Py_CLEAR(mapping);
+    return mapping;
+}
+
 /* === Ring === */
 
 typedef struct Span Span;
@@ -279,24 +296,17 @@ is_bytes(PyObject *value, Py_ssize_t size)
     return PyBytes_Check(value) && PyBytes_GET_SIZE(value) == size;
 }
 
+/* A trace; `given` are Trace's arguments in the order of their names, NULL where left out. */
 static PyObject *
-Trace_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+Trace_make(PyTypeObject *type, PyObject *const *given, Py_ssize_t spans_max)
 {
-    static char *names[] = {"trace_id", "parent_id", "base_id",   "signer",
-                            "attributes", "spans_max", "ring", NULL};
-    PyObject *trace_id, *parent_id = core.empty_bytes, *base_id = core.empty_text;
-    PyObject *signer = Py_None, *attributes = Py_None, *ring = Py_None;
-    Py_ssize_t spans_max = SPANS_PER_TRACE_MAX;
+    PyObject *trace_id = given[0], *parent_id = given[1] ? given[1] : core.empty_bytes;
+    PyObject *ring = given[6] == NULL || given[6] == Py_None ? core.ring : given[6];
 
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|O$OOOnO:Trace", names, &trace_id, &parent_id,
-                                     &base_id, &signer, &attributes, &spans_max, &ring))
-        return NULL;
     if (!is_bytes(trace_id, 16) || !(is_bytes(parent_id, 0) || is_bytes(parent_id, 8))) {
         PyErr_SetString(PyExc_ValueError, "a trace id has 16 bytes, a parent id 8 or none");
         return NULL;
     }
-    if (ring == Py_None)
-        ring = core.ring;
     if (!PyObject_TypeCheck(ring, core.Ring)) {
         PyErr_SetString(PyExc_TypeError, "ring must be a Ring");
         return NULL;
@@ -306,9 +316,9 @@ Trace_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         return NULL;
     self->trace_id = Py_NewRef(trace_id);
     self->parent_id = Py_NewRef(parent_id);
-    self->base_id = Py_NewRef(base_id);
-    self->signer = Py_NewRef(signer);
-    self->attributes = Py_NewRef(attributes);
+    self->base_id = Py_NewRef(given[2] ? given[2] : core.empty_text);
+    self->signer = Py_NewRef(given[3] ? given[3] : Py_None);
+    self->attributes = Py_NewRef(given[4] ? given[4] : Py_None);
     self->ring = (Ring *)Py_NewRef(ring);
     self->spans_max = spans_max;
     if (PyBytes_GET_SIZE(parent_id) == 8)
@@ -317,6 +327,77 @@ Trace_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
                                                : asked_ns(self->ring->wall_ns);
     self->wall_minus_elapsed_ns = wall - Ring_now(self->ring);
     return (PyObject *)self;
+}
+
+static PyObject *
+Trace_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"trace_id", "parent_id", "base_id",   "signer",
+                            "attributes", "spans_max", "ring", NULL};
+    PyObject *given[TRACE_NAMES] = {NULL};
+    Py_ssize_t spans_max = SPANS_PER_TRACE_MAX;
+
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|O$OOOnO:Trace", names, &given[0], &given[1],
+                                     &given[2], &given[3], &given[4], &spans_max, &given[6]))
+        return NULL;
+    return Trace_make(type, given, spans_max);
+}
+
+/* Put each keyword's value where its name stands; 0 if a name is not found by identity. */
+static int
+by_names(PyObject *const *names, int count, PyObject *kwnames, PyObject *const *values,
+         PyObject **given)
+{
+    for (Py_ssize_t i = 0; kwnames != NULL && i < PyTuple_GET_SIZE(kwnames); i++) {
+        int at = 0;
+        while (at < count && names[at] != PyTuple_GET_ITEM(kwnames, i))
+            at++;
+        if (at == count || given[at] != NULL)
+            return 0;
+        given[at] = values[i];
+    }
+    return 1;
+}
+
+/* The arguments of a vectorcall as a tuple and a dict, for what parses these; 0 if it fails. */
+static int
+as_tuple_and_dict(PyObject *const *values, Py_ssize_t count, PyObject *kwnames, PyObject **tuple,
+                  PyObject **dict)
+{
+    *dict = keywords(values + count, kwnames);
+    *tuple = *dict == NULL ? NULL : PyTuple_New(count);
+    for (Py_ssize_t i = 0; *tuple != NULL && i < count; i++)
+        PyTuple_SET_ITEM(*tuple, i, Py_NewRef(values[i]));
+    if (*tuple == NULL)
+        Py_CLEAR(*dict);
+    return *tuple != NULL;
+}
+
+/* Trace(...) without a tuple and a dict of its arguments: a third of the time. */
+static PyObject *
+Trace_vectorcall(PyObject *type, PyObject *const *args, size_t nargsf, PyObject *kwnames)
+{
+    Py_ssize_t nargs = PyVectorcall_NARGS(nargsf), spans_max = SPANS_PER_TRACE_MAX;
+    PyObject *given[TRACE_NAMES] = {NULL}, *tuple, *dict;
+    int plain = nargs == 1 || nargs == 2;
+
+    for (Py_ssize_t i = 0; plain && i < nargs; i++)
+        given[i] = args[i];
+    plain = plain && by_names(core.trace_names, TRACE_NAMES, kwnames, args + nargs, given);
+    if (plain && given[5] != NULL) {
+        int overflow = 1;
+        if (PyLong_CheckExact(given[5]))
+            spans_max = PyLong_AsLongAndOverflow(given[5], &overflow);
+        plain = !overflow;
+    }
+    if (plain)
+        return Trace_make((PyTypeObject *)type, given, spans_max);
+    if (!as_tuple_and_dict(args, nargs, kwnames, &tuple, &dict))
+        return NULL;
+    PyObject *made = Trace_new((PyTypeObject *)type, tuple, dict);
+    Py_DECREF(tuple);
+    Py_DECREF(dict);
+    return made;
 }
 
 static void
@@ -678,19 +759,6 @@ Span_happened(Span *self, PyObject *name, PyObject *attributes)
     int status = event == NULL ? -1 : PyList_Append(self->events, event);
     Py_XDECREF(event);
     return status;
-}
-
-/* The keyword arguments of a vectorcall as a dict. */
-static PyObject *
-keywords(PyObject *const *values, PyObject *names)
-{
-    Py_ssize_t count = names == NULL ? 0 : PyTuple_GET_SIZE(names);
-    PyObject *mapping = PyDict_New();
-
-    for (Py_ssize_t i = 0; mapping != NULL && i < count; i++)
-        if (PyDict_SetItem(mapping, PyTuple_GET_ITEM(names, i), values[i]) < 0)
-            Py_CLEAR(mapping);
-    return mapping;
 }
 
 static int
