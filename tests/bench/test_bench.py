@@ -1,0 +1,66 @@
+"""The benchmark runs, and measures what was promised; what it measures decides no test."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT))  # the benchmark is not part of the package
+
+from bench.pairs import Pair, added  # noqa: E402
+from bench.peers import nilometer_library  # noqa: E402
+from bench.run import judged, verdict  # noqa: E402
+from bench.targets import FLOOR_NS, TARGETS, Target  # noqa: E402
+
+
+def test_every_target_names_a_case_that_is_measured() -> None:
+    assert {target.case for target in TARGETS} <= set(nilometer_library.CASES)
+
+
+def test_a_target_is_met_or_missed_by_the_floor_of_its_own_run() -> None:
+    from bench.run import Measured
+
+    target = Target("counter", "nilometer C", 8)
+    slow_machine = 2 * FLOOR_NS
+
+    assert verdict(target, Measured("counter", target.peer, 15, 15, 1), slow_machine)["met"]
+    assert not verdict(target, Measured("counter", target.peer, 17, 17, 1), slow_machine)["met"]
+
+
+def test_a_case_that_failed_is_not_taken_for_one_that_was_met() -> None:
+    from bench.run import Measured
+
+    failed = [Measured(t.case, t.peer, 0, 0, 0, "ImportError") for t in TARGETS]
+
+    assert judged(failed, FLOOR_NS) == []
+
+
+def test_what_runs_behind_a_side_is_not_measured_and_its_calls_are_bounded() -> None:
+    given: list[int] = []
+    behind: list[int] = []
+
+    added(Pair(given.append, given.append, lambda: behind.append(len(given)), 100), rounds=2)
+
+    assert max(given) == 100
+    assert len(behind) > 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", nilometer_library.CASES)
+def test_every_case_of_ours_runs_in_a_process_of_its_own(case: str) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", "bench.case", "nilometer_library", case, "2"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert ran.returncode == 0, ran.stderr
+    assert json.loads(ran.stdout.splitlines()[-1])["calls"] > 0
