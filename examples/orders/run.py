@@ -14,7 +14,6 @@ import json
 import os
 import secrets
 import shlex
-import signal
 import subprocess
 import sys
 import tempfile
@@ -25,15 +24,19 @@ from urllib.request import urlopen
 
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TimeElapsedColumn
+from rich.text import Text
 
 from examples.orders import load
-from nilometer.cli.processes import Processes, free_port, nilometer
+from nilometer.cli.exits import INTERRUPTED
+from nilometer.cli.processes import Processes, end_as_by_ctrl_c, free_port, nilometer
 
 if TYPE_CHECKING:
     from collections import Counter
 
-INTERVAL = "2s"  # how often the services report; the default of 10 s would only make you wait
-VISIBLE_S_MAX = 30.0
+INTERVAL = "1s"  # how often the services report; the default of 10 s would only make you wait
+VISIBLE_S_MAX = 60.0  # three seconds on an idle machine; twenty times that on a busy one
+LOOK_S = 0.3
+REQUESTS_MAX = 1_000_000
 SPANS_EXPECTED = 20  # the signed request touches both services: far more spans than this
 
 console = Console(highlight=False)
@@ -49,55 +52,64 @@ class Running(NamedTuple):
 
 
 def start(processes: Processes, folder: Path) -> Running:
-    """The collector first, then the service that is called, then the one that calls it."""
+    """The collector, and as soon as it is up both services at once."""
     key_file = folder / "trace.key"
     key_file.touch(mode=0o600)
     key_file.write_text(secrets.token_hex(32) + "\n")
     port, statsd, stock, shop = (free_port() for _ in range(4))
     here = Running(folder, f"http://127.0.0.1:{port}", f"http://127.0.0.1:{shop}", key_file)
 
-    collector = ["serve", "--store", str(folder / "store"), "--listen", f"127.0.0.1:{port}"]
+    # A window shorter than the default: senders are answered after the commit, and so sooner.
+    collector = ["serve", "--store", str(folder / "store"), "--window", "100ms"]
+    collector += ["--listen", f"127.0.0.1:{port}"]
     console.print(f"collector  {here.collector}, tables in {folder / 'store'}")
-    processes.start(
-        "collector",
-        *nilometer(*collector, "--statsd", f"127.0.0.1:{statsd}"),
-        ready=f"{here.collector}/api/v1/health",
-    )
-
-    def measured(service: str, *command: str) -> list[str]:
-        flags = ["--service", service, "--export", f"otlp://127.0.0.1:{port}"]
-        flags += [
-            "--interval",
-            INTERVAL,
-            "--trace-key-file",
-            str(key_file),
-            "--level",
-            "detail",
+    with console.status("starting the collector"):
+        begun = processes.begin(
+            "collector",
+            *nilometer(*collector, "--statsd", f"127.0.0.1:{statsd}"),
+            ready=f"{here.collector}/api/v1/health",
+        )
+        create_tables(folder)
+        begun.wait_until_ready()
+    console.print(f"stock      http://127.0.0.1:{stock}, Starlette under uvicorn")
+    console.print(f"orders     {here.shop}, Flask under gunicorn, two workers")
+    uvicorn = ["uvicorn", "examples.orders.warehouse:app", "--port", str(stock)]
+    gunicorn = ["gunicorn", "examples.orders.shop:app", "--bind", f"127.0.0.1:{shop}"]
+    with console.status("starting both services"):
+        services = [
+            processes.begin(
+                "stock",
+                *measured(here, "stock", *uvicorn),
+                ready=f"http://127.0.0.1:{stock}/stock/sku-000",
+                ORDERS_FOLDER=str(folder),
+            ),
+            processes.begin(
+                "orders",
+                *measured(here, "orders", *gunicorn, "--workers", "2", "--threads", "4"),
+                ready=f"{here.shop}/orders",
+                ORDERS_FOLDER=str(folder),
+                STOCK_URL=f"http://127.0.0.1:{stock}",
+            ),
         ]
-        return nilometer("run", *flags, "--", sys.executable, "-m", *command)
+        for service in services:
+            service.wait_until_ready()
+    return here
 
+
+def create_tables(folder: Path) -> None:
+    """The services' own databases."""
     from examples.orders import tables
 
     tables.FOLDER = folder
     tables.create()
-    console.print(f"stock      http://127.0.0.1:{stock}, Starlette under uvicorn")
-    uvicorn = ["uvicorn", "examples.orders.warehouse:app", "--port", str(stock)]
-    processes.start(
-        "stock",
-        *measured("stock", *uvicorn),
-        ready=f"http://127.0.0.1:{stock}/stock/sku-000",
-        ORDERS_FOLDER=str(folder),
-    )
-    console.print(f"orders     {here.shop}, Flask under gunicorn, two workers")
-    gunicorn = ["gunicorn", "examples.orders.shop:app", "--bind", f"127.0.0.1:{shop}"]
-    processes.start(
-        "orders",
-        *measured("orders", *gunicorn, "--workers", "2", "--threads", "4"),
-        ready=f"{here.shop}/orders",
-        ORDERS_FOLDER=str(folder),
-        STOCK_URL=f"http://127.0.0.1:{stock}",
-    )
-    return here
+
+
+def measured(here: Running, service: str, *command: str) -> list[str]:
+    """A service's command under `nilometer run`."""
+    flags = ["--service", service, "--export", here.collector.replace("http:", "otlp:")]
+    flags += ["--interval", INTERVAL, "--level", "detail"]
+    flags += ["--trace-key-file", str(here.key_file)]
+    return nilometer("run", *flags, "--", sys.executable, "-m", *command)
 
 
 def send(here: Running, requests: int) -> tuple[Counter[tuple[str, int]], str]:
@@ -141,20 +153,20 @@ def served(here: Running) -> int:
 def wait_until_visible(here: Running, trace_id: str, requests: int) -> None:
     """Until the tables hold every request and a trace that no longer grows."""
     until = time.monotonic() + VISIBLE_S_MAX
-    before = -1
+    before, seen = -1, 0
     with console.status("waiting for the services' next report"):
         while time.monotonic() < until:
-            time.sleep(0.5)
-            found = [
-                t
-                for t in fetch(f"{here.collector}/api/v1/traces")["traces"]
-                if t["id"] == trace_id
-            ]
-            spans = found[0]["spans"] if found else 0
-            if spans == before and spans >= SPANS_EXPECTED and served(here) >= requests:
+            found = fetch(f"{here.collector}/api/v1/traces")["traces"]
+            spans = next((one["spans"] for one in found if one["id"] == trace_id), 0)
+            seen = served(here)
+            if spans == before and spans >= SPANS_EXPECTED and seen >= requests:
                 return
             before = spans
-    raise SystemExit(f"after {VISIBLE_S_MAX:.0f} s: {before} spans, {served(here)} requests")
+            time.sleep(LOOK_S)
+    raise SystemExit(
+        f"after {VISIBLE_S_MAX:.0f} s the tables hold {before} spans of the signed request, "
+        f"{SPANS_EXPECTED} at least should be there, and {seen} of {requests} requests"
+    )
 
 
 def show(here: Running, *arguments: str) -> None:
@@ -187,6 +199,7 @@ def tell(here: Running, answers: Counter[tuple[str, int]], trace_id: str) -> Non
 
 def stay_up() -> None:
     """Until Ctrl-C, or until whoever started us asks us to end."""
+    console.print("\nEverything stays up; Ctrl-C ends it.")
     try:
         while True:
             time.sleep(3600)
@@ -194,27 +207,42 @@ def stay_up() -> None:
         console.print("ending")
 
 
-def end_like_ctrl_c(*_: object) -> None:
-    """SIGTERM unwinds the blocks that end the servers, as Ctrl-C does."""
-    raise KeyboardInterrupt
+def whole_number(text: str) -> int:
+    """So many requests: one at least."""
+    count = int(text) if text.isdecimal() else 0
+    if not 1 <= count <= REQUESTS_MAX:
+        raise argparse.ArgumentTypeError(f"{text!r}: a number from 1 to {REQUESTS_MAX:,}")
+    return count
 
 
 def main() -> None:
-    signal.signal(signal.SIGTERM, end_like_ctrl_c)
+    """Parse the flags, do the job, end all that was started, whatever happens."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--once", action="store_true", help="end after printing")
-    parser.add_argument("--requests", type=int, default=2000, metavar="N")
+    parser.add_argument("--requests", type=whole_number, default=2000, metavar="N")
     chosen = parser.parse_args()
+    end_as_by_ctrl_c()
+    try:
+        do(chosen.requests, stays_up=not chosen.once)
+    except KeyboardInterrupt:
+        raise SystemExit(INTERRUPTED) from None
+
+
+def do(requests: int, *, stays_up: bool) -> None:
+    """The job; where it fails, the ends of all logs say why."""
     folder = tempfile.TemporaryDirectory(prefix="nilometer-orders-")
     with folder as name, Processes(Path(name)) as processes:
         here = start(processes, Path(name))
-        answers, trace_id = send(here, chosen.requests)
-        wait_until_visible(here, trace_id, chosen.requests)
-        tell(here, answers, trace_id)
-        if not chosen.once:
-            console.print("\nEverything stays up; Ctrl-C ends it.")
+        try:
+            answers, trace_id = send(here, requests)
+            wait_until_visible(here, trace_id, requests)
+            tell(here, answers, trace_id)
+        except (Exception, SystemExit):
+            console.print(Text(processes.said()))
+            raise
+        if stays_up:
             stay_up()
 
 

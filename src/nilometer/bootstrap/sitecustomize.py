@@ -15,6 +15,7 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+PYTHON_MIN = (3, 11)
 
 
 def run_the_hidden_sitecustomize() -> None:
@@ -46,13 +47,20 @@ def load_nilometer() -> None:
 def measure_this_program() -> None:
     """Start from the environment, as `nilometer.configure()` would in code."""
     try:
+        if sys.version_info < PYTHON_MIN:
+            raise ImportError("Nilometer needs Python " + ".".join(map(str, PYTHON_MIN)))
         load_nilometer()
         from nilometer.assembly import start_in_foreign_program
 
         start_in_foreign_program()
     except Exception as error:  # noqa: BLE001 - rule 1
-        sys.stderr.write(f"nilometer: this program runs unmeasured: {error}\n")
+        because = " ".join(str(error).split()) or type(error).__name__
+        # Where it is started without a stderr, there is nobody to tell.
+        if sys.stderr is not None:
+            sys.stderr.write(f"nilometer: this program runs unmeasured: {because}\n")
 
 
-run_the_hidden_sitecustomize()
-measure_this_program()
+try:
+    run_the_hidden_sitecustomize()
+finally:  # what that one raises goes on to Python, as it would without us
+    measure_this_program()

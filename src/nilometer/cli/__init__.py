@@ -6,9 +6,12 @@ import sys
 
 
 def main() -> None:
-    """The console script `nilometer`."""
+    """The console script `nilometer`: ends the process with a code of `exits`."""
     try:
+        import click
+
         from nilometer.cli.app import app
+        from nilometer.cli.terminal import leave_quietly
     except ModuleNotFoundError as error:
         if error.name not in ("click", "rich"):
             raise
@@ -16,4 +19,17 @@ def main() -> None:
             f"nilometer: the command line needs {error.name}: pip install 'nilometer[cli]' "
             "[cli-not-installed]"
         )
-    app()
+    from nilometer.cli.exits import INTERRUPTED
+
+    for stream in (sys.stdout, sys.stderr):  # a terminal that has no bars shows question marks
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    try:
+        sys.exit(app.main(prog_name="nilometer", standalone_mode=False) or 0)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        leave_quietly()

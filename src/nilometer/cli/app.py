@@ -6,6 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import click
 
+from nilometer.cli.commands import InOrder
 from nilometer.cli.demo import demo
 from nilometer.cli.doctor import doctor
 from nilometer.cli.metrics import metrics
@@ -19,13 +20,6 @@ def _version() -> str:
         return version("nilometer")
     except PackageNotFoundError:
         return "not installed, run from source"
-
-
-class InOrder(click.Group):
-    """Lists its commands as they were added, not by the alphabet."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        return list(self.commands)
 
 
 @click.group(cls=InOrder, context_settings={"help_option_names": ["-h", "--help"]})
@@ -42,7 +36,7 @@ def app() -> None:
       nilometer metrics top                           the timers that cost most
 
     Exit codes: 0 done, 1 not found, 2 wrong flag or setting, 3 no collector answers,
-    4 the collector refused, 5 `doctor` found something.
+    4 the collector refused, 5 `doctor` found something, 130 Ctrl-C, 141 nobody read on.
     """
 
 

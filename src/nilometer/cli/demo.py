@@ -16,9 +16,10 @@ import click
 from rich.progress import track
 from rich.text import Text
 
+from nilometer.cli import shapes
 from nilometer.cli.collector import Collector
 from nilometer.cli.exits import Exit
-from nilometer.cli.processes import Processes, free_port, nilometer
+from nilometer.cli.processes import Processes, end_as_by_ctrl_c, free_port, nilometer
 from nilometer.cli.terminal import err, out, stop
 
 REQUESTS = 200
@@ -37,6 +38,7 @@ def demo() -> None:
     Example:
       nilometer demo
     """
+    end_as_by_ctrl_c()
     with tempfile.TemporaryDirectory(prefix="nilometer-demo-") as name:
         folder = Path(name)
         with Processes(folder) as processes:
@@ -56,6 +58,8 @@ def _run(processes: Processes, folder: Path) -> None:
         f"127.0.0.1:{port}",
         "--statsd",
         "off",
+        "--window",
+        "100ms",  # senders are answered after the commit, and so sooner
     ]
     processes.start("collector", *nilometer("serve", *serve), ready=f"{url}/api/v1/health")
     flags = ["--service", "shop", "--export", f"otlp://127.0.0.1:{port}", "--interval", "1s"]
@@ -99,8 +103,12 @@ def _wait(collector: Collector, trace_id: str) -> None:
     """Until the tables hold the trace and the requests' timer."""
     until = time.monotonic() + VISIBLE_S_MAX
     while time.monotonic() < until:
-        seen = [t["spans"] for t in collector.ask("traces")["traces"] if t["id"] == trace_id]
-        names = [m["name"] for m in collector.ask("metrics")["metrics"]]
+        seen = [
+            t["spans"]
+            for t in collector.ask("traces", shape=shapes.TRACES)["traces"]
+            if t["id"] == trace_id
+        ]
+        names = [m["name"] for m in collector.ask("metrics", shape=shapes.METRICS)["metrics"]]
         if seen and seen[0] >= SPANS and "http.server.request" in names:
             return
         time.sleep(0.2)

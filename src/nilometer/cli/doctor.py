@@ -9,11 +9,11 @@ import click
 from rich.table import Table
 from rich.text import Text
 
+from nilometer.cli import shapes
 from nilometer.cli.collector import Collector, collector_options, json_option
 from nilometer.cli.exits import Exit
-from nilometer.cli.terminal import show, show_json
-from nilometer.cli.units import duration
-from nilometer.cli.waterfall import one_line
+from nilometer.cli.terminal import Patience, cell, lines, one_line, show, show_json, stop
+from nilometer.cli.units import duration, quantity
 
 if TYPE_CHECKING:
     from nilometer.doctor import Report
@@ -55,12 +55,18 @@ def doctor(
       nilometer doctor --losses --json
     """
     if overhead or losses:
+        if probe:
+            stop(
+                "--probe asks from here, --overhead and --losses ask the collector", Exit.USAGE
+            )
         collector = Collector(url, token_file)
         answer: dict[str, Any] = {}
         if overhead:
             answer["overhead"] = costs(collector, since)
         if losses:
-            answer["losses"] = collector.ask("losses", since=since)["losses"]
+            answer["losses"] = collector.ask("losses", shape=shapes.LOSSES, since=since)[
+                "losses"
+            ]
         if as_json:
             show_json(answer)
         else:
@@ -68,7 +74,8 @@ def doctor(
         raise SystemExit(int(Exit.UNHEALTHY if answer.get("losses") else Exit.OK))
     from nilometer.doctor import report
 
-    found = report(probe=probe)
+    with Patience("asking the receivers"):
+        found = report(probe=probe)
     if as_json:
         show_json([finding._asdict() for finding in found.findings])
     else:
@@ -78,17 +85,26 @@ def doctor(
 
 def costs(collector: Collector, since: str) -> list[dict[str, Any]]:
     """What Nilometer cost each service, in all and per request where it serves requests."""
-    asked = {"since": since, "group_by": ["service", "part"]}
-    parts = collector.ask("metrics", OVERHEAD, "statistics", **asked)["statistics"]
-    served = collector.ask("metrics", REQUESTS, "statistics", since=since, group_by="service")
-    requests = {row["group"]["service"]: row["count"] for row in served["statistics"]}
+
+    def statistics(name: str, *group_by: str) -> list[dict[str, Any]]:
+        asked = {"since": since, "group_by": group_by}
+        # A metric that nobody ever reported is no error here: there was nothing to cost.
+        found = collector.find("metrics", name, "statistics", shape=shapes.STATISTICS, **asked)
+        return [] if found is None else list(found["statistics"])
+
+    parts = statistics(OVERHEAD, "service", "part")
+    requests = {
+        str(row["group"].get("service")): row["count"]
+        for row in statistics(REQUESTS, "service")
+    }
     found: dict[str, dict[str, Any]] = {}
     for row in parts:
-        service = row["group"]["service"]
+        service = str(row["group"].get("service"))
         cost = found.setdefault(
             service, {"service": service, "recording_ns": 0, "export_ns": 0}
         )
-        cost[f"{row['group']['part']}_ns"] = row["sum"]
+        if row["group"].get("part") in ("recording", "export"):
+            cost[f"{row['group']['part']}_ns"] = row["sum"] or 0
     for service, cost in found.items():
         cost["requests"] = requests.get(service, 0)
         whole = cost["recording_ns"] + cost["export_ns"]
@@ -99,7 +115,8 @@ def costs(collector: Collector, since: str) -> list[dict[str, Any]]:
 def show_answer(answer: dict[str, Any]) -> None:
     """What running services told of themselves, as tables."""
     if "overhead" in answer:
-        show(overhead_table(answer["overhead"]))
+        told = Text("no service told what it cost in that time; see --since")
+        show(overhead_table(answer["overhead"]) if answer["overhead"] else told)
     if "losses" in answer:
         show(losses_table(answer["losses"]) if answer["losses"] else Text("nothing was lost"))
 
@@ -112,7 +129,7 @@ def overhead_table(rows: list[dict[str, Any]]) -> Table:
         table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
         table.add_row(
-            Text(one_line(row["service"])),
+            cell(row["service"]),
             duration(row["recording_ns"]),
             duration(row["export_ns"]),
             f"{row['requests']:,}",
@@ -129,8 +146,12 @@ def losses_table(rows: list[dict[str, Any]]) -> Table:
     table.add_column("count", justify="right", style="red")
     for row in rows:
         why = " ".join(f"{key}={value}" for key, value in row["dimensions"].items())
-        cells = (row["service"], row["name"], why)
-        table.add_row(*(Text(one_line(cell)) for cell in cells), f"{row['count']:,}")
+        table.add_row(
+            cell(row["service"]),
+            cell(row["name"]),
+            cell(why),
+            cell(quantity(row["count"], "1")),
+        )
     return table
 
 
@@ -147,6 +168,6 @@ def findings_table(found: Report) -> Table:
             table.add_row(
                 Text(mark + one_line(one.name), style),
                 Text(one_line(one.value), style),
-                Text(one.because, "dim" if one.healthy else "red"),
+                Text(lines(one.because), "dim" if one.healthy else "red"),
             )
     return table

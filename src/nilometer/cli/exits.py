@@ -17,3 +17,6 @@ class Exit(IntEnum):
     UNREACHABLE = 3  # nobody answers at the collector's address, or not in time
     REFUSED = 4  # the collector answered, and said no: token, limits, its own fault
     UNHEALTHY = 5  # `doctor` found something that wants a person
+
+
+INTERRUPTED = 128 + 2  # Ctrl-C, as a shell calls a process that SIGINT ended

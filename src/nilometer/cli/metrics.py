@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 from rich.table import Table
-from rich.text import Text
 
+from nilometer.cli import shapes
 from nilometer.cli.collector import Collector, collector_options, json_option
+from nilometer.cli.commands import InOrder
 from nilometer.cli.exits import Exit
-from nilometer.cli.terminal import show, show_json, stop
+from nilometer.cli.terminal import Patience, cell, say, show, show_json, stop
 from nilometer.cli.units import moment, quantity
-from nilometer.cli.waterfall import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-QUANTILES = ("0.5", "0.99")
+QUANTILES: Final = ("0.5", "0.99")
+METRICS_MAX: Final = 1000  # as many as the collector lists at once
 
 
-@click.group()
+@click.group(cls=InOrder)
 def metrics() -> None:
     """What is measured, and its statistics for any period and group.
 
@@ -35,18 +36,23 @@ def metrics() -> None:
 @metrics.command("list")
 @click.option("--prefix", help="Only names that begin so.")
 @click.option("--since", default="1h", show_default=True, help="15m, 2h, or an ISO 8601 time.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1, METRICS_MAX),
+    default=200,
+    show_default=True,
+    help="At most so many, by name.",
+)
 @json_option
 @collector_options
-def list_metrics(
-    prefix: str | None, since: str, url: str, token_file: str | None, *, as_json: bool
-) -> None:
+def list_metrics(url: str, token_file: str | None, *, as_json: bool, **wanted: Any) -> None:
     """List the metrics that reported, with kind, unit and dimensions.
 
     \b
     Example:
       nilometer metrics list --prefix http.
     """
-    answer = Collector(url, token_file).ask("metrics", prefix=prefix, since=since)
+    answer = Collector(url, token_file).ask("metrics", shape=shapes.METRICS, **wanted)
     if as_json:
         show_json(answer)
         return
@@ -57,13 +63,15 @@ def list_metrics(
         table.add_column(heading, overflow="fold")
     for metric in answer["metrics"]:
         table.add_row(
-            Text(one_line(metric["name"]), "bold"),
-            metric["kind"],
-            Text(metric["unit"]),
-            Text(one_line(", ".join(metric["dimensions"])), "cyan"),
-            Text(one_line(metric["description"]), "dim"),
+            cell(metric["name"], "bold"),
+            cell(metric["kind"]),
+            cell(metric["unit"]),
+            cell(", ".join(metric["dimensions"]), "cyan"),
+            cell(metric["description"], "dim"),
         )
     show(table)
+    if answer["more"]:
+        say("there are more; choose with --prefix, or raise --limit")
 
 
 @metrics.command()
@@ -82,13 +90,21 @@ def stats(name: str, url: str, token_file: str | None, *, as_json: bool, **wante
     """Count, sum, average, extremes and quantiles of one metric.
 
     Averages are sum by count, quantiles come from merged buckets: no averages of averages.
+    Of a counter the sum is how far it moved, the rate is per second; of a gauge `last` is where
+    it stands.
 
     \b
     Examples:
       nilometer metrics stats http.server.request --group-by service --period 1m
       nilometer metrics stats db.client.operation --where db.operation.name=SELECT
     """
-    answer = Collector(url, token_file).ask("metrics", name, "statistics", **wanted)
+    if not name.strip():
+        stop("NAME: it is empty; see `nilometer metrics list`", Exit.USAGE)
+    # The collector takes keys joined by commas, too: then each is a column of its own.
+    wanted["group_by"] = [k for given in wanted["group_by"] for k in given.split(",") if k]
+    answer = Collector(url, token_file).ask(
+        "metrics", name, "statistics", shape=shapes.STATISTICS, **wanted
+    )
     if as_json:
         show_json(answer)
         return
@@ -108,7 +124,8 @@ def labels(row: dict[str, Any], key: str) -> str:
     """What a row is about, under one heading."""
     if key == "from":
         return moment(row["period_started_ns"])
-    return one_line(str(row["group"].get(key, "")))
+    value = row["group"].get(key)
+    return "-" if value is None else str(value)
 
 
 def statistics_table(
@@ -116,32 +133,47 @@ def statistics_table(
     rows: Sequence[tuple[list[str], dict[str, Any], str]],
     quantiles: Sequence[str],
 ) -> Table:
-    """Rows of labels, statistics and unit as one table."""
+    """Rows of labels, statistics and unit as one table; what no row has gets no column."""
     table = Table(box=None, padding=(0, 1))
     for key in keys:
-        table.add_column(key, style="cyan", no_wrap=True)
-    headings = [
-        "count",
-        "sum",
-        "avg",
-        "min",
-        "max",
-        *(f"p{float(q) * 100:g}" for q in quantiles),
-    ]
-    for heading in headings:
+        table.add_column(cell(key), style="cyan", overflow="fold")
+    columns = {
+        "sum": [row["sum"] for _, row, _ in rows],
+        "rate": [row["rate"] if row["kind"] == "counter" else None for _, row, _ in rows],
+        **{name: [row[name] for _, row, _ in rows] for name in ("last", "avg", "min", "max")},
+        **{
+            f"p{float(q) * 100:g}": [row["quantiles"].get(q) for _, row, _ in rows]
+            for q in quantiles
+        },
+    }
+    columns = {
+        name: values for name, values in columns.items() if any(v is not None for v in values)
+    }
+    for heading in ("count", *columns):
         table.add_column(heading, justify="right", no_wrap=True)
-    for told, row, unit in rows:
-        numbers = [row["sum"], row["avg"], row["min"], row["max"]]
-        numbers += [row["quantiles"].get(q) for q in quantiles]
-        count = f"{row['count']:,}"
-        table.add_row(*map(Text, told), count, *(quantity(number, unit) for number in numbers))
+    for at, (told, row, unit) in enumerate(rows):
+        numbers = (cell(written(name, column[at], unit)) for name, column in columns.items())
+        table.add_row(*map(cell, told), f"{row['count']:,}", *numbers)
     return table
+
+
+def written(name: str, value: object, unit: str) -> str:
+    """One number of the table, with its unit."""
+    if not isinstance(value, int | float):
+        return "-"
+    return f"{value:,.4g}/s" if name == "rate" else quantity(value, unit)
 
 
 @metrics.command()
 @click.option("--since", default="1h", show_default=True, help="15m, 2h, or an ISO 8601 time.")
 @click.option("--service", help="Only this service.")
-@click.option("--limit", default=10, show_default=True, help="How many.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1, METRICS_MAX),
+    default=10,
+    show_default=True,
+    help="How many.",
+)
 @json_option
 @collector_options
 def top(
@@ -159,29 +191,44 @@ def top(
     Example:
       nilometer metrics top --service orders --limit 5
     """
-    collector = Collector(url, token_file)
-    found: list[dict[str, Any]] = []
-    for metric in collector.ask("metrics", since=since)["metrics"]:
-        if metric["kind"] != "distribution" or metric["unit"] != "ns":
-            continue
-        answer = collector.ask(
-            "metrics",
-            metric["name"],
-            "statistics",
-            since=since,
-            group_by="service",
-            where=f"service={service}" if service else None,
-            quantile=QUANTILES,
-        )
-        found += [{"name": metric["name"], **row} for row in answer["statistics"]]
-    found.sort(key=lambda row: -row["sum"])
+    found = costliest(Collector(url, token_file), since, service)[:limit]
     if as_json:
-        show_json({"timers": found[:limit]})
+        show_json({"timers": found})
         return
     if not found:
-        stop("no timer reported; look further back with --since", Exit.NOT_FOUND)
-    rows = [
-        ([one_line(row["name"]), one_line(row["group"]["service"])], row, "ns")
-        for row in found[:limit]
-    ]
+        whose = f" of service {service!r}" if service else ""
+        stop(f"no timer{whose} reported; look further back with --since", Exit.NOT_FOUND)
+    rows = [([row["name"], row["group"].get("service") or "-"], row, "ns") for row in found]
     show(statistics_table(["timer", "service"], rows, QUANTILES))
+
+
+def costliest(collector: Collector, since: str, service: str | None) -> list[dict[str, Any]]:
+    """The statistics of every timer by service, largest sum first; one question per timer."""
+    listed = collector.ask("metrics", shape=shapes.METRICS, since=since, limit=METRICS_MAX)
+    timers = [
+        metric["name"]
+        for metric in listed["metrics"]
+        if metric["kind"] == "distribution" and metric["unit"] == "ns"
+    ]
+    if listed["more"]:
+        say(
+            f"there are more than {METRICS_MAX} metrics; only the first, by name, are looked at"
+        )
+    found: list[dict[str, Any]] = []
+    with Patience("asking for the timers") as told:
+        for number, name in enumerate(timers, 1):
+            told.tell(f"asking for timer {number} of {len(timers)}: {name}")
+            answer = collector.find(
+                "metrics",
+                name,
+                "statistics",
+                shape=shapes.STATISTICS,
+                since=since,
+                group_by="service",
+                where=f"service={service}" if service else None,
+                quantile=QUANTILES,
+            )
+            found += [
+                {"name": name, **row} for row in (answer or {"statistics": []})["statistics"]
+            ]
+    return sorted(found, key=lambda row: -(row["sum"] or 0))

@@ -1,4 +1,8 @@
-"""Servers of a demonstration: started in order, watched until they are up, ended by pid."""
+"""Servers of a demonstration: started in order, watched until they are up, ended by pid.
+
+Each runs in a session of its own: Ctrl-C reaches only the program that started them, which then
+ends them in order; and whatever they started themselves can be ended with them.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +12,9 @@ import socket
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING, Self
-from urllib.error import HTTPError, URLError
+from contextlib import suppress
+from typing import TYPE_CHECKING, NoReturn, Self
+from urllib.error import HTTPError
 from urllib.request import ProxyHandler, build_opener
 
 from nilometer.cli import terminal
@@ -18,8 +23,10 @@ from nilometer.cli.exits import Exit
 if TYPE_CHECKING:
     from pathlib import Path
 
-READY_S_MAX = 30.0
-END_S_MAX = 10.0
+READY_S_MAX = 60.0  # a few seconds on an idle machine; ten times that on a busy one
+ANSWER_S_MAX = 5.0
+END_S_MAX = 15.0  # the collector commits what it has; a web server lets its requests finish
+PAUSE_S = 0.05  # between two looks whether a server is up, or gone
 LOG_CHARACTERS_SHOWN = 3000  # the last screen of a log: a traceback and what came before it
 
 # No proxy: an environment's http_proxy is meant for the world, not for this machine.
@@ -49,6 +56,7 @@ class Process:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
+                start_new_session=True,
             )
 
     @property
@@ -56,52 +64,110 @@ class Process:
         """Its process id."""
         return self._process.pid
 
+    @property
+    def is_running(self) -> bool:
+        """Whether it has not ended yet."""
+        return self._ended() is None
+
+    def _ended(self) -> int | None:
+        """The code or signal it ended with. It stays unreaped, so that its number stays its."""
+        if self._process.returncode is not None:
+            return self._process.returncode
+        seen = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        return None if seen is None else seen.si_status
+
+    def said(self) -> str:
+        """The end of its log."""
+        text = self.log.read_text(errors="replace")[-LOG_CHARACTERS_SHOWN:]
+        return f"{self.name} said:\n{text or '(nothing)'}"
+
     def wait_until_ready(self) -> None:
         """Any HTTP answer will do; a process that ends first is shown with its log."""
         until = time.monotonic() + READY_S_MAX
-        while time.monotonic() < until and self._process.poll() is None:
+        while time.monotonic() < until and self.is_running:
             try:
-                _opener.open(self.ready, timeout=1).close()
+                _opener.open(self.ready, timeout=ANSWER_S_MAX).close()
             except HTTPError:
                 return
-            except (URLError, OSError):
-                time.sleep(0.05)
+            except OSError:
+                time.sleep(PAUSE_S)
             else:
                 return
-        said = self.log.read_text(errors="replace")[-LOG_CHARACTERS_SHOWN:]
-        terminal.stop(f"{self.name} did not come up; it said:\n{said}", Exit.UNREACHABLE)
+        because = f"is not up after {READY_S_MAX:.0f} s"
+        if not self.is_running:
+            because = f"ended with code {self._ended()}"
+        terminal.stop(f"{self.name} {because}; {self.said()}", Exit.UNREACHABLE)
 
-    def stop(self) -> None:
-        """Ask it to end, as an operator would; a server that does not is killed."""
-        if self._process.poll() is None:
+    def ask_to_end(self) -> None:
+        """As an operator would."""
+        if self.is_running:
             self._process.send_signal(signal.SIGTERM)
-            try:
-                self._process.wait(END_S_MAX)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+
+    def end(self) -> None:
+        """Wait for its end; a server that does not end is killed, and all that it started."""
+        until = time.monotonic() + END_S_MAX
+        while self.is_running and time.monotonic() < until:
+            time.sleep(PAUSE_S)
+        if self.is_running:
+            terminal.say(f"{self.name} does not end within {END_S_MAX:.0f} s and is killed")
+        # Also after a good end: a worker may have outlived its master.
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self._process.wait()
 
 
 class Processes:
-    """All of them; leaving the block ends them in the opposite order."""
+    """All of them; leaving the block ends them, the one started first as the last."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._running: list[Process] = []
 
-    def start(self, name: str, *command: str, ready: str, **env: str) -> Process:
-        """Start one more and wait until it answers at `ready`."""
+    def begin(self, name: str, *command: str, ready: str, **env: str) -> Process:
+        """Start one more; it is not up yet."""
         process = Process(name, list(command), folder=self._folder, ready=ready, env=env)
         self._running.append(process)
+        return process
+
+    def start(self, name: str, *command: str, ready: str, **env: str) -> Process:
+        """Start one more and wait until it answers at `ready`."""
+        process = self.begin(name, *command, ready=ready, **env)
         process.wait_until_ready()
         return process
+
+    def said(self) -> str:
+        """The ends of all logs, for an error that may be anybody's."""
+        return "\n".join(process.said() for process in self._running)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for process in reversed(self._running):
-            process.stop()
+        # A second Ctrl-C must not leave half of them behind; each wait here has an end.
+        before = [(one, signal.signal(one, signal.SIG_IGN)) for one in INTERRUPTS]
+        try:
+            # The first is the collector: it still takes what the others send last.
+            for together in (self._running[:0:-1], self._running[:1]):
+                for process in together:
+                    process.ask_to_end()
+                for process in together:
+                    process.end()
+        finally:
+            for one, handler in before:
+                signal.signal(one, handler)
+
+
+INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def end_as_by_ctrl_c() -> None:
+    """From now on SIGTERM and a closed terminal unwind the blocks that end servers."""
+
+    def interrupt(*_: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+    signal.signal(signal.SIGHUP, interrupt)
 
 
 def nilometer(*arguments: str) -> list[str]:

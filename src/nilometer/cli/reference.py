@@ -30,8 +30,9 @@ def commands(command: click.Command, context: click.Context) -> Iterator[click.C
 
 def as_markdown() -> str:
     """One section a command with what its ``--help`` prints."""
-    root = click.Context(app, info_name="nilometer", max_content_width=WIDTH)
-    root.terminal_width = WIDTH
+    root = app.make_context(
+        "nilometer", ["demo"], max_content_width=WIDTH, terminal_width=WIDTH
+    )
     return "\n".join(section(context) for context in commands(app, root))
 
 

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
+from nilometer.assembly import chosen_integrations
 from nilometer.cli.exits import Exit
-from nilometer.cli.terminal import stop
-from nilometer.config import load
+from nilometer.cli.terminal import say, stop
+from nilometer.config import FILE_NAME, load
 from nilometer.errors import ConfigError
-from nilometer.setting_table import SETTINGS, Setting
+from nilometer.setting_table import PREFIX, SETTINGS, Setting
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from nilometer.config import Settings
 
 BOOTSTRAP: Final = Path(__file__).resolve().parent.parent / "bootstrap"
 NOT_FOUND: Final = 127  # as a shell says it
@@ -53,7 +58,7 @@ def with_settings(command: Any) -> Any:
     return command
 
 
-@click.command(context_settings={"ignore_unknown_options": False})
+@click.command()
 @click.option(
     "--config",
     metavar="FILE",
@@ -86,36 +91,72 @@ def run(config: str | None, program: tuple[str, ...], **flags: Any) -> None:
         environment["NILOMETER_CONFIG"] = config
     try:
         settings = load(given, environ=environment, argument_origin=flag_of)
+        chosen_integrations(settings)
     except ConfigError as error:
         stop(str(error), Exit.USAGE)
     for name, value in given.items():
-        environment[f"NILOMETER_{name.upper()}"] = value
+        environment[f"{PREFIX}{name.upper()}"] = value
     if settings.origin("integrations") == "default":
         environment["NILOMETER_INTEGRATIONS"] = "auto"
-    become(program, with_bootstrap(environment))
+    become(program, with_bootstrap(wherever_it_goes(environment, settings)))
+
+
+def wherever_it_goes(environment: dict[str, str], settings: Settings) -> dict[str, str]:
+    """Files by their whole path: the program, or its children, may change the directory."""
+    found = dict(environment)
+    config = environment.get("NILOMETER_CONFIG") or FILE_NAME
+    if Path(config).is_file():
+        found["NILOMETER_CONFIG"] = str(Path(config).absolute())
+    if settings.trace_key_file:
+        found["NILOMETER_TRACE_KEY_FILE"] = str(Path(settings.trace_key_file).absolute())
+    return found
 
 
 def with_bootstrap(environment: dict[str, str]) -> dict[str, str]:
     """The environment in which Python finds our `sitecustomize` before all else."""
     before = environment.get("PYTHONPATH", "")
-    paths = [str(BOOTSTRAP), *([before] if before else [])]
-    return {**environment, "PYTHONPATH": os.pathsep.join(paths)}
+    paths = [
+        str(BOOTSTRAP),
+        *(one for one in before.split(os.pathsep) if one != str(BOOTSTRAP)),
+    ]
+    return {**environment, "PYTHONPATH": os.pathsep.join(paths if before else paths[:1])}
 
 
 def become(program: tuple[str, ...], environment: dict[str, str]) -> NoReturn:
     """Replace this process by the program; returns only by ending."""
-    path = shutil.which(program[0], path=environment.get("PATH"))
-    if path is None:
-        stop_with(NOT_FOUND, f"no program {program[0]!r} on PATH")
+    path = executable(program[0], environment.get("PATH"))
     sys.stdout.flush()
     sys.stderr.flush()
+    # Python ignores these two for itself; a program that is started expects them as they were.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
     try:
         os.execve(path, program, environment)  # noqa: S606 - the user's own command, no shell
     except OSError as error:
-        stop_with(NOT_EXECUTABLE, f"{path}: {error.strerror}")
+        hint = ""
+        if error.errno == errno.ENOEXEC:
+            hint = f"; it has no shebang: nilometer run -- python {program[0]}"
+        stop_with(NOT_EXECUTABLE, f"{path}: {error.strerror}{hint}")
+
+
+def executable(name: str, path: str | None) -> str:
+    """The file that a shell would start for `name`; ends as a shell would if there is none."""
+    found = shutil.which(name, path=path)
+    here = Path(name)
+    if found is None and os.sep not in name:
+        hint = f"; for the one in this directory write python {name}" if here.is_file() else ""
+        stop_with(NOT_FOUND, f"no program {name!r} on PATH{hint}")
+    if found is None and not here.exists():
+        stop_with(NOT_FOUND, f"{name}: no such file")
+    if found is None:
+        because = (
+            "is a directory" if here.is_dir() else f"may not be executed; write python {name}"
+        )
+        stop_with(NOT_EXECUTABLE, f"{name}: {because}")
+    return found
 
 
 def stop_with(code: int, message: str) -> NoReturn:
     """End as a shell would."""
-    click.echo(f"nilometer: {message}", err=True)
+    say(f"nilometer: {message}")
     raise SystemExit(code)

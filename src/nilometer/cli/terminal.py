@@ -1,10 +1,18 @@
-"""Where commands print: tables for people by rich, JSON for programs, errors in one shape."""
+"""Where commands print: tables for people by rich, JSON for programs, errors in one shape.
+
+Text from outside is never trusted: what a terminal could take for a command, or what turns
+the order of letters round, is shown as a dot. Ids and names are whole where nobody looks: a
+pipe has no width, unless COLUMNS gives it one.
+"""
 
 from __future__ import annotations
 
 import json
+import os
+import re
 import sys
-from typing import TYPE_CHECKING, NoReturn
+import threading
+from typing import TYPE_CHECKING, Final, NoReturn, Self, TextIO
 
 from rich.console import Console
 from rich.text import Text
@@ -14,8 +22,58 @@ if TYPE_CHECKING:
 
     from nilometer.cli.exits import Exit
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+CELL_CHARS_MAX: Final = 500  # four lines of a wide terminal; --json has the rest
+PIPE_COLUMNS: Final = 10_000  # wider than any row of CELL_CHARS_MAX a column
+QUIET_S: Final = 2.0  # people wait so long without wondering
+PIPE_BROKEN: Final = 128 + 13  # as a shell calls a process that SIGPIPE ended
+
+_UNSAFE: Final = re.compile(r"[^\x20-\x7e]")
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Whoever read our output has seen enough."""
+        leave_quietly()
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    return stream is not None and stream.isatty()  # None where the caller closed it
+
+
+def _width(stream_is_terminal: bool) -> int | None:
+    """None lets rich ask the terminal, or COLUMNS."""
+    return None if stream_is_terminal or os.environ.get("COLUMNS") else PIPE_COLUMNS
+
+
+out = _Console(highlight=False, width=_width(_is_terminal(sys.stdout)))
+err = _Console(stderr=True, highlight=False, width=_width(_is_terminal(sys.stderr)))
+
+
+def leave_quietly() -> NoReturn:
+    """End because nobody reads on; nothing more is written, not even as Python ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    raise SystemExit(PIPE_BROKEN)
+
+
+def one_line(text: str) -> str:
+    """Text from outside for one cell: no control characters, no line breaks, not endless.
+
+    >>> one_line("a\\x1b[31mb\\nc\\u202ed")
+    'a·[31mb·c·d'
+    """
+    if len(text) > CELL_CHARS_MAX:
+        text = text[: CELL_CHARS_MAX - 1] + "…"
+    return "".join(c if c.isprintable() else "·" for c in text)
+
+
+def lines(text: str) -> str:
+    """Text from outside of several lines, made safe for a terminal."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "·" for c in text)
+
+
+def cell(text: str, style: str = "") -> Text:
+    """Text from outside as a table's cell; rich's markup in it stays text."""
+    return Text(one_line(text), style)
 
 
 def show(table: RenderableType) -> None:
@@ -24,16 +82,74 @@ def show(table: RenderableType) -> None:
 
 
 def show_json(value: object) -> None:
-    """Print something for a program: one JSON document, nothing else."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    """Print something for a program: one JSON document, nothing else.
+
+    What is not plain is written as escapes where a terminal could take it for a command, and
+    everywhere where the output's encoding does not have it.
+    """
+    is_unicode = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    text = json.dumps(value, indent=2, ensure_ascii=not is_unicode)
+    write(_UNSAFE.sub(_escaped, text) + "\n")
+
+
+def show_document(text: str) -> None:
+    """Print a file for another tool: as it is, but what a terminal could obey."""
+    write((lines(text) if _is_terminal(sys.stdout) else text) + "\n")
+
+
+def write(text: str) -> None:
+    """Bare text to standard output."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        leave_quietly()
+
+
+def _escaped(match: re.Match[str]) -> str:
+    c = match[0]
+    return c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1]
 
 
 def say(message: str) -> None:
     """Tell the person what is going on, beside the output; markup in `message` stays text."""
-    err.print(Text(message), soft_wrap=True)
+    err.print(Text(lines(message)), soft_wrap=True)
 
 
 def stop(message: str, code: Exit) -> NoReturn:
     """End the command with an error on stderr."""
-    err.print(Text(f"nilometer: {message}", style="red"), soft_wrap=True)
+    err.print(Text(lines(f"nilometer: {message}"), style="red"), soft_wrap=True)
     raise SystemExit(int(code))
+
+
+class Patience:
+    """``with Patience("asking") as told:`` says what is waited for once it takes long.
+
+    On a terminal a line that lives and goes away; elsewhere one plain line, once.
+    """
+
+    def __init__(self, message: str) -> None:
+        self._status = err.status(Text(one_line(message)))
+        self._message = message
+        self._timer = threading.Timer(QUIET_S, self._begin)
+        self._timer.daemon = True
+
+    def _begin(self) -> None:
+        if err.is_terminal:
+            self._status.start()
+        else:
+            say(f"{self._message} ...")
+
+    def tell(self, message: str) -> None:
+        """Say something newer from now on."""
+        self._message = message
+        self._status.update(Text(one_line(message)))
+
+    def __enter__(self) -> Self:
+        self._timer.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+        self._timer.join()
+        self._status.stop()

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 from rich.table import Table
-from rich.text import Text
 
+from nilometer.cli import shapes
 from nilometer.cli.collector import Collector, collector_options, json_option
+from nilometer.cli.commands import InOrder
 from nilometer.cli.exits import Exit
-from nilometer.cli.terminal import show, show_json, stop
+from nilometer.cli.terminal import cell, out, say, show, show_document, show_json, stop, write
 from nilometer.cli.units import duration, moment
-from nilometer.cli.waterfall import draw, one_line
+from nilometer.cli.waterfall import draw, headline
 
-FORMATS = ("tree", "json", "osprofiler", "chrome", "speedscope", "dot")
+FORMATS: Final = ("tree", "json", "osprofiler", "chrome", "speedscope", "dot")
+TRACES_MAX: Final = 1000  # as many as the collector lists at once
 
 
-@click.group()
+@click.group(cls=InOrder)
 def trace() -> None:
     """Ask for one request to be traced, find traces, look at one.
 
@@ -58,20 +60,22 @@ def new(key_file: str, ttl: str, *, as_curl: bool, as_json: bool) -> None:
     from nilometer.errors import ConfigError
     from nilometer.trace.trigger import new_trigger
 
+    if as_json and as_curl:
+        stop("--curl and --json: choose one of them", Exit.USAGE)
     try:
         key = read_keys(Path(key_file), origin="--key-file")[0]
-        trace_id, headers = new_trigger(key, ttl_s=int(parse_duration_s(ttl, origin="--ttl")))
+        ttl_s = int(parse_duration_s(ttl, origin="--ttl"))
+        trace_id, headers = new_trigger(key, ttl_s=ttl_s, origin="--ttl")
     except ConfigError as error:
         stop(str(error), Exit.USAGE)
     if as_json:
         show_json({"trace_id": trace_id, "headers": headers})
     elif as_curl:
         # No value of a trigger holds a space, so that the shell's splitting keeps them whole.
-        click.echo(" ".join(f"-H {name}:{value}" for name, value in headers.items()))
+        write(" ".join(f"-H {name}:{value}" for name, value in headers.items()) + "\n")
     else:
-        for name, value in headers.items():
-            click.echo(f"{name}: {value}")
-        click.echo(f"\nAfterwards: nilometer trace show {trace_id}", err=True)
+        write("".join(f"{name}: {value}\n" for name, value in headers.items()))
+        say(f"\nAfterwards: nilometer trace show {trace_id}")
 
 
 @trace.command("show")
@@ -91,31 +95,44 @@ def show_trace(
 ) -> None:
     """Draw one trace: every span with its time, its own time, a bar, and what went wrong.
 
+    The bars need a wide terminal; in a narrow one the notes go first, then the bars, then the
+    ends of long names.
+
     \b
     Example:
       nilometer trace show 1f2e... --format speedscope > trace.speedscope.json
     """
+    if as_json and form not in ("tree", "json"):
+        stop(f"--json and --format {form}: choose one of them", Exit.USAGE)
+    if not trace_id.strip():
+        stop("ID: it is empty; see `nilometer trace list`", Exit.USAGE)
     collector = Collector(url, token_file)
-    if as_json:
-        form = "json"
     if form in ("tree", "json"):
-        answer = collector.ask("traces", trace_id)
-        if form == "json":
+        answer = collector.ask("traces", trace_id, shape=shapes.TRACE)
+        if as_json or form == "json":
             show_json(answer)
         else:
-            show(draw(answer))
+            show(headline(answer))
+            show(draw(answer, out.width))
         return
-    click.echo(collector.ask_text("traces", trace_id, format=form))
+    show_document(collector.ask_text("traces", trace_id, format=form))
 
 
 @trace.command("list")
 @click.option("--service", help="Only traces that touched this service.")
 @click.option("--name", help="Only traces whose root has this name.")
 @click.option("--since", default="1h", show_default=True, help="15m, 2h, or an ISO 8601 time.")
+@click.option("--until", help="The end of the time looked at; now if left out.")
 @click.option("--min-duration", metavar="TIME", help="Only those that took longer: 250ms, 2s.")
 @click.option("--error", is_flag=True, help="Only those in which something failed.")
 @click.option("--request-id", help="Only those with this request id.")
-@click.option("--limit", default=20, show_default=True, help="At most so many, newest first.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1, TRACES_MAX),
+    default=20,
+    show_default=True,
+    help="At most so many, newest first.",
+)
 @json_option
 @collector_options
 def list_traces(url: str, token_file: str | None, *, as_json: bool, **wanted: Any) -> None:
@@ -127,31 +144,33 @@ def list_traces(url: str, token_file: str | None, *, as_json: bool, **wanted: An
       nilometer trace list --service orders --min-duration 250ms --json
     """
     wanted["error"] = "true" if wanted["error"] else None
-    answer = Collector(url, token_file).ask("traces", **wanted)
+    answer = Collector(url, token_file).ask("traces", shape=shapes.TRACES, **wanted)
     if as_json:
         show_json(answer)
         return
     if not answer["traces"]:
         stop("no such traces; look further back with --since", Exit.NOT_FOUND)
+    show(traces_table(answer["traces"]))
+    if answer["more"]:
+        say("there are more; choose with the other flags, or raise --limit")
+
+
+def traces_table(rows: list[dict[str, Any]]) -> Table:
+    """One line a trace; ids are never cut, as they are what one goes on with."""
     table = Table(box=None, padding=(0, 1))
-    for heading, side in (
-        ("id", "left"),
-        ("started", "left"),
-        ("service", "left"),
-        ("root", "left"),
-        ("time", "right"),
-        ("spans", "right"),
-        ("failed", "right"),
-    ):
-        table.add_column(heading, justify="right" if side == "right" else "left", no_wrap=True)
-    for row in answer["traces"]:
+    table.add_column("id", no_wrap=True, min_width=32)
+    for heading in ("started", "service", "root"):
+        table.add_column(heading, overflow="fold")
+    for heading in ("time", "spans", "failed"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in rows:
         table.add_row(
-            row["id"],
+            cell(row["id"]),
             moment(row["started_ns"]),
-            Text(one_line(row["service"]), "cyan"),
-            Text(one_line(row["root"]), "bold"),
+            cell(row["service"], "cyan"),
+            cell(row["root"], "bold"),
             duration(row["duration_ns"]),
-            str(row["spans"]),
-            Text(str(row["errors"] or ""), "red"),
+            f"{row['spans']:,}",
+            cell(str(row["errors"] or ""), "red"),
         )
-    show(table)
+    return table

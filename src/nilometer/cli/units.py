@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+NS_MAX = 2**63  # 292 years; what is longer is no duration, whoever told it
+EXACT_MAX = 10**18  # with its commas that is as wide as a column may be
+FLOAT_MAX = 10**308
 _STEPS = ((1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "us"))
 
 
@@ -15,6 +18,8 @@ def duration(ns: float | None) -> str:
     """
     if ns is None:
         return "-"
+    if abs(ns) > NS_MAX:
+        return "-beyond-"
     for size, unit in _STEPS:
         if abs(ns) >= size:
             value = ns / size
@@ -33,11 +38,16 @@ def quantity(value: float | None, unit: str) -> str:
         return "-"
     if unit == "ns":
         return duration(value)
-    text = f"{value:,.0f}" if float(value).is_integer() else f"{value:,.4g}"
+    if abs(value) > EXACT_MAX:
+        text = f"{float(value) if abs(value) < FLOAT_MAX else FLOAT_MAX:.4g}"
+    else:
+        text = f"{value:,.0f}" if float(value).is_integer() else f"{value:,.4g}"
     word = unit.strip("{}")
     return text if word in ("", "1") else f"{text} {word}"
 
 
 def moment(ns: int) -> str:
     """A wall-clock time, in UTC, to the millisecond."""
+    if not 0 <= ns <= NS_MAX:
+        return "-beyond-"
     return datetime.fromtimestamp(ns / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
