@@ -52,6 +52,18 @@ nilo_error_restore(NiloError saved)
 #endif
 }
 
+static inline void
+nilo_error_drop(NiloError saved)
+{
+#if PY_VERSION_HEX >= 0x030C0000
+    Py_XDECREF(saved.error);
+#else
+    Py_XDECREF(saved.type);
+    Py_XDECREF(saved.value);
+    Py_XDECREF(saved.traceback);
+#endif
+}
+
 /* The class of a saved exception, borrowed; NULL if none was set. */
 static inline PyObject *
 nilo_error_class(const NiloError *saved)

@@ -123,8 +123,8 @@ def test_values_by_thread_bear_the_threads_name(registry):
         gauge.set(1)
         gauge.add(1)
         wrapped()
-        with timer.lap():
-            pass
+        with contextlib.suppress(KeyError), timer.lap():
+            raise KeyError
 
     in_threads(work, 2)
     work()
@@ -136,6 +136,7 @@ def test_values_by_thread_bear_the_threads_name(registry):
         **{("g", f"thread={name}"): 2 for name in names},
         **{("t", f"thread={name}"): (1, 0) for name in names},
         **{("t", f"thread={name}", "x=1"): (1, 0) for name in names},
+        **{("t.errors", "error.type=KeyError", f"thread={name}"): 1 for name in names},
     }
 
 

@@ -10,8 +10,11 @@ import pickle
 import sys
 import types
 import warnings
+from unittest import mock
 
 import pytest
+
+from nilometer.measure.decorate import kind_of
 
 from .conftest import moved
 
@@ -199,6 +202,23 @@ def test_a_timed_property_getter_and_cached_function_work(registry, timer):
     assert moved(registry) == {("t",): (2, 0)}
 
 
+def test_methods_of_what_is_wrapped_are_at_hand(registry, timer):
+    @timer
+    @functools.lru_cache
+    def cached(n):
+        return n * 2
+
+    assert (cached(4), cached(4), cached.cache_info().hits) == (8, 8, 1)
+    cached.cache_clear()
+    assert cached.cache_info().hits == 0
+    assert moved(registry) == {("t",): (2, 0)}
+
+
+def test_an_object_that_claims_every_attribute_is_a_plain_function(registry, timer):
+    assert timer(mock.Mock(return_value=3))() == 3
+    assert moved(registry) == {("t",): (1, 0)}
+
+
 def test_timers_nest_and_may_wrap_each_other(registry, hands, timer):
     outer = registry.timer("outer")
 
@@ -315,6 +335,45 @@ def test_a_timed_coroutine_function_is_one(timer):
     assert inspect.isawaitable(made)
     assert asyncio.iscoroutine(made)
     assert asyncio.run(made) == 1
+
+
+class Fetcher:
+    def __init__(self, hands):
+        self.hands = hands
+
+    async def __call__(self):
+        tick(self.hands)
+        await asyncio.sleep(0)
+        return tick(self.hands)
+
+
+@pytest.mark.parametrize("made_of", [lambda it: it, functools.partial])
+def test_an_object_whose_call_is_a_coroutine_is_timed_to_its_end(
+    registry, hands, timer, made_of
+):
+    assert asyncio.run(timer(made_of(Fetcher(hands)))()) == 0
+    assert moved(registry) == {("t",): (1, 20)}
+
+
+def test_a_function_that_returns_a_future_is_timed_to_its_end(core, registry, hands, timer):
+    def fetch():
+        loop = asyncio.get_running_loop()
+        future = loop.create_future()
+        loop.call_soon(lambda: future.set_result(tick(hands)))
+        return future
+
+    async def awaits(timed):
+        return await timed(), await asyncio.wait_for(timed(), None)
+
+    assert asyncio.run(awaits(core.wrap(timer, fetch, "coroutine"))) == (0, 0)
+    assert moved(registry) == {("t",): (2, 20)}
+
+
+def test_what_is_marked_as_a_coroutine_function_is_timed_as_one():
+    mark = getattr(inspect, "markcoroutinefunction", None)  # of Python 3.12 and later
+    marked = mark(lambda: None) if mark else types.coroutine(pickled)
+
+    assert kind_of(marked) == ("coroutine" if mark else "function")
 
 
 def test_tasks_at_once_are_each_timed(registry, timer):

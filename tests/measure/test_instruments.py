@@ -1,5 +1,6 @@
 """Counters, gauges, events: made once by name, bound to dimensions, switched by level."""
 
+import copy
 import gc
 import re
 import weakref
@@ -126,6 +127,37 @@ def test_a_clash_says_where_the_name_was_taken_and_where_it_is_wanted(registry):
     assert re.fullmatch(pattern.format("counter 'a' in '1'"), str(unit.value))
 
 
+def test_a_timer_whose_errors_have_no_name_left_is_not_made_at_all(registry):
+    registry.counter("a.errors")
+    with pytest.raises(
+        InstrumentClashError, match=r"counter 'a\.errors' in '{error}' was made"
+    ):
+        registry.timer("a")
+    registry.counter("a").add()
+
+    assert moved(registry) == {("a",): 1}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"name": 7}, "name must be text, not int"),
+        ({"name": ""}, "name must not be empty"),
+        ({"unit": None}, "unit must be text, not NoneType"),
+        ({"description": b""}, "description must be text, not bytes"),
+        ({"read": 7}, "read must be callable, not int"),
+    ],
+)
+def test_what_cannot_be_an_instrument_is_refused_where_it_is_made(registry, wrong, message):
+    with pytest.raises((TypeError, ValueError), match=f"^{message}$"):
+        registry.gauge(**{"name": "g", **wrong})
+
+    assert [state.name for state in registry.instruments()] == [
+        "nilometer.lost",
+        "nilometer.series.overflow",
+    ]
+
+
 def test_events_and_instruments_share_one_name_space(registry):
     registry.event_source("e")
 
@@ -142,6 +174,39 @@ def test_dimensions_are_text_and_their_order_is_nothing(registry):
     assert one is not counter.bind(code=200, ok=1)
     assert counter.bind() is counter
     assert one.dimensions == (("code", "200"), ("ok", "true"))
+
+
+def test_a_dimension_may_have_any_name(registry):
+    names = dict.fromkeys(["self", "name", "dimensions", "a b", ""], 1)
+    registry.counter("c").bind(**names).add()
+    registry.event_source("e").bind(**names).emit(**names)
+
+    (reading,), (event,) = registry.collect()
+    assert (dict(reading.dimensions), event.attributes) == (dict.fromkeys(names, "1"), names)
+
+
+class Unspeakable:
+    def __str__(self):
+        raise ZeroDivisionError
+
+
+class Killing:
+    def __str__(self):
+        raise KeyboardInterrupt
+
+
+def test_a_value_without_a_text_raises_nothing_into_the_service(registry):
+    registry.counter("c").bind(server=Unspeakable()).add()
+    registry.event("e", server=Unspeakable())
+
+    (reading,), (event,) = registry.collect()
+    told = "<Unspeakable: ZeroDivisionError in str>"
+    assert (reading.dimensions, event.attributes) == ((("server", told),), {"server": told})
+
+
+def test_an_interrupt_while_a_text_is_made_goes_on_its_way(registry):
+    with pytest.raises(KeyboardInterrupt):
+        registry.counter("c").bind(server=Killing())
 
 
 def test_a_later_bind_replaces_an_earlier_value(registry):
@@ -325,6 +390,16 @@ def test_a_gauge_reads_its_callable_at_each_collect(registry):
     ]
 
 
+def test_a_gauge_by_thread_forgets_what_its_callable_no_longer_gives(registry):
+    depths = iter([4, None])
+    registry.gauge("queue.depth", read=lambda: next(depths), per_thread=True)
+
+    assert [moved(registry) for _ in range(2)] == [
+        {("queue.depth", "thread=MainThread"): 4},
+        {},
+    ]
+
+
 def test_a_child_may_have_its_own_callable_and_a_new_one_replaces_the_old(registry):
     registry.gauge("pool").bind(name="a").read = lambda: 1
     registry.gauge("pool", read=lambda: 2)
@@ -400,6 +475,13 @@ def test_an_event_source_can_be_bound_and_switched_off(registry):
         {"host": "c1", "zone": "y", "n": 2}
     ]
     assert (bound.name, bound.on, bound.level) == ("vm", True, Level.DETAIL)
+
+
+def test_a_bound_event_source_can_be_copied(registry):
+    bound = copy.copy(registry.event_source("e").bind(host="c1"))
+    bound.emit()
+
+    assert [event.attributes for event in registry.collect()[1]] == [{"host": "c1"}]
 
 
 def test_an_event_knows_its_span_if_tracing_says_so(registry):

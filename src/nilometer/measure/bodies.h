@@ -592,12 +592,27 @@ body_of(PyTypeObject *type, TimedFunction *self, PyObject *inner)
     return body;
 }
 
+/* What steps an awaitable: a coroutine does by itself, a future by its iterator. What cannot be
+ * awaited is left as it is; the reference is taken. */
+static PyObject *
+stepped(PyObject *awaitable)
+{
+    PyAsyncMethods *async = awaitable == NULL ? NULL : Py_TYPE(awaitable)->tp_as_async;
+
+    if (async == NULL || async->am_await == NULL || async->am_send != NULL)
+        return awaitable;
+    return awaited(awaitable);
+}
+
 static PyObject *
 coroutine_vectorcall(TimedFunction *self, PyObject *const *args, size_t nargsf,
                      PyObject *kwnames)
 {
-    return body_of(state_of(Py_TYPE(self))->coroutine, self,
-                   PyObject_Vectorcall(self->function, args, nargsf, kwnames));
+    PyObject *made = PyObject_Vectorcall(self->function, args, nargsf, kwnames);
+
+    if (!self->timer->family->on)
+        return made;
+    return body_of(state_of(Py_TYPE(self))->coroutine, self, stepped(made));
 }
 
 static PyObject *

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import sys
 from functools import WRAPPER_ASSIGNMENTS, partial
 from types import MethodType
 from typing import TYPE_CHECKING, Any, Final
@@ -32,16 +33,30 @@ def kind_of(function: Any) -> str:
         if not isinstance(function, (partial, MethodType)):
             break
         function = function.func if isinstance(function, partial) else function.__func__
-    flags = getattr(getattr(function, "__code__", None), "co_flags", 0)
-    if not isinstance(flags, int):
-        return "function"
-    if flags & _COROUTINE or hasattr(function, "_is_coroutine_mark"):
+    flags = _flags(function)
+    if flags & _COROUTINE or _is_marked(function):
         return "coroutine"
     if flags & _ASYNC_GENERATOR:
         return "async_generator"
     if flags & _GENERATOR and not flags & _ITERABLE_COROUTINE:
         return "generator"
     return "function"
+
+
+def _flags(function: Any) -> int:
+    """What its code says of it; of other objects, the code of their class's ``__call__``."""
+    code = getattr(function, "__code__", None)
+    if code is None:
+        call = getattr(type(function), "__call__", None)  # noqa: B004 (its code is wanted)
+        code = getattr(call, "__code__", None)
+    flags = getattr(code, "co_flags", 0)
+    return flags if isinstance(flags, int) else 0
+
+
+def _is_marked(function: Any) -> bool:
+    """Whether somebody marked it by `inspect.markcoroutinefunction`, who then has `inspect`."""
+    inspect = sys.modules.get("inspect")
+    return inspect is not None and bool(inspect.iscoroutinefunction(function))
 
 
 def decorate(wrap: Callable[..., Any], timer: Timer, function: Any) -> Any:
@@ -61,7 +76,18 @@ def decorate(wrap: Callable[..., Any], timer: Timer, function: Any) -> Any:
             continue  # partials and other callables have no name
     wrapper.__dict__.update(getattr(function, "__dict__", {}))
     wrapper.__wrapped__ = function
+    _lend_methods(wrapper, function)
     return wrapper
+
+
+def _lend_methods(wrapper: Any, function: Any) -> None:
+    """Such as ``cache_clear`` of a cached function; the C twin asks what it wraps by itself."""
+    kind = type(function)
+    for name in dir(kind):
+        if name.startswith("_") or not callable(getattr(kind, name, None)):
+            continue
+        if not hasattr(wrapper, name):
+            setattr(wrapper, name, getattr(function, name))
 
 
 def _description(thing: object) -> str:

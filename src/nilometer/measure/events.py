@@ -52,7 +52,7 @@ class EventSource:
         if self.on:
             self._keep(self.name, attributes)
 
-    def bind(self, **dimensions: object) -> BoundEventSource:
+    def bind(self, /, **dimensions: object) -> BoundEventSource:
         """Return a source that adds these dimensions to each event."""
         return BoundEventSource(self, dimensions)
 
@@ -67,13 +67,15 @@ class BoundEventSource:
         self._dimensions = dimensions
 
     def __getattr__(self, name: str) -> Any:
+        if name == "_source":  # not yet set, when a copy is being made
+            raise AttributeError(name)
         return getattr(self._source, name)
 
     def emit(self, /, **attributes: object) -> None:
         """Note that it happened now."""
         self._source.emit(**{**self._dimensions, **attributes})
 
-    def bind(self, **dimensions: object) -> BoundEventSource:
+    def bind(self, /, **dimensions: object) -> BoundEventSource:
         """Return a source that adds these dimensions too."""
         return BoundEventSource(self._source, {**self._dimensions, **dimensions})
 

@@ -297,6 +297,24 @@ handle_here(Handle *self)
     return (Handle *)child;
 }
 
+/* What stands for a value whose __str__ failed; only an Exception is ours to swallow. */
+static PyObject *
+text_of_failed(PyObject *value)
+{
+    if (!PyErr_ExceptionMatches(PyExc_Exception))
+        return NULL;
+    NiloError failure = nilo_error_save();
+    PyObject *text = NULL;
+    PyObject *value_name = PyType_GetName(Py_TYPE(value));
+    PyObject *error_name = PyType_GetName((PyTypeObject *)nilo_error_class(&failure));
+    if (value_name != NULL && error_name != NULL)
+        text = PyUnicode_FromFormat("<%U: %U in str>", value_name, error_name);
+    Py_XDECREF(value_name);
+    Py_XDECREF(error_name);
+    nilo_error_drop(failure);
+    return text;
+}
+
 static PyObject *
 text_of(PyObject *value)
 {
@@ -304,7 +322,8 @@ text_of(PyObject *value)
         return Py_NewRef(value);
     if (PyBool_Check(value))
         return PyUnicode_FromString(value == Py_True ? "true" : "false");
-    return PyObject_Str(value);
+    PyObject *text = PyObject_Str(value);
+    return text != NULL ? text : text_of_failed(value);
 }
 
 static PyObject *

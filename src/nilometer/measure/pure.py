@@ -121,7 +121,7 @@ class Handle:
         """Whether it measures now."""
         return self.family.on
 
-    def bind(self, **dimensions: object) -> Self:
+    def bind(self, /, **dimensions: object) -> Self:
         """Return the child with these dimensions added; values become text."""
         if not dimensions:
             return self

@@ -123,6 +123,8 @@ class Registry:
         None from it means no value now, what it raises is counted in `nilometer.lost`.
         Raises InstrumentClashError if the name is taken by another kind or unit.
         """
+        if read is not None and not callable(read):
+            raise TypeError(f"read must be callable, not {type(read).__name__}")
         root: Gauge = self._made(name, "gauge", unit, level, description, per_thread).root
         if read is not None:
             root.read = read
@@ -141,11 +143,18 @@ class Registry:
         Bodies left by an exception are counted in the counter `<name>.errors` by `error.type`.
         Raises InstrumentClashError if either name is taken by another kind or unit.
         """
-        instrument = self._made(name, "timer", "ns", level, description, per_thread)
-        if instrument.errors is None:
-            instrument.errors = self.counter(
-                f"{name}.errors", unit="{error}", level=level, description=f"Errors of {name}."
-            )
+        errors = f"{name}.errors"
+        with self._making:
+            self._refuse_clash(errors, "counter", "{error}")  # first: both are made or none
+            instrument = self._made(name, "timer", "ns", level, description, per_thread)
+            if instrument.errors is None:
+                instrument.errors = self.counter(
+                    errors,
+                    unit="{error}",
+                    level=level,
+                    description=f"Errors of {name}.",
+                    per_thread=per_thread,
+                )
         root: Timer = instrument.root
         return root
 
@@ -156,7 +165,8 @@ class Registry:
         with self._making:
             source = self._sources.get(name)
             if source is None:
-                self._refuse_clash(name, "event", "1")
+                _refuse_other_than_text(name, "1", description)
+                self._refuse_clash(name, "event", EventSource.unit)
                 source = EventSource(self.emit, name, Level(level), description, _origin())
                 source.on = self._is_on(name, source.level)
                 if self._has_room():
@@ -172,10 +182,11 @@ class Registry:
         self, name: str, kind: str, unit: str, level: Level, description: str, per_thread: bool
     ) -> Instrument:
         with self._making:
-            known = self._instruments.get(name)
-            if known is not None and (known.kind, known.unit) == (kind, unit):
-                return known
             self._refuse_clash(name, kind, unit)
+            known = self._instruments.get(name)
+            if known is not None:
+                return known
+            _refuse_other_than_text(name, unit, description)
             instrument = Instrument(
                 self, name, kind, unit, Level(level), description, per_thread, _origin()
             )
@@ -186,7 +197,7 @@ class Registry:
 
     def _refuse_clash(self, name: str, kind: str, unit: str) -> None:
         known = self._instruments.get(name) or self._sources.get(name)
-        if known is not None:
+        if known is not None and (known.kind, known.unit) != (kind, unit):
             raise InstrumentClashError(
                 f"{_origin()}: {kind} {name!r} in {unit!r} was made as a {known.kind} "
                 f"in {known.unit!r} at {known.origin}",
@@ -266,12 +277,12 @@ class Registry:
                 continue
             for series in [*instrument.handles.values(), *instrument.series.values()]:
                 if series.read is not None:
-                    self._read(series)
+                    held = instrument.thread_child(series) if instrument.per_thread else series
+                    self._read(series.read, held)
 
-    def _read(self, series: Gauge) -> None:
+    def _read(self, read: Callable[[], float | None], series: Gauge) -> None:
         try:
-            assert series.read is not None
-            value = series.read()
+            value = read()
             if value is None:
                 series.reset()
             else:
@@ -353,6 +364,14 @@ class Registry:
         self._events = []
         for instrument in list(self._instruments.values()):
             instrument.reset()
+
+
+def _refuse_other_than_text(name: object, unit: object, description: object) -> None:
+    for what, text in (("name", name), ("unit", unit), ("description", description)):
+        if not isinstance(text, str):
+            raise TypeError(f"{what} must be text, not {type(text).__name__}")
+    if not name:
+        raise ValueError("name must not be empty")
 
 
 def _origin() -> str:

@@ -17,6 +17,8 @@ Dimensions = tuple[tuple[str, str], ...]
 def text_of(value: object) -> str:
     """A dimension's value as text; truth values as JSON and OpenTelemetry write them.
 
+    A ``__str__`` that fails is told as such: what is measured must not fail by us.
+
     >>> text_of(200), text_of(True), text_of("GET")
     ('200', 'true', 'GET')
     """
@@ -24,7 +26,10 @@ def text_of(value: object) -> str:
         return "true"
     if value is False:
         return "false"
-    return str(value)
+    try:
+        return str(value)
+    except Exception as error:  # noqa: BLE001 (somebody else's __str__ may raise anything)
+        return f"<{type(value).__name__}: {type(error).__name__} in str>"
 
 
 def dimensions_of(mapping: Mapping[str, object]) -> Dimensions:
