@@ -10,6 +10,9 @@ import zlib
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+)
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
@@ -18,6 +21,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from nilometer.collect import body as bodies
 from nilometer.errors import StoreError
 from nilometer.wire import otlp_reply
+from nilometer.wire.otlp_metrics_in import BUCKETS_MAX
 from tests.collect.doors import Tables, visit
 
 PROTOBUF = {"content-type": "application/x-protobuf"}
@@ -145,6 +149,19 @@ def test_what_cannot_be_taken_is_answered_in_its_protocol_and_counted(
     assert message
     assert tables.rejected == {("otlp", reason): 1}
     assert tables.batches == []
+
+
+def test_a_request_of_too_many_buckets_is_answered_413_so_that_it_is_sent_in_parts(tmp_path):
+    request = ExportMetricsServiceRequest()
+    metric = request.resource_metrics.add().scope_metrics.add().metrics.add(name="many")
+    data = metric.exponential_histogram
+    data.aggregation_temporality = 1
+    data.data_points.add(count=1).positive.bucket_counts.extend([1] * (BUCKETS_MAX + 1))
+    tables = Tables()
+
+    answer = post(tmp_path, request.SerializeToString(), tables=tables, path="/v1/metrics")
+
+    assert (answer.status_code, tables.rejected) == (413, {("otlp", "too-large"): 1})
 
 
 def test_a_zip_bomb_is_refused_before_it_unpacks(tmp_path):

@@ -1,6 +1,7 @@
 """OTLP requests become batches; what is wrong is refused by itself and said."""
 
 import json
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -27,6 +28,7 @@ from nilometer.model import (
 )
 from nilometer.wire import otlp_in, otlp_pure
 from nilometer.wire.otlp_in import decode_logs, decode_metrics, decode_traces
+from nilometer.wire.otlp_metrics_in import BUCKETS_MAX
 from tests.wire.batches import batches
 
 DECODERS = [decode_traces, decode_metrics, decode_logs]
@@ -375,6 +377,31 @@ def explicit(**fields):
 )
 def test_a_point_that_means_nothing_is_refused_by_its_reason(data, reason):
     assert metrics_json({"name": "n", **data}) == ((), {reason: 1})
+
+
+@pytest.mark.parametrize("points", [1, 3])
+@pytest.mark.parametrize("side", ["positive", "negative", "explicit"])
+def test_a_request_of_too_many_buckets_is_refused_before_they_take_memory(side, points):
+    request = ExportMetricsServiceRequest()
+    metric = request.resource_metrics.add().scope_metrics.add().metrics.add(name="many")
+    data = metric.histogram if side == "explicit" else metric.exponential_histogram
+    data.aggregation_temporality = 1
+    for _ in range(points):
+        point = data.data_points.add(count=1)
+        held = point if side == "explicit" else getattr(point, side)
+        held.bucket_counts.extend([1] * (BUCKETS_MAX // points + 1))
+    body = request.SerializeToString()
+
+    tracemalloc.start()
+    try:
+        with pytest.raises(WireError) as refused:
+            decode_metrics(body, json=False)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert refused.value.reason == "too-large"
+    assert peak < 250 * BUCKETS_MAX
 
 
 @pytest.mark.parametrize("scale", [-9, 0, 20])

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 BODY_BYTES_MAX: Final = (
     16 << 20
 )  # OTLP exporters send 512 spans, some 256 kB; this is 64 times that
-# Bodies being read, decoded or waiting for their commit. Decoded rows take some ten times their
-# bytes, so this bounds them to about 1 GB in the worst case.
+# Bodies being read, decoded or waiting for their commit. An ordinary body's rows take some ten
+# times its bytes, those of a hostile one sixty times: the rows that may wait are bounded in
+# `group`, and one large body is decoded at a time.
 IN_FLIGHT_BYTES_MAX: Final = 96 << 20
 BODY_S_MAX: Final = (
     30.0  # 16 MiB in 30 s is 4.5 Mbit/s; slower senders should send less at a time

@@ -101,6 +101,7 @@ class Collector:
             observe=lambda route, ns: QUERY.bind(route=route).record(ns),
             refused=lambda reason: self.refusals.count("rest", reason),
         )
+        self._otlp = OtlpDoor(self.group, self.refusals)
         self.app = self._guarded_app()
         self._resource = Resource(OWN_SERVICE, host=socket.gethostname(), pid=os.getpid())
         self._tasks: list[asyncio.Task[None]] = []
@@ -113,7 +114,7 @@ class Collector:
             self.health,
             refused=lambda reason: self.refusals.count("rest", reason),
         )
-        app.router.routes.extend(OtlpDoor(self.group, self.refusals).routes())
+        app.router.routes.extend(self._otlp.routes())
         return Guard(
             app,
             tokens=self.settings.tokens,
@@ -157,6 +158,7 @@ class Collector:
             await self.statsd.close()
         await self.write_own()
         await self.group.close()
+        self._otlp.close()
         self._queries.close()
 
     async def write_own(self) -> None:

@@ -44,6 +44,7 @@ class Inbox:
 
     def __init__(self) -> None:
         self.rejected: Counter[str] = Counter()
+        self.buckets = 0  # of all distributions so far
         self._rows: dict[Resource, tuple[list[Any], list[Any], list[Any]]] = {}
 
     def of(self, resource: Any) -> tuple[list[Reading], list[SpanRecord], list[Event]]:
