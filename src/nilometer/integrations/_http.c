@@ -1,5 +1,5 @@
-/* One HTTP exchange on the server's side: the fast twin of http_pure.py, which says what each
- * thing means (exchange.h, wsgi.h, asgi.h), as one module. Same names, same order, same errors;
+/* One HTTP exchange on the server's side: the fast twin of http_pure.py (wsgi.h, asgi.h) and of
+ * exchange_pure.py (exchange.h), which say what each thing means, as one module. Same names, same order, same errors;
  * one test-suite runs on both.
  */
 

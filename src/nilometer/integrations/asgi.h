@@ -149,6 +149,30 @@ static PyObject *scope_headers(PyObject *scope) {
     return list;
 }
 
+/* header(name): the last one of that lower-case name, as WSGI's servers do; None if there is none. */
+static PyObject *asgi_header(Exchange *self, PyObject *name) {
+    Py_ssize_t size;
+    const char *wanted = PyUnicode_AsUTF8AndSize(name, &size);
+    PyObject *headers =
+        wanted == NULL || self->carrier == NULL ? NULL : scope_headers(self->carrier);
+    if (wanted == NULL) {
+        return NULL;
+    }
+    for (Py_ssize_t i = headers == NULL ? 0 : PySequence_Fast_GET_SIZE(headers); i-- > 0;) {
+        PyObject *pair = PySequence_Fast_ITEMS(headers)[i];
+        if (!(PyTuple_Check(pair) || PyList_Check(pair)) ||
+            PySequence_Fast_GET_SIZE(pair) != 2) {
+            continue;
+        }
+        PyObject *given = PySequence_Fast_ITEMS(pair)[0], *value = PySequence_Fast_ITEMS(pair)[1];
+        if (PyBytes_Check(given) && PyBytes_Check(value) && PyBytes_GET_SIZE(given) == size &&
+            memcmp(PyBytes_AS_STRING(given), wanted, (size_t)size) == 0) {
+            return PyUnicode_DecodeLatin1(PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value), NULL);
+        }
+    }
+    Py_RETURN_NONE;
+}
+
 /* Whether a body is counted as it is received if its length was not announced. */
 static int has_body(PyObject *method) {
     return IS(method, "POST") || IS(method, "PUT") || IS(method, "PATCH");
@@ -208,6 +232,8 @@ static PyObject *asgi_ended(Exchange *self, PyObject *const *args, Py_ssize_t n)
 
 static PyMethodDef asgi_methods[] = {
     FINISH_METHOD,
+    {"header", (PyCFunction)asgi_header, METH_O,
+     "A header by its lower-case name; the last one of that name, as WSGI's servers do."},
     {"ended", (PyCFunction)(void (*)(void))asgi_ended, METH_FASTCALL,
      "The application has returned or raised: what is not complete by now never will be."},
     {NULL, NULL, 0, NULL}};

@@ -67,31 +67,14 @@ class Middleware:
             return
         scope[MARK] = True
         exchange = AsgiExchange(self._meters, scope, send)
+        before, entered = None, False
         if exchange.attended:
             if exchange.request_bytes < 0:
                 receive = _counting(receive, exchange)
-            if exchange.triggered and (request := self._request(scope)) is not None:
-                await self._traced(request, exchange, scope, receive)
-                return
-        try:
-            await self.app(scope, receive, exchange)
-        except BaseException as error:
-            exchange.ended(error)
-            raise
-        exchange.ended()
-
-    def _request(self, scope: Scope) -> Trace | Joined | None:
-        return None if self._triggers is None else self._triggers.accept(_header(scope))
-
-    async def _traced(
-        self,
-        request: Trace | Joined,
-        exchange: AsgiExchange,
-        scope: Scope,
-        receive: Receive,
-    ) -> None:
-        before = CURRENT.get()
-        exchange.span = open_root(request, exchange.method, scope.get("path", ""), self._server)
+            if exchange.triggered and (request := self._request(exchange.header)) is not None:
+                before, entered = CURRENT.get(), True
+                path = scope.get("path", "")
+                exchange.span = open_root(request, exchange.method, path, self._server)
         try:
             await self.app(scope, receive, exchange)
         except BaseException as error:
@@ -100,14 +83,18 @@ class Middleware:
         else:
             exchange.ended()
         finally:
-            CURRENT.set(before)  # the same task may serve another request: keep-alive, tests
+            if entered:  # the same task may serve another request: keep-alive, tests
+                CURRENT.set(before)
+
+    def _request(self, headers: Callable[[str], str | None]) -> Trace | Joined | None:
+        return None if self._triggers is None else self._triggers.accept(headers)
 
     async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "websocket" or MARK in scope:
             await self.app(scope, receive, send)
             return
         scope[MARK] = True
-        request = self._request(scope)
+        request = self._request(_header(scope))
         before = CURRENT.get()
         connection = Connection(self._instruments, scope, receive, send, self._clock)
         if request is not None:

@@ -1,4 +1,4 @@
-/* What WSGI and ASGI exchanges have in common: http_pure.py's `Meters` and `Exchange`.
+/* What WSGI and ASGI exchanges have in common: exchange_pure.py's `Meters` and `Exchange`.
  *
  * Rule: nothing here may replace an exception of the application by one of ours. `finish` runs
  * with the exception put aside and gives whatever goes wrong in it to `meters.faulted`.
@@ -170,7 +170,7 @@ typedef struct {
     long long request_bytes, response_bytes, started_ns;
     unsigned long generation;
     int status;
-    char finished, triggered, trailers, attended;
+    char finished, triggered, trailers, attended, route_failed;
 } Exchange;
 
 static int exchange_traverse(Exchange *self, visitproc visit, void *arg) {
@@ -257,7 +257,11 @@ static int exchange_find_route(Exchange *self) {
             if (route == NULL) {
                 return -1;
             }
-            Py_XSETREF(self->route, route);
+            if (route == Py_None) {
+                Py_DECREF(route);
+            } else {
+                Py_XSETREF(self->route, route);
+            }
             return 0;
         }
     }
@@ -269,7 +273,7 @@ static PyObject *exchange_record(Exchange *self) {
     Meters *meters = self->meters;
     PyObject *route = self->route == NULL ? Py_None : self->route;
     PyObject *series =
-        route == Py_None ? Py_NewRef(self->method) : PyTuple_Pack(2, self->method, route);
+        self->route == NULL ? Py_NewRef(self->method) : PyTuple_Pack(2, self->method, route);
     if (series == NULL) {
         return NULL;
     }
@@ -293,7 +297,8 @@ static int exchange_status_class(Exchange *self) {
 
 static int exchange_tell(Exchange *self, long long elapsed) {
     Meters *meters = self->meters;
-    if (self->carrier != NULL && exchange_find_route(self) < 0) {
+    if (self->carrier != NULL && self->route == NULL && !self->route_failed &&
+        exchange_find_route(self) < 0) {
         return -1;
     }
     PyObject *record = exchange_record(self);

@@ -24,13 +24,13 @@ def open_root(
     request: Trace | Joined, method: str, path: object, server: str
 ) -> Span | Joined | Untraced:
     """Start the span of a request (or join it) and make it the current one."""
-    root = start_root(method, request=request)
-    if root.recording:
-        root.set_attribute("http.request.method", method)
-        root.set_attribute("url.path", path if isinstance(path, str) else repr(path))
-        if server:
-            root.set_attribute("nilometer.server", server)
-    return root.start()
+    attributes: dict[str, object] = {
+        "http.request.method": method,
+        "url.path": path if isinstance(path, str) else repr(path),
+    }
+    if server:
+        attributes["nilometer.server"] = server
+    return start_root(method, request=request, attributes=attributes).start()
 
 
 def close_root(exchange: WsgiExchange | AsgiExchange) -> None:

@@ -25,6 +25,17 @@ static int status_of(PyObject *status) {
     return code;
 }
 
+/* Ask for the route now: Flask takes its request out of the environ before the body is read. */
+static void exchange_ask_route(Exchange *self) {
+    if (self->route != NULL || self->finished) {
+        return;
+    }
+    if (exchange_find_route(self) < 0) {
+        self->route_failed = 1;
+        exchange_faulted(self);
+    }
+}
+
 /* start_response(status, headers, exc_info=None) */
 static PyObject *wsgi_call(PyObject *callable, PyObject *const *args, size_t nargsf,
                            PyObject *kwnames) {
@@ -61,6 +72,7 @@ static PyObject *wsgi_call(PyObject *callable, PyObject *const *args, size_t nar
     }
     self->status = status_of(args[0]);
     Py_XSETREF(self->headers, Py_NewRef(args[1]));
+    exchange_ask_route(self);
     if (write == Py_None) {
         return write;
     }

@@ -11,7 +11,6 @@ raises passes through unchanged.
 
 from __future__ import annotations
 
-from functools import cache
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -31,6 +30,11 @@ if TYPE_CHECKING:
 
     Environ = dict[str, Any]
     Application = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
+
+HEADERS: Final = (
+    *("HTTP_TRACEPARENT", "HTTP_TRACESTATE", "HTTP_X_TRACE_INFO", "HTTP_X_TRACE_HMAC"),
+)
+"""A trigger's headers as the environ names them, in the order of `trace.trigger.HEADERS`."""
 
 _READY: Final = frozenset({list, tuple})
 """Results that run no code of the application when they are read."""
@@ -64,7 +68,7 @@ class Manners:
         before = CURRENT.get()
         request = None
         if self._triggers is not None:
-            request = self._triggers.accept(lambda name: environ.get(_environ_key(name)))
+            request = self._triggers.accept(environ.get, HEADERS)
         exchange = WsgiExchange(self.meters, environ, start_response)
         if request is not None:
             path = environ.get("PATH_INFO", "")
@@ -79,7 +83,10 @@ class Manners:
         finally:
             current = CURRENT.get()
             CURRENT.set(before)
-        if request is None or type(result) in _READY or _is_file(result, environ):
+        if type(result) in _READY:
+            body: Iterable[bytes] = exchange.body(result)
+            return body
+        if request is None or _is_file(result, environ):
             return self.settle(exchange, result)
         steps = SizedSteps if hasattr(result, "__len__") else Steps
         return steps(exchange.body(result), current)
@@ -104,11 +111,6 @@ class Middleware(Manners, WsgiEntry):
     `triggers` says which requests are traced (none without it), `server` names in the span
     which server runs the application.
     """
-
-
-@cache  # only our four names are ever asked for
-def _environ_key(name: str) -> str:
-    return "HTTP_" + name.upper().replace("-", "_")
 
 
 def _is_file(result: Any, environ: Environ) -> bool:
