@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 
 
@@ -11,7 +12,7 @@ def main() -> None:
         import click
 
         from nilometer.cli.app import app
-        from nilometer.cli.terminal import leave_quietly
+        from nilometer.cli.terminal import leave_quietly, leave_unwritten
     except ModuleNotFoundError as error:
         if error.name not in ("click", "rich"):
             raise
@@ -33,3 +34,7 @@ def main() -> None:
         sys.exit(INTERRUPTED)
     except BrokenPipeError:
         leave_quietly()
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EIO, errno.EDQUOT):
+            raise
+        leave_unwritten(error)

@@ -20,7 +20,7 @@ import click
 
 from nilometer.cli.exits import Exit
 from nilometer.cli.shapes import Shape, misfit
-from nilometer.cli.terminal import Patience, stop
+from nilometer.cli.terminal import Patience, one_line, stop
 
 if TYPE_CHECKING:
     from http.client import HTTPResponse
@@ -71,10 +71,14 @@ class Collector:
         return self._fetch(self._url(path, parameters)) or ""
 
     def _url(self, path: tuple[str, ...], parameters: dict[str, Any]) -> str:
-        # Words of a command line that are no UTF-8 go out as the bytes they came in as.
-        where = "/".join(quote(part, safe="", errors="surrogateescape") for part in path)
-        given = {key: value for key, value in parameters.items() if value not in (None, ())}
-        query = urlencode(given, doseq=True, errors="surrogateescape")
+        where = "/".join(quote(as_bytes(part), safe="") for part in path)
+        given = [
+            (key, as_bytes(one))
+            for key, value in parameters.items()
+            for one in (value if isinstance(value, list | tuple) else [value])
+            if one is not None
+        ]
+        query = urlencode(given)
         return f"{self.url}/api/v1/{where}{'?' if query else ''}{query}"
 
     def _parsed(self, text: str, shape: Shape) -> Any:
@@ -109,8 +113,9 @@ class Collector:
             self._foreign("no text")
         except (URLError, OSError, HTTPException) as error:
             reason = getattr(error, "reason", error)
+            because = one_line(str(reason)) or type(reason).__name__
             stop(
-                f"no collector answers at {self.url} ({reason or type(reason).__name__}); "
+                f"no collector answers at {self.url} ({because}); "
                 "start one with `nilometer serve`, or say where it is with --url or "
                 "NILOMETER_URL",
                 Exit.UNREACHABLE,
@@ -154,6 +159,14 @@ class Collector:
         if error.code == 503 and (pause := error.headers.get("Retry-After", "")).isdecimal():
             detail += f"; come again in {pause} s"
         stop(f"{self.url} answered {error.code} {error.reason}: {detail}", Exit.REFUSED)
+
+
+def as_bytes(text: object) -> bytes:
+    """Words of a command line that are no UTF-8 go out as the bytes they came in as."""
+    try:
+        return str(text).encode(errors="surrogateescape")
+    except UnicodeEncodeError:  # half a character, as JSON can hold it
+        return str(text).encode(errors="replace")
 
 
 def checked_url(url: str) -> str:

@@ -25,15 +25,10 @@ if TYPE_CHECKING:
 CELL_CHARS_MAX: Final = 500  # four lines of a wide terminal; --json has the rest
 PIPE_COLUMNS: Final = 10_000  # wider than any row of CELL_CHARS_MAX a column
 QUIET_S: Final = 2.0  # people wait so long without wondering
+PIECE_CHARS: Final = 4096  # a pipe takes so many bytes whole or not at all
 PIPE_BROKEN: Final = 128 + 13  # as a shell calls a process that SIGPIPE ended
 
 _UNSAFE: Final = re.compile(r"[^\x20-\x7e]")
-
-
-class _Console(Console):
-    def on_broken_pipe(self) -> None:
-        """Whoever read our output has seen enough."""
-        leave_quietly()
 
 
 def _is_terminal(stream: TextIO | None) -> bool:
@@ -45,14 +40,27 @@ def _width(stream_is_terminal: bool) -> int | None:
     return None if stream_is_terminal or os.environ.get("COLUMNS") else PIPE_COLUMNS
 
 
-out = _Console(highlight=False, width=_width(_is_terminal(sys.stdout)))
-err = _Console(stderr=True, highlight=False, width=_width(_is_terminal(sys.stderr)))
+out = Console(highlight=False, width=_width(_is_terminal(sys.stdout)))
+err = Console(stderr=True, highlight=False, width=_width(_is_terminal(sys.stderr)))
 
 
 def leave_quietly() -> NoReturn:
     """End because nobody reads on; nothing more is written, not even as Python ends."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    _forget_output()
     raise SystemExit(PIPE_BROKEN)
+
+
+def leave_unwritten(error: OSError) -> NoReturn:
+    """End because the output cannot be written, on a full disk for example."""
+    from nilometer.cli.exits import Exit
+
+    _forget_output()
+    stop(f"standard output: {error.strerror}", Exit.USAGE)
+
+
+def _forget_output() -> None:
+    """What is still buffered goes nowhere, or Python would complain of it as it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def one_line(text: str) -> str:
@@ -78,7 +86,9 @@ def cell(text: str, style: str = "") -> Text:
 
 def show(table: RenderableType) -> None:
     """Print something for a person."""
-    out.print(table)
+    with out.capture() as drawn:
+        out.print(table)
+    write(drawn.get())
 
 
 def show_json(value: object) -> None:
@@ -99,8 +109,13 @@ def show_document(text: str) -> None:
 
 def write(text: str) -> None:
     """Bare text to standard output."""
+    if sys.stdout is None:  # closed by the caller
+        return
     try:
-        sys.stdout.write(text)
+        # In pieces, as an unbuffered stream (python -u) takes the beginning of a large one from
+        # us, finds the pipe broken, and says nothing.
+        for at in range(0, len(text), PIECE_CHARS):
+            sys.stdout.write(text[at : at + PIECE_CHARS])
         sys.stdout.flush()
     except BrokenPipeError:
         leave_quietly()
