@@ -1,10 +1,11 @@
-/* One HTTP exchange on the server's side: the fast twin of http_pure.py (wsgi.h, asgi.h) and of
- * exchange_pure.py (exchange.h), which say what each thing means, as one module. Same names, same order, same errors;
- * one test-suite runs on both.
+/* One HTTP exchange on the server's side: the fast twin of http_pure.py (wsgi.h, asgi.h) and
+ * exchange_pure.py (exchange.h), which say what each thing means, as one module. Same names, same
+ * order, same errors; one test-suite runs on both.
  */
 
 #include "integrations/asgi.h"
 #include "integrations/exchange.h"
+#include "integrations/http_span.h"
 #include "integrations/wsgi.h"
 
 /* --- The module -------------------------------------------------------------------------- */
@@ -37,6 +38,14 @@ static const struct {
     {&s_content_length, "content-length"},
     {&s_attend, "attend"},
     {&s_settle, "settle"},
+    {&s_recording, "recording"},
+    {&s_name, "name"},
+    {&s_set_attribute, "set_attribute"},
+    {&s_finish, "finish"},
+    {&s_http_route, "http.route"},
+    {&s_status_code, "http.response.status_code"},
+    {&s_request_size, "http.request.body.size"},
+    {&s_response_size, "http.response.body.size"},
     {&MARK, "nilometer.exchange"},
     {&ATTENDED[0], "HTTP_X_TRACE_INFO"},
     {&ATTENDED[1], "HTTP_TRACEPARENT"},
@@ -62,7 +71,12 @@ static int make_names(void) {
         PERF_COUNTER_NS = PyObject_GetAttrString(clocks, "perf_counter_ns");
         Py_DECREF(clocks);
     }
-    return METHODS == NULL || PERF_COUNTER_NS == NULL ? -1 : 0;
+    PyObject *where = PyImport_ImportModule("nilometer.trace.current");
+    if (where != NULL) {
+        CURRENT = PyObject_GetAttrString(where, "CURRENT");
+        Py_DECREF(where);
+    }
+    return METHODS == NULL || PERF_COUNTER_NS == NULL || CURRENT == NULL ? -1 : 0;
 }
 
 PyMODINIT_FUNC PyInit__http(void) {

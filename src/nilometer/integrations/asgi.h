@@ -149,7 +149,7 @@ static PyObject *scope_headers(PyObject *scope) {
     return list;
 }
 
-/* header(name): the last one of that lower-case name, as WSGI's servers do; None if there is none. */
+/* header(name): the last one of that lower-case name, as WSGI's servers do, or None. */
 static PyObject *asgi_header(Exchange *self, PyObject *name) {
     Py_ssize_t size;
     const char *wanted = PyUnicode_AsUTF8AndSize(name, &size);

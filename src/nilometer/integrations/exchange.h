@@ -19,12 +19,14 @@
 static PyObject *METHODS;      /* {"GET": "GET", ...}: RFC 9110, PATCH and QUERY */
 static PyObject *OTHER_METHOD; /* "_OTHER" */
 static PyObject *CLOSED_EARLY, *NO_RESPONSE;
+static PyObject *CURRENT; /* nilometer.trace.CURRENT, a context variable */
 static PyObject *PERF_COUNTER_NS; /* time.perf_counter_ns, which on Linux is CLOCK_MONOTONIC */
 
 /* Names that are looked up, made once. */
 static PyObject *s_CONTENT_LENGTH, *s_REQUEST_METHOD, *s_method, *s_headers, *s_close, *s_write,
     *s_type, *s_body, *s_more_body, *s_status, *s_trailers, *s_more_trailers, *s_get, *s_lower,
-    *s_content_length, *s_attend, *s_settle;
+    *s_content_length, *s_attend, *s_settle, *s_recording, *s_name, *s_set_attribute, *s_finish,
+    *s_http_route, *s_status_code, *s_request_size, *s_response_size;
 static PyObject *MARK;        /* in the environ of what is being measured already */
 static PyObject *ATTENDED[3]; /* headers for which a request is attended to in Python */
 
@@ -295,6 +297,8 @@ static int exchange_status_class(Exchange *self) {
     return self->status >= 100 && self->status < 600 ? self->status / 100 : 0;
 }
 
+static int exchange_close(Exchange *self); /* http_span.h */
+
 static int exchange_tell(Exchange *self, long long elapsed) {
     Meters *meters = self->meters;
     if (self->carrier != NULL && self->route == NULL && !self->route_failed &&
@@ -330,14 +334,7 @@ static int exchange_tell(Exchange *self, long long elapsed) {
     if (self->response_bytes && call_with_number(meters->bytes_out, self->response_bytes) < 0) {
         return -1;
     }
-    if (self->span != NULL && self->span != Py_None) {
-        result = PyObject_CallOneArg(meters->closed, (PyObject *)self);
-        if (result == NULL) {
-            return -1;
-        }
-        Py_DECREF(result);
-    }
-    return 0;
+    return self->span != NULL && self->span != Py_None ? exchange_close(self) : 0;
 }
 
 /* Give an exception that measuring raised to `faulted`; it must not reach the application. */
