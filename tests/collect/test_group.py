@@ -7,7 +7,9 @@ import threading
 
 import pytest
 
+from nilometer.clock import Clock
 from nilometer.collect.group import (
+    SAVED_MAX,
     WHOLE_BATCH_ROWS,
     GroupCommit,
     NotCommitted,
@@ -86,28 +88,71 @@ def test_those_who_come_while_a_commit_runs_share_the_next_one():
     assert tables.commits == [["a"], ["b", "c", "d"]]
 
 
+async def spend(group):
+    """Use up the commits that were saved up, so that the next group waits for its window."""
+    for _ in range(SAVED_MAX):
+        await group.submit([batch("first")])
+
+
+SPENT = [["first"]] * SAVED_MAX
+
+
+def test_a_sender_that_waits_for_each_answer_is_not_held_up_after_a_quiet_time():
+    """Spans, readings and events of one interval, and again what is left when it ends."""
+    tables = Tables()
+
+    async def scenario(group):
+        for name in "abcdef":
+            await asyncio.wait_for(group.submit([batch(name)]), 30)
+
+    run(scenario, tables, window_s=3600)
+
+    assert tables.commits == [["a"], ["b"], ["c"], ["d"], ["e"], ["f"]]
+
+
+def test_no_more_commits_are_saved_up_however_long_it_was_quiet():
+    tables = Tables()
+    clock = Clock(wall_ns=lambda: 0, elapsed_ns=lambda: now)
+    now = 0
+
+    async def scenario(group):
+        nonlocal now
+        await spend(group)
+        now = 1000 * 10**9
+        await spend(group)
+        late = asyncio.create_task(group.submit([batch("late")]))
+        await asyncio.sleep(0.05)
+        assert not late.done()
+        group.hasten()
+        await late
+
+    run(scenario, tables, window_s=10, clock=clock)
+
+    assert tables.commits == [*SPENT, *SPENT, ["late"]]
+
+
 def test_a_full_group_does_not_wait_for_the_window():
     tables = Tables()
 
     async def scenario(group):
-        await group.submit([batch("first")])
+        await spend(group)
         await asyncio.gather(*(group.submit([batch(n)]) for n in "abc"))
 
     run(scenario, tables, window_s=3600, group_rows=3)
 
-    assert tables.commits == [["first"], ["a", "b", "c"]]
+    assert tables.commits == [*SPENT, ["a", "b", "c"]]
 
 
 def test_a_group_waits_until_its_window_is_over():
     tables = Tables()
 
     async def scenario(group):
-        await group.submit([batch("first")])
+        await spend(group)
         await asyncio.gather(group.submit([batch("a")]), group.submit([batch("b")]))
 
     run(scenario, tables, window_s=0.05)
 
-    assert tables.commits == [["first"], ["a", "b"]]
+    assert tables.commits == [*SPENT, ["a", "b"]]
 
 
 def test_whoever_gives_a_whole_batch_need_not_wait_for_the_window():
@@ -115,12 +160,12 @@ def test_whoever_gives_a_whole_batch_need_not_wait_for_the_window():
     tables = Tables()
 
     async def scenario(group):
-        await group.submit([batch("first")])
+        await spend(group)
         await asyncio.wait_for(group.submit([batch(*["x"] * WHOLE_BATCH_ROWS)]), 30)
 
     run(scenario, tables, window_s=3600.0)
 
-    assert [len(commit) for commit in tables.commits] == [1, WHOLE_BATCH_ROWS]
+    assert [len(commit) for commit in tables.commits] == [*[1] * SAVED_MAX, WHOLE_BATCH_ROWS]
 
 
 def test_more_rows_than_may_wait_are_refused_and_later_taken():
@@ -182,7 +227,7 @@ def test_closing_commits_what_waits_and_takes_nothing_more():
     tables = Tables()
 
     async def scenario(group):
-        await group.submit([batch("first")])
+        await spend(group)
         waiting = asyncio.create_task(group.submit([batch("last")]))
         await asyncio.sleep(0)
         await group.close()
@@ -191,7 +236,7 @@ def test_closing_commits_what_waits_and_takes_nothing_more():
 
     late = run(scenario, tables, window_s=3600)
 
-    assert tables.commits == [["first"], ["last"]]
+    assert tables.commits == [*SPENT, ["last"]]
     assert [type(each) for each in late] == [NotCommitted]
 
 
@@ -235,7 +280,7 @@ def test_in_haste_those_who_wait_for_the_window_are_committed_at_once():
     tables = Tables()
 
     async def scenario(group):
-        await group.submit([batch("first")])
+        await spend(group)
         waiting = asyncio.create_task(group.submit([batch("second")]))
         await asyncio.sleep(0.02)
         group.hasten()
@@ -244,4 +289,4 @@ def test_in_haste_those_who_wait_for_the_window_are_committed_at_once():
 
     run(scenario, tables, window_s=3600)
 
-    assert tables.commits == [["first"], ["second"], ["third"]]
+    assert tables.commits == [*SPENT, ["second"], ["third"]]

@@ -28,6 +28,10 @@ GROUP_ROWS: Final = 50_000  # a commit this large is worth its sync at once; DES
 # eight attributes) that is 400 MB at worst.
 PENDING_ROWS_MAX: Final = 4 * GROUP_ROWS
 WINDOW_S: Final = 1.0
+# So many commits a quiet time saves up. A sender gives the spans, readings and events of an
+# interval one after the other, each after the answer to the last, and at its end what is left:
+# waiting a window out for each took longer than a process that ends is ready to wait.
+SAVED_MAX: Final = 6
 # A sender that gives a whole batch (OpenTelemetry's exporters cut at 512) has more behind it,
 # and sends that only after its answer: waiting the window out would hold it to one batch a
 # second. Ten commits a second take a fifth of the disk's time where a commit takes 20 ms.
@@ -65,7 +69,7 @@ class GroupCommit:
     """Collects submissions and commits them in groups. Used from one event loop.
 
     A group is committed when its window is over, sooner when it holds a whole batch, and at
-    once when it is full.
+    once when it is full or windows were saved up: there is one commit a window in the long run.
 
     `append` is the tables' own, blocking; `observe` is told the duration and the rows of each
     commit that somebody else than the collector itself asked for, and the error if it failed.
@@ -91,6 +95,7 @@ class GroupCommit:
         self._waiting_rows = 0
         self._committing_rows = 0
         self._committed_ns = self._clock.elapsed_ns() - self._window_ns
+        self._due_ns = self._committed_ns - SAVED_MAX * self._window_ns
         self._woken = asyncio.Event()
         self._closing = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="nilometer-commit")
@@ -152,11 +157,9 @@ class GroupCommit:
             self._woken.clear()
             await self._woken.wait()
         while self._waiting_rows < self._group_rows and not self._closing:
-            whole = self._waiting_rows >= WHOLE_BATCH_ROWS
-            window_ns = (
-                min(self._window_ns, WHOLE_BATCH_WINDOW_NS) if whole else self._window_ns
-            )
-            due_ns = self._committed_ns + window_ns
+            due_ns = min(self._due_ns, self._committed_ns + self._window_ns)
+            if self._waiting_rows >= WHOLE_BATCH_ROWS:
+                due_ns = min(due_ns, self._committed_ns + WHOLE_BATCH_WINDOW_NS)
             left_s = (due_ns - self._clock.elapsed_ns()) / 1e9
             if left_s <= 0:
                 return
@@ -168,6 +171,9 @@ class GroupCommit:
         started_ns = self._clock.elapsed_ns()
         error = await self._appended([batch for one in group for batch in one.batches])
         self._committed_ns = self._clock.elapsed_ns()
+        saved_ns = (SAVED_MAX - 1) * self._window_ns
+        self._due_ns = max(self._due_ns, self._committed_ns - saved_ns) + self._window_ns
+        self._due_ns = min(self._due_ns, self._committed_ns + self._window_ns)
         if not all(one.quiet for one in group):
             rows = sum(one.rows for one in group)
             self._observe(self._committed_ns - started_ns, rows, error)
