@@ -1,5 +1,5 @@
-/* Spans: the C twin of pure.py (spans.h), ring_pure.py (records.h), wrap_pure.py (wrappers.h) and
- * info_pure.py (info.h).
+/* Spans: the C twin of pure.py (spans.h), ring_pure.py (records.h), wrap_pure.py (wrappers.h),
+ * info_pure.py (info.h) and of a class of budget.py (budget.h).
  *
  * The Python files are the specification: same names, same order, same errors. tests/trace runs
  * every test on both. Change them together or not at all.
@@ -16,6 +16,7 @@
  * given may refer back to it; such a circle ends when the span is drained, or lost.
  */
 
+#include "trace/budget.h"
 #include "trace/info.h"
 #include "trace/spans.h"
 #include "trace/records.h"
@@ -366,6 +367,7 @@ import_specification(void)
         !(core.described = imported("nilometer.trace.limits", "described")) ||
         !(core.awaited = imported("nilometer.trace.steps", "awaited")) ||
         !(core.urandom = imported("os", "urandom")) ||
+        !(core.perf_counter_ns = imported("time", "perf_counter_ns")) ||
         !(core.clock_class = imported("nilometer.clock", "Clock")) ||
         !(core.event_class = imported("nilometer.model.event", "Event")) ||
         !(core.status_class = imported("nilometer.model.span", "Status")) ||
@@ -434,6 +436,7 @@ core_exec(PyObject *module)
     if (import_specification() < 0 || make_constants() < 0 ||
         make_type(module, &Ring_spec, &core.Ring) < 0 ||
         make_type(module, &Trace_spec, &core.Trace) < 0 ||
+        make_type(module, &Budget_spec, &core.Budget) < 0 ||
         make_type(module, &Span_spec, &core.Span) < 0 ||
         make_type(module, &Untraced_spec, &core.Untraced) < 0 ||
         make_type(module, &Awaited_spec, &core.Awaited) < 0 ||

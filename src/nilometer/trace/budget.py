@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from _thread import allocate_lock
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Final
 
@@ -17,25 +18,34 @@ each (a text of 32, a tuple, a number, places in heap and set) a full memory tak
 
 
 class Budget:
-    """Traced requests per second, as a bucket that holds one second's worth."""
+    """Traced requests per second, as a bucket that holds one second's worth.
 
-    __slots__ = ("_rate", "_level", "_level_max", "_seen_ns", "_elapsed_ns")
+    The specification of C's `Budget`; threads may share it.
+    """
+
+    __slots__ = ("_rate", "_level", "_level_max", "_seen_ns", "_elapsed_ns", "_lock")
 
     def __init__(self, rate: float, elapsed_ns: Callable[[], int]) -> None:
         self._rate = rate
         self._level = self._level_max = max(1.0, rate)
         self._elapsed_ns = elapsed_ns
         self._seen_ns = elapsed_ns()
+        self._lock = allocate_lock()
+
+    def reset_after_fork(self) -> None:
+        """The lock may be held by a thread that did not survive."""
+        self._lock = allocate_lock()
 
     def take(self) -> bool:
         """Whether one more may start now."""
-        now = self._elapsed_ns()
-        level = self._level + (now - self._seen_ns) * self._rate / 1e9
-        if level > self._level_max:
-            level = self._level_max
-        self._seen_ns = now
-        may = level >= 1.0
-        self._level = level - 1.0 if may else level
+        with self._lock:
+            now = self._elapsed_ns()
+            level = self._level + (now - self._seen_ns) * self._rate / 1e9
+            if level > self._level_max:
+                level = self._level_max
+            self._seen_ns = now
+            may = level >= 1.0
+            self._level = level - 1.0 if may else level
         return may
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from nilometer.model.event import Event
 from nilometer.model.span import SpanKind, SpanRecord, Status
+from nilometer.trace.budget import Budget
 from nilometer.trace.current import CURRENT, Untraced
 from nilometer.trace.info_pure import osprofiler_ids
 from nilometer.trace.limits import (
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 __all__ = [
     "RING",
     "UNTRACED",
+    "Budget",
     "Ring",
     "Span",
     "Trace",

@@ -19,7 +19,7 @@
 
 typedef struct {
     PyObject *current;  /* the context variable */
-    PyObject *bounded, *name_of, *message_of, *described, *urandom, *awaited;
+    PyObject *bounded, *name_of, *message_of, *described, *urandom, *awaited, *perf_counter_ns;
     PyObject *clock_class, *clock;
     PyTypeObject *record_type;
     PyObject *event_class, *status_class;
@@ -28,7 +28,7 @@ typedef struct {
     PyObject *empty_text, *empty_bytes, *empty_tuple;
     PyObject *untraced, *ring;
     PyObject *str_throw, *str_close, *str_trace_id, *str_qualname;
-    PyTypeObject *Span, *Trace, *Ring, *Untraced, *Traced, *Awaited;
+    PyTypeObject *Span, *Trace, *Ring, *Untraced, *Traced, *Awaited, *Budget;
     PyObject *trace_names[TRACE_NAMES]; /* of Trace's arguments, interned */
     PyObject *root_names[ROOT_NAMES];   /* of start_root's keywords */
     uint64_t random[4];

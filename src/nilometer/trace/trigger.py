@@ -14,7 +14,7 @@ from weakref import WeakSet
 
 from nilometer.clock import Clock
 from nilometer.errors import ConfigError
-from nilometer.trace.budget import REQUESTS_PER_SECOND, Budget, Nonces
+from nilometer.trace.budget import REQUESTS_PER_SECOND, Nonces
 from nilometer.trace.current import Joined
 from nilometer.trace.limits import SPANS_PER_TRACE_MAX, cut
 from nilometer.trace.onward import Signer
@@ -34,7 +34,7 @@ from nilometer.trace.signing import (
     uuid_bytes,
     uuid_text,
 )
-from nilometer.trace.twin import Trace, osprofiler_ids
+from nilometer.trace.twin import Budget, Trace, osprofiler_ids
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -178,6 +178,7 @@ class Triggers:
     def reset_after_fork(self) -> None:
         """The lock may be held by a thread that did not survive."""
         self._lock = allocate_lock()
+        self._budget.reset_after_fork()
 
     def accept(
         self, headers: Callable[[str], str | None], names: Sequence[str] = HEADERS
@@ -284,9 +285,7 @@ class Triggers:
             if sent is None:
                 return self._refused("malformed_osprofiler")
             ids, attributes = _ids_of(sent)
-        with self._lock:
-            may = self._budget.take()
-        if not may:
+        if not self._budget.take():
             return self._refused("budget_requests")
         self._count("accepted")
         base_id, trace_id, parent = ids
@@ -301,8 +300,7 @@ class Triggers:
 
     def _unsigned(self, traceparent: str, parent: Traceparent, others: str) -> Trace | Joined:
         if self._join and parent.sampled:
-            with self._lock:
-                may = self._budget.take()
+            may = self._budget.take()
             self._count("accepted_unsigned" if may else "budget_requests")
             if may:
                 # Not signed by us either: that would make of anyone's header a key holder's.

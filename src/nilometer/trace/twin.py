@@ -16,6 +16,7 @@ else:
 
 RING = chosen.RING
 UNTRACED = chosen.UNTRACED
+Budget = chosen.Budget
 Ring = chosen.Ring
 Span = chosen.Span
 Trace = chosen.Trace
