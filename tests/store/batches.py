@@ -23,7 +23,7 @@ S = 10**9
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 names = st.sampled_from(["a", "b.c", "", "x" * 200]) | texts
 whole = st.integers(-(2**63), 2**63 - 1)
-times = st.integers(NOW_NS - 10**15, NOW_NS + 10**13) | st.integers(-(2**63), 2**63 - 2)
+times = st.integers(NOW_NS - 10**15, NOW_NS + 10**13) | whole
 floats = st.floats(allow_nan=False)
 attribute_values = texts | st.integers(-(2**70), 2**70) | floats | st.booleans()
 attributes = st.dictionaries(texts | st.just("float"), attribute_values, max_size=4)

@@ -16,13 +16,13 @@ from deltalake import DeltaTable
 
 from nilometer.clock import Clock
 from nilometer.errors import StoreError
-from nilometer.model import Batch, Resource
+from nilometer.model import Batch, Event, Resource
 from nilometer.store import disk as disk_module
 from nilometer.store import places, stored
 from nilometer.store.lake import FUTURE_DAYS, PAST_DAYS, Lake
 from nilometer.store.query import Reader
 from nilometer.store.reading import Questions
-from tests.store.batches import NOW_NS, one_of_each, span
+from tests.store.batches import NOW_NS, counted, one_of_each, span
 
 CLOCK = Clock(wall_ns=lambda: NOW_NS)
 TRACE = (1).to_bytes(16, "big").hex()
@@ -61,6 +61,26 @@ def test_what_is_appended_is_read_at_once(tmp_path):
     assert spans_in(tmp_path / "new") == [1, 2]
     assert [row.total for row in reader.statistics("c")] == [3]
     assert len(reader.events()) == 2
+
+
+@pytest.mark.parametrize("at_ns", [-(2**63), 0, 2**63 - 2, 2**63 - 1])
+def test_open_ends_leave_no_time_out(tmp_path, at_ns):
+    record = span(1)._replace(started_ns=at_ns, ended_ns=at_ns)
+    reading, event = counted(1)._replace(ended_ns=at_ns), Event("e", at_ns, {})
+    Lake(tmp_path).append([Batch(Resource("api"), (reading,), (record,), (event,))])
+    reader = Reader(tmp_path)
+
+    def found(**ends):
+        traces, events = reader.find_traces(**ends), reader.events(**ends)
+        return (
+            len(traces),
+            len(events),
+            *(len(asked("c", **ends)) for asked in (reader.metric_names, reader.statistics)),
+        )
+
+    assert found() == found(since_ns=at_ns) == found(until_ns=at_ns + 1) == (1, 1, 1, 1)
+    assert found(until_ns=at_ns) == found(since_ns=at_ns + 1) == (0, 0, 0, 0)
+    assert found(since_ns=2**70) == found(until_ns=-(2**70)) == (0, 0, 0, 0)
 
 
 def test_appending_nothing_commits_nothing(tmp_path):

@@ -118,17 +118,17 @@ class Reader:
         id (one span all of these), of at least that duration, with or without errors; the
         latest first. `request_id` is the span attribute of that name.
         """
-        since, until = _ends(since_ns, until_ns)
+        since, last = _ends(since_ns, until_ns)
         from_ns, to_ns = (
             max(TIME_MIN, since - TRACE_SLACK_NS),
-            min(TIME_MAX, until + TRACE_SLACK_NS),
+            min(TIME_MAX, last + TRACE_SLACK_NS),
         )
         values = {
             "service": service,
             "name": name,
             "request_id": request_id,
             "since_ns": since,
-            "until_ns": until,
+            "last_ns": last,
             "from_ns": from_ns,
             "to_ns": to_ns,
             "min_duration_ns": _within_64_bits(min_duration_ns or 0),
@@ -151,16 +151,16 @@ class Reader:
         limit: int = 1000,
     ) -> list[tuple[Resource, Event]]:
         """The events of that name, service, trace and time; the latest first."""
-        since, until = _ends(since_ns, until_ns)
+        since, last = _ends(since_ns, until_ns)
         values = {
             "name": name,
             "service": service,
             "trace_id": trace_id,
             "since_ns": since,
-            "until_ns": until,
+            "last_ns": last,
             "rows_max": max(0, limit),
         }
-        wanted = {"at_ns": (since, until), "name": (name, name)}
+        wanted = {"at_ns": (since, last), "name": (name, name)}
         return events_of(self._questions.ask("events", "events", wanted, values))
 
     # ---- metrics -----------------------------------------------------------------------------
@@ -174,14 +174,14 @@ class Reader:
         limit: int = 10_000,
     ) -> list[Instrument]:
         """The instruments whose names start with `prefix`, by name."""
-        since, until = _ends(since_ns, until_ns)
+        since, last = _ends(since_ns, until_ns)
         values = {
             "prefix": prefix,
             "since_ns": since,
-            "until_ns": until,
+            "last_ns": last,
             "rows_max": max(0, limit),
         }
-        wanted: Wanted = {"ended_ns": (since, until)}
+        wanted: Wanted = {"ended_ns": (since, last)}
         if prefix:
             wanted["name"] = (prefix, prefix + "\U0010ffff")
         return [
@@ -198,14 +198,14 @@ class Reader:
         until_ns: int | None = None,
     ) -> list[Series]:
         """The series of an instrument whose dimensions and resource are as `where` says."""
-        since, until = _ends(since_ns, until_ns)
+        since, last = _ends(since_ns, until_ns)
         values = {
             "name": name,
             "since_ns": since,
-            "until_ns": until,
+            "last_ns": last,
             "rows_max": SERIES_MAX + 1,
         }
-        wanted = {"name": (name, name), "ended_ns": (since, until)}
+        wanted = {"name": (name, name), "ended_ns": (since, last)}
         rows = self._questions.ask("series", "readings", wanted, values)
         if len(rows) > SERIES_MAX:
             raise _too_many(f"{name} has more than {SERIES_MAX} series")
@@ -238,7 +238,7 @@ class Reader:
         belongs to the period in which it ended. `group_by` and `where` name dimensions, or
         service, host, pid, region or zone (a dimension of that name goes before).
         """
-        since, until = _ends(since_ns, until_ns)
+        since, last = _ends(since_ns, until_ns)
         period_ns = min(period_ns, TIME_MAX) if period_ns and period_ns > 0 else None
         sight = max(TIME_MIN, since - SIGHT_NS)
         found = self.series(name, where, since_ns=sight, until_ns=until_ns)
@@ -246,21 +246,31 @@ class Reader:
         values = {
             "name": name,
             "since_ns": since,
-            "until_ns": until,
+            "last_ns": last,
             "sight_ns": sight,
             "period_ns": period_ns or 0,
             "series": parts.series,
             "parts": parts.parts,
         }
-        wanted = {"name": (name, name), "ended_ns": (sight, until)}
+        wanted = {"name": (name, name), "ended_ns": (sight, last)}
         rows = self._moved("measured", wanted, values, ROWS_MAX)
-        merged = Merged()
-        if quantiles and any(row["samples"] for row in rows):
-            merged.add_buckets(self._moved("buckets", wanted, values, BUCKETS_MAX))
-            if any(row["bounded"] for row in rows):
-                merged.add_bounds(self._moved("bounds", wanted, values, BUCKETS_MAX))
+        merged = self._merged(rows, wanted, values) if quantiles else Merged()
         asked = Asked(since_ns, until_ns, period_ns, tuple(quantiles))
         return statistics_of(rows, merged, parts.groups, asked)
+
+    def _merged(
+        self, rows: Sequence[Row], wanted: Wanted, values: Mapping[str, object]
+    ) -> Merged:
+        """The buckets that belong to rows of `measured`; asked for where there may be some."""
+        merged = Merged()
+        for negative, needed in ((False, "samples"), (True, "negative")):
+            if any(row[needed] for row in rows):
+                sided = {**values, "negative": negative}
+                buckets = self._moved("buckets", wanted, sided, BUCKETS_MAX)
+                merged.add_buckets(buckets, negative=negative)
+        if any(row["bounded"] for row in rows):
+            merged.add_bounds(self._moved("bounds", wanted, values, BUCKETS_MAX))
+        return merged
 
     def _moved(
         self, name: str, wanted: Wanted, values: Mapping[str, object], rows_max: int
@@ -273,10 +283,10 @@ class Reader:
 
 
 def _ends(since_ns: int | None, until_ns: int | None) -> tuple[int, int]:
-    return (
-        TIME_MIN if since_ns is None else _within_64_bits(since_ns),
-        TIME_MAX if until_ns is None else _within_64_bits(until_ns),
-    )
+    """The first and the last nanosecond asked for, within 64 bits; (1, 0) if there is none."""
+    first = TIME_MIN if since_ns is None else max(TIME_MIN, since_ns)
+    last = TIME_MAX if until_ns is None else min(TIME_MAX, until_ns - 1)
+    return (first, last) if first <= last else (1, 0)
 
 
 def _within_64_bits(value: int) -> int:

@@ -78,7 +78,7 @@ def statistics_of(
         one = _BY_KIND[row["kind"]](row, (ended - started) / NS_PER_S)
         one = one._replace(started_ns=started, group=groups[row["part"]])
         if asked.quantiles and row["kind"] == "distribution":
-            held = merged.of(row["part"], row["period_ns"])
+            held = merged.of(row)
             one = one._replace(quantiles=_quantiles(one, held, asked.quantiles))
         made.append(one)
     return made
@@ -141,7 +141,8 @@ def _one_of(choose: Any, *values: Number | None) -> Any:
 # ---- quantiles -------------------------------------------------------------------------------
 
 
-Sides = tuple[dict[int, int], dict[int, int], dict[int, int]]
+Sides = tuple[dict[int, int], dict[int, int]]
+"""How many values in each bucket: of those above zero, and of those below."""
 
 
 class Merged:
@@ -151,14 +152,14 @@ class Merged:
         self._scales: dict[Key, dict[int, Sides]] = {}
         self._bounds: dict[Key, dict[tuple[float, ...], dict[int, int]]] = {}
 
-    def add_buckets(self, rows: Iterable[Mapping[str, Any]]) -> None:
+    def add_buckets(self, rows: Iterable[Mapping[str, Any]], *, negative: bool) -> None:
         """Take the rows of `buckets`."""
         for row in rows:
             scales = self._scales.setdefault((row["part"], row["period_ns"]), {})
             sides = scales.get(row["scale"])
             if sides is None:
-                sides = scales[row["scale"]] = ({}, {}, {})
-            sides[row["side"]][row["bucket"]] = int(row["held"])  # -1 is the last of three
+                sides = scales[row["scale"]] = ({}, {})
+            sides[negative][row["bucket"]] = int(row["held"])
 
     def add_bounds(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Take the rows of `bounds`."""
@@ -167,13 +168,18 @@ class Merged:
             buckets = by_bounds.setdefault(tuple(row["bounds"]), {})
             buckets[row["bucket"]] = int(row["held"])
 
-    def of(self, part: int, period_ns: int | None) -> Distribution:
-        """All buckets of a part in a period; where they are of several sorts, in our own."""
-        key = (part, period_ns)
+    def of(self, row: Mapping[str, Any]) -> Distribution:
+        """All buckets that belong to a row of `measured`; if of several sorts, in our own."""
+        key = (row["part"], row["period_ns"])
         found = [
-            _held(above, zero.get(0, 0), below, scale=scale)
-            for scale, (zero, above, below) in self._scales.get(key, {}).items()
+            _held(above, 0, below, scale=scale)
+            for scale, (above, below) in self._scales.get(key, {}).items()
         ]
+        zeros = int(row["zeros"] or 0)
+        if zeros > 0:  # at any scale; the finest leaves the others as they are
+            found.append(
+                _held({}, zeros, scale=max((each.scale for each in found), default=SCALE))
+            )
         found = [reduce(Distribution.merged, found)] if found else []
         bounds = self._bounds.get(key, {})
         found += [_held(held, bounds=each) for each, held in bounds.items()]

@@ -2,7 +2,7 @@
 WITH found AS (
   SELECT *
   FROM events
-  WHERE at_ns >= $since_ns AND at_ns < $until_ns
+  WHERE at_ns >= $since_ns AND at_ns <= $last_ns
     AND ($name IS NULL OR name = $name)
     AND ($service IS NULL OR service = $service)
     AND ($trace_id IS NULL OR trace_id = $trace_id)

@@ -26,6 +26,8 @@ SELECT
   ARG_MAX(value_float, ended_ns) FILTER (WHERE value_float IS NOT NULL) AS last_float,
   MAX(ended_ns) FILTER (WHERE value_float IS NOT NULL) AS last_float_ns,
   COUNT(*) FILTER (WHERE LEN(bounds) > 0) AS bounded,
+  COUNT(*) FILTER (WHERE LEN(negative_indexes) > 0) AS negative,
+  SUM(sign * zeros) FILTER (WHERE LEN(bounds) = 0) AS zeros,
   MIN(started_ns) AS started_ns,
   MAX(ended_ns) AS ended_ns
 FROM moved

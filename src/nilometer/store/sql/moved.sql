@@ -5,22 +5,24 @@
 -- moved by all it says. The first one seen moved by all it says if it started in sight, else its
 -- past is unknown and it only serves the next as a start. `sign` -1 rows take back the buckets
 -- of the reading before.
+--
+-- `NOT IN` and not an anti join: DuckDB would turn that round and hold all readings in memory.
 WITH chosen AS (
   SELECT UNNEST($series) AS series, UNNEST($parts) AS part
 ),
-twice AS (
-  SELECT delivery, MIN(append) AS append
+again AS (
+  SELECT delivery, append
   FROM readings
-  WHERE name = $name AND ended_ns >= $sight_ns AND ended_ns < $until_ns
-  GROUP BY delivery
-  HAVING MIN(append) < MAX(append)
+  WHERE name = $name AND ended_ns >= $sight_ns AND ended_ns <= $last_ns
+  GROUP BY delivery, append
+  QUALIFY append > MIN(append) OVER (PARTITION BY delivery)
 ),
 once AS NOT MATERIALIZED (
   SELECT readings.*, chosen.part
   FROM readings
   JOIN chosen ON readings.series = chosen.series
-  ANTI JOIN twice ON readings.delivery = twice.delivery AND readings.append > twice.append
-  WHERE readings.name = $name AND ended_ns >= $sight_ns AND ended_ns < $until_ns
+  WHERE (delivery, append) NOT IN (SELECT delivery, append FROM again)
+    AND readings.name = $name AND ended_ns >= $sight_ns AND ended_ns <= $last_ns
     AND (kind = 'distribution' OR NOT COALESCE(ISNAN(value_float), FALSE))
 ),
 counting AS (

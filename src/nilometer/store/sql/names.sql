@@ -7,7 +7,7 @@ SELECT
   COUNT(DISTINCT series) AS series,
   MAX(ended_ns) AS ended_ns
 FROM readings
-WHERE STARTS_WITH(name, $prefix) AND ended_ns >= $since_ns AND ended_ns < $until_ns
+WHERE STARTS_WITH(name, $prefix) AND ended_ns >= $since_ns AND ended_ns <= $last_ns
 GROUP BY name, kind, unit
 ORDER BY name, kind, unit
 LIMIT $rows_max

@@ -11,7 +11,7 @@ SELECT
   ANY_VALUE(dimensions) AS dimensions,
   MAX(ended_ns) AS ended_ns
 FROM readings
-WHERE name = $name AND ended_ns >= $since_ns AND ended_ns < $until_ns
+WHERE name = $name AND ended_ns >= $since_ns AND ended_ns <= $last_ns
 GROUP BY series
 ORDER BY service, host, pid, dimensions, series
 LIMIT $rows_max

@@ -2,7 +2,7 @@
 WITH chosen AS (
   SELECT trace_id
   FROM spans
-  WHERE started_ns >= $since_ns AND started_ns < $until_ns
+  WHERE started_ns >= $since_ns AND started_ns <= $last_ns
     AND ($service IS NULL OR service = $service)
     AND ($name IS NULL OR name = $name)
     AND ($request_id IS NULL OR request_id = $request_id)
