@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 os.environ["DD_INSTRUMENTATION_TELEMETRY_ENABLED"] = "false"
@@ -60,10 +61,24 @@ def sql() -> tuple[Loop, Loop]:
     return subjects.selects(bare), subjects.selects(engine)
 
 
+def off(case: Callable[[], tuple[Loop, Loop]]) -> Callable[[], tuple[Loop, Loop]]:
+    """The same with tracing switched off, as DD_TRACE_ENABLED=false does."""
+
+    def made() -> tuple[Loop, Loop]:
+        tracer.enabled = False
+        return case()
+
+    return made
+
+
 CASES = {
+    "span untraced": off(span),
     "span recorded": span,
     "coroutine span recorded": coroutine_span,
+    "wsgi untraced": off(wsgi),
     "wsgi traced": wsgi,
+    "asgi untraced": off(asgi),
     "asgi traced": asgi,
+    "sql untraced": off(sql),
     "sql traced": sql,
 }
