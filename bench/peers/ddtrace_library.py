@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 os.environ["DD_INSTRUMENTATION_TELEMETRY_ENABLED"] = "false"
 os.environ["DD_REMOTE_CONFIGURATION_ENABLED"] = "false"
@@ -13,6 +12,9 @@ from ddtrace.trace import TraceFilter, tracer  # it reads the environment when i
 
 from bench import subjects
 from bench.pairs import Loop, calls
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Drop(TraceFilter):
