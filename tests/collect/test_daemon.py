@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import resource
+import signal
 import socket
 import threading
 import time
@@ -98,7 +99,8 @@ def test_kill_9_under_load_loses_nothing_that_was_acknowledged(tmp_path):
     assert acknowledged > 0
 
 
-def test_sigterm_answers_who_waits_and_writes_what_statsd_gathered(tmp_path):
+@pytest.mark.parametrize("word", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_answers_who_waits_and_writes_what_statsd_gathered(tmp_path, word):
     with start(tmp_path, window="30s", flush="1h") as collector:
         sender = Sender(collector, bytes(range(1, 17)))
         sender.start()
@@ -107,7 +109,8 @@ def test_sigterm_answers_who_waits_and_writes_what_statsd_gathered(tmp_path):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
             udp.sendto(b"gathered:7|c", ("127.0.0.1", collector.statsd_port))
         time.sleep(0.2)
-        code = collector.stop()
+        collector.process.send_signal(word)
+        code = collector.process.wait(30)
         sender.join()
         with ReaderOf(collector) as reader:
             gathered = reader.statistics("gathered")

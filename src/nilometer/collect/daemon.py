@@ -1,8 +1,9 @@
 """`nilometer serve`: receivers, tables and REST interface, put together and run.
 
 Exit codes: 0 ended as asked, 2 a setting cannot be used, 3 an address is taken, 4 the store
-cannot be opened. SIGTERM and SIGINT end it in order: no new requests, the running ones are
-answered, what statsd gathered is written, the last commit is made; a second signal ends it now.
+cannot be opened. SIGTERM, SIGINT and SIGHUP (unless it is ignored, as under nohup) end it in
+order: no new requests, the running ones are answered, what statsd gathered is written, the last
+commit is made; a second signal ends it now.
 """
 
 from __future__ import annotations
@@ -279,8 +280,9 @@ async def _run(
         server.stop()
         collector.group.hasten()
 
-    for each in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(each, stop)
+    for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(each) is not signal.SIG_IGN:
+            loop.add_signal_handler(each, stop)
     collector.start(receiver)
     say(_where(collector.settings, listening, receiver))
     await server.serve(sockets=[listening])
