@@ -143,13 +143,12 @@ class Registry:
         Bodies left by an exception are counted in the counter `<name>.errors` by `error.type`.
         Raises InstrumentClashError if either name is taken by another kind or unit.
         """
-        errors = f"{name}.errors"
         with self._making:
-            self._refuse_clash(errors, "counter", "{error}")  # first: both are made or none
+            self._refuse_clash(f"{name}.errors", "counter", "{error}")  # both are made, or none
             instrument = self._made(name, "timer", "ns", level, description, per_thread)
             if instrument.errors is None:
                 instrument.errors = self.counter(
-                    errors,
+                    f"{name}.errors",
                     unit="{error}",
                     level=level,
                     description=f"Errors of {name}.",
