@@ -12,9 +12,10 @@ import weakref
 
 import pytest
 
-from nilometer.model import Status
+from nilometer.model import SpanKind, Status
 from nilometer.trace import traced as chosen_traced
 from nilometer.trace.current import CURRENT
+from nilometer.trace.steps import awaited
 from tests.trace.conftest import blocks_left_by
 
 
@@ -748,3 +749,24 @@ def test_calling_leaks_nothing(twin):
 
     assert blocks_left_by(once) < 100
     assert CURRENT.get() is None
+
+
+# --- What integrations wrap -----------------------------------------------------------------
+
+
+def test_what_is_wrapped_has_the_kind_it_is_given(twin):
+    async def later():
+        return 1
+
+    ours = twin.core.wrapped
+    client = ours(lambda: 1, "client", {"a": 1}, None, SpanKind.CLIENT)
+    with twin.root():
+        assert client() == 1
+        assert ours(lambda: 1, "inside", {})() == 1
+        assert asyncio.run(ours(later, "later", {}, awaited, kind=SpanKind.PRODUCER)()) == 1
+
+    assert [(r.name, r.kind, dict(r.attributes)) for r in twin.ring.drain()][:3] == [
+        ("client", SpanKind.CLIENT, {"a": 1}),
+        ("inside", SpanKind.INTERNAL, {}),
+        ("later", SpanKind.PRODUCER, {}),
+    ]

@@ -10,14 +10,14 @@
 static PyObject *CURRENT;         /* nilometer.trace.CURRENT, a context variable */
 static PyObject *PERF_COUNTER_NS; /* time.perf_counter_ns, which on Linux is CLOCK_MONOTONIC */
 
-/* Async engines leave these two by switching greenlets, which copies the C stack away and so
+/* Async engines leave this by switching greenlets, which copies the C stack away and so
  * reads the zones that AddressSanitizer puts around variables on it. */
 #define SWITCHES_GREENLETS __attribute__((no_sanitize_address))
 
 typedef struct {
     PyObject_HEAD
     vectorcallfunc vectorcall;
-    PyObject *original, *known, *find, *traced, *failed, *elapsed_ns;
+    PyObject *original, *known, *find, *failed, *elapsed_ns;
     int monotonic; /* elapsed_ns is the standard one: read the clock without a call */
 } Execute;
 
@@ -25,7 +25,6 @@ static int execute_traverse(Execute *self, visitproc visit, void *arg) {
     Py_VISIT(self->original);
     Py_VISIT(self->known);
     Py_VISIT(self->find);
-    Py_VISIT(self->traced);
     Py_VISIT(self->failed);
     Py_VISIT(self->elapsed_ns);
     return 0;
@@ -35,7 +34,6 @@ static int execute_clear(Execute *self) {
     Py_CLEAR(self->original);
     Py_CLEAR(self->known);
     Py_CLEAR(self->find);
-    Py_CLEAR(self->traced);
     Py_CLEAR(self->failed);
     Py_CLEAR(self->elapsed_ns);
     return 0;
@@ -63,7 +61,7 @@ static long long execute_now(Execute *self) {
     return now;
 }
 
-/* What is known of this statement, a tuple that begins with its `record`; a new reference. */
+/* What is known of a statement: its `record`, and what runs inside a request. New reference. */
 static PyObject *execute_found(Execute *self, PyObject *statement) {
     PyObject *found = PyDict_GetItemWithError(self->known, statement);
     if (found != NULL) {
@@ -73,8 +71,8 @@ static PyObject *execute_found(Execute *self, PyObject *statement) {
         return NULL;
     }
     found = PyObject_CallOneArg(self->find, statement);
-    if (found != NULL && (!PyTuple_Check(found) || PyTuple_GET_SIZE(found) == 0)) {
-        PyErr_SetString(PyExc_TypeError, "find() gives a tuple that begins with a record");
+    if (found != NULL && (!PyTuple_Check(found) || PyTuple_GET_SIZE(found) < 2)) {
+        PyErr_SetString(PyExc_TypeError, "find() gives a record and what runs inside a request");
         Py_CLEAR(found);
     }
     return found;
@@ -112,23 +110,6 @@ static void execute_failed(Execute *self, PyObject *found, long long started) {
     PyErr_Restore(type, value, traceback);
 }
 
-/* Give the call to `traced`, with the original and what was found before its arguments. */
-SWITCHES_GREENLETS
-static PyObject *execute_traced(Execute *self, PyObject *found, PyObject *const *args,
-                                Py_ssize_t n, PyObject *kwnames) {
-    Py_ssize_t named = kwnames == NULL ? 0 : PyTuple_GET_SIZE(kwnames);
-    PyObject **given = PyMem_New(PyObject *, n + named + 2);
-    if (given == NULL) {
-        return PyErr_NoMemory();
-    }
-    given[0] = self->original;
-    given[1] = found;
-    memcpy(given + 2, args, (size_t)(n + named) * sizeof(PyObject *));
-    PyObject *result = PyObject_Vectorcall(self->traced, given, (size_t)n + 2, kwnames);
-    PyMem_Free(given);
-    return result;
-}
-
 /* do_execute(cursor, statement, parameters, context=None) */
 SWITCHES_GREENLETS
 static PyObject *execute_call(PyObject *callable, PyObject *const *args, size_t nargsf,
@@ -145,19 +126,16 @@ static PyObject *execute_call(PyObject *callable, PyObject *const *args, size_t 
         Py_XDECREF(found);
         return NULL;
     }
-    PyObject *result;
-    if (current != NULL && current != Py_None) {
-        result = execute_traced(self, found, args, n, kwnames);
-    } else {
-        long long started = execute_now(self);
-        result = started == -1 && PyErr_Occurred()
-                     ? NULL
-                     : PyObject_Vectorcall(self->original, args, (size_t)n, kwnames);
-        if (result == NULL) {
-            execute_failed(self, found, started);
-        } else if (execute_record(self, found, started) < 0) {
-            PyErr_WriteUnraisable(callable); /* ours, and none of the application's business */
-        }
+    PyObject *execute =
+        current == NULL || current == Py_None ? self->original : PyTuple_GET_ITEM(found, 1);
+    long long started = execute_now(self);
+    PyObject *result = started == -1 && PyErr_Occurred()
+                           ? NULL
+                           : PyObject_Vectorcall(execute, args, nargsf, kwnames);
+    if (result == NULL) {
+        execute_failed(self, found, started);
+    } else if (execute_record(self, found, started) < 0) {
+        PyErr_WriteUnraisable(callable); /* ours, and none of the application's business */
     }
     Py_XDECREF(current);
     Py_DECREF(found);
@@ -165,18 +143,15 @@ static PyObject *execute_call(PyObject *callable, PyObject *const *args, size_t 
 }
 
 static int execute_init(Execute *self, PyObject *args, PyObject *kwargs) {
-    static char *names[] = {"original", "known",  "find", "traced",
-                            "failed",   "elapsed_ns", NULL};
-    PyObject *original, *known, *find, *traced, *failed, *elapsed_ns;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO!OOOO:Execute", names, &original,
-                                     &PyDict_Type, &known, &find, &traced, &failed,
-                                     &elapsed_ns)) {
+    static char *names[] = {"original", "known", "find", "failed", "elapsed_ns", NULL};
+    PyObject *original, *known, *find, *failed, *elapsed_ns;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO!OOO:Execute", names, &original,
+                                     &PyDict_Type, &known, &find, &failed, &elapsed_ns)) {
         return -1;
     }
     Py_XSETREF(self->original, Py_NewRef(original));
     Py_XSETREF(self->known, Py_NewRef(known));
     Py_XSETREF(self->find, Py_NewRef(find));
-    Py_XSETREF(self->traced, Py_NewRef(traced));
     Py_XSETREF(self->failed, Py_NewRef(failed));
     Py_XSETREF(self->elapsed_ns, Py_NewRef(elapsed_ns));
     self->vectorcall = execute_call;

@@ -22,6 +22,7 @@ from nilometer.integrations.statement import READ_CHARS_MAX, normalised, operati
 from nilometer.measure import REGISTRY
 from nilometer.model import SpanKind
 from nilometer.trace import span
+from nilometer.trace.twin import wrapped
 from nilometer.twin import choose
 
 if TYPE_CHECKING:
@@ -43,18 +44,17 @@ SYSTEMS: Final = {"oracle": "oracle.db", "mssql": "microsoft.sql_server"}
 
 
 class Known(NamedTuple):
-    """What is known of one statement: its series, and what its spans say."""
+    """What is known of one statement: its series, and how it is executed inside a request."""
 
     record: Callable[[int], None]
-    operation: str
-    attributes: dict[str, str]
+    inside: Callable[..., Any]
 
 
 class Database:
     """The instruments and the remembered statements of one dialect object."""
 
     __slots__ = (
-        *("system", "patches", "_attributes", "_connects", "_errors", "_known", "_mysql"),
+        *("system", "patches", "_attributes", "_connects", "_errors", "_kept", "_mysql"),
         *("_now", "_timer"),
     )
 
@@ -71,7 +71,7 @@ class Database:
         ).bind(**{"db.system.name": self.system})
         self._errors = registry.counter("db.client.operation.errors", unit="{error}")
         self._now = clock.elapsed_ns
-        self._known: dict[str, Known] = {}
+        self._kept = 0
         self._attributes = {"db.system.name": self.system}
         if engine.url.host:
             self._attributes["server.address"] = engine.url.host
@@ -85,22 +85,16 @@ class Database:
         self.patches.swap(dialect, "connect", self._connecting)
 
     def _executing(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        return Execute(original, self._known, self._find, self._traced, self._failed, self._now)
+        known: dict[str, Known] = {}
 
-    def _traced(
-        self, original: Callable[..., Any], found: Known, *args: Any, **named: Any
-    ) -> Any:
-        with span(found.operation, **found.attributes) as its_span:
-            if its_span.recording:
-                its_span.kind = SpanKind.CLIENT  # type: ignore[union-attr]
-            started = self._now()
-            try:
-                return original(*args, **named)
-            except BaseException as error:
-                self._failed(error)
-                raise
-            finally:
-                found.record(self._now() - started)
+        def find(statement: str) -> Known:
+            found = self._find(original, statement)
+            if self._kept < STATEMENTS_KEPT_MAX and len(statement) <= READ_CHARS_MAX:
+                self._kept += 1
+                known[statement] = found
+            return found
+
+        return Execute(original, known, find, self._failed, self._now)
 
     def _connecting(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def connect(*args: Any, **kwargs: Any) -> Any:
@@ -117,15 +111,13 @@ class Database:
             **{"db.system.name": self.system, "error.type": type(error).__name__}
         ).add()
 
-    def _find(self, statement: str) -> Known:
+    def _find(self, original: Callable[..., Any], statement: str) -> Known:
         operation = operation_of(statement)
         series = {"db.system.name": self.system, "db.operation.name": operation}
         text = normalised(statement, double_quotes_strings=self._mysql)
         attributes = {**self._attributes, "db.operation.name": operation, "db.query.text": text}
-        known = Known(self._timer.bind(**series).record, operation, attributes)
-        if len(self._known) < STATEMENTS_KEPT_MAX and len(statement) <= READ_CHARS_MAX:
-            self._known[statement] = known
-        return known
+        inside = wrapped(original, operation, attributes, None, SpanKind.CLIENT)
+        return Known(self._timer.bind(**series).record, inside)
 
 
 _databases: WeakKeyDictionary[Any, Database] = WeakKeyDictionary()

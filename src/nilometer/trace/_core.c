@@ -261,11 +261,11 @@ core_reseed(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
 static PyObject *
 core_wrapped(PyObject *Py_UNUSED(module), PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"function", "name", "attributes", "driver", NULL};
-    PyObject *function, *name, *attributes, *driver = Py_None;
+    static char *names[] = {"function", "name", "attributes", "driver", "kind", NULL};
+    PyObject *function, *name, *attributes, *driver = Py_None, *kind = core.internal;
 
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOO!|O:wrapped", names, &function, &name,
-                                     &PyDict_Type, &attributes, &driver))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOO!|OO:wrapped", names, &function, &name,
+                                     &PyDict_Type, &attributes, &driver, &kind))
         return NULL;
     Traced *self = (Traced *)core.Traced->tp_alloc(core.Traced, 0);
     if (self == NULL)
@@ -277,6 +277,7 @@ core_wrapped(PyObject *Py_UNUSED(module), PyObject *args, PyObject *kwargs)
     Py_XDECREF(values);
     self->function = Py_NewRef(function);
     self->name = Py_NewRef(name);
+    self->kind = Py_NewRef(kind);
     self->driver = driver == Py_None ? NULL : Py_NewRef(driver);
     self->vectorcall = (vectorcallfunc)(driver == Py_None ? (void (*)(void))Traced_call_function
                                                           : (void (*)(void))Traced_call_steps);

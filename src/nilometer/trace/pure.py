@@ -373,12 +373,16 @@ def current_trace_id() -> str | None:
 
 
 def wrapped(
-    function: Callable[..., Any], name: str, attributes: dict[str, Any], driver: Any = None
+    function: Callable[..., Any],
+    name: str,
+    attributes: dict[str, Any],
+    driver: Any = None,
+    kind: SpanKind = SpanKind.INTERNAL,
 ) -> Callable[..., Any]:
     """The function with a span around each run of its body; `driver` if it runs in steps."""
     if driver is None:
-        return function_wrapper(span, Span, function, name, attributes)
-    return StepsWrapper(span, Span, function, name, attributes, driver)
+        return function_wrapper(span, Span, function, name, attributes, kind)
+    return StepsWrapper(span, Span, function, name, attributes, kind, driver)
 
 
 reseed()

@@ -27,7 +27,8 @@ new_id = chosen.new_id
 osprofiler_ids = chosen.osprofiler_ids
 span = chosen.span
 start_root = chosen.start_root
-traced = Decorator(chosen.wrapped)
+wrapped = chosen.wrapped
+traced = Decorator(wrapped)
 
 
 def _after_fork() -> None:

@@ -14,6 +14,8 @@ from nilometer.trace.current import CURRENT
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from nilometer.model.span import SpanKind
+
 
 def function_wrapper(
     span: Callable[..., Any],
@@ -21,6 +23,7 @@ def function_wrapper(
     function: Callable[..., Any],
     name: str,
     attributes: dict[str, Any],
+    kind: SpanKind,
 ) -> Callable[..., Any]:
     """For a plain function: the span lasts as long as the call."""
 
@@ -29,7 +32,10 @@ def function_wrapper(
     def traced(*args: Any, **kwargs: Any) -> Any:
         if get().__class__ is not recorded:
             return function(*args, **kwargs)
-        with span(name, **attributes):
+        made = span(name, **attributes)
+        if made.recording:
+            made.kind = kind
+        with made:
             return function(*args, **kwargs)
 
     return traced
@@ -48,6 +54,7 @@ class StepsWrapper:
         function: Callable[..., Any],
         name: str,
         attributes: dict[str, Any],
+        kind: SpanKind,
         driver: Callable[..., Any],
     ) -> None:
         self._span = span
@@ -55,13 +62,17 @@ class StepsWrapper:
         self._function = function
         self._name = name
         self._attributes = attributes
+        self._kind = kind
         self._driver = driver
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         made = self._function(*args, **kwargs)
         if CURRENT.get().__class__ is not self._recorded:
             return made
-        return self._driver(made, self._span(self._name, **self._attributes))
+        its_span = self._span(self._name, **self._attributes)
+        if its_span.recording:
+            its_span.kind = self._kind
+        return self._driver(made, its_span)
 
     def __get__(self, instance: object, owner: type | None = None) -> Any:
         return self if instance is None else MethodType(self, instance)

@@ -216,6 +216,7 @@ typedef struct {
     vectorcallfunc vectorcall;
     PyObject *function;
     PyObject *name;
+    PyObject *kind;
     PyObject *names;  /* tuple: of the attributes that each span gets */
     PyObject *values; /* tuple of as many */
     PyObject *driver; /* what runs steps, or NULL */
@@ -232,7 +233,7 @@ Traced_span(Traced *self, PyObject *current)
     Span *outer = (Span *)current;
     if (!Trace_spend(outer->trace))
         return NULL;
-    Span *span = Span_make(outer->trace, outer->id, self->name, core.internal, self->names,
+    Span *span = Span_make(outer->trace, outer->id, self->name, self->kind, self->names,
                            &PyTuple_GET_ITEM(self->values, 0), PyTuple_GET_SIZE(self->values));
     if (span == NULL)
         PyErr_Clear(); /* no memory: untraced */
@@ -321,6 +322,7 @@ Traced_dealloc(Traced *self)
     Py_CLEAR(self->driver);
     Py_CLEAR(self->function);
     Py_CLEAR(self->name);
+    Py_CLEAR(self->kind);
     Py_CLEAR(self->names);
     type->tp_free(self);
     Py_DECREF(type);
