@@ -29,6 +29,7 @@ from nilometer.model import (
 )
 from nilometer.store.lake import Lake
 from nilometer.store.query import Reader
+from nilometer.store.reading import Questions
 
 S = 10**9
 NOW = wall_ns() // (3600 * S) * 3600 * S  # a whole hour, so that periods are told in advance
@@ -297,6 +298,43 @@ def test_metrics_are_listed_with_their_dimensions(ask):
         "series": 3,
         "ended_ns": NOW + 60 * S,
     }
+
+
+def test_a_list_of_metrics_costs_two_questions_however_long_it_is(ask, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        Questions,
+        "ask",
+        lambda self, name, *given, ask=Questions.ask, **named: (
+            asked.append(name) or ask(self, name, *given, **named)
+        ),
+    )
+
+    metrics = ask("metrics", since=SINCE).json()["metrics"]
+
+    assert asked == ["names", "keys"]
+    assert [(metric["name"], metric["dimensions"]) for metric in metrics] == [
+        ("http.server.request", ["http.route"]),
+        ("nilometer.lost", ["reason", "what"]),
+        ("pool.used", []),
+        ("sold", ["kind"]),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "named"),
+    [
+        ({"limit": 2}, ["http.server.request", "nilometer.lost"]),
+        ({"prefix": "s"}, ["sold"]),
+        ({"prefix": "no such"}, []),
+    ],
+)
+def test_a_part_of_the_list_of_metrics_knows_its_dimensions(ask, parameters, named):
+    whole = ask("metrics", since=SINCE).json()["metrics"]
+
+    part = ask("metrics", since=SINCE, **parameters).json()["metrics"]
+
+    assert part == [metric for metric in whole if metric["name"] in named]
 
 
 def test_dimensions_and_series_tell_who_measured_what(ask):

@@ -189,6 +189,24 @@ class Reader:
             for row in self._questions.ask("names", "readings", wanted, values)
         ]
 
+    def keys(
+        self,
+        prefix: str = "",
+        *,
+        last: str,
+        since_ns: int | None = None,
+        until_ns: int | None = None,
+    ) -> dict[str, list[str]]:
+        """The dimensions, sorted, of each instrument from `prefix` to the name `last`, in one
+        question; instruments without any are left out."""
+        since, until = _ends(since_ns, until_ns)
+        values = {"prefix": prefix, "last": last, "since_ns": since, "until_ns": until}
+        wanted: Wanted = {"ended_ns": (since, until), "name": (prefix or None, last)}
+        found: dict[str, list[str]] = {}
+        for row in self._questions.ask("keys", "readings", wanted, values):
+            found.setdefault(row["name"], []).append(row["key"])
+        return found
+
     def series(
         self,
         name: str,
