@@ -1,11 +1,13 @@
 """What an append promises: all or nothing, on the disk, and each row counted once."""
 
+import functools
 import os
 import random
 import resource
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import threading
 from datetime import date
@@ -304,13 +306,30 @@ def test_three_processes_appending_at_once_lose_nothing(tmp_path):
     assert [row.total for row in Reader(tmp_path).statistics("c")] == [sum(numbers)]
 
 
+MAKING = """
+    for number in range(10):
+        sys.stdin.readline()
+        lake = Lake(sys.argv[2] + f"/{number}", durability="os")
+        lake.append([one_of_each(int(sys.argv[3]))])
+        print(number, flush=True)
+"""
+
+
 def test_three_processes_may_make_the_store_at_once(tmp_path):
     writers = [
-        child("lake.append([one_of_each(int(sys.argv[2]))])", tmp_path, n) for n in (1, 2, 3)
+        child(MAKING, tmp_path / "first", tmp_path, n, stdin=subprocess.PIPE) for n in (1, 2, 3)
     ]
-    assert [writer.wait(60) for writer in writers] == [0, 0, 0]
+    for number in range(10):
+        for writer in writers:
+            writer.stdin.write("go\n")
+            writer.stdin.flush()
+        assert [writer.stdout.readline() for writer in writers] == [f"{number}\n"] * 3
 
-    assert sorted(spans_in(tmp_path)) == [1, 2, 3]
+        assert sorted(spans_in(tmp_path / str(number))) == [1, 2, 3]
+        for entry in (tmp_path / str(number)).glob("*/_delta_log/*.json"):
+            made = entry.name == f"{0:020}.json"
+            assert ('"metaData"' in entry.read_text()) is made  # described once, by the first
+    assert [writer.wait(60) for writer in writers] == [0, 0, 0]
 
 
 def test_a_reader_sees_what_another_process_commits(tmp_path):
@@ -405,24 +424,47 @@ def test_a_full_disk_acknowledges_nothing_and_shows_nothing(tmp_path):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A disk of 400 kB; where it may not be mounted the test fails and says so."""
+    """A disk of 400 kB, or None where we may not mount one: see `on_a_small_disk`."""
     place = tmp_path / "disk"
     place.mkdir()
+    if os.geteuid() != 0:
+        yield None
+        return
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", place], check=True)
     yield place
     subprocess.run(["umount", "-l", place], check=True)
 
 
-@pytest.mark.skipif(
-    os.geteuid() != 0, reason="mounting needs root; the file limit test stands in"
-)
+def remount(place, option):
+    """Mount it again with this option only: in a namespace it refuses those it shows itself."""
+    command = ["mount", "--options-mode", "ignore", "-t", "tmpfs", "-o", f"remount,{option}"]
+    subprocess.run([*command, "tmpfs", place], check=True)
+
+
+def on_a_small_disk(test):
+    """Where we are not root, run the test in a namespace of its own, in which we are."""
+
+    @functools.wraps(test)
+    def run(small_disk):
+        if small_disk is not None:
+            test(small_disk)
+            return
+        place = ["unshare", "--map-root-user", "--mount", sys.executable, "-m", "pytest", "-q"]
+        place += ["-p", "no:cacheprovider", f"{__file__}::{test.__name__}"]
+        done = subprocess.run(place, cwd=Path(__file__).parents[2], capture_output=True)
+        assert done.returncode == 0, (done.stdout + done.stderr).decode()
+
+    return run
+
+
+@on_a_small_disk
 def test_a_disk_that_fills_up_and_is_freed_works_again(small_disk):
     place = small_disk / "store"
     lake = Lake(place)
     acknowledged = fill(lake)
     assert set(acknowledged) <= set(spans_in(place))
 
-    subprocess.run(["mount", "-o", "remount,size=4m", small_disk], check=True)
+    remount(small_disk, "size=4m")
     sent_again = len(acknowledged) + 1
     lake.append([one_of_each(sent_again)])
 
@@ -445,20 +487,39 @@ def fill(lake):
     return pytest.fail("the disk never filled up")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root writes anywhere; the mount test stands in")
-def test_a_read_only_directory_is_told(tmp_path):
-    tmp_path.chmod(0o500)
+@pytest.fixture
+def nobody():
+    """Root may write anywhere, so be somebody else for a while."""
+    before = os.geteuid()
+    if before == 0:
+        os.seteuid(NOBODY)
+    yield
+    os.seteuid(before)
+
+
+NOBODY = 65534
+
+
+@pytest.fixture
+def read_only():
+    """A directory that everybody may read and nobody but root may write."""
+    with tempfile.TemporaryDirectory() as place:
+        Path(place).chmod(0o555)
+        yield Path(place)
+
+
+def test_a_read_only_directory_is_told(read_only, nobody):
     with pytest.raises(StoreError) as error:
-        Lake(tmp_path / "new")
+        Lake(read_only / "new")
     assert error.value.slug == "store-read-only"
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
+@on_a_small_disk
 def test_a_disk_turned_read_only_is_told_and_can_be_read(small_disk):
     place = small_disk / "store"
     lake = Lake(place)
     lake.append([one_of_each(1)])
-    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    remount(small_disk, "ro")
 
     for act in (lambda: lake.append([one_of_each(2)]), lambda: Lake(small_disk / "other")):
         with pytest.raises(StoreError) as error:
@@ -466,6 +527,6 @@ def test_a_disk_turned_read_only_is_told_and_can_be_read(small_disk):
         assert error.value.slug == "store-read-only"
     assert spans_in(place) == [1]
 
-    subprocess.run(["mount", "-o", "remount,rw", small_disk], check=True)
+    remount(small_disk, "rw")
     lake.append([one_of_each(2)])
     assert spans_in(place) == [1, 2]

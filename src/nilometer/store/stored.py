@@ -303,6 +303,9 @@ def _make(place: Place, table: Table) -> DeltaTable:
             description=f"schema {VERSION}",
             configuration=CONFIGURATION,
             storage_options=place.options,
+            # Else the second of two that make it at once would describe it again, as version 1,
+            # and fail the appends of those who had opened version 0.
+            commit_properties=CommitProperties(max_commit_retries=0),
         )
     except (DeltaError, OSError) as error:
         made = open_existing(place, table)
