@@ -58,7 +58,11 @@ class System:
         self.pump = Pump(
             self._drain, outlets, interval_s=settings.interval_s, spent=self.own.spent
         )
-        self.integrations = Chosen(chosen_integrations(settings), triggers=self.triggers)
+        self.integrations = Chosen(
+            chosen_integrations(settings),
+            triggers=self.triggers,
+            flush=lambda: flush(SHUTDOWN_S),
+        )
         self._host = os.uname().nodename
 
     @property

@@ -1,8 +1,9 @@
 """Measuring libraries and servers that are not ours.
 
 Each integration is a module of this package with ``install()`` and ``uninstall()``; those of
-servers take ``install(triggers=...)``. `Chosen` installs them when the library they serve is
-first imported: a library that is never imported costs nothing, and is not loaded by us. One
+servers take ``install(triggers=...)``, and ``flush=...`` where a server ends its process so
+that nobody else can send the last readings. `Chosen` installs them when the library they serve
+is first imported: a library that is never imported costs nothing, and is not loaded by us. One
 that fails is said once, listed for `nilometer doctor`, and the service runs on.
 """
 
@@ -17,7 +18,7 @@ from nilometer.integrations.arrivals import Arrivals
 from nilometer.measure import REGISTRY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from types import ModuleType
 
     from nilometer.trace.trigger import Triggers
@@ -50,11 +51,17 @@ NOT_AUTOMATIC: Final = frozenset({"logging"})
 class Chosen:
     """Integrations that wait for their libraries, are installed, or have failed and why."""
 
-    def __init__(self, names: Iterable[str], *, triggers: Triggers | None = None) -> None:
+    def __init__(
+        self,
+        names: Iterable[str],
+        *,
+        triggers: Triggers | None = None,
+        flush: Callable[[], object] | None = None,
+    ) -> None:
         self.waiting = {name: LIBRARIES[name] for name in names}
         self.installed: dict[str, ModuleType] = {}
         self.failed: dict[str, str] = {}
-        self._triggers = triggers
+        self._given = {"triggers": triggers, "flush": flush}
         self._arrivals = Arrivals(self._arrived)
 
     def begin(self) -> None:
@@ -85,11 +92,8 @@ class Chosen:
 
     def _install(self, name: str) -> None:
         module: Any = import_module(f"{__name__}.{name}")
-        if "triggers" in signature(module.install).parameters:
-            done = module.install(triggers=self._triggers)
-        else:
-            done = module.install()
-        if done:
+        wanted = signature(module.install).parameters
+        if module.install(**{k: v for k, v in self._given.items() if k in wanted}):
             self.installed[name] = module
 
     def _fail(self, name: str, error: Exception) -> None:

@@ -8,8 +8,9 @@ are sent when the server has shut down.
 from __future__ import annotations
 
 from asyncio import to_thread
+from functools import partial
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from nilometer.integrations.patches import Patches
 from nilometer.integrations.servers import Served
@@ -19,17 +20,23 @@ if TYPE_CHECKING:
 
     from nilometer.trace.trigger import Triggers
 
-END_S_MAX: Final = 2.0  # as at the end of any other process
-
 _served = Served("uvicorn", "uvicorn.config", "Config", "load", "loaded_app", protocol="asgi")
 _patches = Patches()
 
 
-def install(*, triggers: Triggers | None = None) -> bool:
-    """Measure what uvicorn takes up from now on; False if that is done already."""
+def install(
+    *, triggers: Triggers | None = None, flush: Callable[[], object] | None = None
+) -> bool:
+    """Measure what uvicorn takes up from now on; False if that is done already.
+
+    `flush` sends what is measured so far. ImportError or AttributeError if uvicorn is not there
+    or not as we know it.
+    """
     if not _served.install(triggers=triggers):
         return False
-    _patches.replace(import_module("uvicorn.server").Server, "shutdown", _sent)
+    if flush is not None:
+        server = import_module("uvicorn.server").Server
+        _patches.replace(server, "shutdown", partial(_with_the_last, flush))
     return True
 
 
@@ -39,12 +46,12 @@ def uninstall() -> None:
     _served.uninstall()
 
 
-def _sent(original: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+def _with_the_last(
+    flush: Callable[[], object], original: Callable[..., Awaitable[None]]
+) -> Callable[..., Awaitable[None]]:
     async def shutdown(server: Any, *args: Any, **kwargs: Any) -> None:
         await original(server, *args, **kwargs)
         if getattr(server, "_captured_signals", True):  # else the process ends in order
-            import nilometer
-
-            await to_thread(nilometer.flush, END_S_MAX)
+            await to_thread(flush)
 
     return shutdown
