@@ -451,9 +451,11 @@ class BrokenReader:
         raise StoreError("the disk is gone", slug="store-unreadable")
 
 
-def test_a_store_that_cannot_be_read_is_503_with_retry_after():
+def test_a_store_that_cannot_be_read_is_503_with_retry_after(caplog):
+    refused = []
+
     async def talk():
-        queries = Queries()
+        queries = Queries(refused=lambda *told: refused.append(told))
         transport = httpx.ASGITransport(app=api(BrokenReader(), queries, dict))
         async with httpx.AsyncClient(transport=transport, base_url="http://api") as client:
             answer = await client.get("/api/v1/traces")
@@ -464,6 +466,10 @@ def test_a_store_that_cannot_be_read_is_503_with_retry_after():
 
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
     assert "the disk is gone" in answer.json()["detail"]
+    # Told to be counted and said once a minute, not written to the log for every question.
+    assert [reason for reason, _ in refused] == ["store"]
+    assert "/traces: the disk is gone" in refused[0][1]
+    assert caplog.records == []
 
 
 parameters = st.dictionaries(

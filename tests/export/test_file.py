@@ -155,3 +155,11 @@ def test_a_full_disk_loses_nothing_that_the_buffer_holds(make, path, monkeypatch
     assert len(torn) == 10
     assert jsonlines.decode(whole) == make.batch(readings=3)
     assert (outlet.delivered, outlet.lost) == (3, {})
+
+
+def test_a_pipe_that_nobody_reads_may_wait_and_gets_a_thread_of_its_own(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+
+    opened = [open_exporter(f"file://{tmp_path}/{name}") for name in ("pipe", "plain")]
+
+    assert [exporter.waits for exporter in opened] == [True, False]

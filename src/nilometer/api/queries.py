@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
@@ -14,8 +13,6 @@ from nilometer.errors import NilometerError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-log = logging.getLogger("nilometer.collector")
 
 Args = ParamSpec("Args")
 Answer = TypeVar("Answer")
@@ -29,13 +26,14 @@ ANSWER_S_MAX: Final = 60.0  # longer than any browser's or command's patience
 
 
 class Queries:
-    """A bounded pool; `observe` is told route and duration of each query that was run."""
+    """A bounded pool; `observe` is told route and duration of each query that was run, `refused`
+    the reason of each that was not, and what there is to say about it."""
 
     def __init__(
         self,
         *,
         observe: Callable[[str, int], None] = lambda *_: None,
-        refused: Callable[[str], None] = lambda *_: None,
+        refused: Callable[[str, str], None] = lambda *_: None,
     ) -> None:
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="nilometer-query")
         self._running = 0
@@ -51,7 +49,7 @@ class Queries:
     ) -> Answer:
         """The answer; Refusal 503 if too many wait, it takes too long, or the store fails."""
         if self._running >= THREADS + WAITING_MAX:
-            self._refused("overloaded")
+            self._refused("overloaded", route)
             raise _later("too many queries wait already; ask again later")
         self._running += 1
         started_ns = elapsed_ns()
@@ -60,14 +58,13 @@ class Queries:
         try:
             return await asyncio.wait_for(asyncio.wrap_future(job), ANSWER_S_MAX)
         except TimeoutError:
-            self._refused("slow-query")
+            self._refused("slow-query", route)
             raise _later("the query took too long; ask for less time with since") from None
         except (NilometerError, OSError) as error:
             if isinstance(error, NilometerError) and error.slug == "store-too-much":
-                self._refused("too-much")
+                self._refused("too-much", route)
                 raise unusable("since", "", str(error)) from None
-            log.warning("rest: %s: %s", route, error)
-            self._refused("store")
+            self._refused("store", f"{route}: {error}")
             raise _later(f"the store cannot be read: {error}") from None
         finally:
             self._observe(route, elapsed_ns() - started_ns)

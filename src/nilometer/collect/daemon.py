@@ -100,7 +100,7 @@ class Collector:
         )
         self._queries = Queries(
             observe=lambda route, ns: QUERY.bind(route=route).record(ns),
-            refused=lambda reason: self.refusals.count("rest", reason),
+            refused=lambda reason, detail: self.refusals.count("rest", reason, detail=detail),
         )
         self._otlp = OtlpDoor(self.group, self.refusals)
         self.app = self._guarded_app()

@@ -49,9 +49,8 @@ def open_file(address: Address) -> File:
 class File:
     """Appends batches to one file; see the module. `rotate_bytes` 0 never rotates."""
 
-    waits = False
-
     def __init__(self, path: Path, *, rotate_bytes: int = 0, keep: int = KEEP) -> None:
+        self.waits = path.exists() and not path.is_file()  # a pipe waits for who reads it
         self._path = path
         self._rotate_bytes = rotate_bytes
         self._keep = keep
