@@ -26,8 +26,11 @@ ANSWER_S_MAX: Final = 60.0  # longer than any browser's or command's patience
 
 
 class Queries:
-    """A bounded pool; `observe` is told route and duration of each query that was run, `refused`
-    the reason of each that was not, and what there is to say about it."""
+    """A bounded pool.
+
+    `observe` is told route and duration of each query that was run, `refused` the reason of
+    each that was not, and what there is to say about it.
+    """
 
     def __init__(
         self,
