@@ -369,6 +369,14 @@ def test_a_function_that_returns_a_future_is_timed_to_its_end(core, registry, ha
     assert moved(registry) == {("t",): (2, 20)}
 
 
+def test_what_cannot_be_awaited_is_told_in_pythons_own_words(core, registry, timer):
+    async def awaits():
+        return await core.wrap(timer, lambda: None, "coroutine")()
+
+    with pytest.raises(TypeError, match="object NoneType can't be used in 'await' expression"):
+        asyncio.run(awaits())
+
+
 def test_what_is_marked_as_a_coroutine_function_is_timed_as_one():
     mark = getattr(inspect, "markcoroutinefunction", None)  # of Python 3.12 and later
     marked = mark(lambda: None) if mark else types.coroutine(pickled)

@@ -592,25 +592,23 @@ body_of(PyTypeObject *type, TimedFunction *self, PyObject *inner)
     return body;
 }
 
-/* What steps an awaitable: a coroutine does by itself, a future by its iterator. What cannot be
- * awaited is left as it is; the reference is taken. */
+/* What steps an awaitable: a coroutine does by itself, a future by its iterator. */
 static PyObject *
 stepped(PyObject *awaitable)
 {
-    PyAsyncMethods *async = awaitable == NULL ? NULL : Py_TYPE(awaitable)->tp_as_async;
-
-    if (async == NULL || async->am_await == NULL || async->am_send != NULL)
-        return awaitable;
-    return awaited(awaitable);
+    return Py_TYPE(awaitable)->tp_as_async->am_send != NULL ? awaitable : awaited(awaitable);
 }
 
+/* What cannot be awaited is handed on as it is: whoever awaits it is told so by Python. */
 static PyObject *
 coroutine_vectorcall(TimedFunction *self, PyObject *const *args, size_t nargsf,
                      PyObject *kwnames)
 {
     PyObject *made = PyObject_Vectorcall(self->function, args, nargsf, kwnames);
+    PyAsyncMethods *async = made == NULL ? NULL : Py_TYPE(made)->tp_as_async;
 
-    if (!self->timer->family->on)
+    if (!self->timer->family->on || async == NULL
+        || (async->am_send == NULL && async->am_await == NULL))
         return made;
     return body_of(state_of(Py_TYPE(self))->coroutine, self, stepped(made));
 }
