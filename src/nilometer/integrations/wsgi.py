@@ -36,6 +36,9 @@ HEADERS: Final = (
 )
 """A trigger's headers as the environ names them, in the order of `trace.trigger.HEADERS`."""
 
+_current: Final = CURRENT.get
+_make_current: Final = CURRENT.set
+
 _READY: Final = frozenset({list, tuple})
 """Results that run no code of the application when they are read."""
 
@@ -65,7 +68,7 @@ class Manners:
 
     def attend(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Serve a request that asks for a trace, or whose body must be counted."""
-        before = CURRENT.get()
+        before = _current()
         request = None
         if self._triggers is not None:
             request = self._triggers.accept(environ.get, HEADERS)
@@ -81,8 +84,8 @@ class Manners:
             exchange.finish(error)
             raise
         finally:
-            current = CURRENT.get()
-            CURRENT.set(before)
+            current = _current()
+            _make_current(before)
         if type(result) in _READY:
             body: Iterable[bytes] = exchange.body(result)
             return body
