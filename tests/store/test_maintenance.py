@@ -182,7 +182,7 @@ def test_two_maintainers_at_once_merge_once(tmp_path, monkeypatch):
 
 def test_appends_go_on_during_maintenance_and_nothing_is_lost(tmp_path):
     code = """
-        for number in range(60):
+        for number in range(40):
             lake.append([one_of_each(int(sys.argv[2]) * 1000 + number)])
     """
     lake = Lake(tmp_path, durability="os")
@@ -205,7 +205,7 @@ def test_appends_go_on_during_maintenance_and_nothing_is_lost(tmp_path):
     watching.join()
     lake.maintain()
 
-    numbers = [w * 1000 + n for w in (1, 2) for n in range(60)]
+    numbers = [w * 1000 + n for w in (1, 2) for n in range(40)]
     assert ([w.returncode for w in writers], faults) == ([0, 0], [])
     assert sorted(spans_in(tmp_path)) == numbers
     assert [row.total for row in reader.statistics("c")] == [sum(numbers)]

@@ -36,7 +36,7 @@ from nilometer.store.places import Place, store_error
 from nilometer.store.tables import PARTITION, VERSION, Table, arrow_schema, file_schema
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
 EPOCH: Final = date(1970, 1, 1)
 
@@ -152,7 +152,7 @@ class StoredTable:
             post_commithook_properties=_HOOKS,
         )
         self._delta.update_incremental()
-        self.sync()
+        self.sync({action.path for action in actions if isinstance(action, AddAction)})
 
     def checkpoint(self) -> None:
         """Sum up the log in a checkpoint, on the disk before any entry it replaces goes."""
@@ -160,11 +160,15 @@ class StoredTable:
         self._synced = min(self._synced, self._delta.version() - 1)
         self.sync()
 
-    def sync(self) -> None:
-        """Have everything up to the version last seen on the disk, if that is asked for."""
+    def sync(self, written: Collection[str] = ()) -> None:
+        """Have everything up to the version last seen on the disk, if that is asked for.
+
+        Files that we wrote were synced when they were finished.
+        """
         if self._sync and self.place.path is not None:
-            version = self._delta.version()
-            sync_versions(self.place.path, max(0, self._synced + 1), version)
+            version, root = self._delta.version(), self.place.path
+            ours = {root / path for path in written}
+            sync_versions(root, max(0, self._synced + 1), version, synced=ours)
             self._synced = version
 
     def forget(self, written: Sequence[AddAction]) -> None:
