@@ -18,6 +18,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 
+from nilometer.clock import wall_ns
 from nilometer.collect import body as bodies
 from nilometer.errors import StoreError
 from nilometer.wire import otlp_reply
@@ -162,6 +163,20 @@ def test_a_request_of_too_many_buckets_is_answered_413_so_that_it_is_sent_in_par
     answer = post(tmp_path, request.SerializeToString(), tables=tables, path="/v1/metrics")
 
     assert (answer.status_code, tables.rejected) == (413, {("otlp", "too-large"): 1})
+
+
+def test_a_log_record_without_a_time_happened_when_it_came(tmp_path):
+    records = [{"body": {"stringValue": "x"}}, {"timeUnixNano": "5"}]
+    request = {"resourceLogs": [{"scopeLogs": [{"logRecords": records}]}]}
+    tables = Tables()
+    before = wall_ns()
+
+    answer = post(tmp_path, json.dumps(request), JSON, tables=tables, path="/v1/logs")
+
+    undated, dated = tables.events
+    assert answer.status_code == 200
+    assert before <= undated.at_ns <= wall_ns()
+    assert dated.at_ns == 5
 
 
 def test_a_zip_bomb_is_refused_before_it_unpacks(tmp_path):

@@ -148,7 +148,7 @@ class StatisticsRow(BaseModel):
     last: Number | None = Field(description="Of a gauge: its latest value.")
     rate: float | None = Field(description="Of a counter or distribution: so many a second.")
     quantiles: dict[str, float | None] = Field(
-        description="By the share as it was asked for; at most 1.1 % off."
+        description="By the share as it was asked for; as exact as the sender's buckets."
     )
 
 

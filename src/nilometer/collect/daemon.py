@@ -102,7 +102,7 @@ class Collector:
             observe=lambda route, ns: QUERY.bind(route=route).record(ns),
             refused=lambda reason, detail: self.refusals.count("rest", reason, detail=detail),
         )
-        self._otlp = OtlpDoor(self.group, self.refusals)
+        self._otlp = OtlpDoor(self.group, self.refusals, clock=self._clock)
         self.app = self._guarded_app()
         self._resource = Resource(OWN_SERVICE, host=socket.gethostname(), pid=os.getpid())
         self._tasks: list[asyncio.Task[None]] = []

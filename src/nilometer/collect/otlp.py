@@ -15,6 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from nilometer.clock import Clock
 from nilometer.collect.body import RETRY_AFTER_S, Hold, Refused, Room, read_body
 from nilometer.collect.group import GroupCommit, NotCommitted, Overloaded
 from nilometer.collect.instruments import ACCEPTED, Refusals
@@ -62,9 +63,15 @@ class OtlpDoor:
     """The three routes; refusals are counted by reason, answered in the sender's encoding."""
 
     def __init__(
-        self, group: GroupCommit, refusals: Refusals, room: Room | None = None
+        self,
+        group: GroupCommit,
+        refusals: Refusals,
+        room: Room | None = None,
+        *,
+        clock: Clock | None = None,
     ) -> None:
         self._group = group
+        self._clock = clock or Clock()
         self._refusals = refusals
         self._room = room or Room()
         self._decoder = ThreadPoolExecutor(1, thread_name_prefix="nilometer-decode")
@@ -106,6 +113,7 @@ class OtlpDoor:
             body = await read_body(request.headers, request.stream(), hold)
             batches, rejected = decoded = await self._decoded(signal, body, json=json)
             del body
+            batches = tuple(_dated(batch, self._clock) for batch in batches)
             await self._committed(batches)
         for batch in batches:
             ACCEPTED.bind(door="otlp", kind=signal.name).add(batch.rows)
@@ -134,6 +142,15 @@ class OtlpDoor:
             if error.may_retry:
                 raise Refused(503, "not-committed", str(error)) from None
             raise Refused(400, "not-storable", str(error)) from None
+
+
+def _dated(batch: Batch, clock: Clock) -> Batch:
+    """A log record without any time happened now, as far as anybody knows; not in 1970."""
+    if all(event.at_ns for event in batch.events):
+        return batch
+    now_ns = clock.wall_ns()
+    events = [one if one.at_ns else one._replace(at_ns=now_ns) for one in batch.events]
+    return batch._replace(events=tuple(events))
 
 
 def _media_type(*, json: bool) -> str:
