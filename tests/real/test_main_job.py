@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -19,7 +21,7 @@ from examples.orders import run  # noqa: E402
 from nilometer.cli.processes import Processes  # noqa: E402
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 REQUESTS = 2000
 PROBES = 1  # the request that found the order service up
@@ -125,10 +127,13 @@ def test_what_is_printed_is_the_tree_ten_timers_and_our_own_cost(
     assert {"orders", "stock"} <= set(re.findall(r"^ (\w+) .*\d", costs, re.MULTILINE))
 
 
-def test_the_job_ends_by_itself_when_told_once(python: str) -> None:
+def test_the_job_ends_by_itself_when_told_once_and_leaves_nothing_behind(
+    python: str, tmp_path: Path
+) -> None:
     ran = subprocess.run(
         [python, "-m", "examples.orders.run", "--once", "--requests", "100"],
         cwd=ROOT,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
         capture_output=True,
         text=True,
         timeout=120,
@@ -136,6 +141,62 @@ def test_the_job_ends_by_itself_when_told_once(python: str) -> None:
     )
 
     assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert (list(tmp_path.iterdir()), running_in(tmp_path)) == ([], [])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_job_that_is_ended_leaves_nothing_behind(
+    python: str,
+    tmp_path: Path,
+    start_process: Callable[..., Any],
+    wait_until: Callable[..., None],
+    number: int,
+) -> None:
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    job = start_process(
+        [python, "-m", "examples.orders.run", "--requests", "50"],
+        cwd=ROOT,
+        env={"TMPDIR": str(folder)},
+        ready=lambda: len(running_in(folder)) >= 3,
+    )
+    job.popen.send_signal(number)
+
+    assert job.popen.wait(60) == 130
+    wait_until(lambda: not running_in(folder), what="all servers are gone")
+    assert list(folder.iterdir()) == []
+    assert "Traceback" not in job.output()
+
+
+def test_a_job_that_fails_shows_what_its_servers_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(run, "SPANS_EXPECTED", 10**6)
+    monkeypatch.setattr(run, "VISIBLE_S_MAX", 0.1)
+    monkeypatch.setattr(run.tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(SystemExit, match="spans of the signed request, 1000000 at least"):
+        run.do(10, stays_up=False)
+    told = capfd.readouterr().out
+
+    assert [name for name in ("collector", "stock", "orders") if f"{name} said:" in told] == [
+        "collector",
+        "stock",
+        "orders",
+    ]
+    assert list(tmp_path.iterdir()) == []
+
+
+def running_in(folder: Path) -> list[int]:
+    """Processes that name this folder in their command or their environment."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            told = (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
+        except OSError:  # it ended meanwhile, or is somebody else's
+            continue
+        if f"{folder}/nilometer-orders-".encode() in told:
+            found.append(int(process.name))
+    return found
 
 
 def test_a_trace_can_be_had_in_every_format(job: Done) -> None:
