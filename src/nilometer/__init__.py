@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from nilometer.config import Arguments
-    from nilometer.measure import counter, event, gauge, set_level, timer
+    from nilometer.measure import counter, event, event_source, gauge, set_level, timer
     from nilometer.model.level import Level
     from nilometer.trace import carry, current_span, current_trace_id, headers, span, traced
     from nilometer.trace.trigger import Triggers
@@ -37,6 +37,7 @@ __all__ = [
     "gauge",
     "timer",
     "event",
+    "event_source",
     "set_level",
     "span",
     "traced",
@@ -63,6 +64,7 @@ _HOMES: Final = {
     "gauge": "nilometer.measure",
     "timer": "nilometer.measure",
     "event": "nilometer.measure",
+    "event_source": "nilometer.measure",
     "set_level": "nilometer.measure",
     "span": "nilometer.trace",
     "traced": "nilometer.trace",

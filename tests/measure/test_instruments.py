@@ -7,6 +7,7 @@ import weakref
 
 import pytest
 
+import nilometer
 from nilometer.errors import InstrumentClashError
 from nilometer.measure import Registry
 from nilometer.measure import registry as registry_module
@@ -110,6 +111,31 @@ def test_an_instrument_says_what_it_is(registry):
         False,
     )
     assert repr(registry.counter("c").bind(b=1, a=2)) == "<Counter c a=2 b=1 on>"
+
+
+def test_a_timer_counts_in_nanoseconds_only(registry):
+    timer = registry.timer("t", unit="ns")
+    with pytest.raises(ValueError, match=r"^a timer counts in ns, not in 's'$"):
+        registry.timer("t", unit="s")
+
+    assert registry.timer("t") is timer
+
+
+def test_what_a_service_imports_makes_all_four_kinds_alike():
+    made = [
+        make("test.alike." + make.__name__, level=nilometer.DEEP, description="Alike.")
+        for make in (
+            nilometer.counter,
+            nilometer.gauge,
+            nilometer.timer,
+            nilometer.event_source,
+        )
+    ]
+
+    assert [(one.level, one.description, one.on) for one in made] == [
+        (Level.DEEP, "Alike.", False)
+    ] * 4
+    assert [one.bind(a=1).name for one in made] == [one.name for one in made]
 
 
 def test_a_clash_says_where_the_name_was_taken_and_where_it_is_wanted(registry):

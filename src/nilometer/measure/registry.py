@@ -134,18 +134,22 @@ class Registry:
         self,
         name: str,
         *,
+        unit: str = "ns",
         level: Level = Level.BASIC,
         description: str = "",
         per_thread: bool = False,
     ) -> Timer:
-        """Return the timer of that name, made if there is none; its unit is always ns.
+        """Return the timer of that name, made if there is none.
 
         Bodies left by an exception are counted in the counter `<name>.errors` by `error.type`.
-        Raises InstrumentClashError if either name is taken by another kind or unit.
+        Raises ValueError for another unit than ns, and InstrumentClashError if either name is
+        taken by another kind or unit.
         """
+        if unit != "ns":
+            raise ValueError(f"a timer counts in ns, not in {unit!r}")
         with self._making:
             self._refuse_clash(f"{name}.errors", "counter", "{error}")  # both are made, or none
-            instrument = self._made(name, "timer", "ns", level, description, per_thread)
+            instrument = self._made(name, "timer", unit, level, description, per_thread)
             if instrument.errors is None:
                 instrument.errors = self.counter(
                     f"{name}.errors",
