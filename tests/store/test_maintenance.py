@@ -21,6 +21,7 @@ from nilometer.store.places import Place
 from nilometer.store.query import Reader
 from nilometer.store.reading import Questions, needed
 from nilometer.store.stored import DataFile
+from nilometer.store.tables import SPANS
 from tests.store.batches import NOW_NS, counted, one_of_each, span
 from tests.store.test_lake import TRACE, child, spans_in
 
@@ -88,6 +89,17 @@ def test_a_merged_file_is_sorted_so_that_a_trace_lies_together(tmp_path):
 
     assert ids == sorted(ids)
     assert (file.least["trace_id"], file.greatest["trace_id"]) == (ids[0], ids[-1])
+
+
+def test_columns_of_unlike_values_have_no_dictionary(tmp_path):
+    Lake(tmp_path).append([one_of_each(1)])
+    [file] = listed(tmp_path)
+
+    group = pq.ParquetFile(tmp_path / "spans" / file.path).metadata.row_group(0)
+    columns = [group.column(n) for n in range(group.num_columns)]
+
+    plain = {c.path_in_schema for c in columns if not c.has_dictionary_page}
+    assert plain == set(SPANS.unlike) == {"span_id", "parent_id", "started_ns", "ended_ns"}
 
 
 def test_only_files_that_can_hold_the_trace_are_opened(tmp_path):

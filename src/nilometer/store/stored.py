@@ -207,6 +207,9 @@ def removal(file: DataFile, *, at_ms: int, data_change: bool) -> RemoveAction:
 
 def _writer_options(table: Table) -> dict[str, Any]:
     options: dict[str, Any] = {"compression": "zstd", "store_schema": False}
+    if table.unlike:
+        names = [column.name for column in table.columns if column.name != PARTITION]
+        options["use_dictionary"] = [name for name in names if name not in table.unlike]
     if "trace_id" in table.bounded:  # a look at 8 kB tells that a trace is not in this file
         options["bloom_filter_options"] = {"trace_id": {"ndv": 5_000, "fpp": 0.01}}
     return options

@@ -33,7 +33,8 @@ class Table(NamedTuple):
     """One table; `order` sorts the rows of each file, `time` is the time `date` is taken from.
 
     Files carry the least and greatest value of the `bounded` columns, so that a question opens
-    only the files that can answer it.
+    only the files that can answer it. A dictionary of the `unlike` columns would hold nearly
+    every value once: without it files of spans are a fifth smaller and sooner written.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Table(NamedTuple):
     time: str
     order: tuple[str, ...]
     bounded: tuple[str, ...]
+    unlike: tuple[str, ...] = ()
 
 
 TEXT: Final = pa.string()
@@ -93,6 +95,7 @@ SPANS: Final = Table(
     time="started_ns",
     order=("trace_id", "started_ns"),
     bounded=("trace_id", "started_ns", "ended_ns"),
+    unlike=("span_id", "parent_id", "started_ns", "ended_ns"),
 )
 
 READINGS: Final = Table(
