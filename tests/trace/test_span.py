@@ -551,3 +551,50 @@ def test_the_twins_functions_say_the_same_of_themselves(name):
     python, c = (getattr(import_module(module), name) for module in TWINS.values())
 
     assert python.__doc__ == c.__doc__
+
+
+def test_a_trace_takes_its_arguments_as_python_does(core):
+    ring = core.Ring(3)
+    named = "".join(["spans", "_max"])  # a name that is not the one that C knows by identity
+    made = [
+        core.Trace(
+            b"t" * 16, b"p" * 8, base_id="b", signer=ring, attributes={"a": 1}, ring=ring,
+        ),
+        core.Trace(
+            parent_id=b"p" * 8, trace_id=b"t" * 16,
+            base_id="b", signer=ring, attributes={"a": 1}, ring=ring, **{named: 2_000},
+        ),
+    ]  # fmt: skip
+
+    for trace in made:
+        given = (trace.trace_id, trace.parent_id, trace.base_id, trace.signer, trace.attributes)
+        assert given == (b"t" * 16, b"p" * 8, "b", ring, {"a": 1})
+        assert (trace.spans_max, trace.ring) == (2_000, ring)
+    for arguments, wrong in [((), {}), ((b"t" * 16, b"", ""), {}), ((b"t" * 16,), {"x": 1})]:
+        with pytest.raises(TypeError):
+            core.Trace(*arguments, **wrong)
+    with pytest.raises(ValueError, match="16 bytes"):
+        core.Trace(b"t")
+
+
+def test_a_root_takes_over_the_attributes_it_is_given(twin):
+    given = {"a": 1}
+    request = twin.request(attributes={"osprofiler.base_id": "b"})
+    named = {"".join(["attri", "butes"]): {"c": 3}}
+    with twin.core.start_root("one", request=request, attributes=given) as root:
+        root.set_attribute("b", 2)
+    with twin.core.start_root("two", request=twin.request(), **named):
+        pass
+    with twin.core.start_root("three", request=twin.request(), attributes=None):
+        pass
+
+    assert [dict(record.attributes) for record in twin.ring.drain()] == [
+        {"a": 1, "osprofiler.base_id": "b", "b": 2},
+        {"c": 3},
+        {},
+    ]
+    assert given["b"] == 2
+    with pytest.raises(TypeError):
+        twin.core.start_root("four", request=twin.request(), unknown=1)
+    with pytest.raises(TypeError):
+        twin.core.start_root("five")
