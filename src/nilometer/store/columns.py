@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nilometer.model import Distribution, SpanKind, Status
-from nilometer.store.jsontext import clean, encode
+from nilometer.store.jsontext import clean, encode, encode_all
 from nilometer.store.tables import FLOAT, LISTS, TABLES, TEXT, WHOLE
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def _spans(spans: Sequence[SpanRecord]) -> Values:
         "status": [_STATUSES.get(each, "unset") for each in statuses],
         "status_message": messages,
         "request_id": [str(a[REQUEST_ID]) if REQUEST_ID in a else None for a in attributes],
-        "attributes": [encode(dict(a)) if a else "{}" for a in attributes],
+        "attributes": encode_all(attributes),
         "events": [encode([_told_event(e) for e in each]) if each else None for each in events],
         "links": [encode([_told_link(e) for e in each]) if each else None for each in links],
     }
@@ -268,7 +268,7 @@ def _events(events: Sequence[Event]) -> Values:
         "span_id": [each.hex() for each in span_ids],
         "severity": severities,
         "body": bodies,
-        "attributes": [encode(dict(each)) if each else "{}" for each in attributes],
+        "attributes": encode_all(attributes),
     }
 
 
