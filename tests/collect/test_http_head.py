@@ -100,6 +100,53 @@ def test_an_endless_head_is_cut_off(endless):
     assert visit(talk) == [("http", "head-too-large")]
 
 
+@pytest.mark.parametrize("app", [answer_ok, refuse])
+@pytest.mark.parametrize(
+    ("begun", "endless"),
+    [
+        (b"2\r\n{}\r\n0\r\nX-Long: ", b"x" * 1000),
+        (b"2\r\n{}\r\n0\r\n", b"X-Filler: " + b"x" * 1000 + b"\r\n"),
+        (b"2;", b"x" * 1000),
+    ],
+    ids=["a trailer", "trailers", "a chunk's extension"],
+)
+def test_what_follows_a_head_and_is_no_body_is_cut_off_too(app, begun, endless):
+    async def talk(connect):
+        reader, writer = await connect()
+        writer.write(
+            b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + begun
+        )
+        sent = 0
+        while not reader.at_eof() and sent < 50 << 20:
+            try:
+                writer.write(endless * 10)
+                await writer.drain()
+            except ConnectionError:
+                break
+            sent += len(endless) * 10
+            await asyncio.sleep(0)
+        writer.close()
+        assert sent < 10 << 20
+
+    assert visit(talk, app) == [("http", "head-too-large")]
+
+
+def test_a_body_in_many_small_chunks_is_no_head(monkeypatch):
+    monkeypatch.setattr(http_head, "HEAD_BYTES_MAX", 1000)
+
+    async def talk(connect):
+        reader, writer = await connect()
+        writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for _ in range(500):
+            writer.write(b"1\r\nx\r\n")
+            await asyncio.sleep(0)
+        writer.write(b"0\r\nX-Short: y\r\n\r\n")
+        assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
+        writer.close()
+
+    assert visit(talk) == []
+
+
 @pytest.mark.parametrize("begun", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: x\r\n"])
 def test_a_head_that_never_ends_is_given_up(monkeypatch, begun):
     monkeypatch.setattr(http_head, "HEAD_S_MAX", 0.1)

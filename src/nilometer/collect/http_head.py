@@ -1,8 +1,9 @@
 """Bounds a request's head in bytes and in time, as uvicorn's fast parser bounds neither.
 
-Whoever may connect, with a token or without, could else fill the memory with one endless
-header, or hold every connection there may be: by never finishing a head, by never finishing the
-body of a request that was answered before its end, or by never reading an answer.
+Whoever may connect, with a token or without, could else fill the memory with endless headers,
+before the body or after it, or hold every connection there may be: by never finishing a head,
+by never finishing the body of a request that was answered before its end, or by never reading
+an answer.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ class BoundedHead(HttpToolsProtocol):
     Where a body or a reader exceeds its own there is nobody to answer: it just hangs up.
     """
 
-    _head_bytes = 0
+    _head_bytes = 0  # since the request began, or since there was a piece of its body
+    _in_message = False
+    _had_body = False
     _timer: asyncio.TimerHandle | None = None
     _rest_timer: asyncio.TimerHandle | None = None
     _unread_timer: asyncio.TimerHandle | None = None
@@ -58,24 +61,35 @@ class BoundedHead(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """The first byte of a request, on a new connection or one kept alive."""
+        self._in_message = True
         self._begin_head()
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """The head is whole; what follows is bounded by whoever reads it."""
+        """The head is whole; the body that follows is bounded by whoever reads it."""
         self._end_head()
+        self._head_bytes = 0
         super().on_headers_complete()
 
+    def on_body(self, body: bytes) -> None:
+        """What is neither body nor head is the frames of chunks, and trailers."""
+        self._had_body = True
+        super().on_body(body)
+
     def data_received(self, data: bytes) -> None:
-        """Feed the parser, then see how long the head has become that it still waits for."""
+        """Feed the parser, then see how much it has had to keep that is no body."""
+        self._had_body = False
         super().data_received(data)
-        if self._timer is not None:
+        if self._had_body:
+            self._head_bytes = 0
+        elif self._timer is not None or self._in_message:
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_BYTES_MAX:
                 self._refuse(TOO_LARGE)
 
     def on_message_complete(self) -> None:
         """The body is whole, wherever it went."""
+        self._in_message = False
         self._end_rest()
         super().on_message_complete()
 
@@ -139,6 +153,10 @@ class BoundedHead(HttpToolsProtocol):
 
     def _refuse(self, why: str) -> None:
         self._end_head()
-        if not self.transport.is_closing():
-            self.logger.warning(why)
-            self.send_400_response(why)
+        if self.transport.is_closing():
+            return
+        if self.cycle is not None and self._in_message and self.cycle.response_started:
+            self._hang_up(why)  # of two answers the second would be taken for the next one's
+            return
+        self.logger.warning(why)
+        self.send_400_response(why)
