@@ -10,6 +10,7 @@ import pytest
 import nilometer
 from nilometer.errors import InstrumentClashError
 from nilometer.measure import Registry
+from nilometer.measure import events as events_module
 from nilometer.measure import registry as registry_module
 from nilometer.model import Distribution, Event, Kind, Level, Reading
 
@@ -278,6 +279,13 @@ def test_a_dimension_from_outside_is_cut_and_made_encodable(registry):
     assert moved(registry)["nilometer.lost", "reason=too_long", "what=dimension"] == 2
 
 
+def test_so_is_a_dimensions_name(registry):
+    child = registry.counter("c").bind(**{"x" * 1000: 1, "caf\udce9": 2})
+
+    assert child.dimensions == (("caf?", "2"), ("x" * 255, "1"))
+    assert moved(registry)["nilometer.lost", "reason=too_long", "what=dimension"] == 1
+
+
 def test_instruments_named_by_data_are_bounded_and_counted(registry, monkeypatch):
     monkeypatch.setattr(registry_module, "INSTRUMENTS_MAX", 4)  # two are ours
     for user in range(4):
@@ -518,7 +526,7 @@ def test_an_event_knows_its_span_if_tracing_says_so(registry):
 
 
 def test_events_beyond_the_buffer_are_counted(registry, monkeypatch):
-    monkeypatch.setattr(registry_module, "EVENTS_MAX", 2)
+    monkeypatch.setattr(events_module, "EVENTS_MAX", 2)
     for n in range(5):
         registry.event("e", n=n)
 
@@ -527,6 +535,30 @@ def test_events_beyond_the_buffer_are_counted(registry, monkeypatch):
     assert [event.attributes for event in events] == [{"n": 0}, {"n": 1}]
     assert [(r.dimensions, r.value) for r in readings] == [
         ((("reason", "buffer_full"), ("what", "events")), 3)
+    ]
+
+
+def test_the_text_that_events_hold_is_bounded_and_what_exceeds_it_counted(
+    registry, monkeypatch
+):
+    monkeypatch.setattr(events_module, "EVENTS_CHARS_MAX", 8)
+    seen = []
+    for _ in range(2):  # each collect begins anew
+        for n in range(4):
+            registry.event("e", n=n, a="xyz")
+        (lost,), events = registry.collect()
+        seen.append(([event.attributes["n"] for event in events], lost.dimensions, lost.value))
+
+    assert seen == [([0, 1], (("reason", "buffer_full"), ("what", "events")), 2)] * 2
+
+
+def test_the_attributes_of_an_event_are_bounded_and_what_exceeds_it_counted(registry):
+    registry.event("e", **{f"a{n}": n for n in range(70)})
+    readings, (event,) = registry.collect()
+
+    assert event.attributes == {f"a{n}": n for n in range(64)}
+    assert [(r.dimensions, r.value) for r in readings] == [
+        ((("reason", "limit"), ("what", "attributes")), 6)
     ]
 
 

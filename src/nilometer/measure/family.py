@@ -118,9 +118,10 @@ class Instrument:
 
     def child(self, bound: tuple[Any, ...]) -> Any:
         """The child that `bind` has not met: (parent, name, text, name, text, ...)."""
-        texts = [self._fitting(text) for text in bound[2::2]]
-        merged = {**dict(bound[0].dimensions), **dict(zip(bound[1::2], texts, strict=True))}
-        dimensions = dimensions_of(merged)
+        given = bound[1:]
+        fitting = tuple(self._fitting(text) for text in given)
+        pairs = zip(fitting[::2], fitting[1::2], strict=True)
+        dimensions = dimensions_of({**dict(bound[0].dimensions), **dict(pairs)})
         known = self.handles if self.per_thread else self.series
         child = known.get(dimensions)
         if child is None:
@@ -128,7 +129,7 @@ class Instrument:
                 return self._overflow(known)
             child = self._handle(dimensions)
         if (
-            texts == list(bound[2::2])
+            fitting == given
             and len(self.family.bindings) < BINDINGS_PER_SERIES * self._registry.series_max
         ):
             self.family.bindings[bound] = child

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from nilometer.clock import Clock
 from nilometer.errors import InstrumentClashError
 from nilometer.measure import twin
-from nilometer.measure.events import EVENTS_MAX, EventSource, attributes_of
+from nilometer.measure.events import ATTRIBUTES_MAX, EventBuffer, EventSource, attributes_of
 from nilometer.measure.family import Instrument
 from nilometer.model import Distribution, Event, Kind, Level, Reading
 
@@ -75,7 +75,7 @@ class Registry:
         self._sources: dict[str, EventSource] = {}
         # Ours stay on when everything else is switched off, so that losses are never silent.
         self._levels: dict[str, Level] = {"": Level.BASIC, "nilometer": Level.BASIC}
-        self._events: list[Event] = []
+        self._events = EventBuffer()
         self._start_afresh()
         self._lost = self.counter("nilometer.lost", description="What we lost, and why.")
         self._overflow = self.counter(
@@ -252,8 +252,8 @@ class Registry:
             ended_ns = self.clock.wall_ns()
             started_ns = min(self._collected_ns, ended_ns)  # the wall clock may have stepped
             self._collected_ns = ended_ns
-            events, self._events = self._events, []
-            return tuple(self._taken(started_ns, ended_ns)), tuple(events)
+            events = self._events.take()
+            return tuple(self._taken(started_ns, ended_ns)), events
 
     def _taken(self, started_ns: int, ended_ns: int) -> Iterator[Reading]:
         for instrument in list(self._instruments.values()):
@@ -320,12 +320,14 @@ class Registry:
 
     def emit(self, name: str, attributes: dict[str, Any]) -> None:
         """Keep one event until the next collect; what does not fit is counted."""
-        if len(self._events) >= EVENTS_MAX:
+        if self._events.is_full:
             self.lost("events", "buffer_full")
             return
+        if len(attributes) > ATTRIBUTES_MAX:
+            self.lost("attributes", "limit", len(attributes) - ATTRIBUTES_MAX)
         trace_id, span_id = self.correlate() if self.correlate is not None else (b"", b"")
-        event = Event(name, self.clock.wall_ns(), attributes_of(attributes), trace_id, span_id)
-        self._events.append(event)  # a line of its own: a collect may swap the list before it
+        kept = attributes_of(attributes)
+        self._events.keep(Event(name, self.clock.wall_ns(), kept, trace_id, span_id))
 
     def overhead(self) -> int:
         """Return about how many ns recording has cost so far: calls, times a calibrated cost.
@@ -364,7 +366,7 @@ class Registry:
     def reset_after_fork(self) -> None:
         """Forget all values and let go of locks that another thread held: for the child."""
         self._start_afresh()
-        self._events = []
+        self._events.take()
         for instrument in list(self._instruments.values()):
             instrument.reset()
 
@@ -388,9 +390,10 @@ def _origin() -> str:
 _REGISTRIES: Final[weakref.WeakSet[Registry]] = weakref.WeakSet()
 
 
-def _reset_all_after_fork() -> None:
+def after_fork() -> None:
+    """Start afresh in a child; also called where a server forks without telling Python."""
     for registry in list(_REGISTRIES):
         registry.reset_after_fork()
 
 
-os.register_at_fork(after_in_child=_reset_all_after_fork)
+os.register_at_fork(after_in_child=after_fork)
