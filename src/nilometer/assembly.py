@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import threading
 from typing import TYPE_CHECKING, Final
 
@@ -15,7 +16,12 @@ from nilometer.config import Settings, load
 from nilometer.errors import ConfigError, nearest
 from nilometer.export import Outlet, Pump, open_exporter
 from nilometer.export.address import hidden
-from nilometer.export.threads import call_after_fork, call_at_end, threads_cannot_run
+from nilometer.export.threads import (
+    call_after_fork,
+    call_after_uwsgi_forks,
+    call_at_end,
+    threads_cannot_run,
+)
 from nilometer.integrations import LIBRARIES, Chosen, automatic
 from nilometer.measure import REGISTRY
 from nilometer.model import Batch, Resource
@@ -62,6 +68,7 @@ class System:
             chosen_integrations(settings),
             triggers=self.triggers,
             flush=lambda: flush(SHUTDOWN_S),
+            watch_forks=lambda: call_after_uwsgi_forks(_after_uwsgi_fork),
         )
         self._host = os.uname().nodename
 
@@ -233,6 +240,15 @@ def _resume_after_fork() -> None:
             _current.resume_after_fork()
         except Exception as error:  # noqa: BLE001 - a fork of the service must not fail by us
             log.debug("no pump in the child: %r", error)
+
+
+def _after_uwsgi_fork() -> None:
+    """What our hooks of Python's fork would have done; where they ran, again does no harm."""
+    for name in ("measure.registry", "trace.twin", "trace.trigger", "integrations.http_meters"):
+        module = sys.modules.get(f"nilometer.{name}")
+        if module is not None:
+            module.after_fork()
+    _resume_after_fork()
 
 
 def _lost(what: str, reason: str, exporter: str, rows: int) -> None:

@@ -76,16 +76,28 @@ def call_after_fork(resume: Callable[[], None], flush: Callable[[], object]) -> 
         _flush_when_multiprocessing_ends(flush)
 
     os.register_at_fork(after_in_child=in_child)
+    call_after_uwsgi_forks(resume)
+
+
+def call_after_uwsgi_forks(resume: Callable[[], None]) -> None:
+    """The same in the workers of a uWSGI, if this is one and its module is there already.
+
+    It forks in C, and runs Python's own hooks only if asked by an option. Its one hook may be
+    taken by the application meanwhile, so this may be called again: ours is put around it.
+    """
     uwsgi = sys.modules.get("uwsgi")
-    if uwsgi is not None:  # it forks in C, and tells Python only if asked by an option
-        inner: Callable[[], None] | None = getattr(uwsgi, "post_fork_hook", None)
+    if uwsgi is None:
+        return
+    inner: Callable[[], None] | None = getattr(uwsgi, "post_fork_hook", None)
+    if getattr(inner, "__module__", "") == __name__:
+        return
 
-        def post_fork_hook() -> None:
-            if inner is not None:
-                inner()
-            resume()
+    def post_fork_hook() -> None:
+        if inner is not None:
+            inner()
+        resume()
 
-        uwsgi.post_fork_hook = post_fork_hook  # type: ignore[attr-defined]
+    uwsgi.post_fork_hook = post_fork_hook  # type: ignore[attr-defined]
 
 
 def _flush_when_multiprocessing_ends(flush: Callable[[], object]) -> None:

@@ -2,7 +2,8 @@
 
 Each integration is a module of this package with ``install()`` and ``uninstall()``; those of
 servers take ``install(triggers=...)``, and ``flush=...`` where a server ends its process so
-that nobody else can send the last readings. `Chosen` installs them when the library they serve
+that nobody else can send the last readings, and ``watch_forks=...`` where one forks without
+telling Python. `Chosen` installs them when the library they serve
 is first imported: a library that is never imported costs nothing, and is not loaded by us. One
 that fails is said once, listed for `nilometer doctor`, and the service runs on.
 """
@@ -57,11 +58,12 @@ class Chosen:
         *,
         triggers: Triggers | None = None,
         flush: Callable[[], object] | None = None,
+        watch_forks: Callable[[], None] | None = None,
     ) -> None:
         self.waiting = {name: LIBRARIES[name] for name in names}
         self.installed: dict[str, ModuleType] = {}
         self.failed: dict[str, str] = {}
-        self._given = {"triggers": triggers, "flush": flush}
+        self._given = {"triggers": triggers, "flush": flush, "watch_forks": watch_forks}
         self._arrivals = Arrivals(self._arrived)
 
     def begin(self) -> None:

@@ -156,9 +156,10 @@ def server_instruments(registry: Registry) -> ServerInstruments:
     return instruments
 
 
-def _reset_after_fork() -> None:
+def after_fork() -> None:
+    """Start afresh in a child; also called where a server forks without telling Python."""
     for instruments in list(_INSTRUMENTS.values()):
         instruments.reset_after_fork()
 
 
-os.register_at_fork(after_in_child=_reset_after_fork)
+os.register_at_fork(after_in_child=after_fork)

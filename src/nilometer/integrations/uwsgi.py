@@ -60,8 +60,11 @@ def callable_name(given: dict[str, Any]) -> str:
 class Embedded:
     """The integration while this process is a uWSGI."""
 
-    def __init__(self, triggers: Triggers | None) -> None:
+    def __init__(
+        self, triggers: Triggers | None, watch_forks: Callable[[], None] | None
+    ) -> None:
         self._triggers = triggers
+        self._watch_forks = watch_forks or (lambda: None)
         self._patches = Patches()
         self._names: dict[str, str] = {}
         self._arrivals = Arrivals(self._imported)
@@ -84,6 +87,7 @@ class Embedded:
         if uwsgi is None:
             return None
         sys.meta_path.remove(self)
+        self._watch_forks()
         self._names = dict(options(uwsgi.opt))
         self._arrivals.expect(self._names)
         return self._arrivals.find_spec(name, path, target)
@@ -115,6 +119,7 @@ class Embedded:
 
     def _wrap(self, namespace: dict[str, Any], name: str) -> None:
         """Put the application of that name, or what its factory ``name()`` makes, into ours."""
+        self._watch_forks()  # again: uWSGI's own decorators take its hook for themselves
         is_factory = name.endswith("()")
         name = name.removesuffix("()")
         found = namespace.get(name)
@@ -140,12 +145,17 @@ def is_here() -> bool:
         return False
 
 
-def install(*, triggers: Triggers | None = None) -> bool:
-    """Wait for the application if this process is a uWSGI; False if not, or already done."""
+def install(
+    *, triggers: Triggers | None = None, watch_forks: Callable[[], None] | None = None
+) -> bool:
+    """Wait for the application if this process is a uWSGI; False if not, or already done.
+
+    `watch_forks` sees to it that we are told of uWSGI's forks, once its module is there.
+    """
     global _embedded
     if _embedded is not None or not is_here():
         return False
-    _embedded = Embedded(triggers)
+    _embedded = Embedded(triggers, watch_forks)
     _embedded.begin()
     return True
 

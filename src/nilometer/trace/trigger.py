@@ -366,9 +366,10 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else cut(str(value), INFO_CHARS_MAX)
 
 
-def _after_fork() -> None:
+def after_fork() -> None:
+    """Start afresh in a child; also called where a server forks without telling Python."""
     for triggers in _ALL:
         triggers.reset_after_fork()
 
 
-os.register_at_fork(after_in_child=_after_fork)
+os.register_at_fork(after_in_child=after_fork)

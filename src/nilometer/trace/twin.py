@@ -31,7 +31,7 @@ wrapped = chosen.wrapped
 traced = Decorator(wrapped)
 
 
-def _after_fork() -> None:
+def after_fork() -> None:
     """The child makes ids of its own and sends only what it recorded itself."""
     chosen.reseed()
     RING.reset_after_fork()
@@ -40,4 +40,4 @@ def _after_fork() -> None:
         current.disown()
 
 
-os.register_at_fork(after_in_child=_after_fork)
+os.register_at_fork(after_in_child=after_fork)
