@@ -109,8 +109,9 @@ def real(session: nox.Session) -> None:
 @nox.session(python=False)
 def pure(session: nox.Session) -> None:
     """The C core is built and switched off: what runs without it."""
-    folders = existing(*TWINS, "tests/assembly")
-    pytest(session, *SHARED, "-m", "not real", *folders, NILOMETER_PURE_PYTHON="1")
+    others = ["tests/export", "tests/test_assembly.py", "tests/test_config.py"]
+    tests = [*TWINS, *others, "tests/test_doctor.py"]
+    pytest(session, *SHARED, "-m", "not real", *tests, NILOMETER_PURE_PYTHON="1")
 
 
 def newer(session: nox.Session) -> None:
@@ -146,12 +147,10 @@ def sanitize(session: nox.Session) -> None:
     # libasan must come first, and finds C++'s throw, which libraries loaded later need, only
     # if libstdc++ is there from the start.
     preload = " ".join(gcc_file(name) for name in ("libasan.so", "libstdc++.so"))
-    folders = existing(*TWINS)
     # greenlet switches stacks by copying them, red zones and all; where our frames lie on such
     # a stack, memcpy cannot be watched. Everything else is, there too.
-    with_greenlets = existing(*GREENLETS)
-    ignored = [f"--ignore={name}" for name in with_greenlets]
-    runs = (("", [*folders, *ignored], ""), ("-greenlets", with_greenlets, ":replace_intrin=0"))
+    ignored = [f"--ignore={name}" for name in GREENLETS]
+    runs = (("", [*TWINS, *ignored], ""), ("-greenlets", GREENLETS, ":replace_intrin=0"))
     for part, tests, option in runs:
         pytest(
             session,
@@ -188,11 +187,6 @@ def gcc_file(name: str) -> str:
     """Where this compiler keeps one of its libraries."""
     path = subprocess.check_output(["gcc", f"-print-file-name={name}"], text=True)
     return str(Path(path.strip()).resolve())
-
-
-def existing(*folders: str) -> list[str]:
-    """Those that are there: pytest refuses a folder or file that is not."""
-    return [folder for folder in folders if (ROOT / folder).exists()]
 
 
 @nox.session(python=False)

@@ -95,27 +95,60 @@ def test_the_sdist_holds_what_is_needed_to_build_and_to_test(sdist: Path) -> Non
     assert {*tracked, *needed} - names == set()
 
 
-def test_an_install_without_a_compiler_works_and_says_why_it_is_slow(
-    wheel_of: Callable[[str], Path], tmp_path: Path
-) -> None:
-    target = tmp_path / "installed"
-    wheel = wheel_of("/bin/false")
+@pytest.fixture(scope="module")
+def without_compiler(
+    wheel_of: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The base install, without its C core and without any extra."""
+    target = tmp_path_factory.mktemp("base") / "installed"
     run(
         *(sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-index"),
-        *("--target", target, wheel),
-        cwd=tmp_path,
+        *("--target", target, wheel_of("/bin/false")),
+        cwd=target.parent,
     )
+    return target
+
+
+def test_an_install_without_a_compiler_works_and_says_why_it_is_slow(
+    without_compiler: Path, tmp_path: Path
+) -> None:
     code = """
 import sys
 sys.path.insert(0, sys.argv[1])
 import nilometer
 from nilometer import twin
-print(nilometer.__file__)
+nilometer.counter("works").add()
+with nilometer.span("works"):
+    print(nilometer.__file__)
 for choice in twin.CHOICES.values():
     print(choice)
 """
-    file, *choices = run(sys.executable, "-S", "-c", code, target, cwd=tmp_path).splitlines()
+    file, *choices = run(
+        *(sys.executable, "-S", "-c", code, without_compiler), cwd=tmp_path
+    ).splitlines()
 
-    assert list(target.rglob("*.so")) == []
-    assert file.startswith(str(target))
+    assert list(without_compiler.rglob("*.so")) == []
+    assert file.startswith(str(without_compiler))
+    assert len(choices) >= 2
     assert all("implementation='python'" in c and "No module named" in c for c in choices)
+
+
+def test_the_doctor_of_a_base_install_says_that_the_c_core_is_missing(
+    without_compiler: Path, tmp_path: Path
+) -> None:
+    code = """
+import sys
+sys.path.insert(0, sys.argv[1])
+sys.argv = ["nilometer", "doctor"]
+from nilometer.cli import main
+try:
+    main()
+except SystemExit as end:
+    print("ended with", int(end.code))
+"""
+    said = run(*(sys.executable, "-S", "-c", code, without_compiler), cwd=tmp_path).splitlines()
+
+    assert said[-1] == "ended with 5"
+    assert (
+        "! core: nilometer.measure: python (No module named 'nilometer.measure._core')" in said
+    )

@@ -16,10 +16,13 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if error.name not in ("click", "rich"):
             raise
-        sys.exit(
+        if sys.argv[1:] == ["doctor"]:  # who asks what is wrong gets an answer all the same
+            sys.exit(_plain_doctor())
+        sys.stderr.write(
             f"nilometer: the command line needs {error.name}: pip install 'nilometer[cli]' "
-            "[cli-not-installed]"
+            "[cli-not-installed]\n"
         )
+        sys.exit(2)
     from nilometer.cli.exits import INTERRUPTED
 
     for stream in (sys.stdout, sys.stderr):  # a terminal that has no bars shows question marks
@@ -38,3 +41,16 @@ def main() -> None:
         if error.errno not in (errno.ENOSPC, errno.EIO, errno.EDQUOT):
             raise
         leave_unwritten(error)
+
+
+def _plain_doctor() -> int:
+    """`nilometer doctor` without the terminal libraries: the same findings, one a line."""
+    from nilometer.cli.exits import Exit
+    from nilometer.doctor import report
+
+    found = report()
+    for one in found.findings:
+        because = f" ({one.because})" if one.because else ""
+        mark = "" if one.healthy else "! "
+        sys.stdout.write(f"{mark}{one.topic}: {one.name}: {one.value}{because}\n")
+    return Exit.OK if found.healthy else Exit.UNHEALTHY
