@@ -141,7 +141,7 @@ def _break_circles(nodes: Sequence[Node], parents: dict[int, Node]) -> None:
             first = min(ring, key=rank.__getitem__)
             del parents[first]
             path[first].orphan = True
-        grounded |= path.keys()
+        grounded.update(path)  # not |=, which would copy all of it for a dict
 
 
 def _measure(root: Node) -> None:
