@@ -202,6 +202,21 @@ def test_what_is_acknowledged_was_synced_before(tmp_path, monkeypatch):
         assert data.parent.name in synced[root]
 
 
+def test_a_commit_syncs_nothing_twice(tmp_path, monkeypatch):
+    lake = Lake(tmp_path)
+    lake.append([one_of_each(1)])
+    synced = []
+    monkeypatch.setattr(
+        os, "fsync", lambda handle: synced.append(Path(f"/proc/self/fd/{handle}").readlink())
+    )
+
+    lake.append([one_of_each(2)])
+
+    assert (
+        len(synced) == len(set(synced)) == 15
+    )  # of three tables: two files, three directories
+
+
 def test_os_durability_syncs_nothing_of_an_append(tmp_path, monkeypatch):
     lake = Lake(tmp_path, durability="os")
     monkeypatch.setattr(os, "fsync", lambda _: pytest.fail("synced"))
