@@ -30,7 +30,7 @@ TARGETS = (
     Target("wsgi traced", "nilometer C", 3_000),
     Target("asgi untraced", "nilometer C", 700),
     Target("asgi traced", "nilometer C", 4_000),
-    Target("sql untraced", "nilometer C", 100),
+    Target("sql untraced, its call", "nilometer C", 100),
     Target("sql traced", "nilometer C", 1_000),
     Target("coroutine span recorded", "nilometer C", 400),
     Target("timer on", "nilometer pure", 200),

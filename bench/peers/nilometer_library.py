@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import nilometer
 from bench import subjects
 from bench.pairs import Loop, Pair, calls, nothing
+from nilometer.integrations.sqlalchemy import instrument
 from nilometer.model import Batch, Resource, SpanKind
 from nilometer.trace import drain_spans, start_root
 from nilometer.trace.trigger import Triggers, new_trigger
@@ -127,13 +128,18 @@ def asgi(**headers: str) -> Pair:
 
 
 def sql(*, active: bool) -> Pair:
-    from nilometer.integrations.sqlalchemy import instrument
-
     bare, engine = subjects.sqlite_engine(), subjects.sqlite_engine()
     instrument(engine)
     if active:
         enter_a_trace()
     return Pair(subjects.selects(bare), subjects.selects(engine), drain_spans, RING_SHARE)
+
+
+def sql_call() -> Pair:
+    """The wrapped call alone: all that we add to a statement is in it."""
+    bare, engine = subjects.sqlite_engine(), subjects.sqlite_engine()
+    instrument(engine)
+    return Pair(subjects.executions(bare), subjects.executions(engine))
 
 
 CASES = {
@@ -152,6 +158,7 @@ CASES = {
     "asgi traced": lambda: asgi(
         **{k.lower().replace("-", "_"): v for k, v in osprofiler_headers().items()}
     ),
+    "sql untraced, its call": sql_call,
     "sql untraced": lambda: sql(active=False),
     "sql traced": lambda: sql(active=True),
 }
