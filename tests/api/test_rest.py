@@ -189,6 +189,19 @@ def test_traces_are_found_by_all_that_is_given(ask, asked, found):
     assert sorted(row["id"] for row in rows) == sorted(trace.hex() for trace in found)
 
 
+def test_a_span_whose_clock_stepped_back_lasted_nothing_and_is_listed(tmp_path):
+    Lake(tmp_path, durability="os").append(
+        [Batch(Resource("s"), (), (span(1, 0, "stepped", 100, 40),))]
+    )
+    reader = Reader(tmp_path)
+    try:
+        (found,) = reader.find_traces()
+    finally:
+        reader.close()
+
+    assert (found.root, found.duration_ns) == ("stepped", 0)
+
+
 def test_a_list_that_was_cut_says_so(ask):
     answer = ask("traces", limit=1).json()
 

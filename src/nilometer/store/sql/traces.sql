@@ -28,12 +28,12 @@ SELECT
     ARG_MIN(service, ROW(started_ns, span_id))
   ) AS service,
   MIN(started_ns) AS started_ns,
-  MAX(ended_ns) - MIN(started_ns) AS duration_ns,
+  GREATEST(MAX(ended_ns) - MIN(started_ns), 0) AS duration_ns,
   COUNT(*) AS spans,
   COUNT(*) FILTER (WHERE status = 'error') AS errors
 FROM once
 GROUP BY trace_id
-HAVING MAX(ended_ns) - MIN(started_ns) >= $min_duration_ns
+HAVING GREATEST(MAX(ended_ns) - MIN(started_ns), 0) >= $min_duration_ns
   AND ($error IS NULL OR (COUNT(*) FILTER (WHERE status = 'error') > 0) = $error)
 ORDER BY started_ns DESC, id
 LIMIT $rows_max
