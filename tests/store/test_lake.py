@@ -128,9 +128,10 @@ def test_if_the_second_table_fails_the_retry_counts_once(tmp_path, monkeypatch):
 def test_an_append_that_fails_waits_for_what_it_began(tmp_path, monkeypatch):
     lake, ended = Lake(tmp_path), []
     whole_commit = stored.StoredTable.commit
-    failed = threading.Event()
+    all_have_begun, failed = threading.Barrier(3, timeout=10), threading.Event()
 
     def failing(self, actions, turn=None):
+        all_have_begun.wait()
         if self.table.name == "spans":
             failed.set()
             raise OSError(28, "No space left on device")
