@@ -5,19 +5,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 import click
+from rich.cells import cell_len
 from rich.table import Table
 
 from nilometer.cli import shapes
 from nilometer.cli.collector import Collector, collector_options, json_option
 from nilometer.cli.commands import InOrder
 from nilometer.cli.exits import Exit
-from nilometer.cli.terminal import Patience, cell, say, show, show_json, stop
+from nilometer.cli.terminal import Patience, cell, one_line, out, say, show, show_json, stop
 from nilometer.cli.units import moment, quantity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 QUANTILES: Final = ("0.5", "0.99")
+DISPENSABLE: Final = ("min", "sum")  # --json has them in any width
+LABEL_CELLS_MAX: Final = 40  # of the first label, which is not folded up to here
+LABEL_CELLS_MIN: Final = 12  # of the others, with the space around them
 METRICS_MAX: Final = 1000  # as many as the collector lists at once
 
 
@@ -135,8 +139,6 @@ def statistics_table(
 ) -> Table:
     """Rows of labels, statistics and unit as one table; what no row has gets no column."""
     table = Table(box=None, padding=(0, 1))
-    for key in keys:
-        table.add_column(cell(key), style="cyan", overflow="fold")
     columns = {
         "sum": [row["sum"] for _, row, _ in rows],
         "rate": [row["rate"] if row["kind"] == "counter" else None for _, row, _ in rows],
@@ -146,15 +148,32 @@ def statistics_table(
             for q in quantiles
         },
     }
-    columns = {
-        name: values for name, values in columns.items() if any(v is not None for v in values)
-    }
-    for heading in ("count", *columns):
+    texts = {"count": [f"{row['count']:,}" for _, row, _ in rows]}
+    for name, values in columns.items():
+        if any(value is not None for value in values):
+            units = (unit for _, _, unit in rows)
+            texts[name] = [written(name, *pair) for pair in zip(values, units, strict=True)]
+    first = max((cell_len(one_line(told[0])) for told, _, _ in rows if told), default=0)
+    first = min(first, LABEL_CELLS_MAX)
+    for place, key in enumerate(keys):
+        least = max(first, cell_len(key)) if place == 0 else None
+        table.add_column(cell(key), style="cyan", overflow="fold", width=least)
+    texts = fitting(texts, out.width - sum([first + 2, *(LABEL_CELLS_MIN for _ in keys[1:])]))
+    for heading in texts:
         table.add_column(heading, justify="right", no_wrap=True)
-    for at, (told, row, unit) in enumerate(rows):
-        numbers = (cell(written(name, column[at], unit)) for name, column in columns.items())
-        table.add_row(*map(cell, told), f"{row['count']:,}", *numbers)
+    for at, (told, _, _) in enumerate(rows):
+        table.add_row(*map(cell, told), *(cell(column[at]) for column in texts.values()))
     return table
+
+
+def fitting(texts: dict[str, list[str]], width: int) -> dict[str, list[str]]:
+    """The columns without those that say least, where a terminal is too narrow for all."""
+    kept = dict(texts)
+    for name in DISPENSABLE:
+        needed = sum(2 + max(map(cell_len, (head, *column))) for head, column in kept.items())
+        if needed > width:
+            kept.pop(name, None)
+    return kept
 
 
 def written(name: str, value: object, unit: str) -> str:
