@@ -165,6 +165,28 @@ def test_a_request_of_too_many_buckets_is_answered_413_so_that_it_is_sent_in_par
     assert (answer.status_code, tables.rejected) == (413, {("otlp", "too-large"): 1})
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "status", "reason"),
+    [
+        ("POST", "/v1/trace", 404, "path"),
+        ("GET", "/v1/traces", 405, "method"),
+        ("POST", "/api/v1/health", 405, "method"),
+    ],
+)
+def test_a_path_or_method_that_is_not_served_is_told_and_counted(
+    tmp_path, method, path, status, reason
+):
+    tables = Tables()
+
+    async def talk(client, _collector):
+        return await client.request(method, path, content=SPAN, headers=PROTOBUF)
+
+    answer = visit(tmp_path, talk, tables=tables)
+
+    assert (answer.status_code, bool(answer.json()["detail"])) == (status, True)
+    assert tables.rejected == {("rest", reason): 1}
+
+
 def test_a_log_record_without_a_time_happened_when_it_came(tmp_path):
     records = [{"body": {"stringValue": "x"}}, {"timeUnixNano": "5"}]
     request = {"resourceLogs": [{"scopeLogs": [{"logRecords": records}]}]}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
 
 from nilometer.api import metrics, traces
 from nilometer.api.answers import Health
@@ -56,6 +57,12 @@ def api(
     async def invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
         refused("parameter")
         return of_validation(error.errors()).answer()
+
+    @app.exception_handler(HTTPException)
+    async def unknown(_request: Request, error: HTTPException) -> JSONResponse:
+        # A sender that was told a wrong path sends all it has to nowhere: that must be seen.
+        refused("path" if error.status_code == 404 else "method")
+        return JSONResponse({"detail": error.detail}, error.status_code, headers=error.headers)
 
     @app.exception_handler(Exception)
     async def fault(_request: Request, error: Exception) -> JSONResponse:
