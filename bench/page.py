@@ -75,8 +75,8 @@ def collector(document: dict[str, Any]) -> str:
 
 def page(document: dict[str, Any]) -> str:
     """All tables."""
-    floor = document["floor_ns"]
-    return f"""CPython {document["python"]}; the floor, a wrapper with two clocks, is {floor:.0f} ns.
+    python, floor = document["python"], document["floor_ns"]
+    return f"""CPython {python}; the floor, a wrapper with two clocks, costs {floor:.0f} ns here.
 
 ### Targets
 
