@@ -76,7 +76,7 @@ def collector(document: dict[str, Any]) -> str:
 def page(document: dict[str, Any]) -> str:
     """All tables."""
     python, floor = document["python"], document["floor_ns"]
-    return f"""CPython {python}; the floor, a wrapper with two clocks, costs {floor:.0f} ns here.
+    return f"""CPython {python}; a wrapper that reads two clocks costs {floor:.0f} ns here.
 
 ### Targets
 
