@@ -72,13 +72,16 @@ class Received(NamedTuple):
 
 
 class Receiver:
-    """An OTLP/HTTP receiver. `answers` are (status, headers, body), used up one by request."""
+    """An OTLP/HTTP receiver. `answers` are (status, headers, body), used up one by request;
+    `answers_to` are those of a path. `together` lets requests be answered so many at a time."""
 
     def __init__(self, port: int = 0) -> None:
         self.received: list[Received] = []
         self.refused = 0
         self.hangs_up = False  # after each answer, without a word
         self.answers: deque[tuple[int, dict[str, str], bytes]] = deque()
+        self.answers_to: dict[str, deque[tuple[int, dict[str, str], bytes]]] = {}
+        self.together: threading.Barrier | None = None
         self.hold: threading.Event | None = None
         self.entered = threading.Event()
         receiver = self
@@ -92,9 +95,10 @@ class Receiver:
                 receiver.entered.set()
                 if receiver.hold is not None:
                     receiver.hold.wait(20)
-                status, headers, answer = (
-                    receiver.answers.popleft() if receiver.answers else (200, {}, b"")
-                )
+                if receiver.together is not None:
+                    receiver.together.wait(20)
+                answers = receiver.answers_to.get(self.path) or receiver.answers
+                status, headers, answer = answers.popleft() if answers else (200, {}, b"")
                 if status == 200:
                     receiver.take(self, body)
                 else:

@@ -1,6 +1,8 @@
-"""``otlp://host:4318`` and ``otlps://``: OTLP/HTTP in protobuf, on one kept-alive connection.
+"""``otlp://host:4318`` and ``otlps://``: OTLP/HTTP in protobuf, on kept-alive connections.
 
-Spans, readings and events go to ``/v1/traces``, ``/v1/metrics`` and ``/v1/logs``. What the
+Spans, readings and events go to ``/v1/traces``, ``/v1/metrics`` and ``/v1/logs``, each on a
+connection of its own and all at once: a receiver that answers after its commit makes a flush
+wait for one commit and not for three, and a process that ends has little time. What the
 receiver answers decides by OTLP's own rules: 429, 502, 503 and 504 are tried again, after the
 time it asks for; any other refusal is final, counted by its status, and never repeated.
 """
@@ -9,16 +11,17 @@ from __future__ import annotations
 
 import encodings.idna  # noqa: F401 - a name lookup imports it: see nilometer.own on forks
 import gzip
-import os
 import re
-from collections import Counter
+from collections import Counter, deque
 from concurrent.futures import thread as _for_gevent  # noqa: F401 - see open_otlp
-from http.client import HTTPConnection, HTTPException, HTTPSConnection, RemoteDisconnected
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from nilometer.clock import Clock
 from nilometer.export.exporter import Undelivered
+from nilometer.export.lane import Lane
 from nilometer.export.receipt import rejected_rows, retry_after_s
 from nilometer.model import Batch
 from nilometer.wire import otlp
@@ -29,13 +32,13 @@ if TYPE_CHECKING:
     from typing import Any
 
     from nilometer.export.address import Address
+    from nilometer.export.lane import Answer
     from nilometer.model import Resource
 
 PORT: Final = 4318  # assigned to OTLP over HTTP
 TIMEOUT_S: Final = 10.0  # OTLP's default: long enough for a receiver that syncs to a slow disk
 ROWS_MAX: Final = 8_192  # per request: half a ring of spans, 2 MB at 250 bytes a span
 BYTES_MAX: Final = 4 << 20  # per request, uncompressed: gRPC's limit, which receivers inherit
-ANSWER_BYTES_MAX: Final = 64 << 10  # an answer is a status and at most a sentence
 TRY_AGAIN: Final = frozenset({429, 502, 503, 504})  # OTLP 1.x, "Retryable response codes"
 TOO_LARGE: Final = 413
 GZIP_LEVEL: Final = 1  # level 6 saves another tenth and takes three times as long
@@ -51,30 +54,11 @@ class Signal(NamedTuple):
     encode: Callable[[Batch], bytes]
 
 
-_ABANDONED: Final[list[HTTPConnection]] = []  # one per fork of a fork: kept, never deleted
-
 SIGNALS: Final = (
     Signal("spans", "/v1/traces", otlp.encode_traces),
     Signal("readings", "/v1/metrics", otlp.encode_metrics),
     Signal("events", "/v1/logs", otlp.encode_logs),
 )
-
-
-class Answer(NamedTuple):
-    """What the receiver said."""
-
-    status: int
-    retry_after: str | None
-    body: bytes
-
-
-class _TryLaterError(Exception):
-    """The receiver cannot take it now."""
-
-    def __init__(self, because: str, retry_after_s: float | None = None) -> None:
-        super().__init__(because)
-        self.because = because
-        self.retry_after_s = retry_after_s
 
 
 def open_otlp(address: Address) -> Otlp:
@@ -127,100 +111,56 @@ class Otlp:
         self._token_file = token_file
         self._tls = tls
         self._clock = clock
-        self._connection: HTTPConnection | None = None
+        self._lanes = {signal: Lane(self._connect, timeout_s) for signal in SIGNALS}
 
     def __call__(self, batch: Batch, /) -> None:
-        left: dict[str, tuple[Any, ...]] = {}
-        refused: Counter[tuple[str, str]] = Counter()
-        because: list[str] = []
-        later: _TryLaterError | None = None
-        for signal in SIGNALS:
-            rows: tuple[Any, ...] = getattr(batch, signal.rows)
-            for start in range(0, len(rows), ROWS_MAX):
-                chunk = rows[start : start + ROWS_MAX]
-                try:
-                    if later is None:
-                        self._send(
-                            signal, _only(batch.resource, signal, chunk), refused, because
-                        )
-                        continue
-                except (OSError, HTTPException) as error:
-                    later = _TryLaterError(f"{type(error).__name__}: {error}")
-                except _TryLaterError as error:
-                    later = error
-                left[signal.rows] = left.get(signal.rows, ()) + chunk
-        if later is not None:
-            raise Undelivered(
-                later.because,
-                left=Batch(batch.resource, **left),
-                refused=refused,
-                retry_after_s=later.retry_after_s,
-            )
-        if refused:
-            raise Undelivered(because[0], refused=refused)
-
-    def _send(
-        self,
-        signal: Signal,
-        batch: Batch,
-        refused: Counter[tuple[str, str]],
-        because: list[str],
-    ) -> None:
-        """Send rows of one signal, in as many requests as their size needs."""
-        body = signal.encode(batch)
-        answer = None if len(body) > BYTES_MAX else self._post(signal.path, body)
-        if answer is None or answer.status == TOO_LARGE:
-            rows: tuple[Any, ...] = getattr(batch, signal.rows)
-            if len(rows) > 1:
-                middle = len(rows) // 2
-                for half in (rows[:middle], rows[middle:]):
-                    self._send(signal, _only(batch.resource, signal, half), refused, because)
-                return
-            refused[signal.rows, "too_large"] += 1
-            because.append(f"one of the {signal.rows} is too large to be sent")
-        elif answer.status in TRY_AGAIN:
-            raise _TryLaterError(
-                f"{signal.path} answered {answer.status}",
-                retry_after_s(answer.retry_after, self._clock.wall_ns()),
-            )
-        elif not 200 <= answer.status < 300:
-            refused[signal.rows, f"http_{answer.status}"] += batch.rows
-            because.append(f"{signal.path} answered {answer.status}{_sentence(answer)}")
-        elif rejected := min(rejected_rows(answer.body), batch.rows):
-            refused[signal.rows, "rejected"] += rejected
-            because.append(f"{signal.path} rejected {rejected} of {batch.rows} {signal.rows}")
-
-    def _post(self, path: str, body: bytes) -> Answer:
-        headers = {"Content-Type": "application/x-protobuf", "User-Agent": "nilometer"}
-        if self._compress:
-            body = gzip.compress(body, GZIP_LEVEL, mtime=0)
-            headers["Content-Encoding"] = "gzip"
-        headers |= self._given_headers
-        was_open = self._connection is not None
+        course = _Course(batch)
+        headers = self._headers()
         try:
-            return self._exchange(path, body, headers)
-        except (RemoteDisconnected, BrokenPipeError, ConnectionResetError):
-            # Receivers close connections that rested for an interval; that is no fault yet.
-            if not was_open:
-                raise
-            return self._exchange(path, body, headers)
-
-    def _exchange(self, path: str, body: bytes, headers: dict[str, str]) -> Answer:
-        connection = self._connection or self._connect()
-        self._connection = connection
-        if self._token_file:
-            token = _token(self._address, self._token_file)
-            headers = {**headers, "Authorization": f"Bearer {token}"}
-        try:
-            connection.request("POST", self._prefix + path, body, headers)
-            response = connection.getresponse()
-            answer = response.read(ANSWER_BYTES_MAX + 1)
-        except BaseException:
+            while asked := self._ask(course, headers):
+                self._hear(course, asked)
+        except BaseException:  # an answer that nobody reads would be the next request's
             self.close()
             raise
-        if len(answer) > ANSWER_BYTES_MAX or response.will_close:
-            self.close()
-        return Answer(response.status, response.headers.get("Retry-After"), answer)
+        course.tell()
+
+    def _ask(self, course: _Course, headers: dict[str, str]) -> list[Signal]:
+        """Write the next request of each signal; which were written."""
+        asked = []
+        for signal in SIGNALS:
+            body = course.next_body(signal)
+            if body is None:
+                continue
+            try:
+                packed = gzip.compress(body, GZIP_LEVEL, mtime=0) if self._compress else body
+                self._lanes[signal].ask(self._prefix + signal.path, packed, headers)
+            except (OSError, HTTPException) as error:
+                course.postpone(f"{type(error).__name__}: {error}")
+            else:
+                asked.append(signal)
+        return asked
+
+    def _hear(self, course: _Course, asked: list[Signal]) -> None:
+        """Read the answers; all together may take as long as one."""
+        deadline_ns = self._clock.elapsed_ns() + int(self._timeout_s * 1e9)
+        for signal in asked:
+            left_s = (deadline_ns - self._clock.elapsed_ns()) / 1e9
+            try:
+                answer = self._lanes[signal].hear(left_s)
+            except (OSError, HTTPException) as error:
+                course.postpone(f"{type(error).__name__}: {error}")
+            else:
+                course.answered(signal, answer, self._clock.wall_ns())
+
+    def _headers(self) -> dict[str, str]:
+        headers = {"Content-Type": "application/x-protobuf", "User-Agent": "nilometer"}
+        if self._compress:
+            headers["Content-Encoding"] = "gzip"
+        headers |= self._given_headers
+        if self._token_file:
+            token = _token(self._address, self._token_file)
+            headers["Authorization"] = f"Bearer {token}"
+        return headers
 
     def _connect(self) -> HTTPConnection:
         host, port = self._address.host, self._address.port or PORT
@@ -229,22 +169,92 @@ class Otlp:
         return HTTPSConnection(host, port, timeout=self._timeout_s, context=self._tls)
 
     def abandon(self) -> None:
-        """In a forked child: forget the parent's connection without touching what it locks.
-
-        A thread of the parent may have been reading from it, under a lock of its buffer that
-        nobody lets go of here: closing would wait for ever, and so would deleting.
-        """
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            _ABANDONED.append(connection)
-            if connection.sock is not None:
-                os.close(connection.sock.detach())
+        """In a forked child: let go of the parent's connections without using them."""
+        for lane in self._lanes.values():
+            lane.abandon()
 
     def close(self) -> None:
-        """Close the connection."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
+        """Close the connections."""
+        for lane in self._lanes.values():
+            lane.close()
+
+
+class _Course:
+    """What has become of a batch so far: per signal the rows to send yet, in requests."""
+
+    def __init__(self, batch: Batch) -> None:
+        self._resource = batch.resource
+        self._to_send: dict[Signal, deque[tuple[Any, ...]]] = {}
+        for signal in SIGNALS:
+            rows: tuple[Any, ...] = getattr(batch, signal.rows)
+            chunks = (rows[at : at + ROWS_MAX] for at in range(0, len(rows), ROWS_MAX))
+            self._to_send[signal] = deque(chunks)
+        self._refused: Counter[tuple[str, str]] = Counter()
+        self._because: list[str] = []
+        self._is_later = False
+        self._retry_after_s: float | None = None
+
+    def next_body(self, signal: Signal) -> bytes | None:
+        """The next request of a signal, no larger than one may be; None if there is none."""
+        to_send = self._to_send[signal]
+        while to_send and not self._is_later:
+            body = signal.encode(_only(self._resource, signal, to_send[0]))
+            if len(body) <= BYTES_MAX:
+                return body
+            self._halve(signal)
+        return None
+
+    def _halve(self, signal: Signal) -> None:
+        """Make two requests of one that is too large; a row that is so alone is refused."""
+        to_send = self._to_send[signal]
+        rows = to_send.popleft()
+        if len(rows) > 1:
+            middle = len(rows) // 2
+            to_send.extendleft((rows[middle:], rows[:middle]))
+            return
+        self._refuse(signal, "too_large", 1)
+        self._because.append(f"one of the {signal.rows} is too large to be sent")
+
+    def answered(self, signal: Signal, answer: Answer, now_ns: int) -> None:
+        """Enter what the receiver said to the request of `next_body`."""
+        if answer.status == TOO_LARGE:
+            self._halve(signal)
+            return
+        if answer.status in TRY_AGAIN:
+            wait_s = retry_after_s(answer.retry_after, now_ns)
+            self.postpone(f"{signal.path} answered {answer.status}", wait_s)
+            return
+        rows = len(self._to_send[signal].popleft())
+        if not 200 <= answer.status < 300:
+            self._refuse(signal, f"http_{answer.status}", rows)
+            self._because.append(f"{signal.path} answered {answer.status}{_sentence(answer)}")
+        elif rejected := min(rejected_rows(answer.body), rows):
+            self._refuse(signal, "rejected", rejected)
+            self._because.append(f"{signal.path} rejected {rejected} of {rows} {signal.rows}")
+
+    def _refuse(self, signal: Signal, reason: str, rows: int) -> None:
+        self._refused[signal.rows, reason] += rows
+
+    def postpone(self, because: str, wait_s: float | None = None) -> None:
+        """The receiver cannot take it now: what is not sent is left for another time."""
+        if not self._is_later:
+            self._because.insert(0, because)
+        self._is_later = True
+        if wait_s is not None:
+            self._retry_after_s = max(wait_s, self._retry_after_s or 0.0)
+
+    def tell(self) -> None:
+        """Raise Undelivered unless everything was taken."""
+        if self._is_later:
+            left = {s.rows: tuple(chain.from_iterable(c)) for s, c in self._to_send.items()}
+            raise Undelivered(
+                self._because[0],
+                left=Batch(self._resource, **left),
+                refused=self._refused,
+                retry_after_s=self._retry_after_s,
+            )
+        if self._refused:
+            raise Undelivered(self._because[0], refused=self._refused)
 
 
 def _only(resource: Resource, signal: Signal, rows: tuple[Any, ...]) -> Batch:

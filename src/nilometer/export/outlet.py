@@ -90,6 +90,7 @@ class Outlet:
         self._because = ""
         self._not_before_ns = 0
         self.delivered = 0
+        self.unanswered = 0
         self.lost: Counter[tuple[str, str]] = Counter()
 
     def reset_after_fork(self) -> None:
@@ -238,18 +239,21 @@ class Outlet:
                 self._tell_lost(what, reason, self.name, count)
 
     def close(self) -> int:
-        """Write off what is left, close the exporter; how many rows went with it."""
+        """Write off what is left, close the exporter; how many rows went with it.
+
+        `unanswered` tells how many of these the receiver was just being given.
+        """
         with self._lock:
             self._closed = True
-            flying = [self._in_flight] if self._in_flight is not None else []
-            left = _counted(
-                [*flying, *self._buffer]
-            )  # nobody will hear of the flying one's fate
+            flying = _counted([self._in_flight] if self._in_flight is not None else [])
+            left = _counted(self._buffer)
             self._buffer.clear()
             self._rows = 0
         self._lose(left, "shutdown")
+        self._lose(flying, "unanswered")  # nobody will hear of its fate
+        self.unanswered = flying.total()
         self._contained(self.exporter.close)
-        return left.total()
+        return left.total() + flying.total()
 
     def _contained(self, action: Callable[[], object]) -> None:
         try:

@@ -241,13 +241,25 @@ class Pump:
             bell.ring()
         lost = sum(outlet.close() for outlet in self.outlets)
         if lost:
-            log.warning("%d rows were not delivered before the end [rows-not-delivered]", lost)
+            self._say_lost(lost, sum(outlet.unanswered for outlet in self.outlets))
         pause = threading.Event()
         while self._running and self.pid == os.getpid():
             if self._clock.elapsed_ns() >= deadline_ns:
                 break
             pause.wait(SETTLE_S)
         return not lost
+
+    @staticmethod
+    def _say_lost(lost: int, unanswered: int) -> None:
+        doubt = (
+            f", or not for certain: of {unanswered} the answer has not come yet, they may have "
+            "arrived"
+            if unanswered
+            else ""
+        )
+        log.warning(
+            "%d rows were not delivered before the end%s [rows-not-delivered]", lost, doubt
+        )
 
     def _fault(self, what: str) -> None:
         """Say once that the pump itself is broken."""

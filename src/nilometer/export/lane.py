@@ -1,0 +1,117 @@
+"""One kept-alive HTTP connection, asked and heard in two steps, so that several may wait.
+
+A sender writes a request into each of its lanes and then reads the answers: three requests of
+one flush wait for a receiver's commit together, in one thread, and not one after the other.
+"""
+
+from __future__ import annotations
+
+import os
+from http.client import HTTPConnection, RemoteDisconnected
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+ANSWER_BYTES_MAX: Final = 64 << 10  # an answer is a status and at most a sentence
+WAIT_S_MIN: Final = 0.01  # for an answer whose time is up: what has come already is still read
+
+_CLOSED_MEANWHILE: Final = (RemoteDisconnected, BrokenPipeError, ConnectionResetError)
+_ABANDONED: Final[list[HTTPConnection]] = []  # one per fork of a fork: kept, never deleted
+
+
+class Answer(NamedTuple):
+    """What the receiver said."""
+
+    status: int
+    retry_after: str | None
+    body: bytes
+
+
+class Asked(NamedTuple):
+    """A request under way, kept to be sent once more."""
+
+    path: str
+    body: bytes
+    headers: Mapping[str, str]
+
+
+class Lane:
+    """A connection, opened when it is needed. After each `ask` one `hear`, or `close`.
+
+    Both raise OSError or HTTPException, and have closed the connection then.
+    """
+
+    def __init__(self, connect: Callable[[], HTTPConnection], timeout_s: float) -> None:
+        self._connect = connect
+        self._timeout_s = timeout_s
+        self._connection: HTTPConnection | None = None
+        self._again: Asked | None = None
+
+    def ask(self, path: str, body: bytes, headers: Mapping[str, str]) -> None:
+        """Write a request."""
+        asked = Asked(path, body, headers)
+        # Receivers close connections that rested for an interval; that is no fault yet.
+        self._again = asked if self._connection is not None else None
+        try:
+            self._write(asked)
+        except _CLOSED_MEANWHILE:
+            if self._again is None:
+                raise
+            self._again = None
+            self._write(asked)
+
+    def hear(self, timeout_s: float) -> Answer:
+        """Read the answer."""
+        try:
+            return self._read(timeout_s)
+        except _CLOSED_MEANWHILE:
+            again, self._again = self._again, None
+            if again is None:
+                raise
+            self._write(again)
+            return self._read(timeout_s)
+
+    def _write(self, asked: Asked) -> None:
+        connection = self._connection or self._connect()
+        self._connection = connection
+        try:
+            if connection.sock is not None:
+                connection.sock.settimeout(self._timeout_s)
+            connection.request("POST", asked.path, asked.body, asked.headers)
+        except BaseException:
+            self.close()
+            raise
+
+    def _read(self, timeout_s: float) -> Answer:
+        connection = self._connection
+        if connection is None or connection.sock is None:
+            raise RemoteDisconnected("closed before the answer was read")
+        try:
+            connection.sock.settimeout(max(WAIT_S_MIN, timeout_s))
+            response = connection.getresponse()
+            body = response.read(ANSWER_BYTES_MAX + 1)
+        except BaseException:
+            self.close()
+            raise
+        if len(body) > ANSWER_BYTES_MAX or response.will_close:
+            self.close()
+        return Answer(response.status, response.headers.get("Retry-After"), body)
+
+    def abandon(self) -> None:
+        """In a forked child: forget the parent's connection without touching what it locks.
+
+        A thread of the parent may have been reading from it, under a lock of its buffer that
+        nobody lets go of here: closing would wait for ever, and so would deleting.
+        """
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            _ABANDONED.append(connection)
+            if connection.sock is not None:
+                os.close(connection.sock.detach())
+
+    def close(self) -> None:
+        """Close the connection; the next `ask` opens another."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
