@@ -22,7 +22,8 @@ from bench.imports import measure_import
 from bench.pairs import ROUNDS
 from bench.targets import FLOOR_NS, TARGETS, Target
 
-console = Console(highlight=False)
+# Names of cases are long, and a file has no width of its own.
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 
 # Name, module, environment. The same file of cases serves both twins.
 PEERS = (

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import cycle, islice
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
 
     from bench.pairs import Loop
 
@@ -38,9 +39,15 @@ def wsgi_app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
     return [b"ok"]
 
 
-def wsgi_requests(app: Any, **headers: str) -> Loop:
-    """A loop of requests as a server makes them: environ, call, iteration, close."""
-    given = {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in headers.items()}
+def wsgi_requests(app: Any, *requests: Mapping[str, str]) -> Loop:
+    """A loop of requests as a server makes them: environ, call, iteration, close.
+
+    Each has the headers of the next of `requests`, in turn; without any, none of its own.
+    """
+    given = [
+        {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in headers.items()}
+        for headers in requests or ({},)
+    ]
     template = {
         "REQUEST_METHOD": "GET",
         "PATH_INFO": "/orders/7",
@@ -53,8 +60,8 @@ def wsgi_requests(app: Any, **headers: str) -> Loop:
         "wsgi.url_scheme": "http",
         "HTTP_HOST": "127.0.0.1:8000",
         "HTTP_USER_AGENT": "bench",
-        **given,
     }
+    templates = cycle([{**template, **headers} for headers in given])
 
     def start_response(
         status: str, headers: list[tuple[str, str]], exc_info: Any = None
@@ -62,7 +69,7 @@ def wsgi_requests(app: Any, **headers: str) -> Loop:
         return None
 
     def many(times: int) -> None:
-        for _ in range(times):
+        for template in islice(templates, times):
             body: Iterable[bytes] = app(dict(template), start_response)
             for _ in body:
                 pass
@@ -80,12 +87,14 @@ async def asgi_app(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": b"ok"})
 
 
-def asgi_requests(app: Any, **headers: str) -> Loop:
+def asgi_requests(app: Any, *requests: Mapping[str, str]) -> Loop:
     """A loop of requests as a server makes them, inside one running event loop."""
     loop = asyncio.new_event_loop()
     given = [
-        (name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()
+        [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+        for headers in requests or ({},)
     ]
+    usual = [(b"host", b"127.0.0.1:8000"), (b"user-agent", b"bench")]
     template = {
         "type": "http",
         "asgi": {"version": "3.0"},
@@ -96,10 +105,10 @@ def asgi_requests(app: Any, **headers: str) -> Loop:
         "raw_path": b"/orders/7",
         "query_string": b"a=1",
         "root_path": "",
-        "headers": [(b"host", b"127.0.0.1:8000"), (b"user-agent", b"bench"), *given],
         "server": ("127.0.0.1", 8000),
         "client": ("127.0.0.1", 50000),
     }
+    templates = cycle([{**template, "headers": [*usual, *headers]} for headers in given])
 
     async def receive() -> dict[str, Any]:
         return {"type": "http.request", "body": b"", "more_body": False}
@@ -108,7 +117,7 @@ def asgi_requests(app: Any, **headers: str) -> Loop:
         return None
 
     async def many(times: int) -> None:
-        for _ in range(times):
+        for template in islice(templates, times):
             await app(dict(template), receive, send)
 
     return lambda times: loop.run_until_complete(many(times))

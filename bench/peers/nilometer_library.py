@@ -15,6 +15,8 @@ from nilometer.trace.trigger import Triggers, new_trigger
 from nilometer.wire.otlp import encode_traces
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from nilometer.trace import Trace
 
 KEY = secrets.token_hex(32)
@@ -26,6 +28,11 @@ RING_SHARE = 1000
 def counter() -> tuple[Loop, Loop]:
     bound = nilometer.counter("api.requests").bind(tenant="acme", method="GET")
     return nothing, calls(bound.add)
+
+
+def counter_off() -> tuple[Loop, Loop]:
+    made = nilometer.counter("api.requests", level=nilometer.DEEP)
+    return nothing, calls(made.bind(tenant="acme", method="GET").add)
 
 
 def counter_by(amount: int) -> tuple[Loop, Loop]:
@@ -43,8 +50,8 @@ def timer_off() -> tuple[Loop, Loop]:
     return calls(subjects.work, 1, 2), calls(timed, 1, 2)
 
 
-def timer_lap() -> tuple[Loop, Loop]:
-    boots = nilometer.timer("instance.boot")
+def timer_lap(level: nilometer.Level = nilometer.BASIC) -> tuple[Loop, Loop]:
+    boots = nilometer.timer("instance.boot", level=level)
 
     def timed(a: int, b: int) -> int:
         with boots.lap():
@@ -107,24 +114,49 @@ def osprofiler_headers() -> dict[str, str]:
     return {name: value for name, value in headers.items() if name.startswith("X-Trace-")}
 
 
-def triggers() -> Triggers:
-    return Triggers([KEY], requests_per_second=1e6, spans_per_trace=10**9)
+def own_headers() -> list[dict[str, str]]:
+    """Triggers in our own form, one for each request of a side."""
+    signed = (new_trigger(KEY, ttl_s=900)[1] for _ in range(RING_SHARE))
+    return [
+        {name: value for name, value in headers.items() if name.startswith("trace")}
+        for headers in signed
+    ]
 
 
-def wsgi(**headers: str) -> Pair:
+class Forgetting:
+    """Triggers that take the same headers again after each side: no nonce is remembered."""
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        self._triggers = Triggers([KEY], requests_per_second=1e6, spans_per_trace=10**9)
+
+    def accept(self, *given: Any) -> Any:
+        return self._triggers.accept(*given)
+
+    def drain(self) -> None:
+        """What happens behind each side."""
+        drain_spans()
+        self.forget()
+
+
+def wsgi(*requests: Mapping[str, str]) -> Pair:
     from nilometer.integrations.wsgi import Middleware
 
-    app = Middleware(subjects.wsgi_app, triggers=triggers())
-    bare = subjects.wsgi_requests(subjects.wsgi_app, **headers)
-    return Pair(bare, subjects.wsgi_requests(app, **headers), drain_spans, RING_SHARE)
+    triggers: Any = Forgetting()
+    app = Middleware(subjects.wsgi_app, triggers=triggers)
+    bare = subjects.wsgi_requests(subjects.wsgi_app, *requests)
+    return Pair(bare, subjects.wsgi_requests(app, *requests), triggers.drain, RING_SHARE)
 
 
-def asgi(**headers: str) -> Pair:
+def asgi(*requests: Mapping[str, str]) -> Pair:
     from nilometer.integrations.asgi import Middleware
 
-    app = Middleware(subjects.asgi_app, triggers=triggers())
-    bare = subjects.asgi_requests(subjects.asgi_app, **headers)
-    return Pair(bare, subjects.asgi_requests(app, **headers), drain_spans, RING_SHARE)
+    triggers: Any = Forgetting()
+    app = Middleware(subjects.asgi_app, triggers=triggers)
+    bare = subjects.asgi_requests(subjects.asgi_app, *requests)
+    return Pair(bare, subjects.asgi_requests(app, *requests), triggers.drain, RING_SHARE)
 
 
 def sql(*, active: bool) -> Pair:
@@ -144,20 +176,22 @@ def sql_call() -> Pair:
 
 CASES = {
     "counter": counter,
+    "counter off": counter_off,
     "counter, by an amount": lambda: counter_by(512),
     "timer on": timer,
     "timer on, with lap()": timer_lap,
     "timer off": timer_off,
+    "timer off, with lap()": lambda: timer_lap(nilometer.DEEP),
     "span untraced": untraced,
     "span recorded": recorded,
     "span encoded": encoded,
     "coroutine span recorded": coroutine_span,
     "wsgi untraced": wsgi,
-    "wsgi traced": lambda: wsgi(**osprofiler_headers()),
+    "wsgi traced": lambda: wsgi(osprofiler_headers()),
+    "wsgi traced, by our own headers": lambda: wsgi(*own_headers()),
     "asgi untraced": asgi,
-    "asgi traced": lambda: asgi(
-        **{k.lower().replace("-", "_"): v for k, v in osprofiler_headers().items()}
-    ),
+    "asgi traced": lambda: asgi(osprofiler_headers()),
+    "asgi traced, by our own headers": lambda: asgi(*own_headers()),
     "sql untraced, its call": sql_call,
     "sql untraced": lambda: sql(active=False),
     "sql traced": lambda: sql(active=True),

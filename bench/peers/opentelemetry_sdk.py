@@ -48,8 +48,8 @@ def meters() -> MeterProvider:
     return MeterProvider([InMemoryMetricReader()], shutdown_on_exit=False)
 
 
-def counter() -> tuple[Loop, Loop]:
-    made = meters().get_meter("bench").create_counter("requests")
+def counter(provider: Any) -> tuple[Loop, Loop]:
+    made = provider.get_meter("bench").create_counter("requests")
     return nothing, calls(made.add, 1, {"tenant": "acme", "method": "GET"})
 
 
@@ -99,16 +99,19 @@ def coroutine_span() -> tuple[Loop, Loop]:
     return subjects.awaited(subjects.work_later), subjects.awaited(traced)
 
 
-def wsgi(sampler: Sampler) -> tuple[Loop, Loop]:
+def wsgi(provider: Any, meter_provider: Any = None) -> tuple[Loop, Loop]:
     app = WsgiMiddleware(
-        subjects.wsgi_app, tracer_provider=tracers(sampler), meter_provider=meters()
+        subjects.wsgi_app, tracer_provider=provider, meter_provider=meter_provider or meters()
     )
     return subjects.wsgi_requests(subjects.wsgi_app), subjects.wsgi_requests(app)
 
 
-def asgi(sampler: Sampler) -> tuple[Loop, Loop]:
+def asgi(provider: Any, meter_provider: Any = None, **options: Any) -> tuple[Loop, Loop]:
     app = AsgiMiddleware(
-        subjects.asgi_app, tracer_provider=tracers(sampler), meter_provider=meters()
+        subjects.asgi_app,
+        tracer_provider=provider,
+        meter_provider=meter_provider or meters(),
+        **options,
     )
     return subjects.asgi_requests(subjects.asgi_app), subjects.asgi_requests(app)
 
@@ -125,7 +128,8 @@ def sql(sampler: Sampler) -> tuple[Loop, Loop]:
 
 
 CASES = {
-    "counter": counter,
+    "counter": lambda: counter(meters()),
+    "counter off": lambda: counter(NoOpMeterProvider()),
     "timer on": lambda: timer(meters()),
     "timer off": lambda: timer(NoOpMeterProvider()),
     "span untraced": lambda: decorated(trace.NoOpTracerProvider()),
@@ -133,10 +137,15 @@ CASES = {
     "span recorded": lambda: span(tracers(ALWAYS_ON)),
     "span encoded": lambda: span(tracers(ALWAYS_ON, Encoding())),
     "coroutine span recorded": coroutine_span,
-    "wsgi untraced": lambda: wsgi(ALWAYS_OFF),
-    "wsgi traced": lambda: wsgi(ALWAYS_ON),
-    "asgi untraced": lambda: asgi(ALWAYS_OFF),
-    "asgi traced": lambda: asgi(ALWAYS_ON),
+    "wsgi untraced": lambda: wsgi(tracers(ALWAYS_OFF)),
+    "wsgi switched off": lambda: wsgi(trace.NoOpTracerProvider(), NoOpMeterProvider()),
+    "wsgi traced": lambda: wsgi(tracers(ALWAYS_ON)),
+    "asgi untraced": lambda: asgi(tracers(ALWAYS_OFF)),
+    "asgi switched off": lambda: asgi(trace.NoOpTracerProvider(), NoOpMeterProvider()),
+    "asgi traced": lambda: asgi(tracers(ALWAYS_ON)),
+    "asgi traced, no span for each message": lambda: asgi(
+        tracers(ALWAYS_ON), exclude_spans=["send", "receive"]
+    ),
     "sql untraced": lambda: sql(ALWAYS_OFF),
     "sql traced": lambda: sql(ALWAYS_ON),
 }

@@ -20,8 +20,9 @@ def traced() -> tuple[Loop, Loop]:
     return calls(subjects.work, 1, 2), calls(wrapped, 1, 2)
 
 
-def untraced() -> tuple[Loop, Loop]:
-    wrapped = profiler.trace("work")(subjects.work)
+def untraced(*, hide_args: bool) -> tuple[Loop, Loop]:
+    """By default it writes the arguments down even where nothing is traced."""
+    wrapped = profiler.trace("work", hide_args=hide_args)(subjects.work)
     return calls(subjects.work, 1, 2), calls(wrapped, 1, 2)
 
 
@@ -32,8 +33,8 @@ def headers() -> dict[str, str]:
     return {name: str(value) for name, value in signed.items()}
 
 
-def wsgi_untraced() -> tuple[Loop, Loop]:
-    app = web.WsgiMiddleware(subjects.wsgi_app, hmac_keys=KEY, enabled=True)
+def wsgi_untraced(*, enabled: bool) -> tuple[Loop, Loop]:
+    app = web.WsgiMiddleware(subjects.wsgi_app, hmac_keys=KEY, enabled=enabled)
     bare = subjects.wsgi_requests(subjects.wsgi_app)
     return bare, subjects.wsgi_requests(app)
 
@@ -41,8 +42,8 @@ def wsgi_untraced() -> tuple[Loop, Loop]:
 def wsgi_traced() -> tuple[Loop, Loop]:
     app = web.WsgiMiddleware(subjects.wsgi_app, hmac_keys=KEY, enabled=True)
     signed = headers()
-    bare = subjects.wsgi_requests(subjects.wsgi_app, **signed)
-    return bare, subjects.wsgi_requests(app, **signed)
+    bare = subjects.wsgi_requests(subjects.wsgi_app, signed)
+    return bare, subjects.wsgi_requests(app, signed)
 
 
 def sql(*, active: bool) -> tuple[Loop, Loop]:
@@ -56,9 +57,11 @@ def sql(*, active: bool) -> tuple[Loop, Loop]:
 
 
 CASES = {
-    "span untraced": untraced,
+    "span untraced": lambda: untraced(hide_args=False),
+    "span untraced, without arguments": lambda: untraced(hide_args=True),
     "span recorded": traced,
-    "wsgi untraced": wsgi_untraced,
+    "wsgi untraced": lambda: wsgi_untraced(enabled=True),
+    "wsgi switched off": lambda: wsgi_untraced(enabled=False),
     "wsgi traced": wsgi_traced,
     "sql untraced": lambda: sql(active=False),
     "sql traced": lambda: sql(active=True),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dis
 import json
 import subprocess
 import sys
@@ -12,10 +13,11 @@ import pytest
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))  # the benchmark is not part of the package
 
-from bench.pairs import Pair, added  # noqa: E402
+from bench.pairs import Pair, added, calls, spent  # noqa: E402
 from bench.peers import nilometer_library  # noqa: E402
 from bench.run import judged, verdict  # noqa: E402
 from bench.targets import FLOOR_NS, TARGETS, Target  # noqa: E402
+from nilometer.trace import drain_spans  # noqa: E402
 
 
 def test_every_target_names_a_case_that_is_measured() -> None:
@@ -40,14 +42,41 @@ def test_a_case_that_failed_is_not_taken_for_one_that_was_met() -> None:
     assert judged(failed, FLOOR_NS) == []
 
 
-def test_what_runs_behind_a_side_is_not_measured_and_its_calls_are_bounded() -> None:
+def test_what_runs_behind_a_side_is_the_processs_time_and_its_calls_are_bounded() -> None:
     given: list[int] = []
     behind: list[int] = []
 
-    added(Pair(given.append, given.append, lambda: behind.append(len(given)), 100), rounds=2)
+    def after() -> None:
+        behind.append(sum(range(200_000)))
+
+    added(Pair(given.append, given.append, after, 100), rounds=2)
+    thread_ns, process_ns = spent(Pair(given.append, given.append, after), given.append, 1)
 
     assert max(given) == 100
     assert len(behind) > 2
+    assert process_ns > 10 * thread_ns
+
+
+def test_a_function_is_called_as_any_code_calls_it() -> None:
+    """``f(*arguments)`` keeps the interpreter from what it does at ordinary calls."""
+    loop = calls(max, 1, 2)
+
+    assert "CALL_FUNCTION_EX" not in {one.opname for one in dis.get_instructions(loop)}
+
+
+def test_a_traced_request_of_the_benchmark_is_traced_each_time() -> None:
+    headers = nilometer_library.own_headers()
+
+    for kind in (nilometer_library.wsgi, nilometer_library.asgi):
+        for given in (headers, [nilometer_library.osprofiler_headers()]):
+            pair = kind(*given)
+            drain_spans()
+            for _ in range(2):  # behind a side the nonces are forgotten
+                pair.measured(len(headers))
+
+                assert len(drain_spans()) == len(headers)
+                assert pair.after is not None
+                pair.after()
 
 
 @pytest.mark.slow
