@@ -152,9 +152,9 @@ def pairs(value: object, origin: str) -> dict[str, str]:
 
 
 def levels(value: object, origin: str) -> dict[str, Level]:
-    """A table of levels by prefix."""
+    """A table of levels by prefix; a dot at its end says nothing."""
     return {
-        text(prefix, origin): level(one, f"{origin}: {prefix}")
+        text(prefix, origin).removesuffix("."): level(one, f"{origin}: {prefix}")
         for prefix, one in _table(value, origin).items()
     }
 
@@ -185,7 +185,17 @@ def keys(value: object, origin: str) -> tuple[bytes, ...]:
     for position, key in enumerate(value, 1):
         if not isinstance(key, str | bytes):
             raise ConfigError(f"{origin}: key {position} is not text", slug="bad-key")
-        read.append(_key(key.encode() if isinstance(key, str) else key, position, origin))
+        try:
+            secret = key.encode() if isinstance(key, str) else key
+        except UnicodeEncodeError:
+            secret = None  # raised below, for the error of the encoding holds the key
+        if secret is None:
+            raise ConfigError(
+                f"{origin}: key {position} is not UTF-8; a key of other bytes can stand in "
+                "trace_key_file",
+                slug="bad-key",
+            )
+        read.append(_key(secret, position, origin))
     return tuple(read)
 
 
@@ -240,6 +250,9 @@ def written(value: object) -> str:
 def program_name() -> str:
     """What the process calls itself, for a service that was given no name."""
     program = Path(sys.argv[0]).name.removesuffix(".py") if sys.argv and sys.argv[0] else ""
-    if program in ("", "-c", "-m", "__main__"):
+    if program == "-m":  # Python has not looked for the module yet: it is as it was typed
+        typed = sys.orig_argv[sys.orig_argv.index("-m") + 1 :] if "-m" in sys.orig_argv else ()
+        program = typed[0].rpartition(".")[2] if typed else ""
+    if program in ("", "-c", "__main__"):
         program = Path(sys.argv[0]).parent.name if program == "__main__" else ""
     return program if program.isprintable() and program else "unknown_service"

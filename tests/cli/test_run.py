@@ -70,11 +70,13 @@ def test_a_script_a_module_and_a_command_are_measured(
     run: Command, sink: Path, tmp_path: Path, python: str
 ) -> None:
     script(tmp_path, ADD)
-    ways = [("app.py",), ("-m", "app"), ("-c", ADD)]
-    ran = [run(python, *way, flags=("--service", way[0])) for way in ways]
+    (tmp_path / "package").mkdir()
+    script(tmp_path / "package", ADD, "module.py")
+    ways = [("app.py",), ("-m", "app"), ("-m", "package.module"), ("-c", ADD)]
+    ran = [run(python, *way) for way in ways]
 
-    assert [(one.returncode, one.stderr) for one in ran] == [(0, "")] * 3
-    assert counted(sink) == [("-c", 1), ("-m", 1), ("app.py", 1)]
+    assert [(one.returncode, one.stderr) for one in ran] == [(0, "")] * 4
+    assert counted(sink) == [("app", 1), ("app", 1), ("module", 1), ("unknown_service", 1)]
 
 
 def test_what_the_program_reads_writes_and_ends_with_is_its_own(
