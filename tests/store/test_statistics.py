@@ -136,7 +136,11 @@ def grown(deltas, started=0):
 @given(st.lists(few.map(Distribution.of), min_size=2, max_size=6))
 @slow
 def test_cumulative_distributions_answer_like_their_deltas(deltas):
-    merged = reduce(Distribution.merged, deltas[1:])._replace(minimum=None, maximum=None)
+    first, merged = deltas[0], reduce(Distribution.merged, deltas[1:])
+    merged = merged._replace(
+        minimum=merged.minimum if merged.minimum < first.minimum else None,
+        maximum=merged.maximum if merged.maximum > first.maximum else None,
+    )
 
     [row] = asked(
         [batch(*grown(deltas, started=-7200 * S))],
@@ -144,9 +148,53 @@ def test_cumulative_distributions_answer_like_their_deltas(deltas):
         quantiles=SHARES,
     )
 
-    assert (row.samples, row.minimum, row.maximum) == (merged.samples, None, None)
+    assert (row.samples, row.minimum, row.maximum) == (
+        merged.samples,
+        merged.minimum,
+        merged.maximum,
+    )
     assert row.total == pytest.approx(merged.total, abs=1e-2)
     assert row.quantiles == tuple((share, merged.quantile(share)) for share in SHARES)
+
+
+@given(st.lists(few.map(Distribution.of), min_size=1, max_size=5), st.integers(1, 4))
+@slow
+def test_extremes_of_a_cumulative_series_that_began_in_the_asked_time_are_all_known(
+    deltas, resets
+):
+    told = grown(deltas)
+    again = [
+        at(10 + n, each.value, started_ns=NOW_NS + (10 + n - 1) * S, cumulative=True)
+        for n, each in enumerate(told[:resets])
+    ]
+    merged = reduce(Distribution.merged, [told[-1].value, *(each.value for each in again)])
+
+    [row] = asked([batch(*told, *again)], since_ns=NOW_NS, quantiles=SHARES)
+
+    assert (row.samples, row.minimum, row.maximum) == (
+        merged.samples,
+        merged.minimum,
+        merged.maximum,
+    )
+    assert row.quantiles == tuple((share, merged.quantile(share)) for share in SHARES)
+
+
+def test_extremes_of_cumulative_series_are_told_where_they_can_be_known():
+    """By period of ten seconds: the start, a new maximum, nothing recorded, who knows."""
+    of = Distribution.of
+    told = [(1, [5, 9]), (2, [5, 9, 7]), (11, [5, 9, 7, 12]), (21, [5, 9, 7, 12]),
+            (31, [5, 9, 7, 12, 8])]  # fmt: skip
+    some = [at(n, of(v), started_ns=NOW_NS, cumulative=True) for n, v in told]
+    delta = at(22, of([6]))
+
+    found = asked([batch(*some), batch(delta, pid=2)], since_ns=NOW_NS, period_ns=10 * S)
+
+    assert [(row.samples, row.minimum, row.maximum) for row in found] == [
+        (3, 5, 9),
+        (1, None, 12),
+        (1, 6, 6),
+        (1, None, None),
+    ]
 
 
 def heights(*told, pid=1, started_ns=NOW_NS - 9 * 3600 * S):

@@ -14,7 +14,7 @@ from nilometer.store.places import Place
 from nilometer.store.reading import MEMORY_MAX, Questions, Row, Wanted
 from nilometer.store.rows import events_of, spans_of
 from nilometer.store.series import Series, matching, parted, series_of
-from nilometer.store.statistics import Asked, Merged, Statistics, statistics_of
+from nilometer.store.statistics import Asked, Merged, Statistics, statistics_of, with_extremes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -272,6 +272,8 @@ class Reader:
         }
         wanted = {"name": (name, name), "ended_ns": (sight, last)}
         rows = self._moved("measured", wanted, values, ROWS_MAX)
+        if any(row["running"] for row in rows):
+            rows = with_extremes(rows, self._moved("extremes", wanted, values, ROWS_MAX))
         merged = self._merged(rows, wanted, values) if quantiles else Merged()
         asked = Asked(since_ns, until_ns, period_ns, tuple(quantiles))
         return statistics_of(rows, merged, parts.groups, asked)

@@ -84,6 +84,25 @@ def statistics_of(
     return made
 
 
+def with_extremes(
+    rows: Iterable[Mapping[str, Any]], extremes: Iterable[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Rows of `measured`, with those of `extremes` that belong to them."""
+    found = {(each["part"], each["period_ns"]): each for each in extremes}
+    joined = []
+    for row in rows:
+        running = found.get((row["part"], row["period_ns"]), {})
+        both = dict(row)
+        for name in ("minimum_int", "minimum_float"):
+            both[name] = _one_of(min, row[name], running.get(name))
+        for name in ("maximum_int", "maximum_float"):
+            both[name] = _one_of(max, row[name], running.get(name))
+        for name in ("without_minimum", "without_maximum"):
+            both[name] += running.get(name, 0)
+        joined.append(both)
+    return joined
+
+
 def _counter(row: Mapping[str, Any], seconds: float) -> Statistics:
     total = _total(row)
     return _row(row, row["readings"], total, rate=total / seconds if seconds > 0 else None)

@@ -14,13 +14,14 @@ SELECT
   MAX(CASE WHEN kind = 'gauge' THEN value_int ELSE maximum_int END) AS maximum_int,
   MAX(CASE WHEN kind = 'gauge' THEN value_float ELSE maximum_float END) AS maximum_float,
   COUNT(*) FILTER (
-    WHERE kind = 'distribution' AND sign > 0 AND samples > 0
+    WHERE kind = 'distribution' AND NOT running AND samples > 0
       AND COALESCE(minimum_float, minimum_int) IS NULL
   ) AS without_minimum,
   COUNT(*) FILTER (
-    WHERE kind = 'distribution' AND sign > 0 AND samples > 0
+    WHERE kind = 'distribution' AND NOT running AND samples > 0
       AND COALESCE(maximum_float, maximum_int) IS NULL
   ) AS without_maximum,
+  COUNT(*) FILTER (WHERE kind = 'distribution' AND running) AS running,
   ARG_MAX(value_int, ended_ns) FILTER (WHERE value_int IS NOT NULL) AS last_int,
   MAX(ended_ns) FILTER (WHERE value_int IS NOT NULL) AS last_int_ns,
   ARG_MAX(value_float, ended_ns) FILTER (WHERE value_float IS NOT NULL) AS last_float,

@@ -4,7 +4,7 @@
 -- the one before it in its series; where the start changed or the value fell it was reset, and
 -- moved by all it says. The first one seen moved by all it says if it started in sight, else its
 -- past is unknown and it only serves the next as a start. `sign` -1 rows take back the buckets
--- of the reading before.
+-- of the reading before. The extremes of `running` ones are another question: `extremes`.
 --
 -- `NOT IN` and not an anti join: DuckDB would turn that round and hold all readings in memory.
 WITH chosen AS (
@@ -34,6 +34,8 @@ counting AS (
     LAG(value_int) OVER before AS int_before,
     LAG(value_float) OVER before AS float_before,
     LAG(samples) OVER before AS samples_before,
+    LAG(COALESCE(minimum_float, minimum_int)) OVER before AS minimum_before,
+    LAG(COALESCE(maximum_float, maximum_int)) OVER before AS maximum_before,
     LAG(zeros) OVER before AS zeros_before,
     LAG(scale) OVER before AS scale_before,
     LAG(bounds) OVER before AS bounds_before,
@@ -58,7 +60,7 @@ seen AS (
 ),
 moved AS NOT MATERIALIZED (
   SELECT
-    part, kind, unit, started_ns, ended_ns, 1 AS sign,
+    part, kind, unit, started_ns, ended_ns, FALSE AS running, 1 AS sign,
     value_int, value_float, samples,
     minimum_int, minimum_float, maximum_int, maximum_float,
     zeros, scale, bounds, bucket_indexes, bucket_counts, negative_indexes, negative_counts
@@ -66,17 +68,14 @@ moved AS NOT MATERIALIZED (
   WHERE NOT (cumulative AND kind <> 'gauge') AND ended_ns >= $since_ns
   UNION ALL
   SELECT
-    part, kind, unit, started_ns, ended_ns, 1,
+    part, kind, unit, started_ns, ended_ns, TRUE, 1,
     value_int, value_float, samples,
-    CASE WHEN is_afresh THEN minimum_int END,
-    CASE WHEN is_afresh THEN minimum_float END,
-    CASE WHEN is_afresh THEN maximum_int END,
-    CASE WHEN is_afresh THEN maximum_float END,
+    NULL, NULL, NULL, NULL,
     zeros, scale, bounds, bucket_indexes, bucket_counts, negative_indexes, negative_counts
   FROM seen
   UNION ALL
   SELECT
-    part, kind, unit, started_ns, ended_ns, -1,
+    part, kind, unit, started_ns, ended_ns, TRUE, -1,
     int_before, float_before, samples_before,
     NULL, NULL, NULL, NULL,
     zeros_before, scale_before, bounds_before, bucket_indexes_before, bucket_counts_before,
