@@ -109,6 +109,8 @@ def test_a_body_of_unannounced_length_is_counted_as_it_comes(middleware, registr
 @pytest.mark.parametrize(
     "headers",
     [
+        None,
+        7,
         [],
         (),
         {(b"x", b"y"): 1}.keys(),
@@ -123,19 +125,20 @@ def test_a_body_of_unannounced_length_is_counted_as_it_comes(middleware, registr
         ],
         [(b"x-trace-info", b"A" * 1_000_000), (b"x-trace-hmac", b"A" * 1_000_000)],
     ],
-    ids=range(9),
+    ids=range(11),
 )
 def test_odd_headers_are_the_application_s_to_judge(middleware, registry, headers):
     seen = []
 
     async def app(its_scope, receive, send):
-        seen.append(list(its_scope["headers"]))
+        given = its_scope["headers"]
+        seen.append(given if given in (None, 7) else list(given))
         await hello(its_scope, receive, send)
 
-    given = headers if isinstance(headers, list | tuple) else iter(headers)
-    serve(middleware(app), scope() | {"headers": given})
+    plain = isinstance(headers, list | tuple | int | type(None))
+    serve(middleware(app), scope() | {"headers": headers if plain else iter(headers)})
 
-    assert seen == [list(headers)]
+    assert seen == [headers if headers in (None, 7) else list(headers)]
     assert read(registry)["http.server.responses"] == {"http.response.status_class=2xx": 1}
     assert drain_spans() == ()
 
@@ -439,6 +442,41 @@ def test_a_failing_request_ends_its_span_with_an_error(middleware):
     (root,) = drain_spans()
 
     assert (root.status, root.status_message) == (Status.ERROR, "broken")
+
+
+@pytest.mark.parametrize("ours", [0, 1, 2])
+@pytest.mark.parametrize("kind", ["http", "websocket"])
+def test_several_lines_of_a_tracestate_are_one_in_their_order(middleware, ours, kind):
+    """As https://www.w3.org/TR/trace-context/#combined-header-value says."""
+    signed = trigger_headers()
+    lines = [(b"tracestate", b"a=1"), (b"tracestate", b"b=2")]
+    lines.insert(ours, (b"tracestate", signed["tracestate"].encode()))
+    pairs = [(b"traceparent", signed["traceparent"].encode()), *lines]
+    onward = []
+
+    async def app(its_scope, receive, send):
+        onward.append(trace.headers()["tracestate"].partition(",")[2])
+
+    serve(middleware(app), scope() | {"type": kind, "headers": pairs})
+
+    assert onward == ["a=1,b=2"]
+    assert len(drain_spans()) == 1
+
+
+@pytest.mark.parametrize("kind", ["http", "websocket"])
+def test_of_two_traceparents_none_is_believed(middleware, kind):
+    seen = []
+
+    async def app(its_scope, receive, send):
+        seen.append(trace.current_trace_id())
+
+    ours = {k: v for k, v in trigger_headers().items() if not k.startswith("X-")}
+    pairs = [(k.lower().encode(), v.encode()) for k, v in ours.items()]
+    other = (b"traceparent", b"00-" + b"ab" * 16 + b"-" + b"cd" * 8 + b"-01")
+    for headers in ([other, *pairs], [*pairs, other], [pairs[0], *pairs]):
+        serve(middleware(app), scope() | {"type": kind, "headers": headers})
+
+    assert (seen, drain_spans()) == ([None] * 3, ())
 
 
 def test_an_unsigned_traceparent_joins_and_records_nothing(middleware):

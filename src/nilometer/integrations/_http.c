@@ -32,6 +32,7 @@ static const struct {
     {&s_more_body, "more_body"},
     {&s_status, "status"},
     {&s_trailers, "trailers"},
+    {&s_comma, ","},
     {&s_more_trailers, "more_trailers"},
     {&s_get, "get"},
     {&s_lower, "lower"},

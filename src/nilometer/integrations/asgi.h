@@ -149,16 +149,38 @@ static PyObject *scope_headers(PyObject *scope) {
     return list;
 }
 
-/* header(name): the last one of that lower-case name, as WSGI's servers do, or None. */
+/* What was found before (taken; NULL for nothing, a list of several) and one more line. */
+static PyObject *header_lines(PyObject *found, PyObject *line) {
+    if (found == NULL || line == NULL) {
+        Py_XDECREF(found);
+        return line;
+    }
+    if (!PyList_Check(found)) {
+        PyObject *lines = PyList_New(1);
+        if (lines != NULL) {
+            PyList_SET_ITEM(lines, 0, Py_NewRef(found));
+        }
+        Py_DECREF(found);
+        found = lines;
+    }
+    if (found != NULL && PyList_Append(found, line) < 0) {
+        Py_CLEAR(found);
+    }
+    Py_DECREF(line);
+    return found;
+}
+
+/* header(name): by its lower-case name, several in order, joined by commas; or None. */
 static PyObject *asgi_header(Exchange *self, PyObject *name) {
     Py_ssize_t size;
     const char *wanted = PyUnicode_AsUTF8AndSize(name, &size);
     PyObject *headers =
         wanted == NULL || self->carrier == NULL ? NULL : scope_headers(self->carrier);
+    PyObject *found = NULL;
     if (wanted == NULL) {
         return NULL;
     }
-    for (Py_ssize_t i = headers == NULL ? 0 : PySequence_Fast_GET_SIZE(headers); i-- > 0;) {
+    for (Py_ssize_t i = 0; headers != NULL && i < PySequence_Fast_GET_SIZE(headers); i++) {
         PyObject *pair = PySequence_Fast_ITEMS(headers)[i];
         if (!(PyTuple_Check(pair) || PyList_Check(pair)) ||
             PySequence_Fast_GET_SIZE(pair) != 2) {
@@ -167,10 +189,20 @@ static PyObject *asgi_header(Exchange *self, PyObject *name) {
         PyObject *given = PySequence_Fast_ITEMS(pair)[0], *value = PySequence_Fast_ITEMS(pair)[1];
         if (PyBytes_Check(given) && PyBytes_Check(value) && PyBytes_GET_SIZE(given) == size &&
             memcmp(PyBytes_AS_STRING(given), wanted, (size_t)size) == 0) {
-            return PyUnicode_DecodeLatin1(PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value), NULL);
+            found = header_lines(found, PyUnicode_DecodeLatin1(PyBytes_AS_STRING(value),
+                                                               PyBytes_GET_SIZE(value), NULL));
+            if (found == NULL) {
+                return NULL;
+            }
         }
     }
-    Py_RETURN_NONE;
+    if (found == NULL) {
+        Py_RETURN_NONE;
+    }
+    if (PyList_Check(found)) {
+        Py_SETREF(found, PyUnicode_Join(s_comma, found));
+    }
+    return found;
 }
 
 /* Whether a body is counted as it is received if its length was not announced. */
@@ -233,7 +265,7 @@ static PyObject *asgi_ended(Exchange *self, PyObject *const *args, Py_ssize_t n)
 static PyMethodDef asgi_methods[] = {
     FINISH_METHOD,
     {"header", (PyCFunction)asgi_header, METH_O,
-     "A header by its lower-case name; the last one of that name, as WSGI's servers do."},
+     "A header by its lower-case name; several of that name in order, joined by commas."},
     {"ended", (PyCFunction)(void (*)(void))asgi_ended, METH_FASTCALL,
      "The application has returned or raised: what is not complete by now never will be."},
     {NULL, NULL, 0, NULL}};

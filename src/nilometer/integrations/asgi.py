@@ -114,15 +114,15 @@ class Middleware:
 
 
 def _header(scope: Scope) -> Callable[[str], str | None]:
-    """Looks up a header by its lower-case name; the last one of that name wins, as in WSGI."""
-    headers = {}
+    """Looks up a header by its lower-case name; several of it in order, joined by commas."""
+    headers: dict[bytes, list[str]] = {}
     for pair in scope.get("headers") or ():
         try:
             name, value = pair
-            headers[name] = value.decode("latin-1")
+            headers.setdefault(name, []).append(value.decode("latin-1"))
         except (TypeError, ValueError, AttributeError):
             continue  # odd ones are the application's to refuse
-    return lambda name: headers.get(name.encode("ascii"))
+    return lambda name: ",".join(headers.get(name.encode("ascii"), ())) or None
 
 
 def _counting(receive: Receive, exchange: AsgiExchange) -> Receive:

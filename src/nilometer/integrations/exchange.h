@@ -26,7 +26,7 @@ static PyObject *PERF_COUNTER_NS; /* time.perf_counter_ns, which on Linux is CLO
 static PyObject *s_CONTENT_LENGTH, *s_REQUEST_METHOD, *s_method, *s_headers, *s_close, *s_write,
     *s_type, *s_body, *s_more_body, *s_status, *s_trailers, *s_more_trailers, *s_get, *s_lower,
     *s_content_length, *s_attend, *s_settle, *s_recording, *s_name, *s_set_attribute, *s_finish,
-    *s_http_route, *s_status_code, *s_request_size, *s_response_size;
+    *s_http_route, *s_status_code, *s_request_size, *s_response_size, *s_comma;
 static PyObject *MARK;        /* in the environ of what is being measured already */
 static PyObject *ATTENDED[3]; /* headers for which a request is attended to in Python */
 

@@ -227,7 +227,10 @@ class AsgiExchange(Exchange):
         self.request_bytes = -1
         headers = scope.get("headers", ())
         if type(headers) not in (list, tuple):  # the application needs them too
-            headers = scope["headers"] = list(headers)
+            try:
+                headers = scope["headers"] = list(headers)
+            except Exception:  # noqa: BLE001  odd ones are the application's to refuse
+                headers = ()
         for pair in headers:
             try:
                 name, value = pair
@@ -243,16 +246,17 @@ class AsgiExchange(Exchange):
         self.attended = self.triggered or self.request_bytes < 0
 
     def header(self, name: str) -> str | None:
-        """A header by its lower-case name; the last one of that name, as WSGI's servers do."""
+        """A header by its lower-case name; several of that name in order, joined by commas."""
         wanted = name.encode()
-        for pair in reversed(self.carrier.get("headers", ()) if self.carrier else ()):
+        lines = []
+        for pair in self.carrier.get("headers", ()) if self.carrier else ():
             try:
                 given, value = pair
             except (TypeError, ValueError):
                 continue  # odd ones are the application's to refuse
             if given == wanted and isinstance(value, bytes):
-                return value.decode("latin-1")
-        return None
+                lines.append(value.decode("latin-1"))
+        return ",".join(lines) if lines else None
 
     def __call__(self, message: Mapping[str, Any]) -> Any:
         """Pass a message to the server; what that returns is awaited by the application."""
