@@ -62,7 +62,8 @@ def start(processes: Processes, folder: Path) -> Running:
     # A window shorter than the default: senders are answered after the commit, and so sooner.
     collector = ["serve", "--store", str(folder / "store"), "--window", "100ms"]
     collector += ["--listen", f"127.0.0.1:{port}"]
-    console.print(f"collector  {here.collector}, tables in {folder / 'store'}")
+    tables = folder / "store"
+    console.print(f"collector  {here.collector}, tables in {tables}", soft_wrap=True)
     with console.status("starting the collector"):
         begun = processes.begin(
             "collector",
@@ -180,26 +181,43 @@ def show(here: Running, *arguments: str) -> None:
 
 
 def tell(here: Running, answers: Counter[tuple[str, int]], trace_id: str) -> None:
-    """The tree, the costliest timers, what Nilometer itself cost, and where to go on."""
+    """The tree, the costliest timers, and what Nilometer itself cost."""
     mixed = ", ".join(
         f"{n} {kind} -> {status}" for (kind, status), n in sorted(answers.items())
     )
-    console.print(f"answered: {mixed}")
+    console.print(f"answered: {mixed}", soft_wrap=True)
     show(here, "trace", "show", trace_id)
     show(here, "metrics", "top", "--limit", "10")
     show(here, "doctor", "--overhead")
-    console.print("\n[bold]Where to look further[/bold]")
-    console.print(f"  export NILOMETER_URL={here.collector}")
-    console.print("  nilometer trace list --error            requests that failed")
-    console.print("  nilometer metrics list                  everything that is measured")
-    console.print("  nilometer metrics stats db.client.operation --group-by db.operation.name")
-    console.print(f"  {here.collector}/api/v1/docs   the same over REST")
-    console.print(f"  {here.folder}/store   the tables: Delta Lake, for DuckDB, Spark, ...")
+
+
+FURTHER = (
+    ("nilometer trace list", "the signed request; with --error only those that failed"),
+    ("nilometer metrics list", "everything that is measured"),
+    ("nilometer metrics stats db.client.operation --group-by db.operation.name", ""),
+)
+
+
+def point_further(here: Running, when: str) -> None:
+    """What to type next: commands that work as they stand while everything is up."""
+    # The command is in this interpreter's environment, which is on nobody's PATH as yet.
+    beside = Path(sys.executable).absolute().parent
+    console.print(f"\n[bold]Where to look further[/bold], {when}:")
+    say(f"export PATH={shlex.quote(str(beside))}:$PATH NILOMETER_URL={here.collector}")
+    for command, gives in FURTHER:
+        say(f"{command:30}# {gives}" if gives else command)
+    say(f"{here.collector}/api/v1/traces   # REST; its description: /api/v1/openapi.json")
+    say(f"ls {here.folder}/store   # the tables: Delta Lake, for DuckDB, Spark, ...")
+
+
+def say(line: str) -> None:
+    """One line as it is, to be copied: never broken to fit the terminal."""
+    console.print(Text(f"  {line}"), soft_wrap=True)
 
 
 def stay_up() -> None:
     """Until Ctrl-C, or until whoever started us asks us to end."""
-    console.print("\nEverything stays up; Ctrl-C ends it.")
+    console.print("\nEverything stays up; Ctrl-C ends it and removes its tables.")
     try:
         while True:
             time.sleep(3600)
@@ -239,6 +257,7 @@ def do(requests: int, *, stays_up: bool) -> None:
             answers, trace_id = send(here, requests)
             wait_until_visible(here, trace_id, requests)
             tell(here, answers, trace_id)
+            point_further(here, "in another terminal" if stays_up else "without --once")
         except (Exception, SystemExit):
             console.print(Text(processes.said()))
             raise

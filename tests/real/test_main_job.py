@@ -127,6 +127,31 @@ def test_what_is_printed_is_the_tree_ten_timers_and_our_own_cost(
     assert {"orders", "stock"} <= set(re.findall(r"^ (\w+) .*\d", costs, re.MULTILINE))
 
 
+def test_where_to_look_further_can_be_typed_as_it_stands(
+    job: Done, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """In a narrow terminal, too, and by somebody on whose PATH the command is not."""
+    run.point_further(job.here, "now")
+    heading, *lines = capfd.readouterr().out.strip().splitlines()
+    urls = [line.split()[0] for line in lines if line.startswith("  http:")]
+    commands = [line for line in lines if not line.startswith("  http:")]
+    typed = subprocess.run(
+        ["bash", "-euc", "\n".join(commands)],
+        env={"PATH": "/usr/bin:/bin", "HOME": str(job.here.folder)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert heading == "Where to look further, now:"
+    assert typed.returncode == 0, typed.stderr
+    assert [run.fetch(url)["traces"][0]["id"] for url in urls] == [job.trace_id]
+    assert run.fetch(f"{job.here.collector}/api/v1/openapi.json")["paths"]
+    for kept in (job.trace_id, "http.server.request", "SELECT", "readings"):
+        assert kept in typed.stdout
+
+
 def test_the_job_ends_by_itself_when_told_once_and_leaves_nothing_behind(
     python: str, tmp_path: Path
 ) -> None:
