@@ -8,7 +8,7 @@ import weakref
 import pytest
 
 import nilometer
-from nilometer.errors import InstrumentClashError
+from nilometer.errors import ConfigError, InstrumentClashError
 from nilometer.measure import Registry
 from nilometer.measure import events as events_module
 from nilometer.measure import registry as registry_module
@@ -312,6 +312,21 @@ def test_an_instrument_is_on_at_its_own_level_and_deeper(registry):
         seen.append(deep.on)
 
     assert seen == [False, False, True, True]
+
+
+def test_a_level_may_be_given_by_its_name_and_a_wrong_one_is_told_with_the_choice(registry):
+    deep = registry.counter("instance.boot", level=Level.DETAIL)
+    registry.set_level("instance.", "Detail")
+
+    assert deep.on
+    with pytest.raises(ConfigError) as refused:
+        registry.set_level("instance", "detial")
+    assert re.fullmatch(
+        r".*test_instruments\.py:\d+: no level 'detial'; did you mean 'detail'\? "
+        r"\(off, basic, detail, deep\) \[no-such-level\]",
+        str(refused.value),
+    )
+    assert registry.level_of("instance") is Level.DETAIL
 
 
 def test_the_longest_prefix_of_whole_parts_decides(registry):

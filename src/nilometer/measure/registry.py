@@ -215,13 +215,14 @@ class Registry:
 
     # --- levels -----------------------------------------------------------------------------
 
-    def set_level(self, prefix: str, level: Level) -> None:
+    def set_level(self, prefix: str, level: Level | str) -> None:
         """Measure what lies under this prefix (whole dotted parts; '' is all) this deep.
 
-        The longest prefix that fits a name decides. Instruments made later follow it too.
+        The longest prefix that fits a name decides, also for instruments that are made later.
+        Raises ConfigError for a level's name that is none.
         """
         with self._making:
-            self._levels[prefix] = Level(level)
+            self._levels[prefix.removesuffix(".")] = Level.of(level, origin=_origin())
             for instrument in self._instruments.values():
                 instrument.family.on = self._is_on(instrument.name, instrument.level)
             for source in self._sources.values():

@@ -16,6 +16,11 @@ class Level(IntEnum):
     DEEP = 3
 
     @classmethod
+    def of(cls, given: Level | str, *, origin: str) -> Level:
+        """A level as it is, or by its name. Raises ConfigError for a name that is none."""
+        return cls.parse(given, origin=origin) if isinstance(given, str) else cls(given)
+
+    @classmethod
     def parse(cls, text: str, *, origin: str) -> Level:
         """The level of that name; `origin` says where the text stood.
 
