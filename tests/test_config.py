@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import subprocess
+import traceback
 from pathlib import Path
 
 import pytest
@@ -176,12 +177,27 @@ def test_keys_come_from_a_file_that_nobody_else_can_read(tmp_path):
     )
 
 
-@pytest.mark.parametrize("keys", ["topsecret", ["topsecret", "short"], ["topsecret", 7], 7])
+def test_a_key_in_a_variable_that_is_not_utf_8_is_told_by_its_place(tmp_path):
+    """Python gives bytes that it cannot read as lone surrogates."""
+    key = os.fsdecode(b"topsecret\xff")
+    with pytest.raises(ConfigError) as refused:
+        load({}, environ={"NILOMETER_TRACE_KEYS": f"good-key-0123,{key}"}, directory=tmp_path)
+
+    assert str(refused.value) == (
+        "NILOMETER_TRACE_KEYS: key 2 is not UTF-8; a key of other bytes can stand in "
+        "trace_key_file [bad-key]"
+    )
+    assert "topsecret" not in "".join(traceback.format_exception(refused.value))
+
+
+@pytest.mark.parametrize(
+    "keys", ["topsecret", ["topsecret", "short"], ["topsecret", 7], 7, ["topsecret\ud800"]]
+)
 def test_no_error_no_repr_and_no_list_shows_a_key(tmp_path, keys):
     try:
         shown = settings(tmp_path, trace_keys=keys)
     except ConfigError as refused:
-        text = str(refused)
+        text = str(refused) + repr(refused.__context__)
     else:
         text = repr(shown) + repr(shown.shown())
 

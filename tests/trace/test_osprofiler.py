@@ -289,6 +289,16 @@ def test_whoever_takes_the_spans_may_fail_and_the_request_does_not():
     assert len(drain_spans()) == trace.ring.capacity // 2 + 2
 
 
+def test_osprofilers_form_is_not_sent_onward_where_it_is_turned_off():
+    came = {name.lower(): value for name, value in new_trigger("K1").headers.items()}
+    request = Triggers(["K1"], osprofiler=False).accept(came.get)
+    with start_root("r", request=request):
+        onward = headers()
+    drain_spans()
+
+    assert set(onward) == {"traceparent", "tracestate"}
+
+
 def test_osprofilers_form_can_be_turned_off():
     """It neither expires nor carries a nonce: a captured pair is good for ever (15)."""
     sent = {"x-trace-info": INFO, "x-trace-hmac": MAC}

@@ -168,6 +168,7 @@ def test_without_a_key_nothing_is_traced_and_ids_are_joined(now, counted):
         ("K1", "trigger-keys"),
         (b"K1", "trigger-keys"),
         ([7], "trigger-keys"),
+        (["K1\udcff"], "trigger-keys"),
         ([f"K{i}" for i in range(KEYS_MAX + 1)], "trigger-keys"),
     ],
 )
@@ -178,6 +179,7 @@ def test_keys_that_cannot_be_are_refused_at_start_and_not_shown(keys, slug):
     assert refused.value.slug == slug
     assert str(refused.value).startswith("nilometer.toml:3: ")
     assert "K1" not in str(refused.value)
+    assert refused.value.__context__ is None
 
 
 @pytest.mark.parametrize("budget", [(0, 5), (-1, 5), (float("nan"), 5), (1e9, 5), (1, 0)])

@@ -100,7 +100,12 @@ def parse_keys(keys: Sequence[bytes | str], *, origin: str = "keys") -> tuple[Ke
 
 
 def _parse_key(key: bytes | str, origin: str) -> Key:
-    secret = key.encode("utf-8") if isinstance(key, str) else key
+    try:
+        secret = key.encode("utf-8") if isinstance(key, str) else key
+    except UnicodeEncodeError:
+        secret = None  # raised below, for the error of the encoding holds the key
+    if secret is None:
+        raise ConfigError(f"{origin}: a key is not UTF-8", slug="trigger-keys")
     if not isinstance(secret, bytes):
         raise ConfigError(
             f"{origin}: a key is text or bytes, not {type(key).__name__}", slug="trigger-keys"
@@ -139,7 +144,8 @@ class Triggers:
         requests_per_second: traced requests that this process takes on.
         spans_per_trace: spans recorded of one request in this process.
         join: record a sampled ``traceparent`` that nobody signed, within the same budget.
-        osprofiler: understand OSProfiler's headers, which neither expire nor carry a nonce.
+        osprofiler: understand and send OSProfiler's headers, which neither expire nor carry a
+            nonce.
 
     Raises ConfigError for keys or budgets that cannot be.
     """
@@ -250,7 +256,8 @@ class Triggers:
         self._count(reason or "accepted")
         if reason:
             return None, True
-        signer = _signer(Signer, (key, "", signed.expiry_s, others, self._clock))
+        onward = (key, "", signed.expiry_s, others, self._clock, self._osprofiler)
+        signer = _signer(Signer, onward)
         return self._trace(parent, signer), True
 
     def _refusal(self, signed: Signature) -> str | None:
@@ -293,7 +300,7 @@ class Triggers:
             trace_id,
             parent,
             base_id=base_id,
-            signer=_signer(Signer, (key, base_id, None, others, self._clock)),
+            signer=_signer(Signer, (key, base_id, None, others, self._clock, True)),
             attributes=attributes,
             spans_max=self._spans_max,
         )
