@@ -19,6 +19,7 @@ class Tables:
 
     def __init__(self):
         self.batches = []
+        self.clamped = {}
         self.error = None
         self.rejected = {}  # by door and reason, when the visit is over
         self.open = threading.Event()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import resource
 import signal
 import socket
@@ -211,6 +212,31 @@ def test_what_it_refuses_it_counts_in_its_own_tables_and_then_is_quiet(tmp_path)
         ("nilometer-collector", "otlp", "json", 1),
         ("nilometer-collector", "statsd", "form", 1),
     }
+
+
+def test_rows_of_a_wrong_clock_are_kept_and_told_among_the_losses(tmp_path):
+    old_ns = wall_ns() - 90 * 24 * 3600 * 10**9
+    record = {"timeUnixNano": str(old_ns), "eventName": "old"}
+    body = json.dumps({"resourceLogs": [{"scopeLogs": [{"logRecords": [record] * 3}]}]})
+    with start(tmp_path) as collector:
+        connection = http.client.HTTPConnection(collector.url.removeprefix("http://"))
+        connection.request("POST", "/v1/logs", body, {"Content-Type": "application/json"})
+        assert connection.getresponse().status == 200
+        connection.close()
+        collector.restart()
+        losses = collector.get("losses")["losses"]
+        with ReaderOf(collector) as reader:
+            kept = [event.at_ns for _, event in reader.events(name="old")]
+
+    assert losses == [
+        {
+            "service": "nilometer-collector",
+            "name": "nilometer.collector.clamped",
+            "dimensions": {"kind": "events"},
+            "count": 3,
+        }
+    ]
+    assert kept == [old_ns] * 3
 
 
 def test_an_idle_collector_writes_nothing_about_itself(tmp_path):

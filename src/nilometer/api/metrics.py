@@ -51,8 +51,9 @@ LOSSES: Final = {
     "nilometer.series.overflow": ("instrument",),
     "nilometer.collector.rejected": ("door", "reason"),
     "nilometer.collector.commit.failed": ("reason",),
+    "nilometer.collector.clamped": ("kind",),
 }
-"""The counters of whatever was lost or refused, and the dimensions that say what and why."""
+"""The counters of whatever was lost, refused or misdated, and what says what and why."""
 
 Keys = Annotated[list[Text], Query(max_length=KEYS_MAX, description="Repeated, or a,b.")]
 Pairs = Annotated[list[PairText], Query(max_length=KEYS_MAX, description="Repeated.")]

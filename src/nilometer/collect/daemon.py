@@ -15,6 +15,7 @@ import os
 import resource
 import signal
 import socket
+from collections import Counter
 from datetime import timedelta
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
@@ -30,6 +31,7 @@ from nilometer.collect.group import GroupCommit
 from nilometer.collect.http_head import BoundedHead
 from nilometer.collect.http_log import LOGGER, UvicornLog
 from nilometer.collect.instruments import (
+    CLAMPED,
     COMMIT,
     COMMIT_FAILED,
     COMMITTED,
@@ -90,6 +92,7 @@ class Collector:
         self._started_ns = self._clock.elapsed_ns()
         self._failures_in_a_row = 0
         self._version = version("nilometer")
+        self._clamped: Counter[str] = Counter()
         self._sayer = Sayer(self._clock)
         self.refusals = Refusals(self._clock)
         self.group = GroupCommit(
@@ -169,11 +172,20 @@ class Collector:
             if dropped:
                 LOST.bind(what="datagrams", reason="kernel-buffer-full").add(dropped)
                 self._sayer.say("statsd: the kernel dropped datagrams", times=dropped)
+        self._count_clamped()
         readings, events = taken()
         try:
             await self.group.submit([Batch(self._resource, readings, (), events)], quiet=True)
         except NilometerError as error:
             LOST.bind(what="own-readings", reason=error.slug).add(len(readings))
+
+    def _count_clamped(self) -> None:
+        """Count the rows of wrong clocks that came since the last time."""
+        so_far = Counter(self._lake.clamped)
+        for kind, rows in (so_far - self._clamped).items():
+            CLAMPED.bind(kind=kind).add(rows)
+            self._sayer.say(f"{kind} of a sender whose clock is off by weeks", times=rows)
+        self._clamped = so_far
 
     async def maintain(self) -> None:
         """Compact, forget what is too old; a failure is counted and tried again later."""

@@ -47,6 +47,11 @@ DATAGRAMS = nilometer.counter(
 LOST = nilometer.counter(
     "nilometer.lost", description="Everything that was lost, by what and reason."
 )
+CLAMPED = nilometer.counter(
+    "nilometer.collector.clamped",
+    unit="{row}",
+    description="Rows of senders whose clock is off by weeks, by kind; they are kept.",
+)
 QUERY = nilometer.timer(
     "nilometer.collector.query", description="How long REST queries took, by route."
 )

@@ -9,6 +9,7 @@ readers count only the least append, and compaction drops the others.
 
 from __future__ import annotations
 
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from random import getrandbits
@@ -52,7 +53,7 @@ class Lake:
     """The tables at one place, to be written. Any number of processes may hold one each.
 
     `durability` "disk": what is acknowledged survives a power cut; "os": only a kill.
-    `clamped` counts rows whose clock was so far off that their partition is not their day.
+    `clamped` counts, by table, rows of clocks so far off that their partition is not their day.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class Lake:
         clock: Clock = Clock(),  # noqa: B008
     ) -> None:
         self.place = Place.of(location, storage_options)
-        self.clamped = 0
+        self.clamped: Counter[str] = Counter()
         self._clock = clock
         self._durable = durability == "disk"
         self._lock = Lock()
@@ -85,14 +86,14 @@ class Lake:
         gathered = _gather(batches)
         append = self._next_append()
 
-        def add(name: str) -> int:
+        def add(name: str) -> tuple[str, int]:
             rows = table_of(name, gathered[name], append)
             days, clamped = self._days(name, rows)
             self._tables[name].append(rows, days)
-            return clamped
+            return name, clamped
 
         with self._lock:
-            self.clamped += sum(_at_once(add, list(gathered)))
+            self.clamped.update(dict(_at_once(add, list(gathered))))
 
     def maintain(
         self, keep: timedelta | None = None, *, vacuum_after: timedelta = VACUUM_AFTER
@@ -136,7 +137,9 @@ class Lake:
         return days, pc.sum(pc.not_equal(true, days)).as_py() or 0
 
 
-def _at_once(add: Callable[[str], int], names: Sequence[str]) -> list[int]:
+def _at_once(
+    add: Callable[[str], tuple[str, int]], names: Sequence[str]
+) -> list[tuple[str, int]]:
     """Call `add` for each table, each in a thread: a commit waits for the disk, and works
     outside the interpreter's lock. All have ended when it returns or raises the first error.
     """
