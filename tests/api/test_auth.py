@@ -77,10 +77,19 @@ def test_any_other_word_does_not_open_and_is_not_repeated(tmp_path, given, caplo
     assert "token-of-two" not in caplog.text
 
 
-def test_two_authorizations_are_none(tmp_path):
+@pytest.mark.parametrize("order", [1, -1])
+def test_two_authorizations_are_none(tmp_path, order):
     headers = [("authorization", "Bearer wrong"), ("authorization", BEARER["authorization"])]
 
-    assert ask(tmp_path, "GET", "/api/v1/health", headers).status_code == 401
+    assert ask(tmp_path, "GET", "/api/v1/health", headers[::order]).status_code == 401
+
+
+def test_two_hosts_are_none_even_of_this_machine(tmp_path):
+    headers = [("host", "127.0.0.1:4318"), ("host", "localhost")]
+    tables = Tables()
+
+    assert ask(tmp_path, "GET", "/x", headers, tokens=None, tables=tables).status_code == 403
+    assert tables.rejected == {("http", "foreign-host"): 1}
 
 
 def test_with_tokens_any_host_name_may_be_used(tmp_path):

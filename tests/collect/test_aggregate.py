@@ -230,3 +230,14 @@ def test_events_and_stamped_readings_of_one_flush_are_bounded(monkeypatch):
 
     assert dict(refused) == {"event-overflow": 1, "stamped-overflow": 1, "set-overflow": 1}
     assert (len(readings), len(events)) == (2, 1)
+
+
+def test_sets_begin_empty_after_each_flush_and_so_does_their_bound(monkeypatch):
+    monkeypatch.setattr(aggregate, "MEMBERS_MAX", 2)
+    aggregator = Aggregator(started_ns=0)
+    told = []
+    for second in (10, 20):
+        refused = aggregator.take(b"s:a|s\ns:b|s\ns:c|s", second * S)
+        told.append((dict(refused), [r.value for r in aggregator.flush(second * S)[0]]))
+
+    assert told == [({"set-overflow": 1}, [2])] * 2

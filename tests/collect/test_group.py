@@ -189,6 +189,18 @@ def test_more_rows_than_may_wait_are_refused_and_later_taken():
     assert tables.commits == [["a", "b", "c", "d"], ["e", "f"]]
 
 
+def test_one_body_of_more_rows_than_may_wait_is_taken_when_nothing_else_waits():
+    """Refused for good it would come again for ever."""
+    tables = Tables()
+
+    async def scenario(group):
+        await group.submit([batch(*"abcdef")])
+
+    run(scenario, tables, window_s=0, pending_rows_max=5)
+
+    assert tables.commits == [list("abcdef")]
+
+
 @pytest.mark.parametrize(
     "error", [OSError(28, "No space left on device"), StoreError("locked", slug="x")]
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import tracemalloc
 import zlib
 
 import pytest
@@ -205,10 +206,14 @@ def test_a_zip_bomb_is_refused_before_it_unpacks(tmp_path):
     squeeze = zlib.compressobj(9, wbits=31)
     bomb = b"".join(squeeze.compress(bytes(1 << 20)) for _ in range(100)) + squeeze.flush()
 
+    tracemalloc.start()
     answer = post(tmp_path, bomb, GZIP)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
 
     assert len(bomb) < 110_000
     assert answer.status_code == 413
+    assert peak < 64 << 20  # 16 MiB are let in, 100 are in the bomb
 
 
 def test_a_body_without_a_length_is_cut_off_at_the_limit(tmp_path):

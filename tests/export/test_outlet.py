@@ -195,3 +195,24 @@ def test_a_child_begins_with_an_empty_buffer_and_a_closed_exporter(make):
     outlet.reset_after_fork()
 
     assert (exporter.closed, outlet.state.buffered, outlet.state.healthy) == (1, 0, True)
+
+
+def test_what_ends_after_the_close_was_written_off_and_is_not_entered_again(make):
+    class Slow(MemoryExporter):
+        """Closed while it is being given a batch, which it then takes after all."""
+
+        def __call__(self, batch):
+            self.written_off = outlet.close()
+            super().__call__(batch)
+
+    told, exporter = Counter(), Slow()
+    outlet = Outlet("x", exporter, lost=lost_by_reason(told))
+    outlet.offer(make.batch(readings=3))
+
+    outlet.deliver()
+
+    assert (exporter.written_off, outlet.delivered, told) == (
+        3,
+        0,
+        {("readings", "unanswered"): 3},
+    )

@@ -146,6 +146,12 @@ def test_monasca_is_spared_what_makes_it_refuse_a_measurement():
     assert line == b'api.requests:3|c|#{"k": "v", "long": "' + b"x" * 255 + b'"}\n'
 
 
+def test_a_name_with_any_of_our_suffixes_is_as_long_as_monasca_takes():
+    [line] = encode([counter(name="n" * 300)], Dialect.MONASCA)
+
+    assert len(line.partition(b":")[0] + b".count") == 255
+
+
 def test_no_line_is_cut_or_lost_and_one_too_long_is_counted():
     lines = [b"a" * 9 + b"\n", b"b" * 19 + b"\n", b"c" * 31 + b"\n", b"d" * 29 + b"\n"]
     lost = Counter()
