@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from nilometer.model import Event, SpanKind, SpanRecord, Status
 from nilometer.trace import limits
 from nilometer.trace.current import CURRENT, Joined
+from nilometer.trace.propagation import carry, headers
 from tests.trace.conftest import TWINS, Traced
 
 
@@ -231,14 +232,78 @@ def test_spans_ended_out_of_order_do_not_leave_an_ended_one_current(twin):
     assert twin.drawn() == {"first": "root", "second": "first", "root": None}
 
 
-def test_work_that_outlives_its_request_still_belongs_to_it(twin):
+@pytest.mark.parametrize("inner", [False, True])
+def test_a_span_finished_in_another_context_counts_for_nothing_where_it_stays_current(
+    twin, inner
+):
+    """As when a server calls back in a context of its own."""
+    core = twin.core
+    with twin.root() as root:
+        span = core.span("inner").start() if inner else root
+        contextvars.copy_context().run(span.finish)
+    calls = []
+    traced = twin.traced(lambda: calls.append(core.current_trace_id()))
+
+    assert CURRENT.get() is span
+    with core.span("of nobody") as untraced:
+        traced()
+    assert (untraced, core.current_span(), calls) == (core.UNTRACED, core.UNTRACED, [None])
+    assert headers() == {}
+    assert carry(traced) is traced
+    assert [record.name for record in twin.ring.drain()] == ["inner", "root"][not inner :]
+    assert (root.over, core.UNTRACED.over) == (True, False)
+    with twin.root("next"), core.span("of the next"):
+        pass
+    assert CURRENT.get() is None
+    assert twin.drawn() == {"of the next": "next", "next": None}
+
+
+def test_a_task_begun_in_a_span_that_ended_belongs_to_it_while_the_request_lasts(twin):
     with twin.root():
+        with twin.core.span("done"):
+            later = contextvars.copy_context()
+        later.run(lambda: twin.core.span("late").__enter__().finish())
+
+    assert twin.drawn() == {"done": "root", "late": "done", "root": None}
+
+
+def test_of_two_roots_of_a_request_the_last_one_ends_it(twin):
+    request = twin.request()
+    first = twin.core.start_root("first", request=request).start()
+    second = twin.core.start_root("second", request=request).start()
+    second.finish()
+    overs = [first.over, second.over]
+    first.finish()
+
+    assert [*overs, first.over, second.over] == [False, False, True, True]
+    assert twin.drawn() == {"second": None, "first": None}
+
+
+def test_work_that_was_carried_belongs_to_its_request_when_that_has_ended(twin):
+    def work():
+        with twin.core.span("work"):
+            pass
+
+    with twin.root():
+        carried = carry(work)
+    carried()
+    carried()
+
+    assert [(r.name, bool(r.parent_id)) for r in twin.ring.drain()] == [
+        ("root", False), ("work", True), ("work", True),
+    ]  # fmt: skip
+
+
+def test_work_that_outlives_its_request_still_belongs_to_it_if_it_is_lasting(twin):
+    with twin.root() as root:
+        root.trace.lasting = True
         later = contextvars.copy_context()
     with contextvars.copy_context().run(lambda: twin.core.span("outside")):
         pass
-    later.run(lambda: twin.core.span("late").__enter__().finish())
+    for name in ("late", "later"):
+        later.run(lambda name=name: twin.core.span(name).__enter__().finish())
 
-    assert twin.drawn() == {"root": None, "late": "root"}
+    assert twin.drawn() == {"root": None, "late": "root", "later": "root"}
 
 
 class Touchy:

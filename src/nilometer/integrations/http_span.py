@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from nilometer.integrations.http_meters import error_type
 from nilometer.model import Status
-from nilometer.trace import CURRENT, start_root
+from nilometer.trace import CURRENT, Trace, start_root
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from nilometer.integrations.exchange import AsgiExchange, WsgiExchange
-    from nilometer.trace import Joined, Span, Trace
+    from nilometer.trace import Joined, Span
     from nilometer.trace.pure import Untraced
 
 
@@ -30,6 +30,8 @@ def open_root(
     }
     if server:
         attributes["nilometer.server"] = server
+    if isinstance(request, Trace):
+        request.lasting = True  # background tasks belong to it, if not to its time
     return start_root(method, request=request, attributes=attributes).start()
 
 

@@ -1,5 +1,5 @@
-/* Spans: the C twin of pure.py (spans.h), ring_pure.py (records.h), wrap_pure.py (wrappers.h),
- * info_pure.py (info.h) and of a class of budget.py (budget.h).
+/* Spans: the C twin of pure.py and request_pure.py (spans.h), ring_pure.py (records.h),
+ * wrap_pure.py (wrappers.h), info_pure.py (info.h) and of a class of budget.py (budget.h).
  *
  * The Python files are the specification: same names, same order, same errors. tests/trace runs
  * every test on both. Change them together or not at all.
@@ -117,6 +117,7 @@ static PyGetSetDef Untraced_getset[] = {
     {"trace_id", get_empty, NULL, NULL, NULL},
     {"span_id", get_empty, NULL, NULL, NULL},
     {"recording", get_false, NULL, NULL, NULL},
+    {"over", get_false, NULL, NULL, NULL},
     {NULL},
 };
 
@@ -143,7 +144,7 @@ core_span(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs, 
         return NULL;
     PyObject *current = get_current();
     Span *outer = (Span *)current, *span = NULL;
-    if (Py_IS_TYPE(current, core.Span) && Trace_spend(outer->trace)) {
+    if (is_recorded(current) && Trace_spend(outer->trace)) {
         span = Span_make(outer->trace, outer->id, args[0], core.internal, kwnames, args + 1,
                          kwnames == NULL ? 0 : PyTuple_GET_SIZE(kwnames));
         if (span == NULL)
@@ -177,6 +178,7 @@ root_of(PyObject *name, PyObject *const *given)
     Span *span = Span_make(trace, trace->parent, name, kind, NULL, NULL, 0);
     if (span == NULL)
         return NULL;
+    trace->open++;
     span->mapping = Py_XNewRef(attributes);
     if (trace->attributes != Py_None) {
         PyObject *none = Span_set_attributes(span, trace->attributes);
@@ -210,12 +212,19 @@ core_start_root(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t n
     return root;
 }
 
+/* Whether it is current only because nobody put it back here. */
+static int
+is_left_over(PyObject *current)
+{
+    return Py_IS_TYPE(current, core.Span) && Span_is_over((Span *)current);
+}
+
 static PyObject *
 core_current_span(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
 {
     PyObject *current = get_current();
 
-    if (current != Py_None)
+    if (current != Py_None && !is_left_over(current))
         return current;
     Py_DECREF(current);
     return Py_NewRef(core.untraced);
@@ -228,6 +237,10 @@ core_current_trace_id(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
 
     if (current == Py_None)
         return current;
+    if (is_left_over(current)) {
+        Py_DECREF(current);
+        Py_RETURN_NONE;
+    }
     PyObject *id = Py_IS_TYPE(current, core.Span) ? hex_of(((Span *)current)->trace->trace_id)
                                                   : PyObject_GetAttr(current, core.str_trace_id);
     Py_DECREF(current);

@@ -23,6 +23,7 @@ class Untraced:
     __slots__ = ()
 
     recording: Final = False
+    over: Final = False
 
     @property
     def trace_id(self) -> str:

@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import Any
 
 from nilometer.trace.current import CURRENT
+from nilometer.trace.propagation import taken_along
 
 _eventlet: list[tuple[Any, str, Any]] = []
 """What was replaced in eventlet: owner, attribute, what was there."""
@@ -19,8 +20,7 @@ _eventlet: list[tuple[Any, str, Any]] = []
 
 def adopt(greenlet: Any) -> None:
     """Start this greenlet, made but not yet running, in the current span."""
-    current = CURRENT.get()
-    if current is None or greenlet.gr_context is not None:
+    if greenlet.gr_context is not None or (current := taken_along()) is None:
         return
     context = Context()
     context.run(CURRENT.set, current)

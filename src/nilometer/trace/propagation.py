@@ -27,7 +27,7 @@ def headers() -> dict[str, str]:
     came; otherwise nothing. The signature expires, so ask for each request anew.
     """
     current = CURRENT.get()
-    if current is None:
+    if current is None or current.over:
         return {}
     if isinstance(current, Joined):
         return dict(current.onward)
@@ -38,12 +38,22 @@ def headers() -> dict[str, str]:
     return signed
 
 
+def taken_along() -> Any:
+    """The current span, or None; its request lasts from now on: this work may outlive it."""
+    current = CURRENT.get()
+    if current is None or current.over:
+        return None
+    if current.recording:
+        current.trace.lasting = True
+    return current
+
+
 def carry(function: Callable[P, R]) -> Callable[P, R]:
     """The function as it would run here, inside the current span, wherever it is called.
 
     Outside any request the function itself comes back.
     """
-    current = CURRENT.get()
+    current = taken_along()
     if current is None:
         return function
 

@@ -6,7 +6,8 @@ it when the ring is drained, in another thread. Three rules:
 
 1. Nothing here raises into the application, except for wrong calls (a missing name).
 2. Leaving a span in another context than it was entered in (generators do that) restores
-   nothing there; a span that ended is never restored as the current one.
+   nothing there; a span that ended is never restored as the current one. Where one stays
+   current all the same, it counts for nothing once its request is over, too.
 3. A span belongs to the process that started it: a fork's child does not record it again.
 """
 
@@ -14,7 +15,6 @@ from __future__ import annotations
 
 import os
 from _random import Random
-from itertools import count
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from nilometer.model.event import Event
@@ -25,12 +25,12 @@ from nilometer.trace.info_pure import osprofiler_ids
 from nilometer.trace.limits import (
     ATTRIBUTES_MAX,
     EVENTS_MAX,
-    SPANS_PER_TRACE_MAX,
     attributes_of,
     described,
     message_of,
     name_of,
 )
+from nilometer.trace.request_pure import Trace
 from nilometer.trace.ring_pure import RING, Ring
 from nilometer.trace.wrap_pure import StepsWrapper, function_wrapper
 
@@ -76,46 +76,6 @@ def new_id() -> int:
     return _64_bits(64) or 1
 
 
-class Trace:
-    """One traced request as this process sees it.
-
-    `trace_id` is 16 bytes; `parent_id` 8, or empty where the request began here. `base_id` is
-    OSProfiler's text, `signer` signs onward requests and never shows its key, `attributes` go
-    to the root span. Wall and monotonic clock are read together once, here: all spans of the
-    request are placed by this one pair, so a clock step cannot move a child out of its parent.
-    """
-
-    __slots__ = (
-        "trace_id", "parent_id", "base_id", "signer", "attributes", "spans_max", "ring",
-        "_spans", "_wall_minus_elapsed_ns", "_now",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        trace_id: bytes,
-        parent_id: bytes = b"",
-        *,
-        base_id: str = "",
-        signer: Any = None,
-        attributes: Mapping[str, object] | None = None,
-        spans_max: int = SPANS_PER_TRACE_MAX,
-        ring: Ring | None = None,
-    ) -> None:
-        are_bytes = isinstance(trace_id, bytes) and isinstance(parent_id, bytes)
-        if not are_bytes or len(trace_id) != 16 or len(parent_id) not in (0, 8):
-            raise ValueError("a trace id has 16 bytes, a parent id 8 or none")
-        self.trace_id = trace_id
-        self.parent_id = parent_id
-        self.base_id = base_id
-        self.signer = signer
-        self.attributes = attributes
-        self.spans_max = spans_max
-        self.ring = RING if ring is None else ring  # an empty ring is false
-        self._spans = count()
-        self._now = self.ring.clock.elapsed_ns
-        self._wall_minus_elapsed_ns = self.ring.clock.wall_ns() - self._now()
-
-
 class Span:
     """A timed piece of a traced request; made by `span`, `traced` or `start_root`.
 
@@ -159,6 +119,17 @@ class Span:
         """16 hexadecimal digits."""
         return f"{self._id:016x}"
 
+    @property
+    def over(self) -> bool:
+        """Whether it and its request have ended, so that nothing can be inside it any more."""
+        if self._ended is None:
+            return False
+        trace = self._trace
+        return trace._open < 1 and not trace.lasting
+
+    def _is_root(self) -> bool:
+        return self._parent == self._trace._parent
+
     def __enter__(self) -> Self:
         if self._started is None:
             self._previous = _get()
@@ -176,7 +147,12 @@ class Span:
     ) -> None:
         trace = self._trace
         now = trace._now()
-        if error is not None or self._ended is not None or self._started is None:
+        if (
+            error is not None
+            or self._ended is not None
+            or self._started is None
+            or self._parent == trace._parent
+        ):
             self._end(now, error)
             return
         self._ended = now
@@ -202,6 +178,8 @@ class Span:
             self._attributes["error.type"] = kind
             self._status = Status.ERROR
         self._ended = now
+        if self._is_root():
+            self._trace._open -= 1
         if _get() is self:
             _set(_lasting(self._previous))
         if self._started >= 0:
@@ -298,8 +276,10 @@ class Span:
 
 
 def _lasting(previous: Any) -> Any:
-    """The innermost of these that has not ended: what becomes current again."""
+    """The innermost of these that has not ended, or that lasts: what becomes current again."""
     while previous.__class__ is Span and previous._ended is not None:
+        if previous._trace.lasting and previous._is_root():
+            break
         previous = previous._previous
     return previous
 
@@ -311,6 +291,8 @@ def span(name: str, /, **attributes: object) -> Span | Untraced:
     """A span for a ``with`` statement; outside a traced request one that does nothing."""
     current = _get()
     if current.__class__ is not Span:
+        return UNTRACED
+    if current._ended is not None and current.over:
         return UNTRACED
     trace = current._trace
     if next(trace._spans) >= trace.spans_max:
@@ -346,10 +328,11 @@ def start_root(
     if next(request._spans) >= request.spans_max:
         request.ring.lose("spans", "budget_spans")
         return UNTRACED
+    request._open += 1
     root = Span()
     root._trace = request
     root._id = new_id()
-    root._parent = int.from_bytes(request.parent_id, "big")
+    root._parent = request._parent
     root.name = name
     root.kind = kind
     root._attributes = {} if attributes is None else attributes
@@ -363,13 +346,13 @@ def start_root(
 def current_span() -> Span | Joined | Untraced:
     """The span we are in, or one that does nothing."""
     current = CURRENT.get()
-    return UNTRACED if current is None else current
+    return UNTRACED if current is None or current.over else current
 
 
 def current_trace_id() -> str | None:
     """The id of the request we are in, 32 hexadecimal digits; None outside any."""
     current = CURRENT.get()
-    return None if current is None else current.trace_id
+    return None if current is None or current.over else current.trace_id
 
 
 def wrapped(

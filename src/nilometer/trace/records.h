@@ -244,6 +244,12 @@ static PyMethodDef Span_methods[] = {
     {NULL},
 };
 
+static PyObject *
+Span_get_over(Span *self, void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong(Span_is_over(self));
+}
+
 static PyMemberDef Span_members[] = {
     {"name", T_OBJECT, offsetof(Span, name), 0, NULL},
     {"kind", T_OBJECT, offsetof(Span, kind), 0, NULL},
@@ -256,6 +262,10 @@ static PyGetSetDef Span_getset[] = {
     {"trace_id", (getter)Span_get_trace_id, NULL, PyDoc_STR("32 hexadecimal digits."), NULL},
     {"span_id", (getter)Span_get_span_id, NULL, PyDoc_STR("16 hexadecimal digits."), NULL},
     {"recording", get_true, NULL, NULL, NULL},
+    {"over", (getter)Span_get_over, NULL,
+     PyDoc_STR("Whether it and its request have ended, so that nothing can be inside it any "
+               "more."),
+     NULL},
     {NULL},
 };
 

@@ -267,6 +267,8 @@ typedef struct {
     uint64_t parent; /* parent_id as a number, 0 for none */
     Py_ssize_t spans_max;
     Py_ssize_t spans; /* made so far, those beyond the budget included */
+    Py_ssize_t open;  /* roots that have not ended */
+    char lasting;
     int64_t wall_minus_elapsed_ns;
 } Trace;
 
@@ -423,6 +425,7 @@ static PyMemberDef Trace_members[] = {
     {"attributes", T_OBJECT, offsetof(Trace, attributes), READONLY, NULL},
     {"spans_max", T_PYSSIZET, offsetof(Trace, spans_max), READONLY, NULL},
     {"ring", T_OBJECT, offsetof(Trace, ring), READONLY, NULL},
+    {"lasting", T_BOOL, offsetof(Trace, lasting), 0, NULL},
     {NULL},
 };
 
@@ -527,6 +530,26 @@ Span_make(Trace *trace, uint64_t parent, PyObject *name, PyObject *kind, PyObjec
     return self;
 }
 
+static inline int
+Span_is_root(Span *self)
+{
+    return self->parent == self->trace->parent;
+}
+
+/* Whether it and its request have ended, so that nothing can be inside it any more. */
+static inline int
+Span_is_over(Span *self)
+{
+    return self->state == SPAN_ENDED && self->trace->open < 1 && !self->trace->lasting;
+}
+
+/* Whether this is a span inside which there may be others. */
+static inline int
+is_recorded(PyObject *current)
+{
+    return Py_IS_TYPE(current, core.Span) && !Span_is_over((Span *)current);
+}
+
 /* Whether the trace may have one more span. */
 static inline int
 Trace_spend(Trace *self)
@@ -601,7 +624,8 @@ Span_restore(Span *self)
     if (current == (PyObject *)self) {
         PyObject *previous = self->previous;
         while (previous != NULL && Py_IS_TYPE(previous, core.Span) &&
-               ((Span *)previous)->state == SPAN_ENDED)
+               ((Span *)previous)->state == SPAN_ENDED &&
+               !(((Span *)previous)->trace->lasting && Span_is_root((Span *)previous)))
             previous = ((Span *)previous)->previous;
         set_current(previous == NULL ? Py_None : previous);
     }
@@ -623,6 +647,8 @@ Span_end(Span *self, PyObject *error)
         return -1;
     self->ended_ns = now;
     self->state = SPAN_ENDED;
+    if (Span_is_root(self))
+        self->trace->open--;
     Span_restore(self);
     if (is_ours)
         Ring_take(self->trace->ring, self);

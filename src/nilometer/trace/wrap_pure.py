@@ -67,7 +67,8 @@ class StepsWrapper:
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         made = self._function(*args, **kwargs)
-        if CURRENT.get().__class__ is not self._recorded:
+        current = CURRENT.get()
+        if current is None or current.over or current.__class__ is not self._recorded:
             return made
         its_span = self._span(self._name, **self._attributes)
         if its_span.recording:

@@ -228,7 +228,7 @@ typedef struct {
 static Span *
 Traced_span(Traced *self, PyObject *current)
 {
-    if (!Py_IS_TYPE(current, core.Span))
+    if (!is_recorded(current))
         return NULL;
     Span *outer = (Span *)current;
     if (!Trace_spend(outer->trace))
@@ -272,7 +272,7 @@ Traced_call_steps(Traced *self, PyObject *const *args, size_t nargsf, PyObject *
     PyObject *made = PyObject_Vectorcall(self->function, args, nargsf, kwnames);
     PyObject *current = made == NULL ? NULL : get_current();
 
-    if (current == NULL || !Py_IS_TYPE(current, core.Span)) {
+    if (current == NULL || !is_recorded(current)) {
         Py_XDECREF(current);
         return made;
     }
