@@ -27,6 +27,7 @@ from nilometer.model import (
     SpanRecord,
     Status,
 )
+from nilometer.store import query
 from nilometer.store.lake import Lake
 from nilometer.store.query import Reader
 from nilometer.store.reading import Questions
@@ -457,6 +458,27 @@ def test_an_error_names_parameter_value_and_the_nearest_valid_one(
         near,
     )
     assert len(problem["detail"]) > 20
+
+
+@pytest.mark.parametrize(
+    ("limit", "path", "asked", "parameter"),
+    [
+        ("SERIES_MAX", "metrics/sold/series", {}, "since"),
+        ("ROWS_MAX", "metrics/sold/statistics", {"period": "1s"}, "period"),
+        ("ROWS_MAX", "metrics/sold/statistics", {"group_by": "kind"}, "group_by"),
+    ],
+)
+def test_an_answer_that_would_be_too_large_names_what_makes_it_smaller(
+    ask, monkeypatch, limit, path, asked, parameter
+):
+    monkeypatch.setattr(query, limit, 0)
+
+    answer = ask(path, since=SINCE, **asked)
+
+    problem = answer.json()
+    assert (answer.status_code, problem["parameter"]) == (422, parameter)
+    assert "value" not in problem
+    assert "ask for" in problem["detail"]
 
 
 class BrokenReader:

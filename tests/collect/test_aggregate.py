@@ -241,3 +241,7 @@ def test_sets_begin_empty_after_each_flush_and_so_does_their_bound(monkeypatch):
         told.append((dict(refused), [r.value for r in aggregator.flush(second * S)[0]]))
 
     assert told == [({"set-overflow": 1}, [2])] * 2
+
+
+def test_a_name_with_a_nul_is_refused():
+    assert Aggregator(started_ns=0).take(b"a\0b:1|c", 1) == {"name": 1}

@@ -175,6 +175,13 @@ def test_a_directory_that_is_not_ours_is_left_alone(tmp_path):
     assert [path.name for path in (tmp_path / "papers").iterdir()] == ["thesis.txt"]
 
 
+def opens(collector, token):
+    try:
+        return collector.get("health", token=token)["status"] == "ok"
+    except urllib.error.HTTPError:
+        return False
+
+
 def test_with_a_token_file_nobody_else_gets_in(tmp_path):
     tokens = tmp_path / "tokens"
     tokens.write_text(TOKEN)
@@ -185,6 +192,13 @@ def test_with_a_token_file_nobody_else_gets_in(tmp_path):
             collector.get("health")
         status = collector.get("health", token=TOKEN)["status"]
 
+        tokens.write_text(TOKEN[::-1])
+        give_up = time.monotonic() + 20
+        while not opens(collector, TOKEN[::-1]) and time.monotonic() < give_up:
+            time.sleep(0.05)
+        now_open = [opens(collector, TOKEN), opens(collector, TOKEN[::-1])]
+
+    assert now_open == [False, True]
     assert stranger.value.code == 401
     assert status == "ok"
     assert TOKEN not in collector.output()

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
+    ExportMetricsServiceResponse,
 )
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
@@ -114,6 +115,34 @@ def test_of_a_request_with_bad_spans_the_good_ones_are_kept_and_the_sender_is_to
     assert tables.rejected == {("otlp", "item-span-id"): 2}
 
 
+def metrics_of(*names):
+    request = ExportMetricsServiceRequest()
+    scope = request.resource_metrics.add().scope_metrics.add()
+    for name in names:
+        point = scope.metrics.add(name=name).gauge.data_points.add(as_int=1)
+        point.time_unix_nano = 10**18
+    return request.SerializeToString()
+
+
+def test_readings_whose_name_nobody_could_ask_for_are_rejected_and_the_sender_is_told(tmp_path):
+    tables = Tables()
+    content = metrics_of("good", "a\0b", "", "x" * 255, "x" * 256)
+
+    answer = post(tmp_path, content, path="/v1/metrics", tables=tables)
+
+    reply = ExportMetricsServiceResponse.FromString(answer.content)
+    assert answer.status_code == 200
+    assert reply.partial_success.rejected_data_points == 3
+    assert reply.partial_success.error_message == "metric-name: 3"
+    assert [reading.name for reading in tables.readings] == ["good", "x" * 255]
+    assert tables.rejected == {("otlp", "item-metric-name"): 3}
+
+
+@pytest.mark.parametrize("path", ["/v1/traces/", "/v1/metrics/", "/v1/logs/"])
+def test_a_slash_at_the_end_of_a_path_is_no_other_path(tmp_path, path):
+    assert post(tmp_path, b"", path=path).status_code == 200
+
+
 GZIP = {**PROTOBUF, "content-encoding": "gzip"}
 
 
@@ -170,6 +199,7 @@ def test_a_request_of_too_many_buckets_is_answered_413_so_that_it_is_sent_in_par
     ("method", "path", "status", "reason"),
     [
         ("POST", "/v1/trace", 404, "path"),
+        ("GET", "/api/v1/health/", 404, "path"),
         ("GET", "/v1/traces", 405, "method"),
         ("POST", "/api/v1/health", 405, "method"),
     ],

@@ -51,6 +51,7 @@ def test_every_word_has_its_setting(tmp_path):
         statsd=Address("", 0, "/run/statsd"),
         keep_s=None,
         tokens=Tokens([TOKEN.encode()]),
+        token_file=str(tmp_path / "tokens"),
         durability="os",
         window_s=0.25,
         flush_s=60.0,

@@ -65,6 +65,10 @@ class Guard:
         self._digests = None if tokens is None else digests_of(tokens)
         self._refused = refused
 
+    def renew(self, tokens: Sequence[bytes]) -> None:
+        """From now on these tokens open, and no others."""
+        self._digests = digests_of(tokens)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
         if scope["type"] == "lifespan":

@@ -43,6 +43,7 @@ def api(
         openapi_url=f"{PREFIX}/openapi.json",
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # who follows a redirect sends a body again, or gives up
         dependencies=[Depends(only_known_parameters)],
         responses={422: {"model": Problem}, 503: {"model": Problem}},
     )

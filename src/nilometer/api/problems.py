@@ -60,6 +60,14 @@ def unusable(parameter: str, value: object, remedy: str) -> Refusal:
     )
 
 
+def too_much(parameter: str, detail: str) -> Refusal:
+    """The answer would be too large; `parameter` is the one to change, given or not."""
+    problem = Problem(
+        detail=detail, parameter=parameter, value=None, nearest=None, choices=None
+    )
+    return Refusal(422, problem)
+
+
 def not_a_choice(
     what: str, value: str, choices: Sequence[str], *, parameter: str = ""
 ) -> Refusal:

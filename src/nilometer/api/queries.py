@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
-from nilometer.api.problems import Problem, Refusal, unusable
+from nilometer.api.problems import Problem, Refusal, too_much
 from nilometer.clock import elapsed_ns
 from nilometer.errors import NilometerError
 
@@ -66,7 +66,7 @@ class Queries:
         except (NilometerError, OSError) as error:
             if isinstance(error, NilometerError) and error.slug == "store-too-much":
                 self._refused("too-much", route)
-                raise unusable("since", "", str(error)) from None
+                raise too_much(getattr(error, "parameter", "since"), str(error)) from None
             self._refused("store", f"{route}: {error}")
             raise _later(f"the store cannot be read: {error}") from None
         finally:

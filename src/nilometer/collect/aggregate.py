@@ -185,6 +185,8 @@ class Aggregator:
 def _check(sample: Sample) -> None:
     if len(sample.name) > NAME_CHARS_MAX:
         raise Refusal("name-too-long")
+    if "\0" in sample.name:
+        raise Refusal("name")
     if sum(len(k) + len(v) for k, v in sample.dimensions) > DIMENSIONS_CHARS_MAX:
         raise Refusal("dimensions-too-long")
     if not -VALUE_MAX <= sample.value <= VALUE_MAX:

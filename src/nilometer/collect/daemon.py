@@ -46,6 +46,7 @@ from nilometer.collect.instruments import (
 from nilometer.collect.otlp import OtlpDoor
 from nilometer.collect.settings import Address, cannot_listen
 from nilometer.collect.statsd import StatsdDoor
+from nilometer.collect.token_file import TokenFile
 from nilometer.errors import ConfigError, NilometerError, StoreError
 from nilometer.model import Batch, Resource
 from nilometer.store.lake import Lake
@@ -69,6 +70,9 @@ CONNECTIONS_MAX: Final = 1000
 FILES: Final = 4096
 BACKLOG: Final = 512  # a burst of senders that start together waits, and does not fail
 GRACE_S: Final = 8  # a request waits for one commit; service managers kill after 10 s or later
+TOKENS_S: Final = (
+    1.0  # a look at a file takes microseconds; who takes a token back waits for it
+)
 OWN_INTERVAL_S: Final = 10.0
 # A commit a second makes sixty small files a minute; a query opens each of them.
 MAINTAIN_S: Final = 60.0
@@ -108,6 +112,9 @@ class Collector:
         self._otlp = OtlpDoor(self.group, self.refusals, clock=self._clock)
         self.app = self._guarded_app()
         self._resource = Resource(OWN_SERVICE, host=socket.gethostname(), pid=os.getpid())
+        self._token_file: TokenFile | None = None
+        if settings.token_file is not None and settings.tokens is not None:
+            self._token_file = TokenFile(settings.token_file, log.error)
         self._tasks: list[asyncio.Task[None]] = []
         self._receiver: Receiver | None = None
 
@@ -143,6 +150,8 @@ class Collector:
             self._begin(self.statsd.run())
         self._begin(self._every(OWN_INTERVAL_S, self.write_own))
         self._begin(self._every(MAINTAIN_S, self.maintain))
+        if self._token_file is not None:
+            self._begin(self._every(TOKENS_S, self.renew_tokens))
 
     def _begin(self, endless: Coroutine[Any, Any, None]) -> None:
         self._tasks.append(asyncio.get_running_loop().create_task(endless))
@@ -178,6 +187,14 @@ class Collector:
             await self.group.submit([Batch(self._resource, readings, (), events)], quiet=True)
         except NilometerError as error:
             LOST.bind(what="own-readings", reason=error.slug).add(len(readings))
+
+    async def renew_tokens(self) -> None:
+        """Look whether the file of tokens changed, and let them open from now on."""
+        if self._token_file is not None:
+            loop = asyncio.get_running_loop()
+            tokens = await loop.run_in_executor(None, self._token_file.changed)
+            if tokens is not None:
+                self.app.renew(tokens)
 
     def _count_clamped(self) -> None:
         """Count the rows of wrong clocks that came since the last time."""

@@ -7,6 +7,7 @@ the protocol says: 400 for what will never be right, 503 with Retry-After for wh
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 # others' requests are answered meanwhile. Below, the change of threads would cost more. One at
 # a time: the interpreter runs one anyway, and 16 MiB of the worst bodies take 1.8 GB meanwhile.
 INLINE_BYTES_MAX: Final = 64 << 10
+
+NAME_CHARS_MAX: Final = 255  # what OpenTelemetry allows an instrument
 
 MEDIA_TYPES: Final = {"application/x-protobuf": False, "application/json": True}
 """Content-Type and whether it is JSON."""
@@ -81,10 +84,11 @@ class OtlpDoor:
         self._decoder.shutdown(wait=False, cancel_futures=True)
 
     def routes(self) -> list[Route]:
-        """POST /v1/traces, /v1/metrics, /v1/logs."""
+        """POST /v1/traces, /v1/metrics, /v1/logs; a slash at the end is no other path."""
         return [
-            Route(f"/v1/{signal.name}", self._endpoint(signal), methods=["POST"])
+            Route(f"/v1/{signal.name}{slash}", self._endpoint(signal), methods=["POST"])
             for signal in SIGNALS
+            for slash in ("", "/")
         ]
 
     def _endpoint(self, signal: Signal) -> Callable[[Request], Awaitable[Response]]:
@@ -127,8 +131,9 @@ class OtlpDoor:
         decode = partial(signal.decode, body, json=json)
         try:
             if len(body) <= INLINE_BYTES_MAX:
-                return decode()
-            return await asyncio.get_running_loop().run_in_executor(self._decoder, decode)
+                return _named(decode())
+            loop = asyncio.get_running_loop()
+            return _named(await loop.run_in_executor(self._decoder, decode))
         except WireError as error:
             status = 413 if error.reason == "too-large" else 400
             raise Refused(status, error.reason, str(error)) from None
@@ -142,6 +147,21 @@ class OtlpDoor:
             if error.may_retry:
                 raise Refused(503, "not-committed", str(error)) from None
             raise Refused(400, "not-storable", str(error)) from None
+
+
+def _named(decoded: otlp_in.Decoded) -> otlp_in.Decoded:
+    """Without readings whose name nobody could ask for; those are rejected."""
+    names = {one.name for batch in decoded.batches for one in batch.readings}
+    bad = {each for each in names if not 0 < len(each) <= NAME_CHARS_MAX or "\0" in each}
+    if not bad:
+        return decoded
+    rejected = Counter(decoded.rejected)
+    batches = []
+    for batch in decoded.batches:
+        good = tuple(one for one in batch.readings if one.name not in bad)
+        rejected["metric-name"] += len(batch.readings) - len(good)
+        batches.append(batch._replace(readings=good))
+    return otlp_in.Decoded(tuple(batches), rejected)
 
 
 def _dated(batch: Batch, clock: Clock) -> Batch:

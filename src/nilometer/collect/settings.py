@@ -78,8 +78,8 @@ STATSD: Final = Address("127.0.0.1", 8125)
 class CollectorSettings:
     """All that `nilometer serve` can be told. Made by `parse`, or directly where all is known.
 
-    `tokens` are secret and not shown. `keep_s` None keeps everything. `window_s` is how long
-    commits are grouped, `flush_s` how often statsd aggregates are written.
+    `tokens` are secret and not shown; `token_file` is where newer ones will stand.
+    `keep_s` None keeps everything. `window_s` is how long commits are grouped, `flush_s` how often statsd aggregates are written.
     """
 
     store: str = "nilometer-store"
@@ -87,6 +87,7 @@ class CollectorSettings:
     statsd: Address | None = STATSD
     keep_s: int | None = 14 * UNITS_S["d"]
     tokens: Tokens | None = None
+    token_file: str | None = None
     durability: Durability = "disk"
     window_s: float = 1.0
     flush_s: float = 10.0
@@ -119,6 +120,7 @@ class CollectorSettings:
             statsd=None if statsd == "off" else Address.parse(statsd, origin="--statsd"),
             keep_s=_keep(keep),
             tokens=read_tokens(token_file, origin="--token-file") if token_file else None,
+            token_file=token_file or None,
             durability=_durability(durability),
             window_s=window_s,
             flush_s=max(seconds(flush, origin="--flush"), 0.1),

@@ -226,7 +226,11 @@ class Reader:
         wanted = {"name": (name, name), "ended_ns": (since, last)}
         rows = self._questions.ask("series", "readings", wanted, values)
         if len(rows) > SERIES_MAX:
-            raise _too_many(f"{name} has more than {SERIES_MAX} series")
+            raise TooMuch(
+                f"{name} has more than {SERIES_MAX} series in this time",
+                "ask for less of it: neither where nor group_by makes them fewer",
+                "since",
+            )
         return matching([series_of(row) for row in rows], where or {})
 
     def dimensions(
@@ -298,7 +302,11 @@ class Reader:
         limited = {**values, "rows_max": rows_max + 1}
         rows = self._questions.ask(name, "readings", wanted, limited, head="moved")
         if len(rows) > rows_max:
-            raise _too_many(f"the statistics need more than {rows_max} rows of {name!r}")
+            raise TooMuch(
+                f"the statistics need more than {rows_max} rows of {name!r}",
+                "ask for longer periods, less time or fewer groups",
+                "period" if values["period_ns"] else "group_by",
+            )
         return rows
 
 
@@ -313,5 +321,9 @@ def _within_64_bits(value: int) -> int:
     return max(TIME_MIN, min(TIME_MAX, value))
 
 
-def _too_many(what: str) -> StoreError:
-    return StoreError(f"{what}; ask for less time or fewer groups", slug="store-too-much")
+class TooMuch(StoreError):  # noqa: N818 - it is the question that is too large
+    """An answer would be too large; `parameter` is the one that makes it smaller."""
+
+    def __init__(self, what: str, remedy: str, parameter: str) -> None:
+        super().__init__(f"{what}; {remedy}", slug="store-too-much")
+        self.parameter = parameter
