@@ -79,7 +79,8 @@ class CollectorSettings:
     """All that `nilometer serve` can be told. Made by `parse`, or directly where all is known.
 
     `tokens` are secret and not shown; `token_file` is where newer ones will stand.
-    `keep_s` None keeps everything. `window_s` is how long commits are grouped, `flush_s` how often statsd aggregates are written.
+    `keep_s` None keeps everything. `window_s` is how long commits are grouped,
+    `flush_s` how often statsd aggregates are written.
     """
 
     store: str = "nilometer-store"
