@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -28,6 +29,11 @@ READY_S = 30  # the slowest server here, RabbitMQ, needs 3 s on an idle machine;
 END_S = 10  # from SIGTERM to SIGKILL
 OUTPUT_CHARS_MAX = 8000  # shown of each process when its test fails
 
+# A shell starts what it puts in the background with Ctrl-C ignored, and so would be every
+# program that a test starts: tests that send one would wait for ever.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 def pytest_report_header() -> list[str]:
     """Which twin of each package is tested, from which files, and why."""
@@ -45,6 +51,11 @@ def pytest_report_header() -> list[str]:
         "a missing C twin is " + ("an error" if required else "replaced by its Python twin")
     )
     return header
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """No address in the name of a test: each worker must collect the same names."""
+    return getattr(val, "__qualname__", "callable") if callable(val) else None
 
 
 # --- Programs and ports --------------------------------------------------------------------

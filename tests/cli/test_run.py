@@ -88,6 +88,15 @@ def test_what_the_program_reads_writes_and_ends_with_is_its_own(
     assert (ran.returncode, ran.stdout, ran.stderr) == (7, "as it is\n", "e")
 
 
+def test_who_says_nowhere_where_to_send_is_told_so_and_the_program_runs(
+    nilometer: Command, python: str, tmp_path: Path
+) -> None:
+    ran = nilometer("run", "--", python, "-c", "print(1)", cwd=tmp_path)
+
+    assert (ran.returncode, ran.stdout, ran.stderr.count("\n")) == (0, "1\n", 1)
+    assert ran.stderr.startswith("nilometer: nothing is sent anywhere")
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_a_signal_that_ends_the_program_is_seen_by_whoever_started_it(
     run: Command, python: str, number: int

@@ -31,7 +31,8 @@ def app() -> None:
     Examples:
       nilometer demo                                  see it work, in ten seconds
       nilometer serve                                 start a collector here
-      nilometer run -- gunicorn shop:app              measure a program as it is
+      nilometer run --export otlp://127.0.0.1:4318 -- gunicorn shop:app
+                                                      measure a program as it is
       nilometer trace new --key-file trace.key        ask for one request to be traced
       nilometer metrics top                           the timers that cost most
 

@@ -28,6 +28,11 @@ BOOTSTRAP: Final = Path(__file__).resolve().parent.parent / "bootstrap"
 NOT_FOUND: Final = 127  # as a shell says it
 NOT_EXECUTABLE: Final = 126
 
+NOWHERE: Final = (
+    "nilometer: nothing is sent anywhere unless the program itself says where to; "
+    "to send to a collector here add --export otlp://127.0.0.1:4318"
+)
+
 SEVERAL: Final = {
     *("export", "dimensions", "levels", "integrations", "integrations_off", "trace_hosts"),
 }
@@ -77,9 +82,9 @@ def run(config: str | None, program: tuple[str, ...], **flags: Any) -> None:
 
     \b
     Examples:
-      nilometer run -- python app.py
+      nilometer run --export otlp://127.0.0.1:4318 -- python app.py
       nilometer run --service shop --export otlp://127.0.0.1:4318 -- gunicorn shop:app
-      nilometer run --level detail --levels sqlalchemy=off -- uvicorn api:app
+      nilometer run --config shop.toml --level detail --levels db=off -- uvicorn api:app
     """
     given = {
         name: ",".join(value) if isinstance(value, tuple) else value
@@ -94,6 +99,8 @@ def run(config: str | None, program: tuple[str, ...], **flags: Any) -> None:
         chosen_integrations(settings)
     except ConfigError as error:
         stop(str(error), Exit.USAGE)
+    if not settings.export:
+        say(NOWHERE)
     for name, value in given.items():
         environment[f"{PREFIX}{name.upper()}"] = value
     if settings.origin("integrations") == "default":
