@@ -770,3 +770,54 @@ def test_what_is_wrapped_has_the_kind_it_is_given(twin):
         ("inside", SpanKind.INTERNAL, {}),
         ("later", SpanKind.PRODUCER, {}),
     ]
+
+
+class Fetch:
+    """Called, it makes a coroutine."""
+
+    async def __call__(self, span):
+        with span("inside"):
+            await asyncio.sleep(0)
+        return "fetched"
+
+
+@pytest.mark.parametrize("wrap", [lambda made: made, functools.partial])
+def test_an_object_whose_call_is_a_coroutine_is_traced_as_one(twin, wrap):
+    traced = twin.traced(name="fetch")(wrap(Fetch()))
+    with twin.root():
+        fetched = asyncio.run(traced(twin.core.span))
+
+    assert fetched == "fetched"
+    assert twin.drawn() == {"inside": "fetch", "fetch": "root", "root": None}
+
+
+def test_a_function_marked_as_a_coroutine_function_may_return_any_awaitable(twin, monkeypatch):
+    """As `inspect.markcoroutinefunction` does, in Python 3.12 and later."""
+
+    class Later:
+        def __await__(self):
+            with twin.core.span("inside"):
+                yield from asyncio.sleep(0).__await__()
+            return "later"
+
+    def make():
+        return Later()
+
+    def broken():
+        return 7
+
+    asked = inspect.iscoroutinefunction
+    monkeypatch.setattr(
+        inspect, "iscoroutinefunction", lambda f: f in (make, broken) or asked(f)
+    )
+    make_traced, broken_traced = twin.traced(name="made")(make), twin.traced(broken)
+
+    async def main():
+        with pytest.raises(TypeError, match="object int can't be used in 'await' expression"):
+            await broken_traced()
+        return await make_traced()
+
+    with twin.root():
+        assert asyncio.run(main()) == "later"
+    drawn = twin.drawn()
+    assert (drawn["inside"], drawn["made"]) == ("made", "root")

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
     from nilometer.measure.pure import Timer
 
-_GENERATOR: Final = 0x20
-_COROUTINE: Final = 0x80
-_ITERABLE_COROUTINE: Final = 0x100
-_ASYNC_GENERATOR: Final = 0x200
+GENERATOR: Final = 0x20
+COROUTINE: Final = 0x80
+ITERABLE_COROUTINE: Final = 0x100
+ASYNC_GENERATOR: Final = 0x200
 _DEPTH_MAX: Final = 100  # partials of partials; beyond, somebody made a ring
 
 
@@ -29,18 +29,23 @@ def kind_of(function: Any) -> str:
     >>> kind_of(fetch), kind_of(partial(fetch)), kind_of(len)
     ('coroutine', 'coroutine', 'function')
     """
+    flags = flags_of(function)
+    if flags & COROUTINE:
+        return "coroutine"
+    if flags & ASYNC_GENERATOR:
+        return "async_generator"
+    if flags & GENERATOR and not flags & ITERABLE_COROUTINE:
+        return "generator"
+    return "function"
+
+
+def flags_of(function: Any) -> int:
+    """What is said of the body that a call makes, by its code or by a mark on the function."""
     for _ in range(_DEPTH_MAX):
         if not isinstance(function, (partial, MethodType)):
             break
         function = function.func if isinstance(function, partial) else function.__func__
-    flags = _flags(function)
-    if flags & _COROUTINE or _is_marked(function):
-        return "coroutine"
-    if flags & _ASYNC_GENERATOR:
-        return "async_generator"
-    if flags & _GENERATOR and not flags & _ITERABLE_COROUTINE:
-        return "generator"
-    return "function"
+    return _flags(function) | (COROUTINE if _is_marked(function) else 0)
 
 
 def _flags(function: Any) -> int:

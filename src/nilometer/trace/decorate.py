@@ -6,18 +6,19 @@ from functools import partial, update_wrapper
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
+from nilometer.measure.decorate import (
+    ASYNC_GENERATOR,
+    COROUTINE,
+    GENERATOR,
+    ITERABLE_COROUTINE,
+    flags_of,
+)
 from nilometer.trace.steps import async_steps, awaited, steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 F = TypeVar("F")
-
-# The numbers of the inspect module, which takes 10 ms to import.
-CO_GENERATOR: Final = 0x20
-CO_COROUTINE: Final = 0x80
-CO_ITERABLE_COROUTINE: Final = 0x100
-CO_ASYNC_GENERATOR: Final = 0x200
 
 MARK: Final = "__nilometer_span__"
 """What a traced function carries: its span's name. Such a function is not wrapped again."""
@@ -30,19 +31,12 @@ def driver_of(function: Any) -> Callable[..., Any] | None:
     >>> driver_of(fetch) is awaited, driver_of(partial(fetch)) is awaited, driver_of(print)
     (True, True, None)
     """
-    while True:
-        if isinstance(function, partial):
-            function = function.func
-        elif hasattr(function, "__func__"):
-            function = function.__func__
-        else:
-            break
-    flags = getattr(getattr(function, "__code__", None), "co_flags", 0)
-    if flags & (CO_COROUTINE | CO_ITERABLE_COROUTINE):
+    flags = flags_of(function)
+    if flags & (COROUTINE | ITERABLE_COROUTINE):
         return awaited
-    if flags & CO_GENERATOR:
+    if flags & GENERATOR:
         return steps
-    return async_steps if flags & CO_ASYNC_GENERATOR else None
+    return async_steps if flags & ASYNC_GENERATOR else None
 
 
 class Decorator:

@@ -266,13 +266,37 @@ Traced_call_function(Traced *self, PyObject *const *args, size_t nargsf, PyObjec
     return result;
 }
 
+static int
+is_awaitable(PyObject *made)
+{
+    PyAsyncMethods *async = Py_TYPE(made)->tp_as_async;
+
+    return async != NULL && (async->am_send != NULL || async->am_await != NULL);
+}
+
+/* What steps an awaitable: a coroutine does by itself, a future by its iterator. Takes the
+ * reference. */
+static PyObject *
+stepped(PyObject *awaitable)
+{
+    PyAsyncMethods *async = Py_TYPE(awaitable)->tp_as_async;
+
+    if (async->am_send != NULL)
+        return awaitable;
+    PyObject *iterator = async->am_await(awaitable);
+    Py_DECREF(awaitable);
+    return iterator;
+}
+
+/* What cannot be awaited is handed on as it is: whoever awaits it is told so by Python. */
 static PyObject *
 Traced_call_steps(Traced *self, PyObject *const *args, size_t nargsf, PyObject *kwnames)
 {
     PyObject *made = PyObject_Vectorcall(self->function, args, nargsf, kwnames);
     PyObject *current = made == NULL ? NULL : get_current();
 
-    if (current == NULL || !is_recorded(current)) {
+    if (current == NULL || !is_recorded(current) ||
+        (self->driver == core.awaited && !is_awaitable(made))) {
         Py_XDECREF(current);
         return made;
     }
@@ -280,14 +304,15 @@ Traced_call_steps(Traced *self, PyObject *const *args, size_t nargsf, PyObject *
     Py_DECREF(current);
     PyObject *driven;
     if (self->driver == core.awaited) {
-        driven = Awaited_make(made, span);
+        made = stepped(made);
+        driven = made == NULL ? NULL : Awaited_make(made, span);
     }
     else {
         PyObject *pair[2] = {made, span == NULL ? core.untraced : (PyObject *)span};
         driven = PyObject_Vectorcall(self->driver, pair, 2, NULL);
     }
     Py_XDECREF(span);
-    Py_DECREF(made);
+    Py_XDECREF(made);
     return driven;
 }
 
