@@ -144,7 +144,11 @@ REFUSALS = [
 ]
 
 
-@pytest.mark.parametrize(("answer", "code", "said"), REFUSALS, ids=lambda one: str(one)[:40])
+@pytest.mark.parametrize(
+    ("answer", "code", "said"),
+    REFUSALS,
+    ids=lambda one: None if callable(one) else str(one)[:40],
+)
 def test_whatever_answers_a_command_ends_with_one_sentence_and_its_code(
     quick: Command, answer: Callable[[Asked], Answer], code: int, said: str
 ) -> None:
