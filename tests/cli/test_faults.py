@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from nilometer.cli import terminal
 from tests.cli.fake_collector import Answer, Asked, FakeCollector, always, node, trace
 
 if TYPE_CHECKING:
@@ -203,6 +204,19 @@ def test_nobody_there_says_what_to_start(quick: Command) -> None:
 
     assert ran.returncode == 3
     assert "nilometer serve" in ran.stderr
+
+
+def test_names_of_metrics_stay_whole_in_a_narrow_terminal(
+    quick: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(terminal.out, "_width", 80)
+    name, told = "http.server.response.bytes", {"unit": "By", "description": "of bodies " * 20}
+    metric = {**METRIC, **told, "name": name, "dimensions": ["http.response.status_class"]}
+    with FakeCollector(always({"metrics": [metric], "more": False})) as fake:
+        listed = quick("metrics", "list", "--url", fake.url).stdout
+
+    assert max(map(len, listed.splitlines())) <= 80
+    assert f" {name} " in listed
 
 
 def test_a_token_goes_to_the_collector_and_not_along_a_redirect(

@@ -63,7 +63,10 @@ def list_metrics(url: str, token_file: str | None, *, as_json: bool, **wanted: A
     if not answer["metrics"]:
         stop("nothing reported; look further back with --since", Exit.NOT_FOUND)
     table = Table(box=None, padding=(0, 1))
-    for heading in ("metric", "kind", "unit", "dimensions", "meaning"):
+    # Names are there to be copied: what explains them is folded first.
+    longest = max(cell_len(one_line(metric["name"])) for metric in answer["metrics"])
+    table.add_column("metric", overflow="fold", min_width=min(longest, LABEL_CELLS_MAX))
+    for heading in ("kind", "unit", "dimensions", "meaning"):
         table.add_column(heading, overflow="fold")
     for metric in answer["metrics"]:
         table.add_row(
