@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from nilometer.measure import REGISTRY
 from nilometer.trace.twin import RING
 
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ def drain_spans() -> tuple[SpanRecord, ...]:
     spans = RING.drain()
     losses = RING.take_losses()
     if losses:
-        from nilometer.measure import REGISTRY  # only here: measure is not needed to trace
-
         lost = REGISTRY.counter("nilometer.lost", description="What was not kept, and why")
         for (what, reason), number in losses.items():
             lost.bind(what=what, reason=reason).add(number)

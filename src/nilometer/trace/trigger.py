@@ -14,6 +14,7 @@ from weakref import WeakSet
 
 from nilometer.clock import Clock
 from nilometer.errors import ConfigError
+from nilometer.measure import REGISTRY
 from nilometer.trace.budget import REQUESTS_PER_SECOND, Nonces
 from nilometer.trace.current import Joined
 from nilometer.trace.limits import SPANS_PER_TRACE_MAX, cut
@@ -337,8 +338,6 @@ class Triggers:
         try:
             self._add[result]()
         except KeyError:
-            from nilometer.measure import REGISTRY  # here: no cycle, no cost without a trigger
-
             counter = REGISTRY.counter(
                 "nilometer.trigger",
                 description="What became of requests that asked for a trace",
