@@ -32,7 +32,7 @@ def targets(document: dict[str, Any]) -> str:
             f"{t['case']}, {t['peer'].removeprefix('nilometer ')}",
             number(t["target_ns"]),
             number(t["allowed_ns_here"]),
-            number(t["measured_ns"]),
+            "failed" if t["measured_ns"] is None else number(t["measured_ns"]),
             "met" if t["met"] else "**missed**",
         ]
         for t in document["targets"]
@@ -57,6 +57,12 @@ def peers(document: dict[str, Any]) -> str:
     figures = {
         (c["case"], c["peer"]): c["thread_ns"] for c in document["cases"] if not c["failure"]
     }
+    # A figure below its own spread is noise, and so is every ratio to it.
+    noise = {
+        c["case"]
+        for c in document["cases"]
+        if c["peer"] == TWINS[0] and c["thread_ns"] <= c["spread"]
+    }
     cases = list(dict.fromkeys(case for case, peer in figures if peer in TWINS))
     rows = []
     for case in cases:
@@ -64,7 +70,7 @@ def peers(document: dict[str, Any]) -> str:
         row = [case, *(number(figures[case, t]) if (case, t) in figures else "" for t in TWINS)]
         for name in names:
             theirs = figures.get((case, name))
-            times = f" ({theirs / ours:.0f}x)" if theirs and ours and ours > 0 else ""
+            times = f" ({theirs / ours:.0f}x)" if theirs and ours and case not in noise else ""
             row.append(f"{number(theirs)}{times}" if theirs is not None else "")
         rows.append(row)
     return table(["ns per call", "C", "pure", *names], rows)

@@ -105,7 +105,12 @@ def table_of(results: list[Measured], floor: float) -> Table:
     table.add_column("peer", style="cyan")
     for heading in ("ns", "± ns", "x floor", "x ours", "process ns"):
         table.add_column(heading, justify="right")
-    ours = {r.case: r.thread_ns for r in results if r.peer == "nilometer C" and not r.failure}
+    # A figure below its own spread is noise, and so is every ratio to it.
+    ours = {
+        r.case: r.thread_ns
+        for r in results
+        if r.peer == "nilometer C" and not r.failure and r.thread_ns > r.spread
+    }
     order = list(dict.fromkeys(r.case for r in results))
     for row in sorted(
         results, key=lambda r: (order.index(r.case), bool(r.failure), r.thread_ns)
@@ -128,7 +133,7 @@ def table_of(results: list[Measured], floor: float) -> Table:
 
 def judged(results: list[Measured], floor: float) -> list[dict[str, Any]]:
     """Each target with what was measured, both as they stand and scaled to this run's floor."""
-    figures = {(r.case, r.peer): r for r in results if not r.failure}
+    figures = {(r.case, r.peer): r for r in results}
     return [
         verdict(target, figures[target.case, target.peer], floor)
         for target in TARGETS
@@ -143,8 +148,8 @@ def verdict(target: Target, measured: Measured, floor: float) -> dict[str, Any]:
         "peer": target.peer,
         "target_ns": target.ns,
         "allowed_ns_here": round(allowed, 1),
-        "measured_ns": round(measured.thread_ns, 1),
-        "met": measured.thread_ns <= allowed,
+        "measured_ns": None if measured.failure else round(measured.thread_ns, 1),
+        "met": not measured.failure and measured.thread_ns <= allowed,
     }
 
 
@@ -161,7 +166,7 @@ def targets_table(verdicts: list[dict[str, Any]], floor: float) -> Table:
             row["peer"],
             f"{row['target_ns']:,.0f}",
             f"{row['allowed_ns_here']:,.0f}",
-            f"{row['measured_ns']:,.0f}",
+            "failed" if row["measured_ns"] is None else f"{row['measured_ns']:,.0f}",
             "[green]met" if row["met"] else "[red]missed",
         )
     return table

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))  # the benchmark is not part of the package
@@ -34,12 +35,14 @@ def test_a_target_is_met_or_missed_by_the_floor_of_its_own_run() -> None:
     assert not verdict(target, Measured("counter", target.peer, 17, 17, 1), slow_machine)["met"]
 
 
-def test_a_case_that_failed_is_not_taken_for_one_that_was_met() -> None:
+def test_a_case_that_failed_is_a_target_missed_and_not_left_out() -> None:
     from bench.run import Measured
 
     failed = [Measured(t.case, t.peer, 0, 0, 0, "ImportError") for t in TARGETS]
 
-    assert judged(failed, FLOOR_NS) == []
+    told = judged(failed, FLOOR_NS)
+
+    assert [(one["measured_ns"], one["met"]) for one in told] == [(None, False)] * len(TARGETS)
 
 
 def test_what_runs_behind_a_side_is_the_processs_time_and_its_calls_are_bounded() -> None:
@@ -77,6 +80,21 @@ def test_a_traced_request_of_the_benchmark_is_traced_each_time() -> None:
                 assert len(drain_spans()) == len(headers)
                 assert pair.after is not None
                 pair.after()
+
+
+def test_no_ratio_is_told_to_a_figure_that_is_noise() -> None:
+    from bench.run import Measured, table_of
+
+    results = [
+        Measured("sql", "nilometer C", 7, 7, 997),
+        Measured("sql", "ddtrace", 7004, 7004, 10),
+    ]
+    console = Console(width=120)
+    with console.capture() as shown:
+        console.print(table_of(results, FLOOR_NS))
+
+    assert "ddtrace" in shown.get()
+    assert "1000" not in shown.get().replace(",", "")
 
 
 @pytest.mark.slow
