@@ -18,8 +18,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.error import HTTPError
 from urllib.request import urlopen
 
 from rich.console import Console
@@ -147,7 +149,12 @@ def fetch(url: str) -> Any:
 def served(here: Running) -> int:
     """How many requests the tables know of, over both services."""
     url = f"{here.collector}/api/v1/metrics/http.server.request/statistics?group_by=service"
-    groups = fetch(url)["statistics"]
+    try:
+        groups = fetch(url)["statistics"]
+    except HTTPError as error:
+        if error.code != HTTPStatus.NOT_FOUND:
+            raise
+        return 0  # nothing has reported yet
     return sum(int(row["count"]) for row in groups if row["group"]["service"] == "orders")
 
 
