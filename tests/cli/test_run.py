@@ -324,10 +324,12 @@ def test_an_interpreter_without_us_gets_us_and_none_of_our_neighbours(
         "print([f(n) is not None for n in ('nilometer', 'rich', 'click', 'pytest')])\n"
     )
     ran = [run(one, "-c", look + ADD) for one in strangers]
+    # An interpreter of the machine may have any of them by itself; ours must not add one.
+    own = [subprocess.check_output([one, "-c", look], text=True) for one in strangers]
 
     assert [(one.stdout, one.stderr) for one in ran] == [
-        ("[True, False, False, False]\n", "")
-    ] * len(strangers)
+        (before.replace("[False", "[True", 1), "") for before in own
+    ]
     assert counted(sink) == [("unknown_service", 1)] * len(strangers)
 
 
