@@ -31,6 +31,7 @@ def targets(document: dict[str, Any]) -> str:
         [
             f"{t['case']}, {t['peer'].removeprefix('nilometer ')}",
             number(t["target_ns"]),
+            number(t["floor_ns"]),
             number(t["allowed_ns_here"]),
             "failed" if t["measured_ns"] is None else number(t["measured_ns"]),
             "met" if t["met"] else "**missed**",
@@ -44,11 +45,12 @@ def targets(document: dict[str, Any]) -> str:
             "import with timers and spans, ms",
             f"{imported['target_ms']:g}",
             "",
+            "",
             f"{imported['import_ms']}",
             met,
         ]
     )
-    return table(["what", "target ns", "allowed here", "measured ns", ""], rows)
+    return table(["what", "target ns", "floor here", "allowed here", "measured ns", ""], rows)
 
 
 def peers(document: dict[str, Any]) -> str:

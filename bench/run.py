@@ -12,6 +12,7 @@ import platform
 import subprocess
 import sys
 from pathlib import Path
+from statistics import median
 from typing import Any, NamedTuple
 
 from rich.console import Console
@@ -46,6 +47,7 @@ class Measured(NamedTuple):
     thread_ns: float
     process_ns: float
     spread: float
+    floor_ns: float = FLOOR_NS
     failure: str = ""
 
 
@@ -75,9 +77,10 @@ def measure(
         check=False,
     )
     if ran.returncode:
-        return Measured(case, peer, 0, 0, 0, ran.stderr.strip().splitlines()[-1])
+        return Measured(case, peer, 0, 0, 0, failure=ran.stderr.strip().splitlines()[-1])
     figures = json.loads(ran.stdout.splitlines()[-1])
-    return Measured(case, peer, figures["thread_ns"], figures["process_ns"], figures["spread"])
+    del figures["calls"]
+    return Measured(case, peer, **figures)
 
 
 def measure_all(only: str, rounds: int) -> list[Measured]:
@@ -98,7 +101,7 @@ def measure_all(only: str, rounds: int) -> list[Measured]:
     return results
 
 
-def table_of(results: list[Measured], floor: float) -> Table:
+def table_of(results: list[Measured]) -> Table:
     """All figures, the cheapest of each case first."""
     table = Table(title="added cost per call", box=None, title_justify="left", padding=(0, 1))
     table.add_column("case")
@@ -124,39 +127,40 @@ def table_of(results: list[Measured], floor: float) -> Table:
             row.peer,
             f"{row.thread_ns:,.0f}",
             f"{row.spread:,.0f}",
-            f"{row.thread_ns / floor:.2f}",
+            f"{row.thread_ns / row.floor_ns:.2f}",
             ratio,
             f"{row.process_ns:,.0f}",
         )
     return table
 
 
-def judged(results: list[Measured], floor: float) -> list[dict[str, Any]]:
-    """Each target with what was measured, both as they stand and scaled to this run's floor."""
+def judged(results: list[Measured]) -> list[dict[str, Any]]:
+    """Each target with what was measured, as it stands and scaled to its process's floor."""
     figures = {(r.case, r.peer): r for r in results}
     return [
-        verdict(target, figures[target.case, target.peer], floor)
+        verdict(target, figures[target.case, target.peer])
         for target in TARGETS
         if (target.case, target.peer) in figures
     ]
 
 
-def verdict(target: Target, measured: Measured, floor: float) -> dict[str, Any]:
-    allowed = target.ns * floor / FLOOR_NS
+def verdict(target: Target, measured: Measured) -> dict[str, Any]:
+    allowed = target.ns * measured.floor_ns / FLOOR_NS
     return {
         "case": target.case,
         "peer": target.peer,
         "target_ns": target.ns,
+        "floor_ns": round(measured.floor_ns, 1),
         "allowed_ns_here": round(allowed, 1),
         "measured_ns": None if measured.failure else round(measured.thread_ns, 1),
         "met": not measured.failure and measured.thread_ns <= allowed,
     }
 
 
-def targets_table(verdicts: list[dict[str, Any]], floor: float) -> Table:
+def targets_table(verdicts: list[dict[str, Any]]) -> Table:
     table = Table(box=None, title_justify="left", padding=(0, 1))
-    table.title = f"targets (floor here {floor:.0f} ns, where they were set {FLOOR_NS:.0f} ns)"
-    for heading in ("case", "twin", "target", "allowed here", "measured", ""):
+    table.title = f"targets (they were set where the floor was {FLOOR_NS:.0f} ns)"
+    for heading in ("case", "twin", "target", "floor here", "allowed here", "measured", ""):
         table.add_column(
             heading, justify="left" if heading in ("case", "twin", "") else "right"
         )
@@ -165,6 +169,7 @@ def targets_table(verdicts: list[dict[str, Any]], floor: float) -> Table:
             row["case"],
             row["peer"],
             f"{row['target_ns']:,.0f}",
+            f"{row['floor_ns']:,.0f}",
             f"{row['allowed_ns_here']:,.0f}",
             "failed" if row["measured_ns"] is None else f"{row['measured_ns']:,.0f}",
             "[green]met" if row["met"] else "[red]missed",
@@ -184,12 +189,9 @@ def main() -> None:
     parser.add_argument("--no-collector", action="store_true", help="leave the collector out")
     chosen = parser.parse_args()
     results = measure_all(chosen.only, chosen.rounds)
-    floor = next(
-        r.thread_ns for r in results if r.peer == "pure-Python floor" and "timer" in r.case
-    )
-    verdicts = judged(results, floor)
-    console.print(table_of(results, floor))
-    console.print(targets_table(verdicts, floor))
+    verdicts = judged(results)
+    console.print(table_of(results))
+    console.print(targets_table(verdicts))
     imported = measure_import()
     console.print(
         f"import nilometer, its timers and spans: {imported['import_ms']} ms of CPU time; "
@@ -204,7 +206,7 @@ def main() -> None:
         document = {
             "python": platform.python_version(),
             "machine": platform.machine(),
-            "floor_ns": floor,
+            "floor_ns": median(r.floor_ns for r in results if not r.failure),
             "cases": [r._asdict() for r in results],
             "targets": verdicts,
             "import": imported,

@@ -29,18 +29,18 @@ def test_a_target_is_met_or_missed_by_the_floor_of_its_own_run() -> None:
     from bench.run import Measured
 
     target = Target("counter", "nilometer C", 8)
-    slow_machine = 2 * FLOOR_NS
+    slow = 2 * FLOOR_NS
 
-    assert verdict(target, Measured("counter", target.peer, 15, 15, 1), slow_machine)["met"]
-    assert not verdict(target, Measured("counter", target.peer, 17, 17, 1), slow_machine)["met"]
+    assert verdict(target, Measured("counter", target.peer, 15, 15, 1, slow))["met"]
+    assert not verdict(target, Measured("counter", target.peer, 17, 17, 1, slow))["met"]
 
 
 def test_a_case_that_failed_is_a_target_missed_and_not_left_out() -> None:
     from bench.run import Measured
 
-    failed = [Measured(t.case, t.peer, 0, 0, 0, "ImportError") for t in TARGETS]
+    failed = [Measured(t.case, t.peer, 0, 0, 0, failure="ImportError") for t in TARGETS]
 
-    told = judged(failed, FLOOR_NS)
+    told = judged(failed)
 
     assert [(one["measured_ns"], one["met"]) for one in told] == [(None, False)] * len(TARGETS)
 
@@ -91,7 +91,7 @@ def test_no_ratio_is_told_to_a_figure_that_is_noise() -> None:
     ]
     console = Console(width=120)
     with console.capture() as shown:
-        console.print(table_of(results, FLOOR_NS))
+        console.print(table_of(results))
 
     assert "ddtrace" in shown.get()
     assert "1000" not in shown.get().replace(",", "")
