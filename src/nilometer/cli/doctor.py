@@ -59,14 +59,7 @@ def doctor(
             stop(
                 "--probe asks from here, --overhead and --losses ask the collector", Exit.USAGE
             )
-        collector = Collector(url, token_file)
-        answer: dict[str, Any] = {}
-        if overhead:
-            answer["overhead"] = costs(collector, since)
-        if losses:
-            answer["losses"] = collector.ask("losses", shape=shapes.LOSSES, since=since)[
-                "losses"
-            ]
+        answer = told(Collector(url, token_file), since, overhead=overhead, losses=losses)
         if as_json:
             show_json(answer)
         else:
@@ -111,6 +104,17 @@ def costs(collector: Collector, since: str) -> list[dict[str, Any]]:
         whole = cost["recording_ns"] + cost["export_ns"]
         cost["per_request_ns"] = whole / cost["requests"] if cost["requests"] else None
     return [found[service] for service in sorted(found)]
+
+
+def told(collector: Collector, since: str, *, overhead: bool, losses: bool) -> dict[str, Any]:
+    """What running services told the collector of themselves."""
+    answer: dict[str, Any] = {}
+    if overhead:
+        answer["overhead"] = costs(collector, since)
+    if losses:
+        kept = collector.ask("losses", shape=shapes.LOSSES, since=since)
+        answer["losses"] = kept["losses"]
+    return answer
 
 
 def wants_a_person(loss: dict[str, Any]) -> bool:
