@@ -1,0 +1,69 @@
+"""How far the counters of a backend moved between two snapshots, or why nobody can say."""
+
+from __future__ import annotations
+
+from math import isfinite
+from typing import TYPE_CHECKING, NamedTuple
+
+from nilometer.model.reading import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from nilometer.counters.figures import Number, Series
+    from nilometer.counters.snapshot import Snapshot
+
+
+class Delta(NamedTuple):
+    """How far each counter moved; `unknown` says of the others why not.
+
+    A counter's move is never negative; a gauge's may be. If nothing at all can be said of the
+    backend, `because` says why, and there are no moves.
+    """
+
+    moved: Mapping[Series, Number]
+    unknown: Mapping[Series, str]
+    because: str = ""
+
+
+def delta(before: Snapshot, after: Snapshot) -> Delta:
+    """Subtract two snapshots of one backend, the earlier one first.
+
+    What restarted, was replaced or upgraded in between is not compared: ``because`` says so.
+    """
+    because = _not_comparable(before, after)
+    if because:
+        return Delta({}, {}, because)
+    moved: dict[Series, Number] = {}
+    unknown: dict[Series, str] = {}
+    for series, value in after.values.items():
+        fact = after.fact(series[0])
+        earlier = before.values.get(series, 0 if fact.from_zero else None)
+        if earlier is None:
+            unknown[series] = "new: it was not there in the first snapshot"
+        elif not (isfinite(value) and isfinite(earlier)):
+            unknown[series] = f"not a number: {earlier} before, {value} after"
+        elif value < earlier and fact.kind is not Kind.GAUGE:
+            unknown[series] = f"it went back from {earlier} to {value}: reset, or wrapped"
+        else:
+            moved[series] = value - earlier
+    for series in before.values.keys() - after.values.keys():
+        unknown[series] = "vanished: it was there in the first snapshot only"
+    return Delta(moved, unknown)
+
+
+def _not_comparable(before: Snapshot, after: Snapshot) -> str:
+    """Why these two snapshots cannot be subtracted; empty if they can."""
+    if (before.backend, before.instance) != (after.backend, after.instance):
+        return (
+            f"another server: {before.backend} at {before.instance} before, "
+            f"{after.backend} at {after.instance} after"
+        )
+    if before.version != after.version:
+        return f"upgraded meanwhile: {before.version} before, {after.version} after"
+    if before.incarnation != after.incarnation:
+        return (
+            f"restarted, or its figures were reset, meanwhile: "
+            f"{before.incarnation} before, {after.incarnation} after"
+        )
+    return ""

@@ -1,0 +1,50 @@
+"""What a backend says when it is read, and what is known of each counter."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from nilometer.model.reading import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from nilometer.model.dimensions import Dimensions
+
+    Series = tuple[str, Dimensions]
+    """A counter's name and what tells one part of it from another; empty for the total."""
+
+    Number = int | float
+
+
+class Fact(NamedTuple):
+    """What is known of a counter.
+
+    `unit` is UCUM. `exact` says how it proved itself under a fixed workload: True, it moved by
+    the same number each time; False, it did not; None, nobody has measured. `from_zero` says
+    that the backend shows the counter, or a part of it, only from its first move on, so that
+    one which is new in the second snapshot has moved by its value.
+    """
+
+    meaning: str
+    unit: str = "1"
+    kind: Kind = Kind.COUNTER
+    exact: bool | None = None
+    from_zero: bool = False
+
+
+UNKNOWN: Final = Fact("not described by this backend")
+
+
+class Figures(NamedTuple):
+    """What a backend says when it is read once.
+
+    A value's key is the counter's name and its dimensions: none for the counter's total, some
+    for a part of it. `incarnation` changes when the server starts again or its figures are
+    reset. `notes` say what could not be read, and what to do about it.
+    """
+
+    values: Mapping[Series, Number]
+    incarnation: str
+    version: str = ""
+    notes: tuple[str, ...] = ()

@@ -1,0 +1,61 @@
+"""All counters of one backend at one moment."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from nilometer.counters.figures import UNKNOWN
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from nilometer.clock import Clock
+    from nilometer.counters.backend import Backend
+    from nilometer.counters.figures import Fact, Number, Series
+
+
+class Snapshot(NamedTuple):
+    """All counters of one backend at one moment.
+
+    Counters of two incarnations cannot be subtracted. `taken_ns` is the wall clock, for people,
+    `elapsed_ns` the monotonic one, for arithmetic, both at the end of the read, which took
+    `took_ns`. A counter that `facts` do not name is `UNKNOWN`.
+    """
+
+    backend: str
+    instance: str
+    version: str
+    incarnation: str
+    taken_ns: int
+    elapsed_ns: int
+    took_ns: int
+    values: Mapping[Series, Number]
+    facts: Mapping[str, Fact]
+    notes: tuple[str, ...] = ()
+
+    def totals(self) -> dict[str, Number]:
+        """The counters without their parts, by name."""
+        return {name: value for (name, parts), value in self.values.items() if not parts}
+
+    def fact(self, counter: str) -> Fact:
+        """What is known of a counter."""
+        return self.facts.get(counter, UNKNOWN)
+
+
+def snapshot(backend: Backend, clock: Clock) -> Snapshot:
+    """Read a backend once. Raises BackendError."""
+    began_ns = clock.elapsed_ns()
+    figures = backend.read()
+    ended_ns = clock.elapsed_ns()
+    return Snapshot(
+        backend.name,
+        backend.instance,
+        figures.version,
+        figures.incarnation,
+        clock.wall_ns(),
+        ended_ns,
+        ended_ns - began_ns,
+        figures.values,
+        backend.facts(),
+        figures.notes,
+    )

@@ -1,0 +1,125 @@
+"""Where a backend is and how to get in: a URL read strictly, and shown without its secrets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from nilometer.errors import ConfigError, nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+
+class Secret(str):
+    """A text that is used as it is and never shown."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'***'" if self else "''"
+
+
+class Target(NamedTuple):
+    """One backend to be read: ``mysql://user:password@host:port/database?option=value``.
+
+    `origin` says where it stood, or how it was found, for messages. `socket` and every other
+    option come after the question mark. A password may be kept out of the URL in a file of its
+    own, ``?password_file=FILE``, read when the target is parsed.
+    """
+
+    backend: str
+    origin: str
+    host: str = ""
+    port: int | None = None
+    user: str = ""
+    password: Secret = Secret()
+    path: str = ""
+    options: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def parse(cls, url: str, *, origin: str, schemes: Mapping[str, str]) -> Target:
+        """The target of a URL; `schemes` are the known ones, each with its backend's name.
+
+        Raises ConfigError.
+
+        >>> Target.parse("redis://:s3@cache:6380/0", origin="-b", schemes={"redis": "redis"})
+        Target(backend='redis', origin='-b', host='cache', port=6380, user='', \
+password='***', path='/0', options=())
+        """
+        try:
+            split = urlsplit(url)
+            port = split.port
+            query = parse_qsl(
+                split.query, keep_blank_values=True, strict_parsing=bool(split.query)
+            )
+        except ValueError as error:
+            raise ConfigError(
+                f"{origin}: {hidden(url)!r} is not a URL: {error}", slug="bad-backend-url"
+            ) from None
+        if split.scheme not in schemes:
+            raise ConfigError(
+                f"{origin}: no backend for {hidden(url)!r}{nearest(split.scheme, schemes)}",
+                slug="no-such-backend",
+            )
+        options = dict(query)
+        password = Secret(unquote(split.password or ""))
+        target = cls(
+            schemes[split.scheme],
+            origin,
+            unquote(split.hostname or ""),
+            port,
+            unquote(split.username or ""),
+            password,
+            unquote(split.path),
+            tuple(sorted((k, v) for k, v in options.items() if k != "password_file")),
+        )
+        if "password_file" in options:
+            return target._replace(password=target._read(options["password_file"]))
+        return target
+
+    def _read(self, file: str) -> Secret:
+        try:
+            return Secret(Path(file).expanduser().read_text().strip())
+        except (OSError, UnicodeDecodeError) as error:
+            self.refuse(f"password_file={file!r} cannot be read: {error}")
+
+    @property
+    def shown(self) -> str:
+        """The target as it may be shown to anybody."""
+        who = f"{self.user}@" if self.user else ""
+        port = "" if self.port is None else f":{self.port}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.backend}://{who}{host}{port}{self.path}"
+
+    def option(self, name: str, default: str = "") -> str:
+        """The value of an option; `default` if it is not given."""
+        return dict(self.options).get(name, default)
+
+    def accepting(self, known: Collection[str]) -> Target:
+        """Itself, if it has no option that the backend does not know."""
+        for name, _ in self.options:
+            if name not in known:
+                choice = nearest(name, known) if known else "; it takes none"
+                self.refuse(f"no option {name!r}{choice}")
+        return self
+
+    def refuse(self, why: str) -> NoReturn:
+        """Raise the ConfigError that this target earns."""
+        raise ConfigError(f"{self.origin}: {self.shown}: {why}", slug="bad-backend-url")
+
+
+def hidden(url: str) -> str:
+    """A URL without the user, the password and the values of its options.
+
+    >>> hidden("mysql://me:secret@db:3306/shop?password=secret")
+    'mysql://***@db:3306/shop?password=***'
+    """
+    head, question, query = url.partition("?")
+    scheme, slashes, rest = head.partition("://")
+    where, slash, path = rest.partition("/")
+    _, at, host = where.rpartition("@")
+    options = [f"{option.partition('=')[0]}=***" for option in query.split("&") if option]
+    shown = f"{scheme}{slashes}{'***@' if at else ''}{host}{slash}{path}"
+    return shown + question + "&".join(options)

@@ -1,0 +1,90 @@
+"""What two snapshots say about what happened between them, and when they say nothing."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nilometer.counters.delta import Delta, delta
+from tests.counters.snapshots import snapshot_of
+
+NAMES = st.sampled_from(["a", "b", "c", "level", "calls"])
+VALUES = st.dictionaries(NAMES, st.integers(-(2**64), 2**64) | st.floats())
+
+
+def test_what_moved_is_the_difference_of_the_snapshots() -> None:
+    part = ("calls", (("digest", "SELECT ?"),))
+
+    moves = delta(snapshot_of({"a": 5, part: 2}), snapshot_of({"a": 9, part: 7}))
+
+    assert moves == Delta({("a", ()): 4, part: 5}, {})
+
+
+def test_a_gauge_may_fall_and_a_counter_may_not() -> None:
+    moves = delta(snapshot_of({"a": 9, "level": 9}), snapshot_of({"a": 5, "level": 5}))
+
+    assert moves == Delta(
+        {("level", ()): -4}, {("a", ()): "it went back from 9 to 5: reset, or wrapped"}
+    )
+
+
+def test_a_counter_shown_from_its_first_move_on_has_moved_by_its_value() -> None:
+    new = ("calls", (("digest", "SELECT ?"),))
+
+    moves = delta(snapshot_of({}), snapshot_of({new: 7, "a": 7}))
+
+    assert moves == Delta({new: 7}, {("a", ()): "new: it was not there in the first snapshot"})
+
+
+def test_a_counter_that_vanished_is_named() -> None:
+    moves = delta(snapshot_of({"a": 1}), snapshot_of({}))
+
+    assert moves == Delta({}, {("a", ()): "vanished: it was there in the first snapshot only"})
+
+
+@pytest.mark.parametrize("odd", [math.nan, math.inf, -math.inf])
+def test_what_is_no_number_is_not_subtracted(odd: float) -> None:
+    moves = delta(snapshot_of({"a": 1}), snapshot_of({"a": odd}))
+
+    assert moves == Delta({}, {("a", ()): f"not a number: 1 before, {odd} after"})
+
+
+@pytest.mark.parametrize(
+    ("differing", "because"),
+    [
+        (
+            {"incarnation": "start-2"},
+            "restarted, or its figures were reset, meanwhile: start-1 before, start-2 after",
+        ),
+        ({"version": "11.4"}, "upgraded meanwhile: 10.11 before, 11.4 after"),
+        (
+            {"instance": "db2:3306"},
+            "another server: mysql at db:3306 before, mysql at db2:3306 after",
+        ),
+    ],
+)
+def test_servers_that_are_not_the_same_are_not_compared(
+    differing: dict[str, str], because: str
+) -> None:
+    moves = delta(snapshot_of({"a": 1}), snapshot_of({"a": 9}, **differing))
+
+    assert moves == Delta({}, {}, because)
+
+
+@given(VALUES, VALUES)
+def test_every_counter_either_moved_or_says_why_it_is_not_known(one: dict, two: dict) -> None:
+    moves = delta(snapshot_of(one), snapshot_of(two))
+
+    assert moves.moved.keys() | moves.unknown.keys() == {(n, ()) for n in one.keys() | two}
+    assert not moves.moved.keys() & moves.unknown.keys()
+    assert all(v >= 0 for (name, _), v in moves.moved.items() if name != "level")
+
+
+@given(VALUES)
+def test_two_equal_snapshots_moved_by_nothing(values: dict) -> None:
+    moves = delta(snapshot_of(values), snapshot_of(values))
+
+    assert set(moves.moved.values()) <= {0}
