@@ -153,6 +153,7 @@ BAD = [
     ("event", b"_e{x,1}:a|b"),
     ("service-check", b"_sc|n|7"),
     ("service-check", b"_sc|n"),
+    ("service-check", b"_sc|m:"),
 ]
 
 

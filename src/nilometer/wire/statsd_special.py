@@ -59,7 +59,7 @@ def _cut(rest: str, title_length: int, text_length: int) -> tuple[str, str, list
 def service_check(line: str) -> Sample:
     """``_sc|name|status|fields``; the message, if any, is the last field and may hold bars."""
     body, marked, message = line.partition("|m:")
-    _, name, status, *fields = [*body.split("|"), ""]
+    _, name, status, *fields = [*body.split("|"), "", ""]
     if not name or status not in {"0", "1", "2", "3"}:
         raise Refusal("service-check")
     at_ns, pairs = _fields(fields, {"h": "host"}, "service-check")
