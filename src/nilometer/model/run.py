@@ -40,7 +40,8 @@ class BackendRead(NamedTuple):
 
     `instance` is where it was (host:port), `incarnation` tells one start of the server, or one
     reset of its figures, from the next. An empty `because` means that it was read at both
-    ends; otherwise it says why nothing is known of its counters, of which there are none then.
+    ends, and every counter that the run has no `Count` of did not move; otherwise it says why
+    nothing is known of its counters. `notes` say what could not be read of it.
     """
 
     name: str
@@ -48,6 +49,7 @@ class BackendRead(NamedTuple):
     version: str = ""
     incarnation: str = ""
     because: str = ""
+    notes: tuple[str, ...] = ()
 
 
 class Run(NamedTuple):

@@ -1,0 +1,232 @@
+"""Two snapshots around a run, and what the run itself moved.
+
+    idle       read, wait, read: how far the counters drift while nothing of ours runs
+    footprint  read and read again at once: how far reading them moves them
+    run        between the last of these reads and the next
+    quiesce    figures that lag are read until two reads agree
+
+What a run cost is the difference without the footprint of the reads in it and without the drift
+of its time. That is the bracket of docs/counters.md, which shows what each part is worth.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from nilometer.counters.delta import delta
+from nilometer.counters.snapshot import Snapshot
+from nilometer.model.reading import Kind
+from nilometer.model.run import BackendRead, Count
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nilometer.clock import Clock
+    from nilometer.counters.figures import Number, Series
+    from nilometer.counters.gather import Gatherer, Unread
+
+IDLE_SHARE_MAX: Final = 0.05
+"""A counter that drifted by more than this share of its move says nothing about the run."""
+
+QUIESCE_S_MAX: Final = 60.0
+"""RabbitMQ's figures agree after two reads 6 s apart; ten times that is given up, and told."""
+
+FOOTPRINT_READS: Final = 3
+"""Two differences; the lesser is the footprint, since whatever else happens only adds."""
+
+
+class Baseline(NamedTuple):
+    """Where a backend stood when the run began, and what moves it without the run.
+
+    `footprint` is how far one read moves a counter, `drift_per_s` how far it moves by itself.
+    """
+
+    before: Snapshot
+    footprint: dict[Series, Number]
+    drift_per_s: dict[Series, float]
+
+
+def baseline(early: Snapshot, reads: list[Snapshot]) -> Baseline | str:
+    """Learn from a read before an idle time and several at once after it, or say why not."""
+    steps = [delta(one, two) for one, two in pairwise(reads)]
+    idle = delta(early, reads[0])
+    because = next((step.because for step in (idle, *steps) if step.because), "")
+    if because:
+        return because
+    common = set.intersection(*(set(step.moved) for step in steps))
+    least = {series: min(step.moved[series] for step in steps) for series in common}
+    footprint = {series: moved for series, moved in least.items() if moved > 0}
+    seconds = (reads[0].elapsed_ns - early.elapsed_ns) / 1e9
+    drift = {
+        series: (moved - footprint.get(series, 0)) / seconds
+        for series, moved in idle.moved.items()
+        if seconds > 0 and moved > footprint.get(series, 0)
+    }
+    return Baseline(reads[-1], footprint, drift)
+
+
+def counts(base: Baseline, after: Snapshot, reads: int = 1) -> tuple[Count, ...] | str:
+    """What the run moved, or why nobody can say; `reads` were made since, the last included.
+
+    Counters that did not move at all are left out: there are hundreds.
+    """
+    moves = delta(base.before, after)
+    if moves.because:
+        return moves.because
+    seconds = (after.elapsed_ns - base.before.elapsed_ns) / 1e9
+    found = [
+        _corrected(base, after, series, raw, reads, seconds)
+        for series, raw in moves.moved.items()
+        if raw
+    ]
+    found += [_count(after, series, None, because=why) for series, why in moves.unknown.items()]
+    return tuple(sorted(found, key=lambda count: (count.counter, count.dimensions)))
+
+
+def _corrected(
+    base: Baseline, after: Snapshot, series: Series, raw: Number, reads: int, seconds: float
+) -> Count:
+    """One counter's move without footprint and drift; a gauge's has neither."""
+    if after.fact(series[0]).kind is Kind.GAUGE:
+        return _count(after, series, raw, raw=raw)
+    footprint = min(raw, base.footprint.get(series, 0) * reads)
+    own = raw - footprint
+    drift_per_s = base.drift_per_s.get(series)
+    idle = 0 if drift_per_s is None else min(own, drift_per_s * seconds)
+    count = _count(after, series, own - idle, raw=raw, footprint=footprint, idle=idle)
+    if idle > own * IDLE_SHARE_MAX:
+        share = f"{idle / own:.0%} of its move is drift, which it has without the run"
+        return count._replace(delta=None, because=f"{share}; {IDLE_SHARE_MAX:.0%} is the most")
+    return count
+
+
+def _count(
+    after: Snapshot,
+    series: Series,
+    moved: Number | None,
+    *,
+    raw: Number | None = None,
+    footprint: Number = 0,
+    idle: Number = 0,
+    because: str = "",
+) -> Count:
+    name, dimensions = series
+    fact = after.fact(name)
+    return Count(
+        after.backend,
+        name,
+        moved,
+        dimensions,
+        fact.kind,
+        fact.unit,
+        raw,
+        footprint,
+        idle,
+        because,
+    )
+
+
+class Bracket:
+    """Brackets a run: `open`, the run, `close`. `told` hears what is waited for, and how long.
+
+    A backend that fails at either end is told in its `BackendRead`; the others are counted.
+    """
+
+    def __init__(
+        self,
+        gatherer: Gatherer,
+        clock: Clock,
+        *,
+        idle_s: float,
+        quiesce_s_max: float = QUIESCE_S_MAX,
+        told: Callable[[str, float], None] = lambda _what, _seconds: None,
+    ) -> None:
+        self._gatherer = gatherer
+        self._clock = clock
+        self._idle_s = idle_s
+        self._quiesce_s_max = quiesce_s_max
+        self._told = told
+        self._bases: list[Baseline | str] = []
+
+    def open(self) -> None:
+        """Learn drift and footprint; the run may begin when this returns."""
+        early = self._gatherer.gather()
+        self._wait("idle", self._idle_s)
+        reads = [self._gatherer.gather() for _ in range(FOOTPRINT_READS)]
+        self._bases = [_learned(of_one) for of_one in zip(early, *reads, strict=True)]
+
+    def close(self) -> tuple[tuple[BackendRead, ...], tuple[Count, ...]]:
+        """What each backend moved by since `open`. Reads what lags until two reads agree."""
+        ends = self._gatherer.gather()
+        reads = [1] * len(ends)
+        self._quiesce(ends, reads)
+        backends: list[BackendRead] = []
+        found: list[Count] = []
+        for base, end, number in zip(self._bases, ends, reads, strict=True):
+            backend, moved = _judged(base, end, number)
+            backends.append(backend)
+            found += moved
+        return tuple(backends), tuple(found)
+
+    def _quiesce(self, ends: list[Snapshot | Unread], reads: list[int]) -> None:
+        """Read those that lag again until nothing moves but what does so by itself."""
+        until_ns = self._clock.elapsed_ns() + int(self._quiesce_s_max * 1e9)
+        backends = self._gatherer.backends
+        waiting = {i for i, backend in enumerate(backends) if backend.settle_s > 0}
+        while waiting and self._clock.elapsed_ns() < until_ns:
+            self._wait("quiesce", max(backends[i].settle_s for i in waiting))
+            chosen = sorted(waiting)
+            for i, now in zip(
+                chosen, self._gatherer.gather([backends[i] for i in chosen]), strict=True
+            ):
+                base, earlier, ends[i] = self._bases[i], ends[i], now
+                reads[i] += 1
+                if not _moves(base, earlier, now):
+                    waiting.discard(i)
+        for i in waiting:
+            end = ends[i]
+            if isinstance(end, Snapshot):
+                note = f"it still moved {self._quiesce_s_max:g} s after the run"
+                ends[i] = end._replace(notes=(*end.notes, note))
+
+    def _wait(self, what: str, seconds: float) -> None:
+        if seconds > 0:
+            self._told(what, seconds)
+            self._clock.sleep_s(seconds)
+
+
+def _learned(of_one: tuple[Snapshot | Unread, ...]) -> Baseline | str:
+    taken = [one for one in of_one if isinstance(one, Snapshot)]
+    if len(taken) == len(of_one):
+        return baseline(taken[0], taken[1:])
+    return next(one.because for one in of_one if not isinstance(one, Snapshot))
+
+
+def _moves(base: Baseline | str, earlier: Snapshot | Unread, now: Snapshot | Unread) -> bool:
+    """Whether figures still come in, beyond what a read and the drift explain."""
+    if isinstance(base, str):
+        return False
+    if not (isinstance(earlier, Snapshot) and isinstance(now, Snapshot)):
+        return False
+    moves = delta(earlier, now)
+    seconds = (now.elapsed_ns - earlier.elapsed_ns) / 1e9
+    return any(
+        moved > base.footprint.get(series, 0) + base.drift_per_s.get(series, 0) * seconds * 2
+        for series, moved in moves.moved.items()
+        if now.fact(series[0]).kind is not Kind.GAUGE and now.fact(series[0]).exact is not False
+    )
+
+
+def _judged(
+    base: Baseline | str, end: Snapshot | Unread, reads: int
+) -> tuple[BackendRead, tuple[Count, ...]]:
+    """A backend's part of the run."""
+    if not isinstance(end, Snapshot):
+        because = base if isinstance(base, str) else end.because
+        return BackendRead(end.backend, end.instance, because=because), ()
+    read = BackendRead(end.backend, end.instance, end.version, end.incarnation, notes=end.notes)
+    found = base if isinstance(base, str) else counts(base, end, reads)
+    if isinstance(found, str):
+        return read._replace(because=found), ()
+    return read, found

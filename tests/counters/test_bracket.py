@@ -1,0 +1,218 @@
+"""What a run cost: the difference of two snapshots without what we and time add to it."""
+
+from __future__ import annotations
+
+from threading import Event
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nilometer.counters.backend import BackendError
+from nilometer.counters.bracket import Bracket
+from nilometer.counters.figures import Fact, Figures
+from nilometer.counters.gather import Gatherer, Unread
+from nilometer.model.reading import Kind
+from nilometer.model.run import BackendRead, Count
+from nilometer.testing import FakeTime
+
+IDLE_S = 10
+
+
+class Server:
+    """A backend that counts its own reads and drifts with time, as servers do."""
+
+    name = "mysql"
+    instance = "db:3306"
+
+    def __init__(self, time: FakeTime, *, drift_per_s: float = 0, lag_s: float = 0) -> None:
+        self.time = time
+        self.drift_per_s = drift_per_s
+        self.settle_s = lag_s
+        self.began_ns = time.clock.elapsed_ns()
+        self.started = "start-1"
+        self.reads = 0
+        self.moved = 0
+        self.late: list[tuple[int, int]] = []
+        self.closed = False
+        self.fails = ""
+
+    def run(self, queries: int, *, late: int = 0) -> None:
+        """Do some work; what is `late` shows only after the lag."""
+        self.moved += queries
+        self.late.append((self.time.clock.elapsed_ns() + int(self.settle_s * 1e9), late))
+
+    def read(self) -> Figures:
+        if self.fails:
+            raise BackendError(self.fails)
+        now_ns = self.time.clock.elapsed_ns()
+        drift = int((now_ns - self.began_ns) * self.drift_per_s / 1e9)
+        late = sum(moved for at_ns, moved in self.late if at_ns <= now_ns)
+        self.reads += 1
+        values = {("Queries", ()): self.moved + late + drift + 3 * self.reads, ("Used", ()): 50}
+        values["Used", ()] -= self.reads
+        return Figures(values, self.started, "10.11")
+
+    def facts(self) -> dict[str, Fact]:
+        return {"Queries": Fact("statements"), "Used": Fact("memory", "By", Kind.GAUGE)}
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def bracket(time: FakeTime, *servers: Server, idle_s: float = IDLE_S) -> Bracket:
+    return Bracket(Gatherer(servers, time.clock), time.clock, idle_s=idle_s)
+
+
+def of(counts: tuple[Count, ...], name: str) -> Count:
+    return next(count for count in counts if count.counter == name)
+
+
+READ = BackendRead("mysql", "db:3306", "10.11", "start-1")
+
+
+@given(st.integers(0, 10**6))
+def test_the_footprint_of_our_own_reads_is_subtracted_exactly(queries: int) -> None:
+    time = FakeTime()
+    server = Server(time)
+    around = bracket(time, server)
+
+    around.open()
+    server.run(queries)
+    backends, counts = around.close()
+
+    assert backends == (READ,)
+    assert of(counts, "Queries") == Count(
+        "mysql", "Queries", queries, raw=queries + 3, footprint=3, idle=0
+    )
+
+
+def test_what_would_have_drifted_anyway_is_subtracted() -> None:
+    time = FakeTime()
+    server = Server(time, drift_per_s=1)
+    around = bracket(time, server)
+
+    around.open()
+    server.run(1000)
+    time.advance(20)
+    _, counts = around.close()
+
+    assert of(counts, "Queries") == Count(
+        "mysql", "Queries", 1000, raw=1023, footprint=3, idle=20
+    )
+
+
+def test_a_counter_that_mostly_drifts_says_nothing_about_the_run() -> None:
+    time = FakeTime()
+    server = Server(time, drift_per_s=1)
+    around = bracket(time, server)
+
+    around.open()
+    server.run(100)
+    time.advance(20)
+    _, counts = around.close()
+
+    assert of(counts, "Queries").delta is None
+    assert of(counts, "Queries").because == (
+        "17% of its move is drift, which it has without the run; 5% is the most"
+    )
+
+
+def test_a_gauge_is_neither_footprint_nor_drift() -> None:
+    time = FakeTime()
+    server = Server(time)
+    around = bracket(time, server)
+
+    around.open()
+    _, counts = around.close()
+
+    assert of(counts, "Used") == Count("mysql", "Used", -1, (), Kind.GAUGE, "By", raw=-1)
+
+
+def test_figures_that_lag_are_read_until_two_reads_agree() -> None:
+    time = FakeTime()
+    server = Server(time, lag_s=6)
+    around = bracket(time, server)
+
+    around.open()
+    server.run(10, late=90)
+    _, counts = around.close()
+
+    assert of(counts, "Queries").delta == 100
+
+
+def test_a_server_that_never_settles_is_given_up_and_told() -> None:
+    time = FakeTime()
+    server = Server(time, drift_per_s=0, lag_s=6)
+    around = bracket(time, server)
+
+    around.open()
+    server.drift_per_s = 1000
+    backends, _ = around.close()
+
+    assert backends == (READ._replace(notes=("it still moved 60 s after the run",)),)
+
+
+def test_a_restart_in_the_run_makes_its_counters_unknown_and_no_others() -> None:
+    time = FakeTime()
+    one, two = Server(time), Server(time)
+    two.instance = "db2:3306"
+    around = bracket(time, one, two)
+
+    around.open()
+    one.started = "start-2"
+    two.run(7)
+    backends, counts = around.close()
+
+    assert backends[0].because == (
+        "restarted, or its figures were reset, meanwhile: start-1 before, start-2 after"
+    )
+    assert backends[1].because == ""
+    assert of(counts, "Queries").delta == 7
+
+
+def test_a_server_that_fails_at_one_end_is_named_with_the_reason() -> None:
+    time = FakeTime()
+    early, late = Server(time), Server(time)
+    early.fails = "mysql at db:3306: access denied"
+    around = bracket(time, early, late)
+
+    around.open()
+    early.fails, late.fails = "", "mysql at db:3306: gone"
+    backends, counts = around.close()
+
+    assert [b.because for b in backends] == [
+        "mysql at db:3306: access denied [backend-unreadable]",
+        "mysql at db:3306: gone [backend-unreadable]",
+    ]
+    assert counts == ()
+
+
+def test_a_backend_that_hangs_is_told_and_the_others_are_read() -> None:
+    time = FakeTime()
+    hanging, well = Server(time), Server(time)
+    hanging.instance = "hanging:1"
+    gate = Event()
+    hanging.read = lambda: gate.wait(30)  # type: ignore[method-assign,assignment,return-value]
+    gatherer = Gatherer([hanging, well], time.clock, patience_s=0.2)
+
+    first, second = gatherer.gather(), gatherer.gather()
+    gatherer.close()
+    gate.set()
+
+    told = Unread("mysql", "hanging:1", "mysql at hanging:1 has not answered for 0.2 s")
+    assert [one[0] for one in (first, second)] == [told, told]
+    assert [one[1].values["Queries", ()] for one in (first, second)] == [3, 6]
+    assert (hanging.closed, well.closed) == (False, True)
+
+
+def test_any_exception_of_a_backend_is_its_own_affair() -> None:
+    time = FakeTime()
+    broken, well = Server(time), Server(time)
+    broken.read = lambda: 1 / 0  # type: ignore[method-assign,assignment,return-value]
+
+    one, two = Gatherer([broken, well], time.clock).gather()
+
+    assert one == Unread(
+        "mysql", "db:3306", "mysql at db:3306: ZeroDivisionError: division by zero"
+    )
+    assert two.values["Queries", ()] == 3
