@@ -29,10 +29,12 @@ READY_S = 30  # the slowest server here, RabbitMQ, needs 3 s on an idle machine;
 END_S = 10  # from SIGTERM to SIGKILL
 OUTPUT_CHARS_MAX = 8000  # shown of each process when its test fails
 
-# A shell starts what it puts in the background with Ctrl-C ignored, and so would be every
-# program that a test starts: tests that send one would wait for ever.
+# A shell starts what it puts in the background with Ctrl-C ignored, nohup with a hang-up ignored,
+# and so would be every program that a test starts: tests that send one would wait for ever.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_report_header() -> list[str]:
