@@ -159,6 +159,27 @@ def test_every_loss_becomes_a_reading_with_what_why_and_whose():
     assert (dimensions, lost) in told
 
 
+def test_what_was_merged_while_nobody_took_it_becomes_a_reading_and_no_sum_is_lost():
+    exporter = MemoryExporter()
+    system = started(exporter, queue_rows=100)
+    exporter.fail_with = OSError("down")
+    for _ in range(100):
+        nilometer.counter("merging.calls").add(3)
+        nilometer.flush()
+    merged, lost = system.pump.outlets[0].merged, dict(system.pump.outlets[0].lost)
+    exporter.fail_with = None
+    nilometer.flush()
+    moved = {"nilometer.merged": 0, "merging.calls": 0}
+    for batch in exporter.batches:
+        for reading in batch.readings:
+            if reading.name in moved:
+                moved[reading.name] += reading.value
+
+    assert merged > 100
+    assert lost == {}
+    assert moved == {"nilometer.merged": merged, "merging.calls": 300}
+
+
 def test_what_we_cost_is_among_the_readings():
     exporter = MemoryExporter()
     started(exporter)

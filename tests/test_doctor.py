@@ -90,6 +90,24 @@ def test_inside_a_service_deliveries_and_losses_are_told():
     assert told("instruments")["doctor.requests"][0] == "counter in 1, on, 1 series"
 
 
+def test_inside_a_service_it_is_told_how_much_was_merged():
+    exporter = MemoryExporter()
+    exporter.fail_with = OSError("no route")
+    settings = load({"service": "shop", "queue_rows": 100, "interval_s": 3600}, environ={})
+    (outlet,) = assembly.start(settings, [("memory", exporter)]).pump.outlets
+    for _ in range(100):
+        nilometer.counter("doctor.requests").add()
+        nilometer.flush()
+
+    assert outlet.merged > 100
+    assert told("export")["memory"] == (
+        f"0 rows delivered, {outlet.rows} buffered, {outlet.merged} merged",
+        "OSError: no route",
+        False,
+    )
+    assert told("lost") == {}
+
+
 def test_a_probe_tells_whether_somebody_answers(monkeypatch, free_port):
     import socket
 

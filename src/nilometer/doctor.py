@@ -2,8 +2,9 @@
 
 Inside a service `report` tells of the running system; outside of one, of this installation and
 of the settings that a service started here would get. It opens no connection; `probe` does.
-What a running process lost, buffered and cost is among its metrics, as ``nilometer.lost``,
-``nilometer.buffered`` and ``nilometer.overhead``: ask for them where its metrics are kept.
+What a running process lost, buffered, merged and cost is among its metrics, as
+``nilometer.lost``, ``nilometer.buffered``, ``nilometer.merged`` and ``nilometer.overhead``: ask
+for them where its metrics are kept.
 """
 
 from __future__ import annotations
@@ -165,6 +166,7 @@ def _running(system: assembly.System) -> Iterator[Finding]:
     for outlet in pump.outlets:
         state_of = outlet.state
         value = f"{state_of.delivered} rows delivered, {state_of.buffered} buffered"
+        value += f", {state_of.merged} merged" if state_of.merged else ""
         yield Finding("export", state_of.name, value, state_of.because, state_of.healthy)
         for (what, reason), rows in sorted(state_of.lost.items()):
             yield Finding("lost", f"{what} for {state_of.name}", str(rows), reason, False)

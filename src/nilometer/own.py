@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from nilometer.export import Outlet
     from nilometer.measure import Registry
+    from nilometer.measure.twin import Counter
 
 
 class Own:
@@ -39,12 +40,17 @@ class Own:
             unit="{row}",
             description="Readings, spans and events that an exporter's receiver took.",
         )
+        self._merged = registry.counter(
+            "nilometer.merged",
+            unit="{row}",
+            description="Readings that became part of a later one: a full buffer merges first.",
+        )
         self._buffered = registry.gauge(
             "nilometer.buffered",
             unit="{row}",
             description="Readings, spans and events that wait for an exporter.",
         )
-        self._told: dict[str, int] = {}
+        self._told: dict[tuple[Counter, str], int] = {}
 
     def spent(self, ns: int) -> None:
         """Take down CPU time that the pump's threads took."""
@@ -60,11 +66,12 @@ class Own:
         self._export.add(spent_ns)
         for outlet in self._outlets:
             state = outlet.state
-            before = self._told.get(state.name, 0)
-            if state.delivered != before:
-                moved = (
-                    state.delivered - before if state.delivered > before else state.delivered
-                )
-                self._delivered.bind(exporter=state.name).add(moved)
-                self._told[state.name] = state.delivered
+            self._moved(self._delivered, state.name, state.delivered)
+            self._moved(self._merged, state.name, state.merged)
             self._buffered.bind(exporter=state.name).set(state.buffered)
+
+    def _moved(self, counter: Counter, exporter: str, rows: int) -> None:
+        before = self._told.get((counter, exporter), 0)
+        if rows != before:  # it begins again in a forked child
+            counter.bind(exporter=exporter).add(rows - before if rows > before else rows)
+            self._told[counter, exporter] = rows

@@ -14,31 +14,64 @@ from nilometer.testing import FakeTime, MemoryExporter
 
 
 class Scripted:
-    """An exporter that fails as it is told; `taken` counts the rows that it really took."""
+    """An exporter that fails as it is told; it keeps what it took and what it refused."""
 
     def __init__(self, script):
         self.script = list(script)
-        self.taken = Counter()
+        self.taken, self.refused = [], []
+        self.again = None  # what must come next, unchanged
 
     def __call__(self, batch):
         step = self.script.pop(0) if self.script else "ok"
+        assert self.again is None or batch is self.again
+        self.again = batch if step == "raise" else None
         if step == "raise":
             raise OSError("down")
         left, refused = None, {}
         if step == "half":
             half = len(batch.readings) // 2
-            left = batch._replace(readings=batch.readings[half:], spans=())
+            left = self.again = batch._replace(readings=batch.readings[half:], spans=())
+            if not left.rows:
+                self.again = None
             batch = batch._replace(readings=batch.readings[:half])
         if step == "refuse":
             refused = {("readings", "http_400"): len(batch.readings)}
+            self.refused.append(batch._replace(spans=()))
             batch = batch._replace(readings=())
-        self.taken["readings"] += len(batch.readings)
-        self.taken["spans"] += len(batch.spans)
+        self.taken.append(batch)
         if left is not None or refused:
             raise Undelivered("as told", left=left, refused=refused)
 
     def close(self):
         pass
+
+
+def listening_to_drops(outlet):
+    """The batches that the outlet gives up from now on."""
+    given_up, drop = [], outlet._untried.drop
+
+    def heard(rows):
+        gone = drop(rows)
+        given_up.extend(gone)
+        return gone
+
+    outlet._untried.drop = heard
+    return given_up
+
+
+def sums(*batches):
+    """By series: how far counters moved in all."""
+    moved = Counter()
+    for batch in batches:
+        for reading in batch.readings:
+            moved[reading.dimensions] += reading.value
+    return +moved
+
+
+def held(outlet):
+    """What is buffered, attempted or not."""
+    tried = [] if outlet._tried is None else [outlet._tried]
+    return tried + outlet._untried.batches
 
 
 def lost_by_reason(told):
@@ -58,36 +91,92 @@ STEPS = st.lists(
 
 
 @given(STEPS, st.integers(1, 40))
-def test_produced_is_delivered_plus_lost_plus_buffered(make, steps, rows_max):
+def test_rows_and_sums_are_delivered_lost_buffered_or_merged(make, steps, rows_max):
     fake, told = FakeTime(), Counter()
     exporter = Scripted([])
     outlet = Outlet(
         "x", exporter, lost=lost_by_reason(told), clock=fake.clock, rows_max=rows_max
     )
-    produced = 0
+    given_up, produced = listening_to_drops(outlet), []
 
     for step in steps:
         if step[0] == "offer":
-            produced += step[1] + step[2]
-            outlet.offer(make.batch(readings=step[1], spans=step[2]))
+            produced.append(make.batch(readings=step[1], spans=step[2]))
+            outlet.offer(produced[-1])
         else:
             exporter.script = [step[1]]
             outlet.hurry()
             outlet.deliver()
         state = outlet.state
 
-        assert state.buffered <= rows_max
-        assert state.delivered == exporter.taken.total()
-        assert produced == state.delivered + state.buffered + sum(state.lost.values())
+        assert state.buffered == sum(batch.rows for batch in held(outlet)) <= rows_max
+        assert state.delivered == sum(batch.rows for batch in exporter.taken)
+        rows = state.delivered + state.buffered + sum(state.lost.values()) + state.merged
+        assert rows == sum(batch.rows for batch in produced)
+        everywhere = [*exporter.taken, *exporter.refused, *given_up, *held(outlet)]
+        assert sums(*everywhere) == sums(*produced)
         assert told == Counter(state.lost)
     lost_at_end = outlet.close()
+    lost_before = sum(rows for (_, reason), rows in told.items() if reason != "shutdown")
 
-    assert (
-        lost_at_end
-        + outlet.delivered
-        + sum(rows for (_, reason), rows in told.items() if reason != "shutdown")
-        == produced
+    assert lost_at_end + outlet.delivered + lost_before + outlet.merged == sum(
+        batch.rows for batch in produced
     )
+
+
+@given(st.lists(st.integers(1, 10), min_size=1, max_size=80), st.integers(0, 5))
+def test_an_outage_of_any_length_loses_no_sum_if_half_the_buffer_holds_all_series(
+    make, offers, attempts_at
+):
+    fake, exporter = FakeTime(), Scripted(["raise"] * 1_000)
+    outlet = Outlet("x", exporter, clock=fake.clock, rows_max=20)
+    for n, readings in enumerate(offers):
+        outlet.offer(make.batch(readings=readings))
+        if n >= attempts_at:
+            outlet.hurry()
+            outlet.deliver()
+    exporter.script = []
+    outlet.hurry()
+    outlet.deliver()
+
+    assert (outlet.lost, outlet.is_empty) == ({}, True)
+    assert sums(*exporter.taken) == sums(*(make.batch(readings=n) for n in offers))
+    assert outlet.delivered + outlet.merged == sum(offers)
+
+
+def test_what_was_attempted_stays_as_it_is_and_what_was_not_is_merged(make):
+    exporter = MemoryExporter()
+    exporter.fail_with = OSError("down")
+    outlet = Outlet("x", exporter, rows_max=10)
+    first = make.batch(readings=4)
+    outlet.offer(first)
+    outlet.deliver()
+
+    for _ in range(9):
+        outlet.offer(make.batch(readings=4))
+    exporter.fail_with = None
+    outlet.hurry()
+    outlet.deliver()
+
+    (merged,) = exporter.batches[1:]
+    assert exporter.batches[0] is first
+    assert [reading.value for reading in merged.readings] == [9 * n for n in range(4)]
+    assert (outlet.lost, outlet.delivered, outlet.merged) == ({}, 8, 32)
+
+
+def test_what_was_attempted_does_not_keep_out_what_comes_later(make):
+    exporter = MemoryExporter()
+    exporter.fail_with = OSError("down")
+    outlet = Outlet("x", exporter, rows_max=10)
+    outlet.offer(make.batch(spans=10))
+    outlet.deliver()
+    outlet.offer(make.batch(readings=5))
+    exporter.fail_with = None
+    outlet.hurry()
+    outlet.deliver()
+
+    assert [(len(b.spans), len(b.readings)) for b in exporter.batches] == [(5, 0), (0, 5)]
+    assert outlet.lost == {("spans", "buffer_full"): 5}
 
 
 def test_a_broken_exporter_is_reported_once_and_its_recovery_once(make, caplog):
@@ -153,15 +242,22 @@ def test_the_oldest_rows_make_room_and_are_counted(make):
     exporter = MemoryExporter()
     exporter.fail_with = OSError("down")
     outlet = Outlet("x", exporter, lost=lost_by_reason(told), rows_max=10)
+    later = tuple(e._replace(at_ns=e.at_ns + 10) for e in make.batch(events=6).events)
 
     outlet.offer(make.batch(readings=3, spans=4))
-    outlet.offer(make.batch(events=6))
+    outlet.offer(make.batch()._replace(events=later))
     exporter.fail_with = None
     outlet.hurry()
     outlet.deliver()
 
-    assert told == {("readings", "buffer_full"): 3}
-    assert [batch.rows for batch in exporter.batches] == [4, 6]
+    assert told == {("spans", "buffer_full"): 3}
+    assert (
+        [(b.readings, b.spans, b.events) for b in exporter.batches]
+        == [
+            (make.batch(readings=3).readings, (), later[:2]),  # half of the buffer at a time
+            ((), (make.span(4),), later[2:]),
+        ]
+    )
 
 
 def test_one_batch_beyond_the_bound_is_cut_to_it(make):

@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import threading
+from collections import Counter
 
 import pytest
 
@@ -112,7 +113,7 @@ def test_a_receiver_that_hangs_delays_neither_its_neighbours_nor_the_pump(pump_o
 def test_memory_is_bounded_while_a_receiver_hangs_and_the_loss_is_exact(make, wait_until):
     stuck = Stuck()
     outlet = Outlet("stuck", stuck, rows_max=100)
-    pump = Pump(lambda _: make.batch(readings=7), [outlet], interval_s=3600)
+    pump = Pump(lambda _: make.batch(spans=7), [outlet], interval_s=3600)
     pump.start()
     pump.cycle()
     assert stuck.entered.wait(5)
@@ -123,9 +124,34 @@ def test_memory_is_bounded_while_a_receiver_hangs_and_the_loss_is_exact(make, wa
     stuck.release.set()
     wait_until(lambda: outlet.is_empty, what="it caught up")
 
-    assert outlet.lost == {("readings", "buffer_full"): 200 * 7 - 100}
+    assert outlet.lost == {("spans", "buffer_full"): 200 * 7 - 100}
     assert outlet.delivered + outlet.lost.total() == 200 * 7
     assert sum(batch.rows for batch in stuck.batches) == outlet.delivered == 100
+    pump.stop(5)
+
+
+def test_counters_are_exact_after_a_receiver_hung_for_longer_than_the_buffer_holds(
+    make, wait_until
+):
+    stuck = Stuck()
+    outlet = Outlet("stuck", stuck, rows_max=100)
+    pump = Pump(lambda _: make.batch(readings=7), [outlet], interval_s=3600)
+    pump.start()
+    pump.cycle()
+    assert stuck.entered.wait(5)
+
+    for _ in range(199):
+        pump.cycle()
+        assert outlet.state.buffered <= 100
+    stuck.release.set()
+    wait_until(lambda: outlet.is_empty, what="it caught up")
+    moved = Counter()
+    for batch in stuck.batches:
+        for reading in batch.readings:
+            moved[reading.dimensions] += reading.value
+
+    assert moved == {(("n", str(n)),): 200 * n for n in range(7)}
+    assert (outlet.lost, outlet.delivered + outlet.merged) == ({}, 200 * 7)
     pump.stop(5)
 
 

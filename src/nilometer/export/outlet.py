@@ -1,7 +1,8 @@
 """One exporter with what is kept for it: a bounded buffer, patience, and exact accounts.
 
-For every row ever offered: produced = delivered + lost + still buffered. Nothing here raises,
-and a fault is said once, when it begins, and once more when it is over.
+For every row ever offered: produced = delivered + lost + still buffered + merged into another.
+Merging keeps sums: of each counter, produced = delivered + lost + still buffered. Nothing here
+raises, and a fault is said once, when it begins, and once more when it is over.
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ from __future__ import annotations
 import logging
 import random
 import threading
-from collections import Counter, deque
+from collections import Counter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from nilometer.clock import Clock
+from nilometer.export.backlog import Backlog
 from nilometer.export.exporter import Undelivered
 
 if TYPE_CHECKING:
@@ -27,7 +29,11 @@ log = logging.getLogger("nilometer")
 
 ROWS_MAX: Final = 32_768
 """A span with three attributes is about 1 KiB of Python objects: 32 MiB per exporter at worst.
-A service of 300 series fills it in 18 minutes at one interval each 10 s."""
+A service of 300 series fills it in 18 minutes at one interval each 10 s; then it merges."""
+
+SHARE_MAX: Final = 2
+"""One attempt takes half of the buffer at most: what was attempted cannot be merged any more,
+and must not keep out what is measured meanwhile."""
 
 BACKOFF_S_MIN: Final = 1.0
 BACKOFF_S_MAX: Final = 60.0
@@ -49,6 +55,7 @@ class OutletState(NamedTuple):
     delivered: int
     buffered: int
     lost: Mapping[tuple[str, str], int]
+    merged: int
 
 
 class Outlet:
@@ -82,14 +89,15 @@ class Outlet:
     def _reset(self) -> None:
         self._lock = threading.Lock()
         self._delivering = threading.Lock()
-        self._buffer: deque[Batch] = deque()
-        self._rows = 0
-        self._in_flight: Batch | None = None
+        self._untried = Backlog()
+        self._tried: Batch | None = None  # never changed: its receiver may have it already
+        self._is_flying = False
         self._closed = False
         self._failures = 0
         self._because = ""
         self._not_before_ns = 0
         self.delivered = 0
+        self.merged = 0
         self.unanswered = 0
         self.lost: Counter[tuple[str, str]] = Counter()
 
@@ -99,7 +107,8 @@ class Outlet:
         self._contained(getattr(self.exporter, "abandon", self.exporter.close))
 
     def offer(self, batch: Batch) -> None:
-        """Keep a batch until it is delivered; the oldest rows go when there is no more room."""
+        """Keep a batch until it is delivered; without room for it readings are merged, and
+        what does not fit even so is lost, the oldest first."""
         if self._without:  # statsd has no place for spans: they are not meant for it, not lost
             batch = batch._replace(**self._without)  # type: ignore[arg-type]
         if not batch.rows:
@@ -111,33 +120,26 @@ class Outlet:
 
     def _append(self, batch: Batch) -> list[Batch]:
         """Under the lock: put a batch last, return what had to go for it."""
-        self._buffer.append(batch)
-        self._rows += batch.rows
-        return self._trim()
-
-    def _trim(self) -> list[Batch]:
-        dropped: list[Batch] = []
-        excess = self.rows - self.rows_max
-        while excess > 0 and self._buffer:
-            oldest = self._buffer.popleft()
-            gone, kept = _split(oldest, excess)
-            if kept.rows:
-                self._buffer.appendleft(kept)
-            dropped.append(gone)
-            self._rows -= gone.rows
-            excess -= gone.rows
-        return dropped
+        self._untried.append(batch)
+        room = self.rows_max - self._tried_rows
+        self.merged += self._untried.merge(room)
+        return self._untried.drop(self._untried.rows - room)
 
     def wait_s(self) -> float | None:
         """How long until there is something to do: 0 now, None nothing at all."""
-        if not self._buffer:
+        if not self._untried.rows and (self._tried is None or self._is_flying):
             return None
         return max(0.0, (self._not_before_ns - self._clock.elapsed_ns()) / 1e9)
 
     @property
     def rows(self) -> int:
         """How many rows are kept, those under way included."""
-        return self._rows + (self._in_flight.rows if self._in_flight is not None else 0)
+        return self._untried.rows + self._tried_rows
+
+    @property
+    def _tried_rows(self) -> int:
+        tried = self._tried
+        return tried.rows if tried is not None else 0
 
     @property
     def is_settled(self) -> bool:
@@ -165,12 +167,10 @@ class Outlet:
 
     def _taken(self) -> Batch | None:
         with self._lock:
-            if not self._buffer:
-                return None
-            batch = self._buffer.popleft()
-            self._rows -= batch.rows
-            self._in_flight = batch
-            return batch
+            if self._tried is None:
+                self._tried = self._untried.take(max(1, self.rows_max // SHARE_MAX))
+            self._is_flying = self._tried is not None
+            return self._tried
 
     def _attempt(self, batch: Batch) -> None:
         try:
@@ -188,13 +188,11 @@ class Outlet:
         left = state.left if state is not None else None
         refused = sum(state.refused.values()) if state is not None else 0
         with self._lock:
-            self._in_flight = None
+            self._is_flying = False
             if self._closed:  # everything here was written off when it was closed
                 return
             self.delivered += batch.rows - refused - (left.rows if left is not None else 0)
-            if left is not None and left.rows:  # there is room: it was counted while in flight
-                self._buffer.appendleft(left)
-                self._rows += left.rows
+            self._tried = left if left is not None and left.rows else None
         if state is None:
             self._recovered()
             return
@@ -245,10 +243,11 @@ class Outlet:
         """
         with self._lock:
             self._closed = True
-            flying = _counted([self._in_flight] if self._in_flight is not None else [])
-            left = _counted(self._buffer)
-            self._buffer.clear()
-            self._rows = 0
+            tried = _counted([self._tried] if self._tried is not None else [])
+            flying, left = (tried, Counter()) if self._is_flying else (Counter(), tried)
+            left += _counted(self._untried.batches)
+            self._untried.clear()
+            self._tried = None
         self._lose(left, "shutdown")
         self._lose(flying, "unanswered")  # nobody will hear of its fate
         self.unanswered = flying.total()
@@ -271,26 +270,8 @@ class Outlet:
             self.delivered,
             self.rows,
             dict(self.lost),
+            self.merged,
         )
-
-
-def _split(batch: Batch, rows: int) -> tuple[Batch, Batch]:
-    """The first `rows` rows and the rest: readings go first, then events, then spans."""
-    readings = min(rows, len(batch.readings))
-    events = min(rows - readings, len(batch.events))
-    spans = min(rows - readings - events, len(batch.spans))
-    return (
-        batch._replace(
-            readings=batch.readings[:readings],
-            events=batch.events[:events],
-            spans=batch.spans[:spans],
-        ),
-        batch._replace(
-            readings=batch.readings[readings:],
-            events=batch.events[events:],
-            spans=batch.spans[spans:],
-        ),
-    )
 
 
 def _counted(batches: Iterable[Batch]) -> Counter[str]:
