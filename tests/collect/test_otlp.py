@@ -195,6 +195,17 @@ def test_a_request_of_too_many_buckets_is_answered_413_so_that_it_is_sent_in_par
     assert (answer.status_code, tables.rejected) == (413, {("otlp", "too-large"): 1})
 
 
+def test_a_request_of_millions_of_nothings_is_answered_413_in_its_encoding(tmp_path):
+    spans = b"\x12\x00" * (2 << 20)
+    body = b"\x0a\x85\x80\x80\x02\x12\x80\x80\x80\x02" + spans
+    tables = Tables()
+
+    answer = post(tmp_path, body, tables=tables)
+
+    assert (answer.status_code, tables.rejected) == (413, {("otlp", "too-large"): 1})
+    assert b"more than 1048576 spans, points, records and attributes" in answer.content
+
+
 @pytest.mark.parametrize(
     ("method", "path", "status", "reason"),
     [

@@ -1,9 +1,12 @@
 """OTLP requests become batches; what is wrong is refused by itself and said."""
 
 import json
+import subprocess
+import sys
 import tracemalloc
 
 import pytest
+from google.protobuf.internal.encoder import _VarintBytes
 from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
@@ -26,7 +29,8 @@ from nilometer.model import (
     SpanRecord,
     Status,
 )
-from nilometer.wire import otlp_in, otlp_pure
+from nilometer.wire import otlp_count, otlp_in, otlp_pure
+from nilometer.wire.otlp_count import MESSAGES_MAX
 from nilometer.wire.otlp_in import decode_logs, decode_metrics, decode_traces
 from nilometer.wire.otlp_metrics_in import BUCKETS_MAX
 from tests.wire.batches import batches
@@ -584,6 +588,116 @@ def test_a_body_too_large_is_not_even_parsed(monkeypatch):
     monkeypatch.setattr(otlp_in, "BODY_BYTES_MAX", 10)
 
     assert refusal(decode_traces, b"x" * 11, json=False) == "too-large"
+
+
+def field(tag, content):
+    return bytes([tag]) + _VarintBytes(len(content)) + content
+
+
+def wrapped(rows):
+    """As the rows of the one scope of the one resource, in each of the three requests."""
+    return field(10, field(18, rows))
+
+
+SIZE = 16 << 20
+METRIC = field(10, b"n")
+HOSTILE = {
+    "resources": ("traces", b"\x0a\x00" * (SIZE // 2)),
+    "spans": ("traces", wrapped(b"\x12\x00" * (SIZE // 2 - 10))),
+    "events": ("traces", wrapped(field(18, b"\x5a\x00" * (SIZE // 2 - 20)))),
+    "attributes": ("traces", wrapped(field(18, b"\x4a\x00" * (SIZE // 2 - 20)))),
+    "records": ("logs", wrapped(b"\x12\x00" * (SIZE // 2 - 10))),
+    "points": (
+        "metrics",
+        wrapped(field(18, METRIC + field(42, b"\x0a\x00" * (SIZE // 2 - 20)))),
+    ),
+    "quantiles": (
+        "metrics",
+        wrapped(field(18, METRIC + field(90, field(10, b"\x32\x00" * (SIZE // 2 - 30))))),
+    ),
+    # Tags and lengths may be told in more bytes than they need.
+    "long tags": ("logs", wrapped(b"\x92\x80\x00\x80\x00" * (SIZE // 5 - 10))),
+    # Unknown groups are passed over; what follows them is not.
+    "groups": ("logs", wrapped(b"\xa3\x06\xa4\x06" + b"\x12\x00" * (SIZE // 2 - 20))),
+}
+HOSTILE_JSON = {
+    "spans": b'{"resourceSpans":[{"scopeSpans":[{"spans":[' + b"{}," * (5 << 20) + b"{}]}]}]}",
+    "lists": b'{"x":[' + b"[]," * (5 << 20) + b"[]]}",
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_a_body_of_millions_of_nothings_is_refused_before_it_is_parsed(what):
+    signal, body = HOSTILE[what]
+
+    assert len(body) <= SIZE
+    assert refusal(getattr(otlp_in, f"decode_{signal}"), body, json=False) == "too-large"
+
+
+@pytest.mark.parametrize("what", HOSTILE_JSON)
+def test_json_of_millions_of_nothings_is_refused_before_it_is_parsed(what):
+    assert refusal(decode_traces, HOSTILE_JSON[what], json=True) == "too-large"
+
+
+PEAK = """
+import re, sys
+from pathlib import Path
+from nilometer.errors import WireError
+from nilometer.wire import otlp_in
+signal, as_json = sys.argv[1:]
+try:
+    getattr(otlp_in, "decode_" + signal)(sys.stdin.buffer.read(), json=as_json == "json")
+except WireError:
+    pass
+print(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+"""
+
+
+@pytest.mark.parametrize(
+    ("signal", "encoding", "body"),
+    [
+        ("logs", "protobuf", HOSTILE["records"][1]),
+        ("logs", "protobuf", wrapped(b"\x12\x00" * (MESSAGES_MAX - 4))),
+        ("traces", "json", HOSTILE_JSON["spans"]),
+    ],
+    ids=["too many records", "as many records as may be", "JSON"],
+)
+def test_no_body_takes_more_memory_than_was_reckoned(signal, encoding, body):
+    ran = subprocess.run(
+        [sys.executable, "-c", PEAK, signal, encoding], input=body, capture_output=True
+    )
+
+    # the interpreter with protobuf, the body twice, and 600 bytes for each of a million
+    assert int(ran.stdout) << 10 < (64 << 20) + 2 * SIZE + 600 * MESSAGES_MAX, ran.stderr
+
+
+def all_messages(message):
+    """How many messages lie below this one, attributes' own contents apart."""
+    found = 0
+    for told, value in message.ListFields():
+        if told.message_type is not None:
+            for one in value if told.is_repeated else [value]:
+                closed = told.message_type.name in ("KeyValue", "AnyValue")
+                found += 1 if closed else 1 + all_messages(one)
+    return found
+
+
+@given(batches())
+def test_messages_are_counted_without_parsing_as_they_are_parsed(batch):
+    for encode, kind in (
+        (otlp_pure.encode_traces, ExportTraceServiceRequest),
+        (otlp_pure.encode_metrics, ExportMetricsServiceRequest),
+        (otlp_pure.encode_logs, ExportLogsServiceRequest),
+    ):
+        body = encode(batch)
+        request = kind.FromString(body)
+
+        assert otlp_count.messages(body, kind.DESCRIPTOR, SIZE) == all_messages(request)
+
+
+@given(st.sampled_from([ExportTraceServiceRequest, ExportMetricsServiceRequest]), st.binary())
+def test_any_bytes_are_counted(kind, body):
+    assert 0 <= otlp_count.messages(body, kind.DESCRIPTOR, SIZE) <= len(body)
 
 
 def outcome(decode, body, *, json):

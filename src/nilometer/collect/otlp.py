@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 # Decoding takes some 10 us a kB in Python; a larger body is decoded in a thread, so that the
 # others' requests are answered meanwhile. Below, the change of threads would cost more. One at
-# a time: the interpreter runs one anyway, and 16 MiB of the worst bodies take 1.8 GB meanwhile.
+# a time: the interpreter runs one anyway, and the worst bodies let in take 0.6 GB meanwhile.
 INLINE_BYTES_MAX: Final = 64 << 10
 
 NAME_CHARS_MAX: Final = 255  # what OpenTelemetry allows an instrument

@@ -18,7 +18,13 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from nilometer.errors import WireError
-from nilometer.wire import otlp_json, otlp_logs_in, otlp_metrics_in, otlp_traces_in
+from nilometer.wire import (
+    otlp_count,
+    otlp_json,
+    otlp_logs_in,
+    otlp_metrics_in,
+    otlp_traces_in,
+)
 from nilometer.wire.otlp_values import Decoded, Inbox
 
 if TYPE_CHECKING:
@@ -50,6 +56,7 @@ def _decode(
         raise WireError(
             f"{len(body)} bytes, more than the {BODY_BYTES_MAX} allowed", reason="too-large"
         )
+    otlp_count.check(body, request.DESCRIPTOR, json=json)
     if json:
         otlp_json.parse(body, request)
     else:
