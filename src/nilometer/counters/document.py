@@ -1,0 +1,251 @@
+"""Snapshots as one JSON document, and the difference of two documents.
+
+    {"__meta__": {"unixtime": 1700000000.0, "backends": {"mysql": {...}}, "unread": {...}},
+     "mysql": {"Com_select": 12, ...}, "queues": {"reply_publish": 3, ...}}
+
+It holds all that ``os-collect-counters`` of os-performance-tools prints, in the same places, so
+that what reads those documents reads these; and it is read from those, too. Under ``__meta__``
+stands what a difference needs to be right: which server it was, and which start of it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from nilometer.counters.delta import delta
+from nilometer.counters.figures import Fact
+from nilometer.counters.snapshot import Snapshot
+from nilometer.errors import NilometerError
+from nilometer.model.dimensions import dimensions_of
+from nilometer.model.reading import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from nilometer.counters.figures import Number, Series
+    from nilometer.counters.gather import Unread
+
+META: Final = "__meta__"
+PARTS: Final = "__parts__"
+NS_PER_S: Final = 10**9
+
+
+class DocumentError(NilometerError, ValueError):
+    """A document of counters that cannot be used."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, slug="bad-counters-document")
+
+
+class Document(NamedTuple):
+    """Counters of several backends at one moment, or how far they moved until then.
+
+    `told` is what ``__meta__`` says: the time, which backends, why others could not be read.
+    `parts` are the counters of which a total is made up, by backend: name, dimensions, value.
+    """
+
+    told: Mapping[str, Any]
+    totals: Mapping[str, Mapping[str, Number]]
+    parts: Mapping[str, Sequence[tuple[str, Mapping[str, str], Number]]]
+
+    def as_json(self, *, parts: bool = False) -> dict[str, Any]:
+        """What is printed; with the `parts` of totals only if asked for."""
+        whole: dict[str, Any] = {META: dict(self.told), **self.totals}
+        if parts:
+            whole[PARTS] = {
+                backend: [
+                    {"counter": name, "dimensions": dict(dimensions), "value": value}
+                    for name, dimensions, value in found
+                ]
+                for backend, found in self.parts.items()
+            }
+        return whole
+
+
+def document(read: Iterable[Snapshot | Unread], *, wall_ns: int, prefix: str = "") -> Document:
+    """The document of these reads; `prefix` is kept in ``__meta__`` for whoever sends it on."""
+    read = list(read)
+    keys = _keys(read)
+    told: dict[str, Any] = {"unixtime": wall_ns / NS_PER_S}
+    if prefix:
+        told["prefix"] = prefix
+    totals: dict[str, dict[str, Number]] = {}
+    parts: dict[str, list[tuple[str, Mapping[str, str], Number]]] = {}
+    backends: dict[str, Any] = {}
+    unread: dict[str, str] = {}
+    for key, one in zip(keys, read, strict=True):
+        if not isinstance(one, Snapshot):
+            unread[key] = one.because
+            continue
+        totals[key], parts[key] = _split(one.values)
+        backends[key] = _told(one)
+    return Document({**told, "backends": backends, "unread": unread}, totals, parts)
+
+
+def _keys(read: Sequence[Snapshot | Unread]) -> list[str]:
+    """A backend's name where there is one of it, its name and place where there are more."""
+    names = [one.backend for one in read]
+    return [
+        one.backend if names.count(one.backend) == 1 else f"{one.backend}@{one.instance}"
+        for one in read
+    ]
+
+
+def _split(
+    values: Mapping[Series, Number],
+) -> tuple[dict[str, Number], list[tuple[str, Mapping[str, str], Number]]]:
+    totals = {name: value for (name, parts), value in sorted(values.items()) if not parts}
+    found: list[tuple[str, Mapping[str, str], Number]] = [
+        (name, dict(parts), value) for (name, parts), value in sorted(values.items()) if parts
+    ]
+    return totals, found
+
+
+def _told(one: Snapshot) -> dict[str, Any]:
+    gauges = {name for name, _ in one.values if one.fact(name).kind is Kind.GAUGE}
+    fresh = {name for name in one.facts if one.facts[name].from_zero}
+    return {
+        "instance": one.instance,
+        "version": one.version,
+        "incarnation": one.incarnation,
+        "unixtime": one.taken_ns / NS_PER_S,
+        "took_ms": round(one.took_ns / 1e6, 3),
+        "gauges": sorted(gauges),
+        "from_zero": sorted(fresh),
+        **({"notes": list(one.notes)} if one.notes else {}),
+    }
+
+
+def parse(value: object, *, origin: str) -> Document:
+    """The document in a JSON value, ours or that of os-collect-counters. Raises DocumentError.
+
+    What is no number is left out and told under ``left_out``: other tools' documents vary.
+    """
+    if not isinstance(value, dict):
+        raise DocumentError(f"{origin}: not a JSON object of counters but {_kind(value)}")
+    told = value.get(META, {})
+    if not isinstance(told, dict):
+        raise DocumentError(f"{origin}: {META} is {_kind(told)}, not an object")
+    totals: dict[str, dict[str, Number]] = {}
+    left_out: list[str] = []
+    for backend, counters in value.items():
+        if backend in (META, PARTS):
+            continue
+        if not isinstance(counters, dict):
+            raise DocumentError(f"{origin}: {backend!r} is {_kind(counters)}, not an object")
+        totals[backend] = {n: v for n, v in counters.items() if _is_number(v)}
+        left_out += [f"{backend}.{n}" for n, v in counters.items() if not _is_number(v)]
+    if left_out:
+        told = {**told, "left_out": left_out}
+    return Document(told, totals, _parts(value.get(PARTS, {}), origin))
+
+
+def _parts(
+    value: object, origin: str
+) -> dict[str, list[tuple[str, Mapping[str, str], Number]]]:
+    try:
+        return {
+            str(backend): [
+                (str(one["counter"]), dict(dimensions_of(one["dimensions"])), one["value"])
+                for one in found
+                if _is_number(one["value"])
+            ]
+            for backend, found in value.items()  # type: ignore[attr-defined]
+        }
+    except (AttributeError, KeyError, TypeError) as error:
+        raise DocumentError(f"{origin}: {PARTS} cannot be read: {error!r}") from None
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _kind(value: object) -> str:
+    names = {dict: "an object", list: "a list", str: "a text", type(None): "null"}
+    return names.get(type(value), f"{value!r}")
+
+
+def difference(before: Document, after: Document) -> Document:
+    """How far the counters moved from one document to the other.
+
+    ``unixtime`` stays that of `after`, ``delta_seconds`` is the time between the two. A backend
+    that restarted is left out, named under ``invalid`` with the reason; a counter of which the
+    move is not known (it vanished, is new, or went back) is left out, too, and named under
+    ``unknown``. So no counter's move is ever negative, unless it is a gauge.
+    """
+    told = {key: value for key, value in after.told.items() if key != "backends"}
+    since, until = before.told.get("unixtime"), after.told.get("unixtime")
+    if isinstance(since, int | float) and isinstance(until, int | float):
+        told["delta_seconds"] = until - since
+    totals: dict[str, dict[str, Number]] = {}
+    parts: dict[str, list[tuple[str, Mapping[str, str], Number]]] = {}
+    invalid: dict[str, str] = {}
+    unknown: dict[str, dict[str, str]] = {}
+    for key in after.totals:
+        if key not in before.totals:
+            invalid[key] = "it is not in the first document"
+            continue
+        moves = delta(*_snapshots(before, after, key))
+        if moves.because:
+            invalid[key] = moves.because
+            continue
+        totals[key], parts[key] = _split(moves.moved)
+        why = {n: because for (n, of), because in sorted(moves.unknown.items()) if not of}
+        if why:
+            unknown[key] = why
+    for key in before.totals.keys() - after.totals.keys():
+        invalid[key] = "it is not in the second document"
+    return Document(
+        {
+            **told,
+            "backends": after.told.get("backends", {}),
+            **({"invalid": invalid} if invalid else {}),
+            **({"unknown": unknown} if unknown else {}),
+        },
+        totals,
+        parts,
+    )
+
+
+def _snapshots(before: Document, after: Document, key: str) -> tuple[Snapshot, Snapshot]:
+    """A backend's part of two documents as snapshots.
+
+    What is known of its counters is taken from the later document. A document that does not
+    say which start of the server it saw, as those of os-collect-counters, fits to any.
+    """
+    known = _about(after, key)
+    gauges, fresh = _names(known.get("gauges")), _names(known.get("from_zero"))
+    facts = {
+        name: Fact(
+            "", kind=Kind.GAUGE if name in gauges else Kind.COUNTER, from_zero=name in fresh
+        )
+        for name in {*before.totals[key], *after.totals[key], *fresh}
+    }
+    identified = "incarnation" in known and "incarnation" in _about(before, key)
+    return (
+        _snapshot(before, key, facts, identified=identified),
+        _snapshot(after, key, facts, identified=identified),
+    )
+
+
+def _snapshot(
+    one: Document, key: str, facts: Mapping[str, Fact], *, identified: bool
+) -> Snapshot:
+    values: dict[Series, Number] = {(n, ()): v for n, v in one.totals[key].items()}
+    for name, dimensions, value in one.parts.get(key, ()):
+        values[name, dimensions_of(dimensions)] = value
+    said = _about(one, key) if identified else {}
+    instance, version, incarnation = (
+        str(said.get(what, "")) for what in ("instance", "version", "incarnation")
+    )
+    return Snapshot(key, instance, version, incarnation, 0, 0, 0, values, facts)
+
+
+def _about(one: Document, key: str) -> Mapping[str, Any]:
+    backends = one.told.get("backends")
+    about = backends.get(key) if isinstance(backends, dict) else None
+    return about if isinstance(about, dict) else {}
+
+
+def _names(value: object) -> set[str]:
+    return {one for one in value if isinstance(one, str)} if isinstance(value, list) else set()

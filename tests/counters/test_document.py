@@ -1,0 +1,192 @@
+"""Counters as a JSON document: what other tools read in it, and what two of them tell."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nilometer.counters.document import Document, DocumentError, difference, document, parse
+from nilometer.counters.gather import Unread
+from tests.counters.snapshots import snapshot_of
+
+PART = ("calls", (("digest", "SELECT ?"),))
+S = 10**9
+
+
+def at(seconds: int, values: dict, **differing: object) -> Document:
+    """A document as it comes back from a file."""
+    written = document([snapshot_of(values, **differing)], wall_ns=seconds * S)
+    return parse(json.loads(json.dumps(written.as_json(parts=True))), origin="before.json")
+
+
+def test_a_document_has_each_backend_and_what_could_not_be_read() -> None:
+    made = document(
+        [
+            snapshot_of({"a": 5, "level": 2, PART: 3}),
+            Unread("redis", "cache:6379", "no answer"),
+        ],
+        wall_ns=1700 * S,
+        prefix="gate.job1",
+    )
+
+    assert made.as_json(parts=True) == {
+        "__meta__": {
+            "unixtime": 1700.0,
+            "prefix": "gate.job1",
+            "backends": {
+                "mysql": {
+                    "instance": "db:3306",
+                    "version": "10.11",
+                    "incarnation": "start-1",
+                    "unixtime": 1e-8,
+                    "took_ms": 0.0,
+                    "gauges": ["level"],
+                    "from_zero": ["calls"],
+                }
+            },
+            "unread": {"redis": "no answer"},
+        },
+        "mysql": {"a": 5, "level": 2},
+        "__parts__": {
+            "mysql": [{"counter": "calls", "dimensions": {"digest": "SELECT ?"}, "value": 3}]
+        },
+    }
+
+
+def test_two_servers_of_a_kind_are_told_apart() -> None:
+    made = document(
+        [snapshot_of({"a": 1}), snapshot_of({"a": 2}, instance="db2:3306")], wall_ns=0
+    )
+
+    assert made.totals == {"mysql@db:3306": {"a": 1}, "mysql@db2:3306": {"a": 2}}
+
+
+def test_a_difference_says_how_far_and_how_long() -> None:
+    made = difference(
+        at(100, {"a": 5, "level": 9, PART: 2}), at(160, {"a": 9, "level": 4, PART: 7})
+    )
+
+    assert made.totals == {"mysql": {"a": 4, "level": -5}}
+    assert made.parts == {"mysql": [("calls", {"digest": "SELECT ?"}, 5)]}
+    assert (made.told["unixtime"], made.told["delta_seconds"]) == (160.0, 60.0)
+    assert not made.told.keys() & {"invalid", "unknown"}
+
+
+def test_a_prefix_on_both_documents_is_kept_and_not_subtracted() -> None:
+    before, after = (
+        document([snapshot_of({"a": value})], wall_ns=0, prefix="gate") for value in (1, 3)
+    )
+
+    made = difference(before, after)
+
+    assert made.told["prefix"] == "gate"
+    assert made.totals == {"mysql": {"a": 2}}
+
+
+def test_a_restarted_server_has_no_difference_and_is_named() -> None:
+    made = difference(at(1, {"a": 5}), at(2, {"a": 9}, incarnation="start-2"))
+
+    assert made.totals == {}
+    assert made.told["invalid"] == {
+        "mysql": "restarted, or its figures were reset, meanwhile: "
+        "start-1 before, start-2 after"
+    }
+
+
+def test_vanished_new_and_reset_counters_are_named_each() -> None:
+    made = difference(
+        at(1, {"gone": 5, "reset": 5, "a": 1}), at(2, {"reset": 3, "new": 1, "a": 1})
+    )
+
+    assert made.totals == {"mysql": {"a": 0}}
+    assert made.told["unknown"] == {
+        "mysql": {
+            "gone": "vanished: it was there in the first snapshot only",
+            "new": "new: it was not there in the first snapshot",
+            "reset": "it went back from 5 to 3: reset, or wrapped",
+        }
+    }
+
+
+def test_a_backend_that_is_in_one_document_only_is_named() -> None:
+    only = document([snapshot_of({"a": 1}, backend="redis")], wall_ns=0)
+
+    made = difference(only, at(2, {"a": 9}))
+
+    assert made.totals == {}
+    assert made.told["invalid"] == {
+        "mysql": "it is not in the first document",
+        "redis": "it is not in the second document",
+    }
+
+
+def test_a_document_of_os_collect_counters_is_subtracted_from_ours() -> None:
+    theirs = parse(
+        {"__meta__": {"unixtime": 100.5}, "mysql": {"a": 5, "b": 9}, "queues": {}},
+        origin="old.json",
+    )
+
+    made = difference(theirs, at(200, {"a": 7, "b": 2}))
+
+    assert made.totals == {"mysql": {"a": 2}}
+    assert made.told["unknown"] == {
+        "mysql": {"b": "it went back from 9 to 2: reset, or wrapped"}
+    }
+
+
+@pytest.mark.parametrize("odd", [3, [{}], {"a": 1}, "level", None])
+def test_what_others_wrote_about_a_backend_is_not_trusted(odd: object) -> None:
+    about = {"gauges": odd, "from_zero": odd, "incarnation": odd}
+    after = parse({"__meta__": {"backends": {"mysql": about}}, "mysql": {"a": 3}}, origin="f")
+
+    made = difference(parse({"mysql": {"a": 1}}, origin="f"), after)
+
+    assert made.totals == {"mysql": {"a": 2}}
+
+
+def test_what_is_no_number_is_left_out_and_told() -> None:
+    made = parse({"mysql": {"a": 1, "b": "x", "c": True, "d": None}}, origin="f")
+
+    assert made.totals == {"mysql": {"a": 1}}
+    assert made.told == {"left_out": ["mysql.b", "mysql.c", "mysql.d"]}
+
+
+@pytest.mark.parametrize(
+    ("value", "because"),
+    [
+        ([], "f: not a JSON object of counters but a list"),
+        (None, "f: not a JSON object of counters but null"),
+        ({"mysql": 3}, "f: 'mysql' is 3, not an object"),
+        ({"__meta__": []}, "f: __meta__ is a list, not an object"),
+        ({"__parts__": {"mysql": [{}]}}, "f: __parts__ cannot be read: KeyError('value')"),
+    ],
+)
+def test_what_is_no_document_is_refused_with_the_reason(value: object, because: str) -> None:
+    with pytest.raises(DocumentError) as refused:
+        parse(value, origin="f")
+
+    assert str(refused.value) == f"{because} [bad-counters-document]"
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.just("__meta__"), inner),
+    max_leaves=8,
+)
+
+
+@given(JSON, JSON)
+def test_any_json_is_a_document_or_refused_and_documents_can_be_subtracted(
+    one: object, two: object
+) -> None:
+    try:
+        before, after = parse(one, origin="1"), parse(two, origin="2")
+    except DocumentError:
+        return
+    made = difference(before, after)
+
+    named = {*made.totals, *made.told.get("invalid", {})}
+    assert named == {*before.totals, *after.totals}
