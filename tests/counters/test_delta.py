@@ -45,6 +45,19 @@ def test_a_counter_that_vanished_is_named() -> None:
     assert moves == Delta({}, {("a", ()): "vanished: it was there in the first snapshot only"})
 
 
+def test_a_counter_that_began_anew_by_itself_is_not_subtracted() -> None:
+    lost = {("reply", ()): "1 queue of this scope was deleted"}
+
+    moves = delta(
+        snapshot_of({"reply": 3, "a": 1}), snapshot_of({"reply": 9, "a": 2}, incarnations=lost)
+    )
+
+    assert moves == Delta(
+        {("a", ()): 1},
+        {("reply", ()): "not one count throughout: 1 queue of this scope was deleted"},
+    )
+
+
 @pytest.mark.parametrize("odd", [math.nan, math.inf, -math.inf])
 def test_what_is_no_number_is_not_subtracted(odd: float) -> None:
     moves = delta(snapshot_of({"a": 1}), snapshot_of({"a": odd}))

@@ -95,6 +95,9 @@ SCHEMES: Final[Mapping[str, str]] = {
     "mongo": "mongodb",
     "rediss": "redis",
     "openmetrics": "prometheus",
+    "http": "prometheus",
+    "https": "prometheus",
+    "mongodb+srv": "mongodb",
 }
 """What a target's URL may begin with, and which backend that is."""
 

@@ -39,7 +39,10 @@ def delta(before: Snapshot, after: Snapshot) -> Delta:
     for series, value in after.values.items():
         fact = after.fact(series[0])
         earlier = before.values.get(series, 0 if fact.from_zero else None)
-        if earlier is None:
+        begun = before.incarnations.get(series, ""), after.incarnations.get(series, "")
+        if begun[0] != begun[1]:
+            unknown[series] = f"not one count throughout: {begun[1] or begun[0]}"
+        elif earlier is None:
             unknown[series] = "new: it was not there in the first snapshot"
         elif not (isfinite(value) and isfinite(earlier)):
             unknown[series] = f"not a number: {earlier} before, {value} after"

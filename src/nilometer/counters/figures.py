@@ -41,10 +41,13 @@ class Figures(NamedTuple):
 
     A value's key is the counter's name and its dimensions: none for the counter's total, some
     for a part of it. `incarnation` changes when the server starts again or its figures are
-    reset. `notes` say what could not be read, and what to do about it.
+    reset. `incarnations` say the same of single counters that can begin anew, or lose a part of
+    what they counted, while the server goes on. `notes` say what could not be read, and what to
+    do about it.
     """
 
     values: Mapping[Series, Number]
     incarnation: str
     version: str = ""
     notes: tuple[str, ...] = ()
+    incarnations: Mapping[Series, str] = {}  # never written to

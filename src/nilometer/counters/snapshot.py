@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 class Snapshot(NamedTuple):
     """All counters of one backend at one moment.
 
-    Counters of two incarnations cannot be subtracted. `taken_ns` is the wall clock, for people,
-    `elapsed_ns` the monotonic one, for arithmetic, both at the end of the read, which took
-    `took_ns`. A counter that `facts` do not name is `UNKNOWN`.
+    Counters of two incarnations cannot be subtracted, neither all of them nor single ones.
+    `taken_ns` is the wall clock, for people, `elapsed_ns` the monotonic one, for arithmetic,
+    both at the end of the read, which took `took_ns`. A counter that `facts` do not name is
+    `UNKNOWN`.
     """
 
     backend: str
@@ -32,6 +33,7 @@ class Snapshot(NamedTuple):
     values: Mapping[Series, Number]
     facts: Mapping[str, Fact]
     notes: tuple[str, ...] = ()
+    incarnations: Mapping[Series, str] = {}  # never written to
 
     def totals(self) -> dict[str, Number]:
         """The counters without their parts, by name."""
@@ -58,4 +60,5 @@ def snapshot(backend: Backend, clock: Clock) -> Snapshot:
         figures.values,
         backend.facts(),
         figures.notes,
+        figures.incarnations,
     )

@@ -24,9 +24,10 @@ class Secret(str):
 class Target(NamedTuple):
     """One backend to be read: ``mysql://user:password@host:port/database?option=value``.
 
-    `origin` says where it stood, or how it was found, for messages. `socket` and every other
-    option come after the question mark. A password may be kept out of the URL in a file of its
-    own, ``?password_file=FILE``, read when the target is parsed.
+    `origin` says where it stood, or how it was found, for messages. `scheme` is what the URL
+    began with: several may name one backend, and some of them ask for TLS. `socket` and every
+    other option come after the question mark. A password may be kept out of the URL in a file
+    of its own, ``?password_file=FILE``, read when the target is parsed.
     """
 
     backend: str
@@ -37,6 +38,7 @@ class Target(NamedTuple):
     password: Secret = Secret()
     path: str = ""
     options: tuple[tuple[str, str], ...] = ()
+    scheme: str = ""
 
     @classmethod
     def parse(cls, url: str, *, origin: str, schemes: Mapping[str, str]) -> Target:
@@ -46,7 +48,7 @@ class Target(NamedTuple):
 
         >>> Target.parse("redis://:s3@cache:6380/0", origin="-b", schemes={"redis": "redis"})
         Target(backend='redis', origin='-b', host='cache', port=6380, user='', \
-password='***', path='/0', options=())
+password='***', path='/0', options=(), scheme='redis')
         """
         try:
             split = urlsplit(url)
@@ -74,6 +76,7 @@ password='***', path='/0', options=())
             password,
             unquote(split.path),
             tuple(sorted((k, v) for k, v in options.items() if k != "password_file")),
+            split.scheme,
         )
         if "password_file" in options:
             return target._replace(password=target._read(options["password_file"]))
