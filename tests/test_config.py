@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nilometer import setting_table
-from nilometer.config import Arguments, Settings, load
+from nilometer.config import Arguments, Settings, load, load_for_commands
 from nilometer.errors import ConfigError
 from nilometer.model import Level
 from nilometer.setting_table import SETTINGS
@@ -321,3 +321,25 @@ def test_a_type_checker_finds_misspelt_and_mistyped_arguments(tmp_path, python):
 
     wrong = [line.split(":")[1] for line in checked.stdout.splitlines() if ": error:" in line]
     assert wrong == ["4", "5"], checked.stdout
+
+
+def test_commands_and_services_read_one_file_each_what_is_meant_for_it(tmp_path):
+    (tmp_path / "nilometer.toml").write_text(
+        'service = "shop"\nbackends = ["mysql://me:s3cret@db"]\nsuite = "unit"\n'
+    )
+
+    service = load(environ={}, directory=tmp_path)
+    commands = load_for_commands(environ={"NILOMETER_HISTORY": "/h"}, directory=tmp_path)
+
+    assert service.service == "shop"
+    assert (commands.backends, commands.suite) == (("mysql://me:s3cret@db",), "unit")
+    assert (commands.history, commands.origin("history")) == ("/h", "NILOMETER_HISTORY")
+    assert commands.origin("backends") == "nilometer.toml:2"
+    assert "s3cret" not in repr(commands)
+
+
+def test_a_misspelt_setting_of_a_command_is_told_with_the_nearest(tmp_path):
+    (tmp_path / "nilometer.toml").write_text('backend = ["mysql://db"]\n')
+
+    with pytest.raises(ConfigError, match="did you mean 'backends'"):
+        load_for_commands(environ={}, directory=tmp_path)

@@ -17,10 +17,18 @@ from nilometer.errors import ConfigError, nearest
 from nilometer.export.address import hidden
 from nilometer.export.exporter import open_exporter
 from nilometer.model.level import Level
-from nilometer.setting_table import BY_NAME, OTHER_VARIABLES, PREFIX, SETTINGS
+from nilometer.setting_table import (
+    BY_NAME,
+    COMMANDS_BY_NAME,
+    OTHER_VARIABLES,
+    PREFIX,
+    SETTINGS,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from nilometer.setting_table import Setting
 
 FILE_NAME: Final = "nilometer.toml"
 FILE_BYTES_MAX: Final = 1 << 20  # a settings file of a thousand lines has 50 kB
@@ -99,6 +107,20 @@ class Settings:
         return rows
 
 
+@dataclass(frozen=True, slots=True)
+class CommandSettings:
+    """What commands about counters and gates are told; made by `load_for_commands`."""
+
+    backends: tuple[str, ...] = field(default=(), repr=False)  # the URLs may hold passwords
+    suite: str = ""
+    history: str = ".nilometer"
+    origins: Mapping[str, str] = field(default_factory=dict)
+
+    def origin(self, name: str) -> str:
+        """Where a setting was given, or ``default``."""
+        return self.origins.get(name, "default")
+
+
 class _Given(NamedTuple):
     """A value as it was written, and where."""
 
@@ -124,13 +146,9 @@ def load(
     given |= _from_file(environ, directory or Path(), faults)
     given |= _from_environment(environ, faults)
     given |= _from_arguments(arguments or {}, argument_origin, faults)
-    parsed: dict[str, Any] = {}
-    for name, (value, origin) in given.items():
-        try:
-            parsed[name] = BY_NAME[name].parse(value, origin)
-        except ConfigError as fault:
-            faults.append(fault)
-    origins = {name: origin for name, (_, origin) in given.items()}
+    mine = {name: one for name, one in given.items() if name in BY_NAME}
+    parsed = _parsed(mine, BY_NAME, faults)
+    origins = {name: origin for name, (_, origin) in mine.items()}
     _read_keys(parsed, origins, faults)
     _check_urls(parsed, origins, faults)
     if faults:
@@ -139,6 +157,36 @@ def load(
     if not parsed.get("service"):
         parsed["service"] = values.program_name()
     return Settings(**parsed, origins=origins)
+
+
+def load_for_commands(
+    *, environ: Mapping[str, str] | None = None, directory: Path | None = None
+) -> CommandSettings:
+    """The settings of commands, from the same file and variables; flags come after these.
+
+    What is meant for services is passed over. Raises one ConfigError that tells every fault.
+    """
+    environ = os.environ if environ is None else environ
+    faults: list[ConfigError] = []
+    given = _from_file(environ, directory or Path(), faults)
+    given |= _from_environment(environ, faults)
+    mine = {name: one for name, one in given.items() if name in COMMANDS_BY_NAME}
+    parsed = _parsed(mine, COMMANDS_BY_NAME, faults)
+    if faults:
+        raise _together(faults)
+    return CommandSettings(**parsed, origins={name: one.origin for name, one in mine.items()})
+
+
+def _parsed(
+    given: Mapping[str, _Given], table: Mapping[str, Setting], faults: list[ConfigError]
+) -> dict[str, Any]:
+    parsed: dict[str, Any] = {}
+    for name, (value, origin) in given.items():
+        try:
+            parsed[name] = table[name].parse(value, origin)
+        except ConfigError as fault:
+            faults.append(fault)
+    return parsed
 
 
 def _from_file(
@@ -182,7 +230,7 @@ def _from_environment(
     environ: Mapping[str, str], faults: list[ConfigError]
 ) -> dict[str, _Given]:
     found: dict[str, _Given] = {}
-    known = [setting.variable for setting in SETTINGS]
+    known = [one.variable for one in (*SETTINGS, *COMMANDS_BY_NAME.values())]
     for variable in sorted(environ):
         if not variable.startswith(PREFIX) or variable in OTHER_VARIABLES:
             continue
@@ -215,7 +263,7 @@ def _from_arguments(
     found: dict[str, _Given] = {}
     for name, value in arguments.items():
         if value is not None:
-            _take(found, name, value, argument_origin(name), faults)
+            _take(found, name, value, argument_origin(name), faults, known=BY_NAME)
     return found
 
 
@@ -225,13 +273,15 @@ def _take(
     value: object,
     origin: str,
     faults: list[ConfigError],
+    *,
+    known: Mapping[str, Setting] = {**BY_NAME, **COMMANDS_BY_NAME},
 ) -> None:
-    if name in BY_NAME:
+    if name in known:
         found[name] = _Given(value, origin)
         return
     faults.append(
         ConfigError(
-            f"{origin}: no setting {name!r}{nearest(name, BY_NAME)}", slug="no-such-setting"
+            f"{origin}: no setting {name!r}{nearest(name, known)}", slug="no-such-setting"
         )
     )
 

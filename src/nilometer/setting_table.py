@@ -159,18 +159,43 @@ SETTINGS: Final[tuple[Setting, ...]] = (
 
 BY_NAME: Final = {setting.name: setting for setting in SETTINGS}
 
+COMMAND_SETTINGS: Final[tuple[Setting, ...]] = (
+    Setting(
+        "backends",
+        values.names,
+        "list of URLs or names",
+        "all that are found",
+        "Whose counters are read: see docs/counters.md.",
+        secret=True,
+    ),
+    Setting(
+        "suite",
+        values.text,
+        "text",
+        "the command that is measured",
+        "What a run is a run of; only runs of one suite are compared.",
+    ),
+    Setting(
+        "history",
+        values.path,
+        "path or URL",
+        ".nilometer",
+        "The tables where runs are kept.",
+    ),
+)
+"""Settings of the commands `counters`, `measure` and `gate`, in the same file as the others."""
+
+COMMANDS_BY_NAME: Final = {setting.name: setting for setting in COMMAND_SETTINGS}
+
 
 def as_markdown() -> str:
     """The tables in docs/settings.md."""
     lines = [
-        "| setting | variable | written as | default | what it is for |",
-        "|---|---|---|---|---|",
-    ]
-    lines += [
-        f"| `{s.name}` | `{s.variable}` | {s.form} | {s.default} | {s.purpose} |"
-        for s in SETTINGS
-    ]
-    lines += [
+        *_rows(SETTINGS),
+        "",
+        "Settings of the commands `counters`, `measure` and `gate`; services pass them over:",
+        "",
+        *_rows(COMMAND_SETTINGS),
         "",
         "Variables that are not settings:",
         "",
@@ -179,6 +204,17 @@ def as_markdown() -> str:
     ]
     lines += [f"| `{name}` | {purpose} |" for name, purpose in OTHER_VARIABLES.items()]
     return "\n".join(lines) + "\n"
+
+
+def _rows(settings: tuple[Setting, ...]) -> list[str]:
+    return [
+        "| setting | variable | written as | default | what it is for |",
+        "|---|---|---|---|---|",
+        *(
+            f"| `{s.name}` | `{s.variable}` | {s.form} | {s.default} | {s.purpose} |"
+            for s in settings
+        ),
+    ]
 
 
 if __name__ == "__main__":

@@ -1,0 +1,67 @@
+"""What the commands that read backends have in common: which ones, and earlier documents.
+
+It loads neither click nor rich: reading four backends should take no longer than it must.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from nilometer.clock import Clock
+from nilometer.config import load_for_commands
+from nilometer.counters.backend import Surroundings
+from nilometer.counters.choice import chosen
+from nilometer.counters.document import Document, DocumentError, difference, document, parse
+from nilometer.counters.gather import Gatherer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nilometer.counters.backend import Backend
+
+DOCUMENT_BYTES_MAX: Final = 64 << 20  # a hundred thousand counters with parts are 20 MB
+
+
+def backends(named: Sequence[str], without: Sequence[str] = ()) -> list[Backend]:
+    """The backends of the flags, else those of the settings, else all that are found here.
+
+    Raises ConfigError.
+    """
+    given = [(text, f"--backend {text.partition('://')[0]}") for text in named]
+    if not given:
+        settings = load_for_commands()
+        given = [(text, settings.origin("backends")) for text in settings.backends]
+    surroundings = Surroundings(os.environ, Path.home())
+    return chosen(given, surroundings, without=without)
+
+
+def collected(
+    chosen_ones: Sequence[Backend], *, prefix: str = "", since: Document | None = None
+) -> Document:
+    """One read of these backends as a document; how far they moved `since` an earlier one."""
+    clock = Clock()
+    gatherer = Gatherer(chosen_ones, clock)
+    try:
+        found = document(gatherer.gather(), wall_ns=clock.wall_ns(), prefix=prefix)
+    finally:
+        gatherer.close()
+    return found if since is None else difference(since, found)
+
+
+def read_document(file: str, *, origin: str) -> Document:
+    """An earlier document from a file. Raises DocumentError."""
+    try:
+        with Path(file).open("rb") as stream:
+            text = stream.read(DOCUMENT_BYTES_MAX + 1)
+    except OSError as error:
+        raise DocumentError(f"{origin} {file}: {error.strerror or error}") from None
+    if len(text) > DOCUMENT_BYTES_MAX:
+        raise DocumentError(f"{origin} {file}: larger than {DOCUMENT_BYTES_MAX >> 20} MiB")
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, or nested without end
+        raise DocumentError(f"{origin} {file}: not JSON: {error}") from None
+    return parse(value, origin=f"{origin} {file}")
