@@ -30,6 +30,16 @@ async def answer_ok(_scope, receive, send):
     await send({"type": "http.response.body"})
 
 
+async def answer_ok_when_whole(scope, receive, send):
+    while (await receive()).get("more_body"):
+        pass
+    await answer_ok(scope, receive_nothing, send)
+
+
+async def receive_nothing():
+    return {"type": "http.disconnect"}
+
+
 async def refuse(_scope, _receive, send):
     """Answer before the body has come, as whoever has no token is answered."""
     await send(
@@ -227,17 +237,70 @@ def test_whoever_does_not_read_the_answer_is_given_up(monkeypatch):
     assert visit(talk, answer_much) == [("http", "unread-answer")]
 
 
-def test_connections_beyond_all_bounds_take_no_file_and_those_before_are_served(monkeypatch):
-    monkeypatch.setattr(http_head, "TOLD_MAX", 3)
+ASK = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
+
+@pytest.mark.parametrize(
+    "begun", [b"", b"GET / HT", ASK], ids=["silent", "begun", "kept alive"]
+)
+def test_however_many_connections_ask_nothing_others_are_served_at_once(begun):
     async def talk(connect):
-        many = [await connect() for _ in range(10)]
+        for _ in range(60):
+            _, writer = await connect()
+            writer.write(begun)
+            idle.append(writer)
+        for _ in range(30):
+            reader, writer = await connect()
+            writer.write(ASK)
+            assert await asyncio.wait_for(reader.readline(), 10) == b"HTTP/1.1 200 OK\r\n"
+            writer.close()
+        for each in idle:
+            each.close()
+
+    idle = []
+    reasons = visit(talk, limit_concurrency=20)
+
+    assert set(reasons) == {("http", "idle-connection")}
+    assert len(reasons) >= 41
+
+
+def test_whoever_has_asked_nothing_for_the_longest_makes_room_and_no_request_is_cut_off():
+    async def talk(connect):
+        asking, silent_long, silent = [await connect() for _ in range(3)]
+        asking[1].write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{")
+        await asyncio.sleep(0.1)
+        newest = await connect()
         with contextlib.suppress(ConnectionError):
-            assert await asyncio.wait_for(many[-1][0].read(), 10) == b""
-        many[0][1].write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        assert await many[0][0].readline() == b"HTTP/1.1 503 Service Unavailable\r\n"
-        for _, writer in many:
+            assert await asyncio.wait_for(silent_long[0].read(), 10) == b""
+        asking[1].write(b"}")
+        for reader, writer in (silent, newest):
+            writer.write(ASK)
+            assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
+        assert await asking[0].readline() == b"HTTP/1.1 200 OK\r\n"
+        for _, writer in (asking, silent_long, silent, newest):
             writer.close()
 
-    # five that may be served or told so, five that may not, and the one that is told so
-    assert visit(talk, limit_concurrency=2) == [("http", "too-many-connections")] * 6
+    assert visit(talk, answer_ok_when_whole, limit_concurrency=4) == [
+        ("http", "idle-connection")
+    ]
+
+
+def test_where_all_are_being_answered_one_more_is_told_so_at_once():
+    async def talk(connect):
+        asking = [await connect() for _ in range(3)]
+        for _, writer in asking:
+            writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{")
+        await asyncio.sleep(0.1)
+        for _ in range(5):
+            reader, writer = await connect()
+            writer.write(ASK)
+            assert await said(reader) == b"HTTP/1.1 503 Service Unavailable"
+            writer.close()
+        for reader, writer in asking:
+            writer.write(b"}")
+            assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
+            writer.close()
+
+    reasons = visit(talk, answer_ok_when_whole, limit_concurrency=4)
+
+    assert reasons == [("http", "too-many-connections")] * 5

@@ -3,7 +3,8 @@
 Whoever may connect, with a token or without, could else fill the memory with endless headers,
 before the body or after it, or hold every connection there may be: by never finishing a head,
 by never finishing the body of a request that was answered before its end, or by never reading
-an answer.
+an answer. Where there are as many connections as are served, a new one takes the place of the
+one that has asked nothing for the longest.
 """
 
 from __future__ import annotations
@@ -20,13 +21,12 @@ HEAD_S_MAX: Final = 15.0  # three retransmissions of a lost packet: 1, 2 and 4 s
 # A sender that was refused by its head still sends its body: 16 MiB at 4.5 Mbit/s.
 REST_S_MAX: Final = 30.0
 UNREAD_S_MAX: Final = 30.0  # 3 MB, the largest answer, in 30 s is 0.8 Mbit/s
-# So many connections beyond those served are told so; each costs a file, like any other.
-TOLD_MAX: Final = 200
 
 TOO_LARGE: Final = "The request's head is too large."
 TOO_SLOW: Final = "The request's head did not come in time."
 NO_REST: Final = "The rest of a request that was answered did not come in time."
 UNREAD: Final = "The answer was not read in time."
+MADE_ROOM: Final = "A connection that asked nothing made room for another."
 TOO_MANY: Final = "Exceeded concurrency limit."  # as uvicorn says it
 
 
@@ -39,6 +39,7 @@ class BoundedHead(HttpToolsProtocol):
     _head_bytes = 0  # since the request began, or since there was a piece of its body
     _in_message = False
     _had_body = False
+    _idle_since = 0.0  # in the loop's time, the beginning of a head included
     _timer: asyncio.TimerHandle | None = None
     _rest_timer: asyncio.TimerHandle | None = None
     _unread_timer: asyncio.TimerHandle | None = None
@@ -47,10 +48,9 @@ class BoundedHead(HttpToolsProtocol):
         """A connection that then says nothing is one whose head is slow."""
         super().connection_made(transport)
         limit = self.limit_concurrency
-        if limit is not None and len(self.connections) > limit + TOLD_MAX:
-            self._hang_up(TOO_MANY)
-        else:
-            self._begin_head()
+        if limit is not None and len(self.connections) >= limit:
+            self._make_room()
+        self._begin_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing is awaited any more."""
@@ -96,6 +96,7 @@ class BoundedHead(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """What is still to come of the request has its time, and so has the reader."""
         rest_is_coming = not self.pipeline and self.cycle.more_body
+        self._idle_since = self.loop.time()
         super().on_response_complete()
         if self.transport.is_closing():
             self._begin_unread()
@@ -122,6 +123,28 @@ class BoundedHead(HttpToolsProtocol):
         self._end_unread()
         super().resume_writing()
 
+    @property
+    def _is_idle(self) -> bool:
+        """Whether nothing is asked: a head has not come whole, and all answers are read."""
+        return (
+            (self._timer is not None or not self._in_message)
+            and (self.cycle is None or self.cycle.response_complete)
+            and not self.transport.is_closing()
+            and not self.transport.get_write_buffer_size()
+        )
+
+    def _make_room(self) -> None:
+        """Hang up where nothing was asked for the longest, if anywhere.
+
+        So there is one connection at most beyond those being answered, and it is told 503.
+        """
+        others = [each for each in self.connections if isinstance(each, BoundedHead)]
+        idle = [each for each in others if each is not self and each._is_idle]
+        if idle:
+            longest = min(idle, key=lambda each: each._idle_since)
+            longest._hang_up(MADE_ROOM)
+            self.connections.discard(longest)  # the loop would say so only after this turn
+
     def _begin_unread(self) -> None:
         """A close waits until all was read, so it needs an end of its own."""
         if self._unread_timer is None:
@@ -144,6 +167,7 @@ class BoundedHead(HttpToolsProtocol):
     def _begin_head(self) -> None:
         self._end_head()
         self._head_bytes = 0
+        self._idle_since = self.loop.time()
         self._timer = self.loop.call_later(HEAD_S_MAX, self._refuse, TOO_SLOW)
 
     def _end_head(self) -> None:

@@ -5,7 +5,14 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
-from nilometer.collect.http_head import NO_REST, TOO_LARGE, TOO_MANY, TOO_SLOW, UNREAD
+from nilometer.collect.http_head import (
+    MADE_ROOM,
+    NO_REST,
+    TOO_LARGE,
+    TOO_MANY,
+    TOO_SLOW,
+    UNREAD,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,6 +27,7 @@ REASONS: Final[Mapping[str, str]] = {
     TOO_SLOW: "slow-head",
     NO_REST: "slow-rest",
     UNREAD: "unread-answer",
+    MADE_ROOM: "idle-connection",
     TOO_MANY: "too-many-connections",
     "Exception in ASGI application\n": "fault",
     "Unsupported upgrade request.": "upgrade",
