@@ -34,6 +34,8 @@ LIBRARIES: Final = {
     "waitress": "waitress.server",
     "eventlet_wsgi": "eventlet.wsgi",
     "gevent_wsgi": "gevent.pywsgi",
+    "django": "django.core.handlers.base",
+    "falcon": "falcon.app",
     "sqlalchemy": "sqlalchemy.engine.base",
     "requests": "urllib3.connectionpool",
     "urllib3": "urllib3.connectionpool",

@@ -28,7 +28,7 @@ WSGI: Final[Mapping[str, Callable[[Any], object]]] = {
     "bottle.route": _attribute("rule"),
     "bfg.routes.route": _attribute("pattern"),  # Pyramid
     "routes.route": _attribute("routepath"),  # Routes, and so OpenStack's APIs
-    "http.route": str,  # whoever wants to name it himself
+    "http.route": str,  # whoever wants to name it himself; Django and Falcon, by `tell`
 }
 
 ASGI: Final[Mapping[str, Callable[[Any], object]]] = {
@@ -36,6 +36,18 @@ ASGI: Final[Mapping[str, Callable[[Any], object]]] = {
     "path_template": str,  # Litestar
     "http.route": str,
 }
+
+
+def tell(request: Any, route: str) -> None:
+    """For frameworks that leave nothing in the carrier: put the route of this request there.
+
+    One that the service itself has named stays.
+    """
+    for name in ("scope", "environ", "env"):  # ASGI's; Django's and Falcon's of WSGI
+        carrier = getattr(request, name, None)
+        if isinstance(carrier, dict):
+            carrier.setdefault("http.route", route)
+            return
 
 
 def reader(readers: Mapping[str, Callable[[Any], object]]) -> Callable[[Any], str | None]:
