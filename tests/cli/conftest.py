@@ -49,8 +49,8 @@ def quick(
     """The same inside this process, a tenth of a second sooner; its output is a pipe's."""
     for name in set(os.environ) - set(bare_environment()):
         monkeypatch.delenv(name)
-    for console in (terminal.out, terminal.err):
-        monkeypatch.setattr(console, "_width", terminal.PIPE_COLUMNS)
+    for stderr in (False, True):
+        monkeypatch.setattr(terminal.console(stderr=stderr), "_width", terminal.PIPE_COLUMNS)
 
     def run(*arguments: str, **env: str) -> Ran[str]:
         with monkeypatch.context() as here:

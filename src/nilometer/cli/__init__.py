@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import sys
+from importlib.util import find_spec
 
 
 def main() -> None:
@@ -13,6 +14,9 @@ def main() -> None:
 
         from nilometer.cli.app import app
         from nilometer.cli.terminal import leave_quietly, leave_unwritten
+
+        if find_spec("rich") is None:  # loaded only when something is drawn
+            raise ModuleNotFoundError(name="rich")
     except ModuleNotFoundError as error:
         if error.name not in ("click", "rich"):
             raise

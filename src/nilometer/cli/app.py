@@ -2,28 +2,52 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
+from typing import Final
 
 import click
 
-from nilometer.cli.commands import InOrder
-from nilometer.cli.demo import demo
-from nilometer.cli.doctor import doctor
-from nilometer.cli.metrics import metrics
-from nilometer.cli.run import run
-from nilometer.cli.serve import serve
-from nilometer.cli.trace import trace
+from nilometer.cli.commands import Later
 
 
 def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version  # 20 ms that few ask for
+
     try:
         return version("nilometer")
     except PackageNotFoundError:
         return "not installed, run from source"
 
 
-@click.group(cls=InOrder, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(_version(), prog_name="nilometer")
+def _show_version(ctx: click.Context, _option: click.Parameter, wanted: bool) -> None:
+    if wanted and not ctx.resilient_parsing:
+        click.echo(f"nilometer, version {_version()}")
+        ctx.exit()
+
+
+COMMANDS: Final = {
+    "demo": "nilometer.cli.demo",
+    "serve": "nilometer.cli.serve",
+    "run": "nilometer.cli.run",
+    "trace": "nilometer.cli.trace",
+    "metrics": "nilometer.cli.metrics",
+    "counters": "nilometer.cli.counters",
+    "gate": "nilometer.cli.gate",
+    "doctor": "nilometer.cli.doctor",
+}
+"""Each command and the module that has it."""
+
+
+@click.group(
+    cls=Later, later=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]}
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_show_version,
+    help="Show the version and exit.",
+)
 def app() -> None:
     """Measure what happens deep inside Python services at next to nil cost.
 
@@ -39,7 +63,3 @@ def app() -> None:
     Exit codes: 0 done, 1 not found, 2 wrong flag or setting, 3 no collector answers,
     4 the collector refused, 5 `doctor` found something, 130 Ctrl-C, 141 nobody read on.
     """
-
-
-for command in (demo, serve, run, trace, metrics, doctor):
-    app.add_command(command)

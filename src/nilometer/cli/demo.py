@@ -20,7 +20,7 @@ from nilometer.cli import shapes
 from nilometer.cli.collector import Collector
 from nilometer.cli.exits import Exit
 from nilometer.cli.processes import Processes, end_as_by_ctrl_c, free_port, nilometer
-from nilometer.cli.terminal import err, out, stop
+from nilometer.cli.terminal import console, stop
 
 REQUESTS = 200
 VISIBLE_S_MAX = 60.0  # two seconds on an idle machine
@@ -61,6 +61,7 @@ def _run(processes: Processes, folder: Path) -> None:
         "--window",
         "100ms",  # senders are answered after the commit, and so sooner
     ]
+    err = console(stderr=True)
     with err.status("starting a collector"):
         processes.start("collector", *nilometer("serve", *serve), ready=f"{url}/api/v1/health")
     flags = ["--service", "shop", "--export", f"otlp://127.0.0.1:{port}", "--interval", "1s"]
@@ -75,7 +76,7 @@ def _run(processes: Processes, folder: Path) -> None:
     with err.status("waiting for the shop's next report"):
         _wait(Collector(url, None), trace_id)
     for command in (["trace", "show", trace_id], ["metrics", "top"], ["doctor", "--overhead"]):
-        out.print(Text(f"\n$ nilometer {shlex.join(command)}", "bold"))
+        console().print(Text(f"\n$ nilometer {shlex.join(command)}", "bold"))
         subprocess.run(
             nilometer(*command), env={**os.environ, "NILOMETER_URL": url}, check=False
         )
@@ -97,7 +98,7 @@ def _signed(port: int, key_file: Path) -> str:
 
     trace_id, headers = new_trigger(read_keys(key_file, origin="demo")[0], ttl_s=60)
     status = _get(port, "/buy/a1/a2/a3", headers)
-    out.print(f"one more, signed by `nilometer trace new`: status {status}")
+    console().print(f"one more, signed by `nilometer trace new`: status {status}")
     return trace_id
 
 

@@ -12,7 +12,7 @@ from nilometer.cli import shapes
 from nilometer.cli.collector import Collector, collector_options, json_option
 from nilometer.cli.commands import InOrder
 from nilometer.cli.exits import Exit
-from nilometer.cli.terminal import Patience, cell, one_line, out, say, show, show_json, stop
+from nilometer.cli.terminal import Patience, cell, console, one_line, say, show, show_json, stop
 from nilometer.cli.units import moment, quantity
 
 if TYPE_CHECKING:
@@ -161,7 +161,9 @@ def statistics_table(
     for place, key in enumerate(keys):
         least = max(first, cell_len(key)) if place == 0 else None
         table.add_column(cell(key), style="cyan", overflow="fold", width=least)
-    texts = fitting(texts, out.width - sum([first + 2, *(LABEL_CELLS_MIN for _ in keys[1:])]))
+    texts = fitting(
+        texts, console().width - sum([first + 2, *(LABEL_CELLS_MIN for _ in keys[1:])])
+    )
     for heading in texts:
         table.add_column(heading, justify="right", no_wrap=True)
     for at, (told, _, _) in enumerate(rows):

@@ -20,7 +20,8 @@ def commands(command: click.Command, context: click.Context) -> Iterator[click.C
     yield context
     if isinstance(command, click.Group):
         for name in command.list_commands(context):
-            below = command.commands[name]
+            below = command.get_command(context, name)
+            assert below is not None, name
             inner = click.Context(
                 below, parent=context, info_name=name, max_content_width=WIDTH
             )

@@ -12,13 +12,12 @@ import os
 import re
 import sys
 import threading
+from functools import cache
 from typing import TYPE_CHECKING, Final, NoReturn, Self, TextIO
 
-from rich.console import Console
-from rich.text import Text
-
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, RenderableType
+    from rich.text import Text
 
     from nilometer.cli.exits import Exit
 
@@ -40,8 +39,20 @@ def _width(stream_is_terminal: bool) -> int | None:
     return None if stream_is_terminal or os.environ.get("COLUMNS") else PIPE_COLUMNS
 
 
-out = Console(highlight=False, width=_width(_is_terminal(sys.stdout)))
-err = Console(stderr=True, highlight=False, width=_width(_is_terminal(sys.stderr)))
+@cache
+def console(*, stderr: bool = False) -> Console:
+    """Where people read; made when something is drawn, as rich takes 50 ms to import."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(stderr=stderr, highlight=False, width=_width(_is_terminal(stream)))
+
+
+def plain(text: str, style: str = "") -> Text:
+    """Text for the console in which nothing is markup."""
+    from rich.text import Text
+
+    return Text(text, style)
 
 
 def leave_quietly() -> NoReturn:
@@ -81,14 +92,17 @@ def lines(text: str) -> str:
 
 def cell(text: str, style: str = "") -> Text:
     """Text from outside as a table's cell; rich's markup in it stays text."""
-    return Text(one_line(text), style)
+    return plain(one_line(text), style)
 
 
 def show(table: RenderableType) -> None:
     """Print something for a person."""
-    with out.capture() as drawn:
-        out.print(table)
-    write(drawn.get())
+    with console().capture() as drawn:
+        console().print(table)
+    text = drawn.get()
+    if not console().is_terminal:  # columns are filled up, the last one for nobody
+        text = "".join(f"{line.rstrip(' ')}\n" for line in text.splitlines())
+    write(text)
 
 
 def show_json(value: object) -> None:
@@ -128,12 +142,13 @@ def _escaped(match: re.Match[str]) -> str:
 
 def say(message: str) -> None:
     """Tell the person what is going on, beside the output; markup in `message` stays text."""
-    err.print(Text(lines(message)), soft_wrap=True)
+    console(stderr=True).print(plain(lines(message)), soft_wrap=True)
 
 
 def stop(message: str, code: Exit) -> NoReturn:
     """End the command with an error on stderr."""
-    err.print(Text(lines(f"nilometer: {message}"), style="red"), soft_wrap=True)
+    told = plain(lines(f"nilometer: {message}"), "red")
+    console(stderr=True).print(told, soft_wrap=True)
     raise SystemExit(int(code))
 
 
@@ -144,13 +159,13 @@ class Patience:
     """
 
     def __init__(self, message: str) -> None:
-        self._status = err.status(Text(one_line(message)))
+        self._status = console(stderr=True).status(plain(one_line(message)))
         self._message = message
         self._timer = threading.Timer(QUIET_S, self._begin)
         self._timer.daemon = True
 
     def _begin(self) -> None:
-        if err.is_terminal:
+        if console(stderr=True).is_terminal:
             self._status.start()
         else:
             say(f"{self._message} ...")
@@ -158,7 +173,7 @@ class Patience:
     def tell(self, message: str) -> None:
         """Say something newer from now on."""
         self._message = message
-        self._status.update(Text(one_line(message)))
+        self._status.update(plain(one_line(message)))
 
     def __enter__(self) -> Self:
         self._timer.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,7 +13,16 @@ from nilometer.cli import shapes
 from nilometer.cli.collector import Collector, collector_options, json_option
 from nilometer.cli.commands import InOrder
 from nilometer.cli.exits import Exit
-from nilometer.cli.terminal import cell, out, say, show, show_document, show_json, stop, write
+from nilometer.cli.terminal import (
+    cell,
+    console,
+    say,
+    show,
+    show_document,
+    show_json,
+    stop,
+    write,
+)
 from nilometer.cli.units import duration, moment
 from nilometer.cli.waterfall import draw, headline
 
@@ -104,8 +114,7 @@ def show_trace(
     """
     if as_json and form not in ("tree", "json"):
         stop(f"--json and --format {form}: choose one of them", Exit.USAGE)
-    if not trace_id.strip():
-        stop("ID: it is empty; see `nilometer trace list`", Exit.USAGE)
+    trace_id = checked_id(trace_id)
     collector = Collector(url, token_file)
     if form in ("tree", "json"):
         answer = collector.ask("traces", trace_id, shape=shapes.TRACE)
@@ -113,9 +122,21 @@ def show_trace(
             show_json(answer)
         else:
             show(headline(answer))
-            show(draw(answer, out.width))
+            show(draw(answer, console().width))
         return
     show_document(collector.ask_text("traces", trace_id, format=form))
+
+
+def checked_id(text: str) -> str:
+    """A trace's id without dashes, as a UUID has them; ends the command if it is none."""
+    told = text.strip().replace("-", "").lower()
+    if not re.fullmatch("[0-9a-f]{32}", told):
+        stop(
+            f"ID {text!r}: a trace's id is 32 hexadecimal digits, dashes as in a UUID allowed; "
+            "see `nilometer trace list`",
+            Exit.USAGE,
+        )
+    return told
 
 
 @trace.command("list")
