@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 import nilometer
@@ -88,6 +90,17 @@ def test_inside_a_service_deliveries_and_losses_are_told():
     lost = system.pump.outlets[0].lost["readings", "buffer_full"]
     assert told("lost") == {"readings for memory": (str(lost), "buffer_full", False)}
     assert told("instruments")["doctor.requests"][0] == "counter in 1, on, 1 series"
+
+
+@pytest.mark.parametrize(("rows", "told"), [(0, "0 rows"), (1, "1 row"), (2, "2 rows")])
+def test_one_row_is_no_plural(rows, told):
+    state = SimpleNamespace(
+        name="x", delivered=rows, buffered=1, merged=0, because="", healthy=True, lost={}
+    )
+    pump = SimpleNamespace(outlets=[SimpleNamespace(state=state)], is_running=True)
+
+    [_, finding] = doctor._running(SimpleNamespace(pump=pump))
+    assert finding.value == f"{told} delivered, 1 buffered"
 
 
 def test_inside_a_service_it_is_told_how_much_was_merged():

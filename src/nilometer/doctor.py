@@ -165,7 +165,8 @@ def _running(system: assembly.System) -> Iterator[Finding]:
         yield Finding("export", "pump", state, because, pump.is_running)
     for outlet in pump.outlets:
         state_of = outlet.state
-        value = f"{state_of.delivered} rows delivered, {state_of.buffered} buffered"
+        rows_word = "row" if state_of.delivered == 1 else "rows"
+        value = f"{state_of.delivered} {rows_word} delivered, {state_of.buffered} buffered"
         value += f", {state_of.merged} merged" if state_of.merged else ""
         yield Finding("export", state_of.name, value, state_of.because, state_of.healthy)
         for (what, reason), rows in sorted(state_of.lost.items()):
@@ -175,7 +176,8 @@ def _running(system: assembly.System) -> Iterator[Finding]:
 def _instruments() -> Iterator[Finding]:
     for one in REGISTRY.instruments():
         state = "on" if one.on else "off"
-        overflow = f", {one.overflowed} binds beyond the bound" if one.overflowed else ""
+        binds = "bind" if one.overflowed == 1 else "binds"
+        overflow = f", {one.overflowed} {binds} beyond the bound" if one.overflowed else ""
         yield Finding(
             "instruments",
             one.name,

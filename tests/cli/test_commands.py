@@ -204,7 +204,7 @@ def test_a_trace_goes_to_graphviz(ask: Command) -> None:
     [
         (("show", "0" * 32), 1, "no trace 00000000000000000000000000000000; spans are here"),
         (("show", "xyz"), 2, "nilometer: ID 'xyz': a trace's id is 32 hex digits"),
-        (("show", ""), 2, "nilometer: ID: it is empty"),
+        (("show", ""), 2, "nilometer: ID '': a trace's id is 32 hex digits"),
         (("show", ".."), 2, "ID"),
         (("show", ID, "--format", "chrmoe"), 2, "'chrmoe' is not one of 'tree', 'json'"),
         (("list", "--since", "5 minutes"), 2, "nilometer: --since '5 minutes': write ISO 8601"),

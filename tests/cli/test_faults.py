@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
+import re
 import signal
 import socket
 import subprocess
@@ -43,6 +45,7 @@ METRIC = {
     "description": HOSTILE,
     "dimensions": [HOSTILE],
 }
+ID = "ab" * 16
 ANSWERS: dict[tuple[str, ...], Any] = {
     ("trace", "list"): {
         "traces": [
@@ -58,7 +61,7 @@ ANSWERS: dict[tuple[str, ...], Any] = {
         ],
         "more": True,
     },
-    ("trace", "show", "ab"): trace(NODE, id=HOSTILE),
+    ("trace", "show", ID): trace(NODE, id=HOSTILE),
     ("metrics", "list"): {"metrics": [METRIC], "more": True},
     ("metrics", "stats", "x", "--group-by", "service"): {
         "kind": "distribution",
@@ -209,7 +212,7 @@ def test_nobody_there_says_what_to_start(quick: Command) -> None:
 def test_names_of_metrics_stay_whole_in_a_narrow_terminal(
     quick: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(terminal.out, "_width", 80)
+    monkeypatch.setattr(terminal.console(), "_width", 80)
     name, told = "http.server.response.bytes", {"unit": "By", "description": "of bodies " * 20}
     metric = {**METRIC, **told, "name": name, "dimensions": ["http.response.status_class"]}
     with FakeCollector(always({"metrics": [metric], "more": False})) as fake:
@@ -265,8 +268,8 @@ def test_a_trace_of_ten_thousand_spans_in_a_row_is_drawn_and_written(
     for at in range(200):
         deep[at]["children"] = [deep[at + 1]] if at < 199 else deep[200:]
     with FakeCollector(always(trace(deep[0], spans=10_000))) as fake:
-        table = nilometer("trace", "show", "ab", "--url", fake.url, COLUMNS="100")
-        document = nilometer("trace", "show", "ab", "--url", fake.url, "--json")
+        table = nilometer("trace", "show", ID, "--url", fake.url, COLUMNS="100")
+        document = nilometer("trace", "show", ID, "--url", fake.url, "--json")
 
     assert "... 9,500 more; see --json" in table.stdout
     assert max(map(len, table.stdout.splitlines())) <= 100
@@ -281,6 +284,63 @@ def test_nothing_is_coloured_or_cut_in_a_pipe(nilometer: Command) -> None:
     assert "ab" * 16 in ran.stdout
     assert "r" * 300 in ran.stdout
     assert "\x1b" not in ran.stdout
+
+
+@pytest.mark.parametrize(
+    ("command", "answer"),
+    [
+        (
+            ("trace", "show", ID),
+            trace(
+                node("n" * 300, service="s" * 80, attributes={"url.path": "/" + "p" * 400}),
+                node("short"),
+            ),
+        ),
+        (
+            ("metrics", "list"),
+            {
+                "metrics": [
+                    {**METRIC, "name": "n", "description": "d" * 400},
+                    {**METRIC, "name": "m" * 300, "description": "d"},
+                ],
+                "more": False,
+            },
+        ),
+    ],
+    ids=["a tree", "a table"],
+)
+def test_in_a_pipe_no_line_ends_in_blanks_and_nothing_is_cut(
+    nilometer: Command, command: tuple[str, ...], answer: dict[str, Any]
+) -> None:
+    with FakeCollector(always(answer)) as fake:
+        ran = nilometer(*command, "--url", fake.url)
+
+    assert [line for line in ran.stdout.splitlines() if line.endswith(" ")] == []
+    assert "…" not in ran.stdout
+    for text in re.findall(r"([a-z])\1{70,}", json.dumps(answer)):
+        assert re.search(rf"{text}{{80}}", ran.stdout)
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["../../health", "", " ", "ab", ID + "0", "g" * 32, "x\x1b[31m", ID[:31] + "\u0660"],
+)
+def test_an_id_that_is_none_is_refused_before_anything_is_asked(
+    quick: Command, given: str
+) -> None:
+    with FakeCollector(always(trace())) as fake:
+        ran = quick("trace", "show", given, "--url", fake.url)
+
+    assert (ran.returncode, ran.stdout, fake.asked) == (2, "", [])
+    assert "a trace's id is 32 hex digits" in ran.stderr
+    assert ran.stderr.count("\n") == 1
+
+
+def test_an_id_may_be_written_as_a_uuid(quick: Command) -> None:
+    with FakeCollector(always(trace())) as fake:
+        quick("trace", "show", "ABABABAB-abab-abab-abab-abababababab", "--url", fake.url)
+
+    assert [one.path for one in fake.asked] == [f"/api/v1/traces/{ID}"]
 
 
 @pytest.mark.parametrize("columns", ["20", "40", "80", "1", "0", "many"])
@@ -317,8 +377,8 @@ def on_a_terminal(*arguments: str, **env: str) -> tuple[int, str]:
 
 def test_colours_are_for_terminals_and_no_color_takes_them_away() -> None:
     with FakeCollector(always(trace(node("x", status="error")))) as fake:
-        _, coloured = on_a_terminal("trace", "show", "ab", "--url", fake.url)
-        _, plain = on_a_terminal("trace", "show", "ab", "--url", fake.url, NO_COLOR="1")
+        _, coloured = on_a_terminal("trace", "show", ID, "--url", fake.url)
+        _, plain = on_a_terminal("trace", "show", ID, "--url", fake.url, NO_COLOR="1")
 
     assert "\x1b[31m" in coloured
     assert "\x1b[31m" not in plain
@@ -328,7 +388,7 @@ def test_a_document_for_another_tool_is_made_safe_on_a_terminal_only(
     nilometer: Command,
 ) -> None:
     with FakeCollector(always(b'digraph { "\x1b[31m" }')) as fake:
-        command = ("trace", "show", "ab", "--format", "dot", "--url", fake.url)
+        command = ("trace", "show", ID, "--format", "dot", "--url", fake.url)
         _, drawn = on_a_terminal(*command)
         piped = nilometer(*command)
 
@@ -404,7 +464,7 @@ def test_text_that_is_no_utf8_on_the_command_line_reaches_the_collector(
 
 def test_what_cannot_be_asked_together_is_refused(nilometer: Command, tmp_path: Path) -> None:
     for command in (
-        ("trace", "show", "ab", "--json", "--format", "dot"),
+        ("trace", "show", ID, "--json", "--format", "dot"),
         ("trace", "new", "--key-file", "k", "--json", "--curl"),
         ("doctor", "--probe", "--losses"),
     ):

@@ -109,6 +109,11 @@ def test_what_a_narrow_terminal_leaves_out_goes_in_the_order_of_what_it_says() -
     ]
 
 
+def test_one_span_is_no_plural() -> None:
+    for spans, told in ((0, "0 spans"), (1, "1 span"), (2, "2 spans"), (1000, "1,000 spans")):
+        assert headline(trace(spans=spans)).plain.endswith(f"  {told}")
+
+
 def test_times_are_never_cut() -> None:
     told = trace(node("n" * 70, service="s" * 70, duration_ns=123_456_789))
 

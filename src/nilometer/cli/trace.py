@@ -132,7 +132,7 @@ def checked_id(text: str) -> str:
     told = text.strip().replace("-", "").lower()
     if not re.fullmatch("[0-9a-f]{32}", told):
         stop(
-            f"ID {text!r}: a trace's id is 32 hexadecimal digits, dashes as in a UUID allowed; "
+            f"ID {text!r}: a trace's id is 32 hex digits, dashes as in a UUID allowed; "
             "see `nilometer trace list`",
             Exit.USAGE,
         )

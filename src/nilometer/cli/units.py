@@ -28,6 +28,15 @@ def duration(ns: float | None) -> str:
     return f"{ns:.0f} ns"
 
 
+def counted(number: int, thing: str) -> str:
+    """So many of a thing whose plural ends in s.
+
+    >>> counted(1, "span"), counted(0, "span"), counted(2500, "span")
+    ('1 span', '0 spans', '2,500 spans')
+    """
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
 def quantity(value: float | None, unit: str) -> str:
     """A value of any metric with its UCUM unit; times as durations.
 

@@ -12,8 +12,8 @@ from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
-from nilometer.cli.terminal import cell, one_line
-from nilometer.cli.units import duration, moment
+from nilometer.cli.terminal import PIPE_COLUMNS, cell, one_line
+from nilometer.cli.units import counted, duration, moment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -90,8 +90,10 @@ def widths(rows: Sequence[Row], width: int) -> list[int]:
         max((cell_len(row.texts[at].plain) for row in rows), default=0) for at in range(BAR)
     ]
     wanted = [max(len(heading), one) for heading, one in zip(HEADINGS, wanted, strict=False)]
-    name = max(min(wanted[NAME], NAME_CELLS_MAX), NAME_CELLS_MIN)
-    wanted[SERVICE] = min(wanted[SERVICE], SERVICE_CELLS_MAX)
+    if width < PIPE_COLUMNS:  # where nobody looks names are whole
+        wanted[NAME] = min(wanted[NAME], NAME_CELLS_MAX)
+        wanted[SERVICE] = min(wanted[SERVICE], SERVICE_CELLS_MAX)
+    name = max(wanted[NAME], NAME_CELLS_MIN)
     notes = max((cell_len(row.texts[NOTE - 1].plain) for row in rows), default=0)
     room = [NAME_CELLS_MIN, *wanted[SERVICE:], 0, 0]
     for column in (SELF, AT, SERVICE, TIME):
@@ -119,7 +121,7 @@ def headline(trace: dict[str, Any]) -> Text:
     errors = f", {trace['errors']:,} failed" if trace["errors"] else ""
     text = (
         f"trace {trace['id']}  {moment(trace['started_ns'])}  {duration(trace['duration_ns'])}"
-        f"  {trace['spans']:,} spans{errors}"
+        f"  {counted(trace['spans'], 'span')}{errors}"
     )
     return cell(text, "bold")
 
