@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,6 +29,10 @@ CHOOSERS = ("measure.twin", "trace.twin", "wire.otlp", "integrations.exchange")
 READY_S = 30  # the slowest server here, RabbitMQ, needs 3 s on an idle machine; ten times that
 END_S = 10  # from SIGTERM to SIGKILL
 OUTPUT_CHARS_MAX = 8000  # shown of each process when its test fails
+
+# Properties run on busy machines too: no example is judged by its time.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 # A shell starts what it puts in the background with Ctrl-C ignored, nohup with a hang-up ignored,
 # and so would be every program that a test starts: tests that send one would wait for ever.

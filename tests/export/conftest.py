@@ -9,7 +9,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import HealthCheck, settings
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
@@ -26,10 +25,6 @@ from nilometer.model import (
     SpanKind,
     SpanRecord,
 )
-
-# Properties run on busy machines too: no example is judged by its time.
-settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("busy")
 
 NOW = 1_700_000_000 * 10**9
 RESOURCE = Resource("shop", "c1", 7, "r1", "z1", "1.2", (("tier", "gold"),))
