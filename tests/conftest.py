@@ -34,7 +34,7 @@ OUTPUT_CHARS_MAX = 8000  # shown of each process when its test fails
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")
 
-# A shell starts what it puts in the background with Ctrl-C ignored, nohup with a hang-up ignored,
+# A shell starts what it puts in the background with Ctrl-C ignored, nohup with SIGHUP ignored,
 # and so would be every program that a test starts: tests that send one would wait for ever.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
