@@ -1,0 +1,1 @@
+"""The gate's rules beside published ones, on the same series: `make bench-gate-series`."""

@@ -1,0 +1,111 @@
+"""`nilometer gate steps`: what goes in, what comes out, what is refused."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nilometer.cli.gate import plot, read_series
+from nilometer.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from subprocess import CompletedProcess as Ran
+
+STEP = json.dumps([5] * 10 + [7] * 10)
+STEP_SAID = "the level moved from 5 to 7 (+40.0%, 4.0 times the noise) and stayed for 10 runs"
+
+
+@pytest.fixture
+def found(quick, tmp_path) -> Callable[..., Ran[str]]:
+    """``found("[1, 2]", "--json")``: what is said of a file with that text."""
+
+    def run(text: str | bytes, *flags: str) -> Ran[str]:
+        path = tmp_path / "series.json"
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return quick("gate", "steps", str(path), *flags)
+
+    return run
+
+
+def test_json_has_the_index_of_each_step_and_why(found, nilometer) -> None:
+    answers = [found(STEP, "--json"), nilometer("gate", "steps", "-", "--json", stdin=STEP)]
+
+    assert [json.loads(answer.stdout) for answer in answers] == [
+        {"steps": [{"index": 10, "because": STEP_SAID}]}
+    ] * 2
+    assert [(answer.returncode, answer.stderr) for answer in answers] == [(0, "")] * 2
+
+
+@pytest.mark.parametrize("text", ["[]", "[1]", "[null, null]", "[NaN, Infinity, 1e999]"])
+def test_a_series_without_a_level_has_no_step(text: str, found) -> None:
+    assert json.loads(found(text, "--json").stdout) == {"steps": []}
+    assert "no lasting change" in found(text).stdout
+
+
+def test_the_text_shows_the_series_and_where_it_changed(found) -> None:
+    shown = found(STEP).stdout.splitlines()
+
+    assert shown[:2] == ["▁▁▁▁▁▁▁▁▁▁██████████", "          ^"]
+    assert shown[3].split()[:3] == ["10", "5", "7"]
+    assert STEP_SAID in shown[3]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "not JSON"),
+        ("[1", "not JSON"),
+        (b"\xff\xfe[", "not JSON"),
+        ("[" * 100_000, "not JSON"),
+        ('{"a": 1}', "an object instead of a list of numbers"),
+        ("null", "null instead of a list of numbers"),
+        ("7", "a number instead of a list of numbers"),
+        ('[1, "2"]', "number 1: a text instead of a number"),
+        ("[1, [2]]", "number 1: a list instead of a number"),
+        ("[true]", "number 0: true or false instead of a number"),
+        (f"[1{'0' * 400}]", "number 0: more than a float can hold"),
+        (f"[0{',0' * 100_000}]", "100001 numbers; at most 100000"),
+        (f"[{' ' * (8 << 20)}]", "more than 8 MiB"),
+    ],
+)
+def test_what_is_no_series_is_refused_with_what_it_is(text, said, found) -> None:
+    answer = found(text, "--json")
+
+    assert (answer.returncode, answer.stdout) == (2, "")
+    assert "series.json: " in answer.stderr
+    assert said in answer.stderr
+    assert answer.stderr.endswith("[gate-series]\n")
+
+
+def test_a_file_that_is_not_there_is_refused(quick) -> None:
+    answer = quick("gate", "steps", "missing.json")
+
+    assert (answer.returncode, "No such file" in answer.stderr) == (2, True)
+
+
+@given(
+    st.binary()
+    | st.recursive(st.none() | st.floats() | st.booleans() | st.text(), st.lists).map(
+        lambda v: json.dumps(v).encode()
+    )
+)
+def test_any_bytes_are_a_list_of_numbers_or_refused(text: bytes) -> None:
+    try:
+        values = read_series(text, origin="x")
+    except ConfigError:
+        return  # said so; whatever else it raises is a fault
+
+    assert all(value is None or isinstance(value, float) for value in values)
+
+
+@given(st.lists(st.none() | st.floats(), max_size=300), st.sets(st.integers(0, 299)))
+def test_any_series_can_be_drawn(values, changed) -> None:
+    drawn = plot(values, [at for at in changed if at < len(values)]).splitlines()
+
+    assert len(drawn) <= 2
+    assert all(len(line) <= 72 for line in drawn)
