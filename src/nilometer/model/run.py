@@ -80,3 +80,18 @@ class Run(NamedTuple):
     exit_status: int | None = 0
     because: str = ""
     attributes: Mapping[str, AttributeValue] = {}  # never written to
+
+
+class Accepted(NamedTuple):
+    """Somebody took the steps of a run for granted: bounds are learned anew from it on.
+
+    `run_id` is the run from which on, `reason` and `by` are told with every later verdict.
+    `counters` are those it holds for, each as ``mysql:Com_select``; none means all.
+    """
+
+    suite: str
+    run_id: str
+    at_ns: int
+    reason: str
+    by: str = ""
+    counters: tuple[str, ...] = ()
