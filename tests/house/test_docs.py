@@ -242,6 +242,20 @@ def test_every_command_says_what_it_does() -> None:
 # --- Pages made from the source ---------------------------------------------------------------
 
 
+def costs(page: str) -> dict[str, list[str]]:
+    """The rows of a page's table of costs: the case, then ours in C and in Python."""
+    table = text_of(DOCS / page).partition("| ns per call | C | pure |")[2].partition("\n\n")[0]
+    rows = [[cell.strip() for cell in line.split("|")] for line in table.splitlines()[2:]]
+    return {row[1]: row[2:4] for row in rows}
+
+
+def test_the_costs_that_are_told_are_those_of_the_run_that_is_shown() -> None:
+    told, measured = costs("measuring.md"), costs("performance.md")
+
+    assert len(told) >= 6
+    assert told == {case: measured[case] for case in told}
+
+
 def test_the_page_of_instruments_is_what_the_source_makes() -> None:
     made = subprocess.check_output([sys.executable, ROOT / "scripts" / "instruments.py"])
 
