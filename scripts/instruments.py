@@ -5,7 +5,10 @@ from __future__ import annotations
 import ast
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 PACKAGE = Path(__file__).parent.parent / "src" / "nilometer"
 DEFAULT_UNITS = {"counter": "1", "gauge": "1", "timer": "ns", "event": ""}
@@ -60,17 +63,21 @@ def text_of(node: ast.expr) -> str:
     return ""
 
 
+def made() -> Iterator[Instrument]:
+    """All of them, in every place that makes them."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        place = path.relative_to(PACKAGE)
+        if not NOT_OURS & {place.parts[0], place.as_posix()}:
+            yield from made_in(ast.parse(path.read_text()))
+
+
 def instruments() -> list[Instrument]:
     """All of them by name."""
     found: dict[str, Instrument] = {}
-    for path in sorted(PACKAGE.rglob("*.py")):
-        place = path.relative_to(PACKAGE)
-        if NOT_OURS & {place.parts[0], place.as_posix()}:
-            continue
-        for instrument in made_in(ast.parse(path.read_text())):
-            known = found.get(instrument.name)
-            if known is None or not known.description:
-                found[instrument.name] = instrument
+    for instrument in made():
+        known = found.get(instrument.name)
+        if known is None or not known.description:
+            found[instrument.name] = instrument
     return [found[name] for name in sorted(found)]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import re
+import runpy
 import subprocess
 import sys
 from functools import cache
@@ -254,6 +255,18 @@ def test_the_costs_that_are_told_are_those_of_the_run_that_is_shown() -> None:
 
     assert len(told) >= 6
     assert told == {case: measured[case] for case in told}
+
+
+def test_what_an_instrument_says_is_one_sentence_and_the_same_in_every_place() -> None:
+    scripts = runpy.run_path(str(ROOT / "scripts" / "instruments.py"))
+    said: dict[str, set[str]] = {}
+    for one in scripts["made"]():
+        said.setdefault(one.name, set()).update([one.description] if one.description else [])
+
+    assert len(said) > 30
+    assert {name: told for name, told in said.items() if len(told) != 1} == {}
+    texts = {text for told in said.values() for text in told}
+    assert [text for text in texts if not re.fullmatch(r"[A-Z].*[^.]\.", text)] == []
 
 
 def test_the_page_of_instruments_is_what_the_source_makes() -> None:

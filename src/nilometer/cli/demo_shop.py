@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from wsgiref.types import StartResponse, WSGIEnvironment
 
-sold = nilometer.counter("shop.sold", unit="{piece}", description="pieces sold")
-pricing = nilometer.timer("shop.pricing", description="finding the price of an article")
+sold = nilometer.counter("shop.sold", unit="{piece}", description="Pieces sold.")
+pricing = nilometer.timer("shop.pricing", description="Finding the price of an article.")
 database = sqlite3.connect(":memory:", check_same_thread=False)
 database.execute("create table article (name text primary key, cents integer)")
 database.executemany(

@@ -44,9 +44,7 @@ COMMIT_FAILED = nilometer.counter(
 DATAGRAMS = nilometer.counter(
     "nilometer.collector.statsd.datagrams", unit="{datagram}", description="Datagrams received."
 )
-LOST = nilometer.counter(
-    "nilometer.lost", description="Everything that was lost, by what and reason."
-)
+LOST = nilometer.counter("nilometer.lost", description="What we lost, and why.")
 CLAMPED = nilometer.counter(
     "nilometer.collector.clamped",
     unit="{row}",

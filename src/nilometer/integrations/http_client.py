@@ -75,9 +75,11 @@ class Client:
 
     def __init__(self, registry: Registry = REGISTRY) -> None:
         self._timer = registry.timer(
-            "http.client.request", description="from the request to the head of its response"
+            "http.client.request", description="From the request to the head of its response."
         )
-        self._errors = registry.counter("http.client.request.errors", unit="{error}")
+        self._errors = registry.counter(
+            "http.client.request.errors", unit="{error}", description="Attempts that raised."
+        )
         self._records: dict[tuple[str, str], Any] = {}
 
     def request(self, method: object, host: object, path: str = "") -> Request:

@@ -35,44 +35,42 @@ class ServerInstruments:
 
     def __init__(self, registry: Registry) -> None:
         self._timer = registry.timer(
-            "http.server.request", description="from the request to the end of its response"
+            "http.server.request", description="From the request to the end of its response."
         )
         responses = registry.counter(
             "http.server.responses",
             unit="{response}",
-            description="by class of status",
+            description="By class of status.",
         )
         self._responses = tuple(
             responses.bind(**{"http.response.status_class": word}).add for word in CLASSES
         )
         self._bytes_in = registry.counter(
-            "http.server.request.bytes", unit="By", description="bodies of requests"
+            "http.server.request.bytes", unit="By", description="Bodies of requests."
         )
         self._bytes_out = registry.counter(
-            "http.server.response.bytes", unit="By", description="bodies of responses"
+            "http.server.response.bytes", unit="By", description="Bodies of responses."
         )
         self._errors = registry.counter(
             "http.server.request.errors",
             unit="{error}",
-            description="requests that raised or were broken off",
+            description="Requests that raised or were broken off.",
         )
-        self._lost = registry.counter(
-            "nilometer.lost", description="what Nilometer itself could not keep, and why"
-        )
+        self._lost = registry.counter("nilometer.lost", description="What we lost, and why.")
         registry.gauge(
             "http.server.in_flight",
             unit="{request}",
-            description="requests begun and not ended",
+            description="Requests begun and not ended.",
             read=self.in_flight,
         )
         self._connections: set[int] = set()
         self._connection_timer = registry.timer(
-            "websocket.server.connection", description="from the handshake to the close"
+            "websocket.server.connection", description="From the handshake to the close."
         )
         registry.gauge(
             "websocket.server.in_flight",
             unit="{connection}",
-            description="WebSockets connected and not closed",
+            description="WebSockets connected and not closed.",
             read=self._connections.__len__,
         )
         self._times: dict[Any, Callable[[int], None]] = {}

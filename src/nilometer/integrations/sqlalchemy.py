@@ -64,12 +64,14 @@ class Database:
         self.patches = Patches()
         self._mysql = name in ("mysql", "mariadb")
         self._timer = registry.timer(
-            "db.client.operation", description="statements, from the call to their result"
+            "db.client.operation", description="Statements, from the call to their result."
         )
         self._connects = registry.timer(
-            "db.client.connect", description="making new connections to databases"
+            "db.client.connect", description="Making new connections to databases."
         ).bind(**{"db.system.name": self.system})
-        self._errors = registry.counter("db.client.operation.errors", unit="{error}")
+        self._errors = registry.counter(
+            "db.client.operation.errors", unit="{error}", description="Statements that raised."
+        )
         self._now = clock.elapsed_ns
         self._kept = 0
         self._attributes = {"db.system.name": self.system}

@@ -58,8 +58,8 @@ def install(*, registry: Registry = REGISTRY) -> bool:
         return False
     from concurrent.futures.thread import ThreadPoolExecutor
 
-    waits = registry.timer("thread_pool.wait", description="from submission to a free thread")
-    runs = registry.timer("thread_pool.run", description="in a thread of the pool")
+    waits = registry.timer("thread_pool.wait", description="From submission to a free thread.")
+    runs = registry.timer("thread_pool.run", description="In a thread of the pool.")
 
     def measured(original: Callable[..., Any]) -> Callable[..., Any]:
         def submit(pool: Any, function: Any, /, *args: Any, **kwargs: Any) -> Any:

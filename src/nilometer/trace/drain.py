@@ -19,7 +19,7 @@ def drain_spans() -> tuple[SpanRecord, ...]:
     spans = RING.drain()
     losses = RING.take_losses()
     if losses:
-        lost = REGISTRY.counter("nilometer.lost", description="What was not kept, and why")
+        lost = REGISTRY.counter("nilometer.lost", description="What we lost, and why.")
         for (what, reason), number in losses.items():
             lost.bind(what=what, reason=reason).add(number)
     return spans

@@ -340,7 +340,7 @@ class Triggers:
         except KeyError:
             counter = REGISTRY.counter(
                 "nilometer.trigger",
-                description="What became of requests that asked for a trace",
+                description="What became of requests that asked for a trace.",
             )
             add = self._add[result] = counter.bind(result=result).add
             add()
