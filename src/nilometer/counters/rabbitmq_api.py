@@ -1,0 +1,111 @@
+"""RabbitMQ's management API: where it is, and what it says of queues, exchanges and nodes."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+from nilometer.counters.http_get import Http
+from nilometer.counters.link import Place, tls_context, unreadable
+from nilometer.counters.scopes import Scopes, rules, rules_file
+from nilometer.counters.target import Secret, Target
+from nilometer.errors import ConfigError
+
+if TYPE_CHECKING:
+    from nilometer.counters.backend import Surroundings
+
+API_PORT: Final = 15672
+PROMETHEUS_PORT: Final = 15692
+LAG_S: Final = 6.0
+"""The broker collects every 5 s unless told otherwise, and may answer from a cache for 1 s."""
+
+API_VARIABLE: Final = "OS_QA_RABBITMQ_API"
+SCOPE_OPTIONS: Final = ("scopes", "scopes_file")
+
+GUEST: Final = "guest"  # what a broker's own user and password are, on its own machine only
+
+
+class Api:
+    """The management API at one place; `name` and `instance` are for errors."""
+
+    def __init__(self, where: Place, target: Target, name: str) -> None:
+        self.instance = where.shown
+        self.name = name
+        self._http = Http(
+            where,
+            lambda reason: unreadable(name, where.shown, reason),
+            tls=tls_context(target),
+            user=target.user or GUEST,
+            password=target.password or (GUEST if not target.user else ""),
+        )
+
+    def list(self, what: str, *columns: str) -> list[dict[str, Any]]:
+        """All objects of a kind, with these columns. Raises BackendError."""
+        found = self._json(f"/api/{what}?columns={','.join(columns)}")
+        if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+            raise unreadable(self.name, self.instance, f"/api/{what} is not a list of objects")
+        return found
+
+    def overview(self) -> dict[str, Any]:
+        """What the broker says of itself. Raises BackendError."""
+        found = self._json("/api/overview?columns=rabbitmq_version,churn_rates,disable_stats")
+        if not isinstance(found, dict):
+            raise unreadable(self.name, self.instance, "/api/overview is not an object")
+        return found
+
+    def _json(self, path: str) -> object:
+        body = self._http.get(path, accept="application/json")
+        try:
+            return json.loads(body)
+        except (ValueError, RecursionError) as error:
+            said = body[:60].decode(errors="replace")
+            raise unreadable(
+                self.name, self.instance, f"GET {path}: not JSON but {said!r}"
+            ) from error
+
+    def close(self) -> None:
+        """Hang up."""
+        self._http.close()
+
+
+def figures_of(one: dict[str, Any], wanted: dict[str, str]) -> dict[str, int]:
+    """The whole numbers in an object's ``message_stats``, under the names they get here."""
+    stats = one.get("message_stats")
+    if not isinstance(stats, dict):
+        return {}
+    return {
+        name: stats[key]
+        for key, name in wanted.items()
+        if isinstance(stats.get(key), int) and not isinstance(stats[key], bool)
+    }
+
+
+def scopes_of(target: Target) -> Scopes:
+    """The scopes as a target's options configure them. Raises ConfigError."""
+    from socket import gethostname
+
+    own = gethostname()
+    found = rules(target.option("scopes"), origin=f"{target.origin}: {target.shown}: scopes")
+    if file := target.option("scopes_file"):
+        found += rules_file(file, origin=f"{target.origin}: {target.shown}")
+    return Scopes(found, hosts=[own, own.partition(".")[0]])
+
+
+def configured(surroundings: Surroundings, backend: str) -> Target | None:
+    """Where the variables of os-performance-tools say the API is; None if they do not."""
+    env = surroundings.environment
+    said = env.get(API_VARIABLE, "")
+    user, password = env.get("OS_QA_RABBITMQ_USER", ""), env.get("OS_QA_RABBITMQ_PASS", "")
+    if not (said or user or password):
+        return None
+    split = urlsplit(said if "://" in said else f"http://{said or '127.0.0.1'}")
+    try:
+        port = split.port or API_PORT
+    except ValueError as error:
+        raise ConfigError(
+            f"{API_VARIABLE}: {said!r} is not host:port: {error}", slug="bad-backend-url"
+        ) from None
+    target = Target(backend, API_VARIABLE, split.hostname or "127.0.0.1", port)
+    tls = (("tls", "yes"),) if split.scheme == "https" else ()
+    return target._replace(user=user, password=Secret(password), options=tls)

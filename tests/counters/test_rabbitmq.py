@@ -1,0 +1,363 @@
+"""RabbitMQ's two backends on replies that a real broker gave (tests/record_brokers.py)."""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nilometer.clock import Clock
+from nilometer.counters import link, queues, rabbitmq
+from nilometer.counters.backend import BackendError, Surroundings, connect
+from nilometer.counters.delta import delta
+from nilometer.counters.exposition import parse
+from nilometer.counters.rabbitmq_api import figures_of
+from nilometer.counters.snapshot import Snapshot, snapshot
+from nilometer.counters.target import Target
+from nilometer.errors import ConfigError
+from tests.counters.servers import by_path, dripping, replaying, serving, silent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from nilometer.counters.backend import Backend
+
+DATA = Path(__file__).parent.parent / "data" / "counters" / "rabbitmq"
+HEX = "0123456789abcdef" * 2
+API = {
+    f"/api/{name}": (DATA / f"{name}.json").read_bytes()
+    for name in ("queues", "exchanges", "nodes", "overview")
+}
+METRICS = (DATA / "metrics.txt").read_bytes()
+
+
+def totals(shot: Snapshot) -> dict[str, int]:
+    return {name: value for name, value in shot.totals().items() if value}
+
+
+def shot(backend: Backend) -> Snapshot:
+    return snapshot(backend, Clock())
+
+
+def queue(name: str, *, vhost: str = "/", **stats: int) -> dict[str, Any]:
+    return {"name": name, "vhost": vhost, **({"message_stats": stats} if stats else {})}
+
+
+@contextmanager
+def broker(path: str, *objects: dict[str, Any]) -> Iterator[tuple[dict, Backend]]:
+    """A broker's API whose objects may be changed, and the queues or exchanges read of it."""
+    bodies = {**API, f"/api/{path}": json.dumps(objects).encode(), "/metrics": METRICS}
+    with serving(by_path(bodies)) as port:
+        url = {
+            "queues": f"queues://127.0.0.1:{port}",
+            "exchanges": f"rabbitmq://127.0.0.1:{port}?api=127.0.0.1:{port}",
+        }[path]
+        backend = connect(url, origin="test")
+        yield bodies, backend
+        backend.close()
+
+
+# --- Queues --------------------------------------------------------------------------------
+
+
+def test_queues_are_summed_by_scope_under_the_names_of_os_collect_counters() -> None:
+    with broker("queues", *json.loads(API["/api/queues"])) as (_, backend):
+        read = shot(backend)
+
+    assert totals(read) == {
+        "reply_publish": 15,
+        "compute_fanout_publish": 6,
+        "conductor_publish": 2,
+        "conductor_deliver": 2,
+        "conductor_ack": 2,
+        "queue_created": 5,
+        "queue_declared": 5,
+    }
+    assert (read.version, read.incarnation, read.notes) == (
+        "3.10.8",
+        " ".join(str(json.loads(API["/api/nodes"])[0][key]) for key in ("name", "os_pid")),
+        (),
+    )
+    assert read.fact("reply_publish").from_zero
+    assert read.fact("reply_publish").exact
+
+
+def test_queues_of_one_name_in_two_virtual_hosts_are_two_queues() -> None:
+    one, other = queue("jobs", publish=3), queue("jobs", vhost="nova", publish=4)
+
+    with broker("queues", one, other) as (_, backend):
+        assert shot(backend).totals()["jobs_publish"] == 7
+
+
+def test_a_scope_that_lost_a_queue_is_unknown_and_the_others_are_not() -> None:
+    left, gone, new = queue(f"reply_{HEX}", publish=3), queue("reply_x", publish=4), queue("b")
+    with broker("queues", left, queue(f"reply_{HEX[::-1]}", publish=4), gone) as (bodies, one):
+        before = shot(one)
+        after_all = [queue(f"reply_{HEX}", publish=30), queue("reply_x", publish=6), new]
+        bodies["/api/queues"] = json.dumps(after_all).encode()
+        after, later = shot(one), shot(one)
+
+    moves = delta(before, after)
+    assert moves.moved[("reply_x_publish", ())] == 2
+    assert moves.unknown == {
+        ("reply_publish", ()): "not one count throughout: "
+        "1 queue of it deleted, or emptied of figures, since the first read",
+        ("reply_deliver", ()): moves.unknown["reply_publish", ()],
+        ("reply_ack", ()): moves.unknown["reply_publish", ()],
+    }
+    assert (
+        "scope 'reply': 1 queue of it deleted, or emptied of figures, since the first read"
+        in after.notes
+    )
+    assert delta(after, later).unknown == {}
+
+
+def test_a_queue_that_was_deleted_and_made_again_is_lost_too() -> None:
+    with broker("queues", queue("jobs", publish=9), queue("jobs.db1", publish=1)) as (b, one):
+        before = shot(one)
+        b["/api/queues"] = json.dumps(
+            [queue("jobs", publish=2), queue("jobs.db1", publish=50)]
+        ).encode()
+        after = shot(one)
+
+    assert next(iter(delta(before, after).unknown)) == ("jobs_publish", ())
+
+
+def test_scopes_can_be_configured_in_the_url() -> None:
+    queues_there = (queue("tenant-1-jobs", publish=1), queue("tenant-2-jobs", publish=2))
+    with serving(by_path({**API, "/api/queues": json.dumps(queues_there).encode()})) as port:
+        url = f"queues://127.0.0.1:{port}?scopes=tenant-*-jobs=jobs,*.shard=of+{{1}}"
+        backend = connect(url, origin="test")
+
+        assert shot(backend).totals()["jobs_publish"] == 3
+
+        backend.close()
+
+
+def test_a_broker_that_has_just_begun_is_not_read_half() -> None:
+    with broker("queues") as (bodies, one):
+        bodies["/api/nodes"] = b'[{"name":"rabbit@a","running":true}]'
+
+        with pytest.raises(BackendError, match="it has just begun"):
+            shot(one)
+
+
+def test_scopes_beyond_the_limit_are_summed_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queues, "SCOPES_MAX", 2)
+    three = [queue(name, publish=i) for i, name in enumerate(("a", "b", "c", "d"), 1)]
+
+    with broker("queues", *three) as (_, one):
+        read = shot(one)
+
+    assert (read.totals()["a_publish"], read.totals()["overflow_publish"]) == (1, 7)
+    assert read.notes == ("2 scopes beyond 2 are summed as 'overflow'",)
+
+
+def test_a_node_restarted_is_another_incarnation() -> None:
+    with broker("queues", queue("a", publish=1)) as (bodies, one):
+        before = shot(one)
+        bodies["/api/nodes"] = API["/api/nodes"].replace(b'"os_pid":"', b'"os_pid":"7')
+
+        assert "restarted" in delta(before, shot(one)).because
+
+
+@pytest.mark.parametrize(
+    "body", [b"{}", b"[1]", b"no json", b'{"error":', b"[" * 100_000, b"\xff\xfe", b"null"]
+)
+def test_an_api_that_answers_something_else_is_told(body: bytes) -> None:
+    with broker("queues") as (bodies, one):
+        bodies["/api/queues"] = body
+
+        with pytest.raises(BackendError, match=r"^queues at 127\.0\.0\.1"):
+            shot(one)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["message_stats", "name", "vhost"]),
+        st.recursive(
+            st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+            lambda inner: st.dictionaries(
+                st.sampled_from(["publish", "ack"]), inner, max_size=3
+            ),
+        ),
+    )
+)
+def test_figures_are_whole_numbers_or_left_out(one: dict) -> None:
+    figures = figures_of(one, queues.FIGURES)
+
+    assert all(type(value) is int for value in figures.values())
+
+
+# --- The exact counts ------------------------------------------------------------------------
+
+
+def test_messages_are_counted_exactly_and_exchanges_by_scope() -> None:
+    with broker("exchanges", *json.loads(API["/api/exchanges"])) as (_, backend):
+        read = shot(backend)
+        settle_s = backend.settle_s
+
+    found = totals(read)
+    assert {name: found[name] for name in found if name.startswith(("rabbitmq_g", "exch"))} == {
+        "rabbitmq_global_messages_received_total": 20,
+        "rabbitmq_global_messages_received_confirm_total": 20,
+        "rabbitmq_global_messages_confirmed_total": 20,
+        "rabbitmq_global_messages_routed_total": 23,
+        "rabbitmq_global_messages_delivered_total": 2,
+        "rabbitmq_global_messages_delivered_get_manual_ack_total": 2,
+        "rabbitmq_global_messages_acknowledged_total": 2,
+        "exchange.publish_in": 20,
+        "exchange.publish_out": 23,
+    }
+    fanout = (("exchange", "compute_fanout"),)
+    assert read.values["exchange.publish_out", fanout] == 6
+    assert (
+        read.values[
+            "rabbitmq_global_messages_delivered_total",
+            (("protocol", "amqp091"), ("queue_type", "rabbit_classic_queue")),
+        ]
+        == 2
+    )
+    assert read.version == "3.10.8"
+    assert read.incarnation.partition(" ")[0].startswith("nilo")
+    assert " started 1" in read.incarnation
+    assert settle_s == 6.0
+
+
+def test_every_counter_that_a_broker_shows_is_described() -> None:
+    with broker("exchanges") as (_, backend):
+        read = shot(backend)
+
+    assert {name for name, _ in read.values} == set(rabbitmq.FACTS)
+
+
+def test_without_the_api_the_exact_counts_remain_and_nothing_is_waited_for() -> None:
+    with serving(by_path({"/metrics": METRICS})) as port:
+        backend = connect(f"rabbitmq://127.0.0.1:{port}?api=127.0.0.1:{port}", origin="test")
+        read = shot(backend)
+        backend.close()
+
+    assert read.totals()["rabbitmq_global_messages_received_total"] == 20
+    assert "exchange.publish_in" not in read.totals()
+    assert read.notes[0].startswith("exchanges are not read: rabbitmq at 127.0.0.1")
+    assert backend.settle_s == 0.0
+
+
+def test_an_exchange_that_was_deleted_makes_its_scope_and_the_total_unknown() -> None:
+    kept, gone = ({"name": n, "vhost": "/", "message_stats": {"publish_in": 5}} for n in "ab")
+    with broker("exchanges", kept, gone) as (bodies, backend):
+        before = shot(backend)
+        bodies["/api/exchanges"] = json.dumps([kept]).encode()
+        moves = delta(before, shot(backend))
+
+    assert moves.moved["exchange.publish_in", (("exchange", "a"),)] == 0
+    assert ("exchange.publish_in", (("exchange", "b"),)) in moves.unknown
+    assert ("exchange.publish_in", ()) in moves.unknown
+
+
+def test_something_else_that_speaks_http_is_not_taken_for_a_broker() -> None:
+    with serving(by_path({"/metrics": b"go_goroutines 7\n"})) as port:
+        backend = connect(f"rabbitmq://127.0.0.1:{port}?api=no", origin="test")
+
+        with pytest.raises(BackendError, match=r"no rabbitmq_global_messages_\* in its answer"):
+            shot(backend)
+
+        backend.close()
+
+
+def test_nobody_there_is_told_with_the_plugin_to_switch_on(free_port) -> None:
+    backend = connect(f"rabbitmq://127.0.0.1:{free_port()}?api=no", origin="test")
+
+    with pytest.raises(BackendError, match="rabbitmq-plugins enable rabbitmq_prometheus"):
+        shot(backend)
+
+
+@pytest.mark.parametrize(
+    "answer", [silent, dripping(b"HTTP"), replaying(b"\0\1\2")], ids=["silent", "drips", "odd"]
+)
+def test_a_broker_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch, answer) -> None:
+    monkeypatch.setattr(link, "ANSWER_S", 0.3)
+    with serving(answer) as port:
+        for url in (f"rabbitmq://127.0.0.1:{port}?api=no", f"queues://127.0.0.1:{port}"):
+            backend = connect(url, origin="test")
+            with pytest.raises(BackendError, match=f"^[a-z]+ at 127.0.0.1:{port}: GET /"):
+                shot(backend)
+            backend.close()
+
+
+@given(st.text(max_size=200) | st.just(METRICS.decode()).map(lambda text: text[:-7]))
+def test_any_text_of_metrics_is_counted_or_left(text: str) -> None:
+    values, incarnation, version = rabbitmq.counted(parse(text))
+
+    assert all(isinstance(value, int | float) for value in values.values())
+    assert isinstance(incarnation + version, str)
+
+
+# --- Where it is -----------------------------------------------------------------------------
+
+ENVIRONMENT = {
+    "OS_QA_RABBITMQ_API": "broker.example:15672",
+    "OS_QA_RABBITMQ_USER": "me",
+    "OS_QA_RABBITMQ_PASS": "s3cret",
+}
+
+
+def test_both_are_where_the_variables_of_os_performance_tools_say() -> None:
+    around = Surroundings(ENVIRONMENT, Path("/nowhere"))
+
+    (of_queues,) = queues.find(around)
+    (of_node,) = rabbitmq.find(around)
+
+    assert of_queues == Target(
+        "queues", "OS_QA_RABBITMQ_API", "broker.example", 15672, "me", of_queues.password
+    )
+    assert of_queues.password == "s3cret"
+    assert (of_node.host, of_node.port) == ("broker.example", 15692)
+    assert of_node.options == (("api", "broker.example:15672"),)
+    assert "s3cret" not in repr((of_queues, of_node))
+
+
+def test_a_user_alone_is_of_the_broker_on_this_machine_and_https_is_kept() -> None:
+    (one,) = queues.find(Surroundings({"OS_QA_RABBITMQ_USER": "me"}, Path("/nowhere")))
+    (other,) = queues.find(
+        Surroundings({"OS_QA_RABBITMQ_API": "https://[::1]:443"}, Path("/nowhere"))
+    )
+
+    assert (one.host, one.port) == ("127.0.0.1", 15672)
+    assert (other.host, other.port, other.options) == ("::1", 443, (("tls", "yes"),))
+
+
+def test_without_variables_it_is_looked_for_on_this_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    nothing = Surroundings({}, Path("/nowhere"))
+    for module, port in ((queues, 15672), (rabbitmq, 15692)):
+        monkeypatch.setattr(module, "listens", lambda asked, port=port: asked == port)
+        (found,) = module.find(nothing)
+        assert (found.host, found.port) == ("127.0.0.1", port)
+        monkeypatch.setattr(module, "listens", lambda asked: False)
+        assert list(module.find(nothing)) == []
+
+
+@pytest.mark.parametrize(
+    ("url", "because"),
+    [
+        ("rabbitmq://h?api=here", "it is host:port, or no"),
+        ("rabbitmq://h?api=h:99999", "it is host:port, or no"),
+        ("rabbitmq://h?scope=x", "no option 'scope'; did you mean 'scopes'?"),
+        ("queues://h?scopes=x", "a rule is PATTERN=SCOPE"),
+        ("queues://h?tls=maybe", "choose from yes, no"),
+        ("queues://h?tls=yes&ca=/nowhere", "cannot be read"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(url: str, because: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        connect(url, origin="--backend")
+
+    assert because in str(caught.value)
+    assert "--backend" in str(caught.value)
