@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib._bootstrap_external as bootstrap
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -61,10 +62,14 @@ class Embedded:
     """The integration while this process is a uWSGI."""
 
     def __init__(
-        self, triggers: Triggers | None, watch_forks: Callable[[], None] | None
+        self,
+        triggers: Triggers | None,
+        watch_forks: Callable[[], None] | None,
+        flush: Callable[[], object] | None,
     ) -> None:
         self._triggers = triggers
         self._watch_forks = watch_forks or (lambda: None)
+        self._flush = flush
         self._patches = Patches()
         self._names: dict[str, str] = {}
         self._arrivals = Arrivals(self._imported)
@@ -120,6 +125,7 @@ class Embedded:
     def _wrap(self, namespace: dict[str, Any], name: str) -> None:
         """Put the application of that name, or what its factory ``name()`` makes, into ours."""
         self._watch_forks()  # again: uWSGI's own decorators take its hook for themselves
+        self._report()
         is_factory = name.endswith("()")
         name = name.removesuffix("()")
         found = namespace.get(name)
@@ -132,6 +138,17 @@ class Embedded:
             )
         else:
             namespace[name] = Middleware(found, triggers=self._triggers, server="uwsgi")
+
+    def _report(self) -> None:
+        """Send what was measured while the application was loaded.
+
+        The master does little else in Python, and ends without ending Python: nobody asks for
+        its last readings. It is waited for, a moment at most, as uWSGI forks next, and a child
+        forked in the midst of an import of our thread's would wait for that import for ever.
+        """
+        with suppress(Exception):  # what could not be sent is counted there, or sent later
+            if self._flush is not None:
+                self._flush()
 
 
 _embedded: Embedded | None = None
@@ -146,16 +163,20 @@ def is_here() -> bool:
 
 
 def install(
-    *, triggers: Triggers | None = None, watch_forks: Callable[[], None] | None = None
+    *,
+    triggers: Triggers | None = None,
+    watch_forks: Callable[[], None] | None = None,
+    flush: Callable[[], object] | None = None,
 ) -> bool:
     """Wait for the application if this process is a uWSGI; False if not, or already done.
 
-    `watch_forks` sees to it that we are told of uWSGI's forks, once its module is there.
+    `watch_forks` sees to it that we are told of uWSGI's forks, once its module is there;
+    `flush` sends what is measured so far.
     """
     global _embedded
     if _embedded is not None or not is_here():
         return False
-    _embedded = Embedded(triggers, watch_forks)
+    _embedded = Embedded(triggers, watch_forks, flush)
     _embedded.begin()
     return True
 
