@@ -7,11 +7,13 @@ is fought over across native threads raises in the *service's* hub. docs/adr/000
 
 from __future__ import annotations
 
+import _thread
 import atexit
 import os
 import sys
 import threading
 from contextlib import suppress
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -35,10 +37,23 @@ def start_thread(run: Callable[[], None], name: str) -> None:
     Safe in a fork hook: it does not wait for a green thread to begin, because waiting would
     run the hub, and with it the parent's greenlets, in a child that is not ready for them.
     """
-    if patched_by():
-        threading._start_new_thread(run, ())  # type: ignore[attr-defined]
+    patcher = patched_by()
+    if patcher == "gevent" and sys.version_info[:2] == (3, 12):
+        _make_a_thread_to_resolve_in()
+    if patcher:
+        _thread.start_new_thread(run, ())  # what both of them patch, on every Python
         return
     _Native(target=run, name=name, daemon=True).start()
+
+
+def _make_a_thread_to_resolve_in() -> None:
+    """See to it that gevent's pool has a thread; waits for nothing.
+
+    gevent looks up names in a thread of its pool, made at first use; Python 3.12, alone, makes
+    no thread any more once it ends, which is when a short-lived process connects first.
+    """
+    get_hub = import_module("gevent").get_hub
+    get_hub().threadpool.spawn(int)
 
 
 class _Native(threading.Thread):
