@@ -20,7 +20,7 @@ from nilometer.clock import Clock
 from nilometer.errors import StoreError
 from nilometer.model import Batch, Event, Resource
 from nilometer.store import disk as disk_module
-from nilometer.store import places, stored
+from nilometer.store import places, stored, tables
 from nilometer.store.lake import FUTURE_DAYS, PAST_DAYS, Lake
 from nilometer.store.query import Reader
 from nilometer.store.reading import Questions
@@ -389,7 +389,8 @@ def test_a_table_of_others_is_refused(tmp_path):
 
 def test_a_newer_schema_is_refused(tmp_path):
     Lake(tmp_path)
-    DeltaTable(str(tmp_path / "events")).alter.set_table_description("schema 2")
+    newer = f"schema {tables.VERSION + 1}"
+    DeltaTable(str(tmp_path / "events")).alter.set_table_description(newer)
 
     for opening in (Lake, lambda place: Reader(place).events()):
         with pytest.raises(StoreError) as error:

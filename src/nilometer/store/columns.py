@@ -178,9 +178,9 @@ def _readings(resource: Resource, readings: Sequence[Reading]) -> Values:
     }
     kept = [each if isinstance(each, Distribution) else None for each in values]
     if not any(kept):
-        return columns | _numbers("value", values) | _no_distributions(len(values))
+        return columns | numbers("value", values) | _no_distributions(len(values))
     totals = [v if d is None else d.total for v, d in zip(values, kept, strict=True)]
-    return columns | _numbers("value", totals) | _distributions(kept)
+    return columns | numbers("value", totals) | _distributions(kept)
 
 
 def _distributions(kept: Sequence[Distribution | None]) -> Values:
@@ -192,8 +192,8 @@ def _distributions(kept: Sequence[Distribution | None]) -> Values:
     empty = None in kept
     return {
         "samples": [d and d.samples for d in kept] if empty else samples,
-        **_numbers("minimum", minima),
-        **_numbers("maximum", maxima),
+        **numbers("minimum", minima),
+        **numbers("maximum", maxima),
         "zeros": [d and d.zeros for d in kept] if empty else zeros,
         "scale": [d and d.scale for d in kept] if empty else scales,
         "bucket_indexes": Lists.of(WHOLE, buckets),
@@ -216,7 +216,7 @@ def _no_distributions(rows: int) -> Values:
     }
 
 
-def _numbers(name: str, values: Sequence[float | None]) -> Values:
+def numbers(name: str, values: Sequence[float | None]) -> Values:
     """Two columns for one number: whole numbers keep all their 64 bits, the rest are floats."""
     if set(map(type, values)) == {int} and _all_fit(values):
         return {f"{name}_int": values, f"{name}_float": [None] * len(values)}

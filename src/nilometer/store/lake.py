@@ -44,6 +44,9 @@ FUTURE_DAYS: Final = 1
 A sender with a wrong clock then makes at most 33 partitions, not one per day since 1970.
 """
 
+OURS: Final = {"journal", ".gitignore"}
+"""What commands keep beside the tables, and put there before there are any."""
+
 APPEND_RANDOM_BITS: Final = 12
 """Two processes append in the same 4 us once in 4,096 times with the same number; no matter,
 unless it is the same delivery too."""
@@ -84,11 +87,11 @@ class Lake:
         Raises StoreError if not all is committed: then nothing is acknowledged, send it again.
         """
         gathered = _gather(batches)
-        append = self._next_append()
+        append = append_number(self._clock.wall_ns())
 
         def add(name: str) -> tuple[str, int]:
             rows = table_of(name, gathered[name], append)
-            days, clamped = self._days(name, rows)
+            days, clamped = days_of(name, rows, self._clock.wall_ns())
             self._tables[name].append(rows, days)
             return name, clamped
 
@@ -124,17 +127,19 @@ class Lake:
             self._kept[name] = StoredTable(place, TABLES[name], durable=self._durable)
         return self._kept[name]
 
-    def _next_append(self) -> int:
-        wall = self._clock.wall_ns() >> APPEND_RANDOM_BITS << APPEND_RANDOM_BITS
-        return wall | getrandbits(APPEND_RANDOM_BITS)
 
-    def _days(self, name: str, rows: pa.Table) -> tuple[pa.Array, int]:
-        """Days since 1970, each moved into the window around today; how many had to be."""
-        today = self._clock.wall_ns() // NS_PER_DAY
-        first, last = pa.scalar(today - PAST_DAYS, WHOLE), pa.scalar(today + FUTURE_DAYS, WHOLE)
-        true = pc.divide(rows.column(TABLES[name].time), pa.scalar(NS_PER_DAY, WHOLE))
-        days = pc.min_element_wise(pc.max_element_wise(true, first), last)
-        return days, pc.sum(pc.not_equal(true, days)).as_py() or 0
+def append_number(wall_ns: int) -> int:
+    """The number of an append at that time; later ones have greater numbers."""
+    return wall_ns >> APPEND_RANDOM_BITS << APPEND_RANDOM_BITS | getrandbits(APPEND_RANDOM_BITS)
+
+
+def days_of(name: str, rows: pa.Table, now_ns: int) -> tuple[pa.Array, int]:
+    """Days since 1970, each moved into the window around today; how many had to be."""
+    today = now_ns // NS_PER_DAY
+    first, last = pa.scalar(today - PAST_DAYS, WHOLE), pa.scalar(today + FUTURE_DAYS, WHOLE)
+    true = pc.divide(rows.column(TABLES[name].time), pa.scalar(NS_PER_DAY, WHOLE))
+    days = pc.min_element_wise(pc.max_element_wise(true, first), last)
+    return days, pc.sum(pc.not_equal(true, days)).as_py() or 0
 
 
 def _at_once(
@@ -169,7 +174,7 @@ def refuse_foreign(place: Place) -> None:
         found = {each.name for each in place.path.iterdir()} if place.path.exists() else set()
     except OSError as error:
         raise store_error(place, error, "open") from error
-    if found and not found & TABLES.keys():
+    if found - OURS and not found & TABLES.keys():
         raise StoreError(
             f"{place.url} is not empty and holds no tables of Nilometer "
             f"({', '.join(sorted(found)[:3])}); choose an empty directory",

@@ -25,7 +25,7 @@ from nilometer.store.stored import DataFile, files_of, open_existing
 from nilometer.store.tables import TABLES, Table, file_schema
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from deltalake import DeltaTable
 
@@ -120,13 +120,34 @@ class Questions:
         values: Mapping[str, object],
         *,
         head: str | None = None,
+        without: Collection[DataFile] = (),
     ) -> list[Row]:
         """The rows that store/sql/<name>.sql gives over the files that are needed.
 
-        With `head`, that file's WITH clause comes first; both share the values.
+        With `head`, that file's WITH clause comes first; both share the values. Files in
+        `without` are passed over.
         """
         text = sql(name) if head is None else sql(head) + sql(name)
-        return self._retried(lambda: self._ask(text, table, wanted, values))
+        passed = {file.path for file in without}
+
+        def answer() -> list[Row]:
+            listed = needed(self.listed(table), wanted)
+            chosen = [file for file in listed if file.path not in passed]
+            return self._ask(text, table, chosen, values)
+
+        return self._retried(answer)
+
+    def unreadable(
+        self, name: str, table: str, wanted: Wanted, values: Mapping[str, object]
+    ) -> list[tuple[DataFile, str]]:
+        """The needed files that cannot be read alone, and why not."""
+        found = []
+        for file in needed(self.listed(table), wanted):
+            try:
+                self._ask(sql(name), table, [file], values)
+            except (duckdb.Error, OSError) as error:
+                found.append((file, _first_line(error)))
+        return found
 
     def _retried(self, answer: Callable[[], list[Row]]) -> list[Row]:
         for tries_left in reversed(range(TRIES)):
@@ -142,9 +163,8 @@ class Questions:
         raise AssertionError("the last try returns or raises")
 
     def _ask(
-        self, text: str, table: str, wanted: Wanted, values: Mapping[str, object]
+        self, text: str, table: str, chosen: Sequence[DataFile], values: Mapping[str, object]
     ) -> list[Row]:
-        chosen = needed(self.listed(table), wanted)
         if not chosen:
             return []
         with self._database.cursor() as cursor:

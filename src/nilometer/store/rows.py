@@ -105,7 +105,7 @@ def _reading_of(row: Mapping[str, Any]) -> Reading:
         row["name"],
         Kind(row["kind"]),
         cast("Dimensions", decode_pairs(row["dimensions"])),
-        _number(row, "value") if row["samples"] is None else distribution_of(row),
+        number_of(row, "value") if row["samples"] is None else distribution_of(row),
         row["started_ns"],
         row["ended_ns"],
         row["unit"],
@@ -115,7 +115,8 @@ def _reading_of(row: Mapping[str, Any]) -> Reading:
     )
 
 
-def _number(row: Mapping[str, Any], name: str) -> Any:
+def number_of(row: Mapping[str, Any], name: str) -> Any:
+    """The number in the two columns of that name, or None."""
     whole = row[f"{name}_int"]
     return row[f"{name}_float"] if whole is None else whole
 
@@ -124,9 +125,9 @@ def distribution_of(row: Mapping[str, Any]) -> Distribution:
     """The distribution in a row of readings."""
     return Distribution(
         row["samples"],
-        _number(row, "value"),
-        _number(row, "minimum"),
-        _number(row, "maximum"),
+        number_of(row, "value"),
+        number_of(row, "minimum"),
+        number_of(row, "maximum"),
         dict(zip(row["bucket_indexes"], row["bucket_counts"], strict=True)),
         row["zeros"],
         dict(zip(row["negative_indexes"], row["negative_counts"], strict=True)),

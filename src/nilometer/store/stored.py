@@ -21,7 +21,7 @@ from deltalake import (
     Schema,
     Transaction,
 )
-from deltalake.exceptions import DeltaError, TableNotFoundError
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction
 
 from nilometer.errors import StoreError
@@ -277,11 +277,13 @@ def open_existing(place: Place, table: Table, *, repair: bool = False) -> DeltaT
         raise store_error(place, error, "open") from error
     except DeltaError as error:
         raise damaged(place.url, error) from error
-    _check(place, table, delta)
+    if _check(place, table, delta) < table.since and repair:
+        return _migrated(place, table, delta)
     return delta
 
 
-def _check(place: Place, table: Table, delta: DeltaTable) -> None:
+def _check(place: Place, table: Table, delta: DeltaTable) -> int:
+    """The version of the table's schema, which we know; others' tables are refused."""
     told = delta.metadata()
     if told.name != f"nilometer.{table.name}":
         raise StoreError(
@@ -295,6 +297,41 @@ def _check(place: Place, table: Table, delta: DeltaTable) -> None:
             f"{place.url} has schema {version}, this Nilometer knows up to {VERSION}",
             slug="store-newer",
         )
+    if version < table.since and delta.version() and delta.file_uris():
+        raise StoreError(
+            f"{place.url} has rows of schema {version}, and none was ever written by Nilometer "
+            f"before schema {table.since}; move it away",
+            slug="store-older",
+        )
+    return version
+
+
+def _migrated(place: Place, table: Table, delta: DeltaTable) -> DeltaTable:
+    """Give an empty table of an earlier schema the columns of today.
+
+    No row is touched, and nobody's append is lost: what was committed since `delta` was read
+    makes the commit fail, and then it is looked at anew.
+    """
+    try:
+        delta.create_write_transaction(
+            [],
+            "overwrite",
+            Schema.from_arrow(arrow_schema(table.name)),
+            [PARTITION],
+            commit_properties=CommitProperties(max_commit_retries=0),
+        )
+        delta.update_incremental()
+        delta.alter.set_table_description(f"schema {VERSION}")
+    except CommitFailedError:
+        migrated = open_existing(place, table, repair=True)  # another process was there first
+        if migrated is None:
+            raise
+        return migrated
+    except (DeltaError, OSError) as error:
+        raise store_error(place, error, "migrate") from error
+    if place.path is not None:
+        sync_versions(place.path, 0, delta.version())
+    return DeltaTable(place.url, storage_options=place.options)
 
 
 def _make(place: Place, table: Table) -> DeltaTable:

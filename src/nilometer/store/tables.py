@@ -12,9 +12,10 @@ from typing import Final, NamedTuple
 
 import pyarrow as pa
 
-VERSION: Final = 1
+VERSION: Final = 2
 HISTORY: Final = {
     1: "spans, readings, events, runs",
+    2: "runs say all that is known of a run; nothing had written to the table before",
 }
 """Per schema version one line: what came with it. A store of a newer version is refused."""
 
@@ -35,6 +36,7 @@ class Table(NamedTuple):
     Files carry the least and greatest value of the `bounded` columns, so that a question opens
     only the files that can answer it. A dictionary of the `unlike` columns would hold nearly
     every value once: without it files of spans are a fifth smaller and sooner written.
+    `since` is the version of the schema that the columns are of.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Table(NamedTuple):
     order: tuple[str, ...]
     bounded: tuple[str, ...]
     unlike: tuple[str, ...] = ()
+    since: int = 1
 
 
 TEXT: Final = pa.string()
@@ -160,22 +163,52 @@ EVENTS: Final = Table(
 
 RUNS: Final = Table(
     "runs",
-    "Bracketed test runs: what each counter of each backend moved by.",
+    "Measured runs of commands: what each counter of each backend moved by.",
     (
         *RESOURCE,
-        Column("run_id", TEXT, "which run"),
+        Column(
+            "run_id", TEXT, "which run; this and what follows to `exit_status`: in each row"
+        ),
         Column("suite", TEXT, "what was run"),
-        Column("started_ns", WHOLE, "the opening snapshot"),
-        Column("ended_ns", WHOLE, "the closing snapshot"),
-        Column("backend", TEXT, "whose counters"),
-        Column("counter", TEXT, "which counter"),
-        Column("delta", FLOAT, "how far it moved, footprint and idle subtracted"),
-        Column("attributes", TEXT, "a JSON object: commit, branch, outcome"),
+        Column(
+            "test_set", TEXT, "digest of the names of the tests that ran; empty if not known"
+        ),
+        Column("work", WHOLE, "units of work done: tests that ran; 0 if not known"),
+        Column("revision", TEXT, "which version was measured, as its repository names it"),
+        Column("branch", TEXT, "on which branch"),
+        Column("started_ns", WHOLE, "the opening snapshot, wall clock"),
+        Column("ended_ns", WHOLE, "the closing snapshot, wall clock"),
+        Column("wall_ns", WHOLE, "how long the command took, monotonic clock"),
+        Column(
+            "exit_status", WHOLE, "of the command; -n: by signal n; null: never seen to end"
+        ),
+        Column("what", TEXT, "what the row is of: run (one each), backend, count"),
+        Column("position", WHOLE, "which row of the run, from 0"),
+        Column("backend", TEXT, "whose counters; empty in the row of the run"),
+        Column("instance", TEXT, "backend: where it was, host:port"),
+        Column("backend_version", TEXT, "backend: which version of the server"),
+        Column("incarnation", TEXT, "backend: which start of the server, or of its figures"),
+        Column("notes", TEXT, "backend: what could not be read of it, a JSON list"),
+        Column("counter", TEXT, "count: which counter"),
+        Column("dimensions", TEXT, "count: which part of it, a JSON object; {} for the total"),
+        Column("kind", TEXT, "count: counter, gauge, distribution"),
+        Column("unit", TEXT, "count: UCUM: ns, By, 1, {request}"),
+        Column("delta_int", WHOLE, "count: how far it moved, without footprint and idle drift"),
+        Column("delta_float", FLOAT, "the same where it is no 64-bit whole number"),
+        Column("raw_int", WHOLE, "count: the plain difference of the snapshots"),
+        Column("raw_float", FLOAT, "the same where it is no 64-bit whole number"),
+        Column("footprint_int", WHOLE, "count: what reading the counters moved it by"),
+        Column("footprint_float", FLOAT, "the same where it is no 64-bit whole number"),
+        Column("idle_int", WHOLE, "count: what it would have drifted meanwhile"),
+        Column("idle_float", FLOAT, "the same where it is no 64-bit whole number"),
+        Column("because", TEXT, "why run, backend or count cannot be used; empty if it can"),
+        Column("attributes", TEXT, "run: further attributes, a JSON object"),
         *ARRIVAL,
     ),
     time="ended_ns",
-    order=("suite", "backend", "counter", "ended_ns"),
+    order=("suite", "started_ns", "run_id", "position"),
     bounded=("suite", "ended_ns"),
+    since=2,
 )
 
 TABLES: Final = {table.name: table for table in (SPANS, READINGS, EVENTS, RUNS)}

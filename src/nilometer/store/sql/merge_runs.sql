@@ -8,4 +8,4 @@ SELECT runs.*
 FROM runs
 SEMI JOIN kept
   ON runs.delivery = kept.delivery AND runs.append = kept.append
-ORDER BY suite, backend, counter, ended_ns
+ORDER BY suite, started_ns, run_id, position

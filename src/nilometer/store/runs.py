@@ -1,0 +1,235 @@
+"""The history: every measured run, and the steps that somebody accepted.
+
+It is the tables `runs` and `events` at one place, which may be a collector's store, too. A run
+is one commit, synced before `append` returns, so that any number of processes can append at
+once and a killed one loses nothing that was told to be recorded. What cannot be read of it is
+told as a run that cannot be used, so that nobody takes a hole for a short history.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import timedelta
+from itertools import groupby
+from typing import TYPE_CHECKING, Final
+
+from nilometer.clock import Clock
+from nilometer.errors import StoreError
+from nilometer.model import Batch, Event, Resource
+from nilometer.model.run import Accepted, Run
+from nilometer.store.columns import parts, table_of
+from nilometer.store.compaction import FILES_MIN, VACUUM_AFTER, maintain, tidy
+from nilometer.store.lake import NS_PER_DAY, append_number, days_of, refuse_foreign
+from nilometer.store.places import Place
+from nilometer.store.query import TIME_MAX, TIME_MIN
+from nilometer.store.reading import Questions, Wanted
+from nilometer.store.rows import events_of
+from nilometer.store.run_rows import SERVICE, part_of, runs_of
+from nilometer.store.stored import EPOCH, StoredTable
+from nilometer.store.tables import TABLES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import date
+    from pathlib import Path
+
+    from nilometer.store.columns import Part
+    from nilometer.store.lake import Durability
+    from nilometer.store.stored import DataFile
+
+ACCEPTED: Final = "gate.accepted"
+"""The name of the events that say what was accepted."""
+
+ACCEPTED_MAX: Final = 100_000  # one a working day and counter for a hundred years and ten
+
+
+class History:
+    """The runs at one place. Any number of processes may hold one each, one thread at a time.
+
+    `upkeep_failed` says why small files could not be merged after the last append, which
+    itself went well; empty if nothing is wrong.
+    """
+
+    def __init__(
+        self,
+        location: str | Path,
+        *,
+        durability: Durability = "disk",
+        storage_options: Mapping[str, str] | None = None,
+        clock: Clock = Clock(),  # noqa: B008
+    ) -> None:
+        self.place = Place.of(location, storage_options)
+        self.upkeep_failed = ""
+        self._clock = clock
+        self._durable = durability == "disk"
+        self._opened: dict[str, StoredTable] = {}
+        self._questions = Questions(self.place)
+        refuse_foreign(self.place)
+
+    def close(self) -> None:
+        """Give the memory back; nothing can be asked after."""
+        self._questions.close()
+
+    # ---- writing -----------------------------------------------------------------------------
+
+    def append(self, run: Run) -> None:
+        """Add a run; returns when it is committed, and synced if asked for.
+
+        Raises StoreError if it is not; then it may be appended again, and counts once.
+        """
+        self._append("runs", part_of(run))
+        self._keep_up()
+
+    def accept(self, accepted: Accepted) -> None:
+        """Add what somebody accepted, as one event per counter. Raises StoreError."""
+        events = tuple(_event_of(accepted, counter) for counter in accepted.counters or ("",))
+        batch = Batch(Resource(SERVICE), events=events)
+        self._append("events", parts(batch)["events"])
+
+    def _append(self, name: str, part: Part) -> None:
+        now_ns = self._clock.wall_ns()
+        rows = table_of(name, [part], append_number(now_ns))
+        days, _ = days_of(name, rows, now_ns)
+        self._table(name).append(rows, days)
+
+    def _table(self, name: str) -> StoredTable:
+        if name not in self._opened:
+            place = self.place.inside(name)
+            self._opened[name] = StoredTable(place, TABLES[name], durable=self._durable)
+        return self._opened[name]
+
+    def _keep_up(self) -> None:
+        """Merge the small files of a day once there are several; the run is safe already.
+
+        A history grows by one file a run: merging eight at a time keeps a day at a few files,
+        and the log is shortened only when something was merged.
+        """
+        self.upkeep_failed = ""
+        now_ns = self._clock.wall_ns()
+        today = EPOCH + timedelta(days=now_ns // NS_PER_DAY)
+        table = self._table("runs")
+        if not _worth_merging(table.files(), today):
+            return
+        try:
+            done = maintain(table, now_ns=now_ns, today=today, oldest=None)
+            if done.merged:
+                tidy(table, vacuum_after=VACUUM_AFTER)
+        except StoreError as error:
+            self.upkeep_failed = str(error)
+
+    # ---- reading -----------------------------------------------------------------------------
+
+    def runs(
+        self,
+        suite: str | None = None,
+        *,
+        since_ns: int | None = None,
+        limit: int | None = None,
+        parts: bool = True,
+    ) -> list[Run]:
+        """The runs of a suite, or of all, that ended since then, or the latest of them.
+
+        Oldest first, by their start; one during which the clock went back takes its place by
+        when it was appended. Without `parts` only totals are read, which is a tenth. Rows that
+        cannot be read become a run with a `because`; so does a file that is damaged, with
+        neither id nor counts. Raises StoreError if there is no reading of the whole table.
+        """
+        since = TIME_MIN if since_ns is None else max(TIME_MIN, since_ns)
+        wanted: Wanted = {"ended_ns": (since, None), "suite": (suite, suite)}
+        values = {
+            "suite": suite,
+            "since_ns": since,
+            "parts": parts,
+            "runs_max": TIME_MAX if limit is None else max(0, limit),
+        }
+        try:
+            return runs_of(self._questions.ask("runs", "runs", wanted, values))
+        except StoreError as error:
+            if error.slug != "store-unreadable":
+                raise
+            return self._salvaged(wanted, values, suite, error)
+
+    def _salvaged(
+        self,
+        wanted: Wanted,
+        values: Mapping[str, object],
+        suite: str | None,
+        error: StoreError,
+    ) -> list[Run]:
+        """The runs in the files that can be read, and one for each that cannot."""
+        bad = self._questions.unreadable("runs", "runs", wanted, values)
+        if not bad:  # it is not the files
+            raise error
+        without = [file for file, _ in bad]
+        rows = self._questions.ask("runs", "runs", wanted, values, without=without)
+        lost = [_lost(file, why, suite) for file, why in bad]
+        return sorted([*runs_of(rows), *lost], key=_moment_ns)
+
+    def accepted(self, suite: str | None = None) -> list[Accepted]:
+        """What was accepted, in a suite or in all, oldest first."""
+        values = {
+            "name": ACCEPTED,
+            "service": None,
+            "trace_id": None,
+            "since_ns": TIME_MIN,
+            "last_ns": TIME_MAX,
+            "rows_max": ACCEPTED_MAX,
+        }
+        rows = self._questions.ask("events", "events", {"name": (ACCEPTED, ACCEPTED)}, values)
+        events = [event for _, event in events_of(rows)]
+        return [one for one in _accepted_of(events) if suite is None or one.suite == suite]
+
+
+def _worth_merging(files: Sequence[DataFile], today: date) -> bool:
+    """Whether a day has files enough to be merged, as `maintain` counts; that costs a look."""
+    days = Counter(file.date for file in files)
+    ended = today - timedelta(days=1)
+    return any(number >= (2 if day < ended else FILES_MIN) for day, number in days.items())
+
+
+def _lost(file: DataFile, why: str, suite: str | None) -> Run:
+    """What stands for the runs of a file that cannot be read."""
+    ended_ns = file.greatest.get("ended_ns") or 0
+    because = f"lost: {file.path} of the history, {file.rows} rows, cannot be read: {why}"
+    told = file.least.get("suite") or "" if suite is None else suite
+    return Run("", told, ended_ns, ended_ns, exit_status=None, because=because)
+
+
+def _moment_ns(run: Run) -> int:
+    return run.started_ns if run.ended_ns >= run.started_ns else run.ended_ns
+
+
+def _event_of(accepted: Accepted, which: str) -> Event:
+    backend, _, counter = which.partition(":")
+    return Event(
+        ACCEPTED,
+        accepted.at_ns,
+        {
+            "suite": accepted.suite,
+            "run_id": accepted.run_id,
+            "backend": backend,
+            "counter": counter,
+            "which": which,
+            "reason": accepted.reason,
+            "by": accepted.by,
+        },
+        body=f"{which or 'all counters'} accepted from run {accepted.run_id} on",
+    )
+
+
+def _accepted_of(events: Sequence[Event]) -> list[Accepted]:
+    """Events, the latest first, back into what was accepted."""
+
+    def told(event: Event) -> tuple[str, str, int, str, str]:
+        text = {key: str(value) for key, value in event.attributes.items()}
+        suite, run_id = text.get("suite", ""), text.get("run_id", "")
+        return suite, run_id, event.at_ns, text.get("reason", ""), text.get("by", "")
+
+    found = []
+    for (suite, run_id, at_ns, reason, by), same in groupby(
+        sorted(events, key=lambda e: (e.at_ns, *told(e))), told
+    ):
+        which = (str(event.attributes.get("which", "")) for event in same)
+        counters = tuple(sorted({one for one in which if one}))
+        found.append(Accepted(suite, run_id, at_ns, reason, by, counters))
+    return found
