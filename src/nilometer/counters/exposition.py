@@ -31,7 +31,7 @@ _NAME: Final = r"[a-zA-Z_:][a-zA-Z0-9_:]*"
 _TEXT: Final = r'"(?:[^"\\\n]|\\.)*"'
 _SAMPLE: Final = re.compile(rf"({_NAME})[ \t]*")
 _LABEL: Final = re.compile(
-    rf"[ \t]*({_NAME}|{_TEXT})(?:[ \t]*=[ \t]*({_TEXT}))?[ \t]*(,|(?=\}}))"
+    rf"[ \t]*({_NAME}|{_TEXT})(?:[ \t]*=[ \t]*({_TEXT}))?[ \t]*(,[ \t]*|(?=\}}))"
 )
 _VALUE: Final = re.compile(
     r"[ \t]*(?:(?P<whole>[+-]?\d+)|(?P<real>[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)"

@@ -1,0 +1,164 @@
+"""Any endpoint that shows its metrics to Prometheus, in its text format or in OpenMetrics.
+
+Counters, gauges, and of histograms and summaries count and sum. A counter's total is the sum
+over its labels, whose values are folded where they are random. When the process started tells
+one incarnation from the next, where the endpoint shows it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from nilometer.counters.exposition import Exposition, Family, counters_of, parse
+from nilometer.counters.figures import Fact, Figures
+from nilometer.counters.http_get import Http
+from nilometer.counters.link import TLS_OPTIONS, place, secure, tls_context, unreadable
+from nilometer.counters.parts import bounded
+from nilometer.counters.scopes import NAME_CHARS_MAX, Scopes, rules, rules_file
+from nilometer.model.reading import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from nilometer.counters.backend import BackendError, Surroundings
+    from nilometer.counters.figures import Number, Series
+    from nilometer.counters.target import Target
+    from nilometer.model.dimensions import Dimensions
+
+MEANING: Final = "any endpoint for Prometheus or OpenMetrics, named by its URL"
+
+PORT: Final = 9100  # of the exporter of what the kernel counts, which is the most common one
+ACCEPT: Final = "text/plain;version=0.0.4,application/openmetrics-text;version=1.0.0;q=0.5"
+STARTED: Final = "process_start_time_seconds"
+HIDDEN: Final = "*"
+"""What stands for a random id in a label: `/orders/*/items`."""
+
+UNITS: Final[Mapping[str, str]] = {
+    "seconds": "s",
+    "milliseconds": "ms",
+    "bytes": "By",
+    "ratio": "1",
+    "celsius": "Cel",
+    "volts": "V",
+    "amperes": "A",
+    "joules": "J",
+    "watts": "W",
+    "grams": "g",
+    "meters": "m",
+    "hertz": "Hz",
+}
+
+OPTIONS: Final = (*TLS_OPTIONS, "query", "scopes", "scopes_file")
+
+
+def find(surroundings: Surroundings) -> Sequence[Target]:  # noqa: ARG001 - as all backends' is
+    """Nothing: what shows metrics may listen anywhere, and only you know which you mean."""
+    return []
+
+
+def connect(target: Target) -> Prometheus:
+    """An endpoint: ``http://user:password@host:port/metrics``, ``https://`` or
+    ``prometheus://host:port``."""
+    return Prometheus(target.accepting(OPTIONS))
+
+
+class Prometheus:
+    """Reads an endpoint over one connection that stays open."""
+
+    name = "prometheus"
+    settle_s = 0.0
+
+    def __init__(self, target: Target) -> None:
+        web = {"http": 80, "https": 443}
+        where = place(target, web.get(target.scheme, 443 if secure(target) else PORT))
+        path = target.path or "/metrics"
+        query = target.option("query")
+        self._path = f"{path}?{query}" if query else path
+        if not all("!" <= char <= "~" for char in self._path):
+            target.refuse("path and query of a request have no spaces and only ASCII: %20")
+        self.instance = where.shown if self._path == "/metrics" else where.shown + self._path
+        self._http = Http(
+            where,
+            self._failed,
+            tls=tls_context(target),
+            user=target.user,
+            password=target.password,
+        )
+        own = rules(target.option("scopes"), origin=f"{target.origin}: {target.shown}: scopes")
+        if file := target.option("scopes_file"):
+            own += rules_file(file, origin=f"{target.origin}: {target.shown}")
+        self._scopes = Scopes(own, hidden=HIDDEN)
+        self._facts: dict[str, Fact] = {}
+
+    def read(self) -> Figures:
+        """All metrics now. Raises BackendError."""
+        body = self._http.get(self._path, accept=ACCEPT)
+        shown = parse(body.decode(errors="replace"))
+        if not shown.samples:
+            said = body[:60].decode(errors="replace")
+            raise self._failed(f"GET {self._path}: no metrics in its answer: {said!r}")
+        started = began(shown)
+        values, facts = counted(shown, self._scopes, known_start=bool(started))
+        self._facts |= facts
+        gauges = frozenset(n for n, fact in facts.items() if fact.kind is Kind.GAUGE)
+        kept, left = bounded(values, gauges=gauges)
+        return Figures(kept, started, version(shown), (*shown.faults, *left))
+
+    def _failed(self, reason: str) -> BackendError:
+        return unreadable(self.name, self.instance, reason)
+
+    def facts(self) -> Mapping[str, Fact]:
+        """What the endpoint says of each of its metrics."""
+        return self._facts
+
+    def close(self) -> None:
+        """Hang up."""
+        self._http.close()
+
+
+def counted(
+    shown: Exposition, scopes: Scopes, *, known_start: bool
+) -> tuple[dict[Series, Number], dict[str, Fact]]:
+    """The figures with their labels folded, counters' totals among them, and what is said of
+    them. What begins to be shown counts from zero if it is known when all of it began."""
+    values: dict[Series, Number] = {}
+    facts: dict[str, Fact] = {}
+    for sample, family, grows in counters_of(shown):
+        labels = _folded(sample.labels, scopes)
+        series = (sample.name, labels)
+        values[series] = values.get(series, 0) + sample.value
+        if grows and labels:
+            total = (sample.name, ())
+            values[total] = values.get(total, 0) + sample.value
+        facts[sample.name] = _fact(sample.name, family, grows=grows, from_zero=known_start)
+    return values, facts
+
+
+def _folded(labels: Dimensions, scopes: Scopes) -> Dimensions:
+    return tuple((name, scopes.of(value)) for name, value in labels if value)
+
+
+def _fact(name: str, family: Family, *, grows: bool, from_zero: bool) -> Fact:
+    meaning = family.help[:NAME_CHARS_MAX] or "not described by the endpoint"
+    stem = name.removesuffix("_total").removesuffix("_sum")
+    unit = UNITS.get(family.unit or stem.rpartition("_")[2], "1")
+    if name.endswith("_count"):
+        unit = "1"
+    kind = Kind.COUNTER if grows else Kind.GAUGE
+    return Fact(meaning, unit, kind, from_zero=grows and from_zero)
+
+
+def began(shown: Exposition) -> str:
+    """When the process behind an endpoint started, or all of them; empty if it is not shown."""
+    found = [f"{value}" for name, _, value in shown.samples if name == STARTED]
+    return f"started {' '.join(sorted(found))}" if found else ""
+
+
+def version(shown: Exposition) -> str:
+    """The versions in metrics called ``..._build_info``, which no run should mix."""
+    found = [
+        f"{name.removesuffix('_build_info')} {text}"
+        for name, labels, _ in shown.samples
+        if name.endswith("_build_info") and (text := dict(labels).get("version"))
+    ]
+    return ", ".join(sorted(found))

@@ -1,0 +1,158 @@
+"""An endpoint for Prometheus as a backend: totals, folded labels, incarnation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nilometer.clock import Clock
+from nilometer.counters import parts, prometheus
+from nilometer.counters.backend import BackendError, Surroundings, connect
+from nilometer.counters.delta import delta
+from nilometer.counters.snapshot import snapshot
+from nilometer.errors import ConfigError
+from nilometer.model.reading import Kind
+from tests.counters.servers import by_path, http, replaying, serving
+
+SHOWN = """\
+# HELP app_requests_total Requests served.
+# TYPE app_requests_total counter
+app_requests_total{route="/o/1b4e28ba-2fa1-11d2-883f-b9a761bde3fb/i",code="200"} 3
+app_requests_total{route="/o/6c84fb90-12c4-11e1-840d-7b25c5ee775a/i",code="200"} 4
+app_requests_total{route="/",code="500"} 1
+# TYPE app_threads gauge
+app_threads{pool="a"} 5
+# TYPE app_sent_bytes_total counter
+app_sent_bytes_total 9
+# TYPE process_start_time_seconds gauge
+process_start_time_seconds 1.7951819e+09
+app_build_info{version="1.2.3",revision="x"} 1
+"""
+
+
+def reads(*texts: str, url: str = "http://127.0.0.1:{port}/metrics"):
+    with serving(replaying(*(http(text.encode()) for text in texts))) as port:
+        backend = connect(url.format(port=port), origin="test")
+        shots = [snapshot(backend, Clock()) for _ in texts]
+        backend.close()
+    return shots
+
+
+def test_counters_are_summed_over_labels_and_random_labels_are_folded() -> None:
+    (read,) = reads(SHOWN)
+
+    assert read.values == {
+        ("app_requests_total", ()): 8,
+        ("app_requests_total", (("code", "200"), ("route", "/o/*/i"))): 7,
+        ("app_requests_total", (("code", "500"), ("route", "/"))): 1,
+        ("app_threads", (("pool", "a"),)): 5,
+        ("app_sent_bytes_total", ()): 9,
+        ("process_start_time_seconds", ()): 1795181900,
+        ("app_build_info", (("revision", "x"), ("version", "1.2.3"))): 1,
+    }
+    assert (read.incarnation, read.version) == ("started 1795181900", "app 1.2.3")
+    requests, threads = read.fact("app_requests_total"), read.fact("app_threads")
+    assert (requests.meaning, requests.kind) == ("Requests served.", Kind.COUNTER)
+    assert (threads.kind, threads.from_zero) == (Kind.GAUGE, False)
+    assert read.fact("app_sent_bytes_total").unit == "By"
+
+
+def test_a_label_seen_first_counts_from_zero_where_the_start_is_known() -> None:
+    more = SHOWN + 'app_requests_total{route="/new",code="200"} 2\n'
+    new = ("app_requests_total", (("code", "200"), ("route", "/new")))
+
+    before, after = reads(SHOWN, more)
+    of_unknown = [
+        text.replace("process_start_time_seconds 1.7951819e+09\n", "") for text in (SHOWN, more)
+    ]
+    unknown_before, unknown_after = reads(*of_unknown)
+
+    assert delta(before, after).moved[new] == 2
+    assert new in delta(unknown_before, unknown_after).unknown
+
+
+def test_a_process_that_restarted_or_was_upgraded_is_not_compared() -> None:
+    before, restarted = reads(SHOWN, SHOWN.replace("1.7951819e+09", "1.7951820e+09"))
+    _, upgraded = reads(SHOWN, SHOWN.replace("1.2.3", "1.3.0"))
+
+    assert "restarted" in delta(before, restarted).because
+    assert (
+        "upgraded meanwhile: app 1.2.3 before, app 1.3.0 after"
+        in delta(before, upgraded._replace(instance=before.instance)).because
+    )
+
+
+def test_a_bad_line_is_a_note() -> None:
+    (read,) = reads(SHOWN + "a b c\n")
+
+    assert read.notes == ("line 13: no value: 'a b c'",)
+    assert read.totals()["app_requests_total"] == 8
+
+
+def test_parts_beyond_the_limit_are_summed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "PARTS_MAX", 3)
+    lines = [f'x_total{{n="{n}"}} {n}\ny{{n="{n}"}} {n}\n' for n in "12345"]
+
+    (read,) = reads("".join(lines))
+
+    assert {key: value for key, value in read.values.items() if key[0] == "x_total"} == {
+        ("x_total", ()): 15,
+        ("x_total", (("n", "1"),)): 1,
+        ("x_total", (("n", "2"),)): 2,
+        ("x_total", (("overflow", "true"),)): 12,
+    }
+    assert ("y", (("overflow", "true"),)) not in read.values
+    assert read.notes == (
+        "x_total has 5 parts; 3 of them are summed",
+        "y has 5 parts; 3 of them are left out",
+    )
+
+
+def test_scopes_of_labels_can_be_configured() -> None:
+    text = 'x_total{tenant="t-1"} 1\nx_total{tenant="t-2"} 2\n'
+
+    (read,) = reads(text, url="prometheus://127.0.0.1:{port}?scopes=t-*=tenant")
+
+    assert read.values["x_total", (("tenant", "tenant"),)] == 3
+
+
+def test_path_and_query_are_asked_as_named() -> None:
+    seen = []
+
+    def answer(sock) -> None:
+        seen.append(sock.recv(65536).split(b"\r\n")[0])
+        sock.sendall(http(b"a_total 1\n"))
+
+    with serving(answer) as port:
+        backend = connect(f"http://127.0.0.1:{port}/probe?query=module%3Dx", origin="test")
+        backend.read()
+        backend.close()
+
+    assert seen == [b"GET /probe?module=x HTTP/1.1"]
+    assert backend.instance == f"127.0.0.1:{port}/probe?module=x"
+
+
+def test_a_page_without_metrics_is_told() -> None:
+    with serving(by_path({"/metrics": b"<html>hello</html>"})) as port:
+        backend = connect(f"http://127.0.0.1:{port}", origin="test")
+        with pytest.raises(BackendError, match="no metrics in its answer: '<html>hello"):
+            backend.read()
+        backend.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "because"),
+    [
+        ("http://h/a%20b", "no spaces"),
+        ("http://h/a%0d%0aHost:x", "no spaces"),
+        ("http://h?module=x", "no option 'module'"),
+    ],
+)
+def test_a_request_that_cannot_be_is_refused(url: str, because: str) -> None:
+    with pytest.raises(ConfigError, match=because):
+        connect(url, origin="test")
+
+
+def test_it_is_never_looked_for() -> None:
+    assert prometheus.find(Surroundings({}, Path("/nowhere"))) == []
