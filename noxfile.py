@@ -26,10 +26,12 @@ STARTED = time.monotonic()
 TWINS = ["tests/measure", "tests/trace", "tests/wire", "tests/integrations"]
 GREENLETS = ["tests/integrations/test_sqlalchemy.py"]
 
-# On the newer Pythons the tests that start real servers or take long are left out: what they
-# are about, protocols and processes, does not depend on the Python version, and they are most
-# of the time of the whole suite. The C core and everything that imports it does depend on it.
+# On the newer Pythons most tests that start real servers or take long are left out: protocols
+# do not depend on the Python version, and they are most of the time of the suite. The C core
+# and everything that imports it does depend on it, and so do threads, forks and ends of
+# processes. uWSGI is not installed there: it is compiled, and one Python is enough.
 QUICK = "not real and not slow"
+PROCESSES = ["tests/export/test_processes.py", "tests/cli/test_run.py"]
 
 
 def works(python: Path, version: str) -> bool:
@@ -73,7 +75,9 @@ nox.options.error_on_missing_interpreters = True
 SHARED = ("-n", "logical", "--dist", "loadfile")
 
 
-def pytest(session: nox.Session, *args: str, python: str = sys.executable, **env: str) -> None:
+def pytest(
+    session: nox.Session, *args: str, python: str = sys.executable, part: str = "", **env: str
+) -> None:
     """Run pytest, its results also to build/reports, where scripts/test sums them up.
 
     Settings of whoever runs this must not decide what is tested.
@@ -81,7 +85,7 @@ def pytest(session: nox.Session, *args: str, python: str = sys.executable, **env
     REPORTS.mkdir(parents=True, exist_ok=True)
     session.log("%d s since the start", time.monotonic() - STARTED)
     unset = {name: None for name in os.environ if name.startswith("NILOMETER_")}
-    report = f"--junitxml={REPORTS / session.name}.xml"
+    report = f"--junitxml={REPORTS / (session.name + part)}.xml"
     words = [python, "-m", "pytest", "-q", "--durations=5", "--durations-min=5", report]
     session.run(*words, *args, *session.posargs, env={**unset, **env}, external=True)
 
@@ -121,6 +125,8 @@ def newer(session: nox.Session) -> None:
     build = [python, "setup.py", "-q", "build_ext", "--inplace"]
     session.run(*build, env={"NILOMETER_REQUIRE_C": "1"})
     pytest(session, *SHARED, "-m", QUICK, python=python, NILOMETER_REQUIRE_C="1")
+    chosen = ["-m", "real or slow", "-k", "not uwsgi", *PROCESSES]
+    pytest(session, *chosen, part="-processes", python=python, NILOMETER_REQUIRE_C="1")
 
 
 for version, path in FOUND.items():
