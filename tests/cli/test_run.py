@@ -108,6 +108,32 @@ def test_a_signal_that_ends_the_program_is_seen_by_whoever_started_it(
     assert ran.returncode == -number
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_a_program_runs_also_where_nobody_hears_it(
+    closed: str, python: str, tmp_path: Path, sink: Path
+) -> None:
+    words = f"-m nilometer run --export file://{sink} -- {python} -c"
+    code = f"open('ran', 'w'); {ADD.strip()}"
+    done = subprocess.run(
+        ["sh", "-c", f'exec {python} {words} "{code}" {closed}'], cwd=tmp_path, timeout=60
+    )
+
+    assert (done.returncode, (tmp_path / "ran").exists()) == (0, True)
+    assert [value for _, value in counted(sink)] == [1]
+
+
+def test_files_in_export_urls_stay_the_same_when_the_program_changes_the_directory(
+    nilometer: Command, python: str, tmp_path: Path
+) -> None:
+    (tmp_path / "sub").mkdir()
+    move = f'cd sub && exec {python} -c "{ADD.strip()}"'
+
+    ran = nilometer("run", "--export", "file:out.jsonl", "--", "sh", "-c", move, cwd=tmp_path)
+
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert [value for _, value in counted(tmp_path / "out.jsonl")] == [1]
+
+
 def test_the_program_takes_the_place_of_the_command(run: Command, python: str) -> None:
     """One process: a supervisor's signals reach the program itself."""
     ran = run(python, "-c", "import os; print(os.getppid())")

@@ -17,6 +17,7 @@ from nilometer.cli.exits import Exit
 from nilometer.cli.terminal import say, stop
 from nilometer.config import FILE_NAME, load
 from nilometer.errors import ConfigError
+from nilometer.export.address import anchored
 from nilometer.setting_table import PREFIX, SETTINGS, Setting
 
 if TYPE_CHECKING:
@@ -116,6 +117,9 @@ def wherever_it_goes(environment: dict[str, str], settings: Settings) -> dict[st
         found["NILOMETER_CONFIG"] = str(Path(config).absolute())
     if settings.trace_key_file:
         found["NILOMETER_TRACE_KEY_FILE"] = str(Path(settings.trace_key_file).absolute())
+    export = tuple(anchored(url, Path.cwd()) for url in settings.export)
+    if export != settings.export:
+        found["NILOMETER_EXPORT"] = ",".join(url.replace(",", "%2C") for url in export)
     return found
 
 
@@ -132,8 +136,9 @@ def with_bootstrap(environment: dict[str, str]) -> dict[str, str]:
 def become(program: tuple[str, ...], environment: dict[str, str]) -> NoReturn:
     """Replace this process by the program; returns only by ending."""
     path = executable(program[0], environment.get("PATH"))
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:  # the caller may have closed it
+            stream.flush()
     # Python ignores these two for itself; a program that is started expects them as they were.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, unquote_plus, urlsplit
 
 from nilometer.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+    from pathlib import Path
 
 PORT_MAX: Final = 65_535
+FILE_OPTIONS: Final = frozenset({"token_file", "ca_file"})
 SHOWN_OPTIONS_HIDDEN: Final = frozenset({"header"})  # may carry a token
 _UNITS: Final = {"k": 1_000, "m": 1_000_000, "g": 1_000_000_000}
 _TRUTHS: Final = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
@@ -142,6 +144,29 @@ class Address(NamedTuple):
         if text not in _TRUTHS:
             self.refuse(f"{name}={text!r}{nearest(text, _TRUTHS)}")
         return _TRUTHS[text]
+
+
+def anchored(url: str, folder: Path) -> str:
+    """The URL with each file in it by its whole path; `folder` is where a relative one begins.
+
+    >>> from pathlib import Path
+    >>> anchored("otlps://c1?token_file=keys/t&timeout_s=3", Path("/etc"))
+    'otlps://c1?token_file=/etc/keys/t&timeout_s=3'
+    >>> anchored("file:out.jsonl", Path("/var")), anchored("log://", Path("/var"))
+    ('file:/var/out.jsonl', 'log://')
+    """
+    head, question, query = url.partition("?")
+    scheme, colon, path = head.partition(":")
+    if scheme == "file" and path and not path.startswith("/"):
+        head = f"{scheme}{colon}{quote(str(folder / unquote(path)))}"
+    return head + question + "&".join(_anchored(option, folder) for option in query.split("&"))
+
+
+def _anchored(option: str, folder: Path) -> str:
+    name, equals, value = option.partition("=")
+    if name not in FILE_OPTIONS or not value:
+        return option
+    return f"{name}{equals}{quote(str(folder / unquote_plus(value)))}"
 
 
 def hidden(url: str) -> str:
