@@ -129,3 +129,17 @@ def test_every_c_file_is_built_and_chosen() -> None:
 
     folders = {path.parent.name for path in package.glob("*/_*.c")}
     assert said == {f"nilometer.{folder}=c" for folder in folders}
+
+
+def cpu_ns(code: str) -> int:
+    """CPU time that code takes in a fresh interpreter, which itself is not counted."""
+    timed = f"import time\nbegan = time.process_time_ns()\n{code}\n"
+    return int(isolated(timed + "print(time.process_time_ns() - began)"))
+
+
+def test_importing_it_takes_less_than_a_service_pays_for_asyncio_anyway() -> None:
+    """20 ms where asyncio takes 25: as a ratio, by turns, the least of each, on any machine."""
+    rounds = [(cpu_ns(USE), cpu_ns("import asyncio")) for _ in range(7)]
+    ours, asyncio = (min(each) for each in zip(*rounds, strict=True))
+
+    assert ours < asyncio * 20 / TOO_DEAR["asyncio"]
