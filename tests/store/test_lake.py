@@ -4,6 +4,7 @@ import functools
 import os
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -269,6 +270,25 @@ def test_damage_in_the_middle_is_told_and_nothing_is_touched(tmp_path):
     for opening in (Lake, lambda place: Reader(place).trace(TRACE)):
         with pytest.raises(StoreError) as error:
             opening(tmp_path)
+        assert error.value.slug == "store-damaged"
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("gone", ["the folder", "its content"])
+@pytest.mark.parametrize("by_url", [False, True])
+def test_files_whose_log_is_gone_are_told_as_damage_and_kept(tmp_path, gone, by_url):
+    lake = Lake(tmp_path)
+    lake.append([one_of_each(1)])
+    log = tmp_path / "spans" / "_delta_log"
+    shutil.rmtree(log)
+    if gone == "its content":
+        log.mkdir()
+    before = sorted(tmp_path.rglob("*"))
+
+    place = tmp_path.as_uri() if by_url else tmp_path
+    for opening in (Lake, lambda place: Reader(place).trace(TRACE)):
+        with pytest.raises(StoreError, match="files such as date=") as error:
+            opening(place)
         assert error.value.slug == "store-damaged"
     assert sorted(tmp_path.rglob("*")) == before
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 import pyarrow.fs as pafs
+from deltalake.exceptions import TableNotFoundError
 from deltalake.fs import DeltaStorageHandler
 
 from nilometer.clock import wall_ns
@@ -66,6 +67,21 @@ class Place(NamedTuple):
                 os.fsync(file.fileno())
             told = os.fstat(file.fileno())
         return told.st_size, told.st_mtime_ns // NS_PER_MS
+
+    def first_of(self, folder: str, ending: str) -> str:
+        """A file in a folder whose names begin and end so; empty if there is none here."""
+        if self.path is not None:
+            here = next(self.path.glob(f"{folder}*/*{ending}"), None)
+            return "" if here is None else here.relative_to(self.path).as_posix()
+        listing = pafs.FileSelector("", allow_not_found=True, recursive=True)
+        try:
+            found = self.files().get_file_info(listing)
+        except TableNotFoundError:  # not even a directory
+            return ""
+        for told in found:
+            if told.path.lstrip("/").startswith(folder) and told.path.endswith(ending):
+                return str(told.path).lstrip("/")
+        return ""
 
     def remove(self, path: str) -> None:
         """Delete a file of this place if it is there."""

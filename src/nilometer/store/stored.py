@@ -263,7 +263,25 @@ def _open(place: Place, table: Table) -> DeltaTable:
 
 
 def open_existing(place: Place, table: Table, *, repair: bool = False) -> DeltaTable | None:
-    """The table at its place, or None; foreign, newer or damaged ones are refused."""
+    """The table at its place, or None; foreign, newer or damaged ones are refused.
+
+    Where files of a table are left without its log, it is damaged and not new: a new log would
+    list none of them, and maintenance would delete them as nobody's.
+    """
+    found = _opened(place, table, repair=repair)
+    try:
+        left = place.first_of(f"{PARTITION}=", ".parquet") if found is None else ""
+    except (DeltaError, OSError) as error:
+        raise store_error(place, error, "open") from error
+    if left:
+        found = _opened(place, table, repair=repair)  # somebody made it just now, log first
+        if found is None:
+            lost = FileNotFoundError(f"there is none, but files such as {left}")
+            raise damaged(place.url, lost)
+    return found
+
+
+def _opened(place: Place, table: Table, *, repair: bool) -> DeltaTable | None:
     try:
         if place.path is not None:
             if not (place.path / "_delta_log").is_dir():
