@@ -239,7 +239,13 @@ def test_entries_of_others_are_synced_before_ours_is_acknowledged(tmp_path, monk
     assert tmp_path / "spans" / "_delta_log" / f"{1:020}.json" in synced
 
 
-@pytest.mark.parametrize("torn", ["", '{"add":{"path"', "whole entry, short file"])
+DEEP = "[" * 100_000
+BROKEN = ["garbage", "5", '{"add":5}', '{"add":{"path":"x","size":1e999}}', DEEP, "\udcff"]
+
+
+@pytest.mark.parametrize(
+    "torn", ["", '{"add":{"path"', "whole entry, short file", *BROKEN], ids=lambda t: t[:24]
+)
 def test_an_end_torn_by_a_power_cut_is_set_aside(tmp_path, torn):
     lake = Lake(tmp_path)
     lake.append([one_of_each(1)])
@@ -249,7 +255,7 @@ def test_an_end_torn_by_a_power_cut_is_set_aside(tmp_path, torn):
         newest = max((tmp_path / "spans").glob("date=*/*"), key=lambda p: p.stat().st_mtime_ns)
         newest.write_bytes(newest.read_bytes()[:-1])
     else:
-        entry.write_text(torn)
+        entry.write_bytes(torn.encode(errors="surrogateescape"))
 
     again = Lake(tmp_path)
     assert spans_in(tmp_path) == [1]
@@ -257,6 +263,29 @@ def test_an_end_torn_by_a_power_cut_is_set_aside(tmp_path, torn):
 
     assert spans_in(tmp_path) == [1, 3]
     assert entry.with_suffix(".json.torn").exists()
+
+
+@pytest.mark.parametrize("content", BROKEN, ids=lambda text: text[:24])
+def test_a_damaged_entry_that_a_checkpoint_stands_in_for_is_no_matter(tmp_path, content):
+    lake = Lake(tmp_path)
+    for number in range(12):
+        lake.append([one_of_each(number)])
+    entry = tmp_path / "spans" / "_delta_log" / f"{7:020}.json"
+    entry.write_bytes(content.encode(errors="surrogateescape"))
+
+    Lake(tmp_path).append([one_of_each(12)])
+
+    assert spans_in(tmp_path) == list(range(13))
+
+
+@pytest.mark.parametrize("end", ["\u2028", "\u2029", "\x85", "\v", "\x1c", "\r", "\n"])
+def test_what_unicode_takes_for_a_lines_end_is_acknowledged_in_a_name_and_kept(tmp_path, end):
+    reading = counted(1)._replace(name=f"a{end}b")
+    Lake(tmp_path).append([Batch(Resource("api"), (reading,))])
+
+    Lake(tmp_path).append([one_of_each(1)])  # a start looks for torn ends
+
+    assert [row.total for row in Reader(tmp_path).statistics(f"a{end}b")] == [1]
 
 
 def test_damage_in_the_middle_is_told_and_nothing_is_touched(tmp_path):

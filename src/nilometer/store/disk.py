@@ -15,7 +15,7 @@ from urllib.parse import unquote
 from nilometer.errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection
     from pathlib import Path
 
 LOG: Final = "_delta_log"
@@ -61,7 +61,8 @@ def sync_versions(
     folders: set[Path] = set()
     checkpoints = False
     for version in range(first, last + 1):
-        for path, _ in _added(entry_path(root, version)):
+        # One that a checkpoint stands in for may be damaged: nobody reads it any more.
+        for path, _ in _added(entry_path(root, version)) or ():
             if root / path not in synced:
                 sync(root / path)
             folders.add((root / path).parent)
@@ -80,27 +81,28 @@ def entry_path(root: Path, version: int) -> Path:
     return root / LOG / f"{version:020}.json"
 
 
-def _added(entry: Path) -> Iterator[tuple[str, int]]:
-    """Path and size of each file that a log entry adds; none if the entry is gone."""
+def _added(entry: Path) -> list[tuple[str, int]] | None:
+    """Path and size of each file that a log entry adds; None if it cannot be read.
+
+    One that is gone adds none. Lines end with a line feed and nothing else: names of
+    instruments are in here, and they may hold whatever else Unicode takes for a line's end.
+    """
     try:
-        lines = entry.read_text(encoding="utf-8").splitlines()
+        text = entry.read_text(encoding="utf-8")
+        added = [json.loads(line).get("add") for line in text.split("\n") if line.strip()]
+        return [(unquote(add["path"]), int(add["size"])) for add in added if add]
     except FileNotFoundError:
-        return
-    for line in lines:
-        add = json.loads(line).get("add")
-        if add:
-            yield unquote(add["path"]), int(add["size"])
+        return []
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
+        return None
 
 
 def _is_torn(root: Path, entry: Path) -> bool:
     """Whether an entry, or a file that it adds, did not reach the disk whole."""
     if entry.stat().st_size == 0:
         return True
-    try:
-        added = list(_added(entry))
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return True
-    return any(_size(root / path) < size for path, size in added)
+    added = _added(entry)
+    return added is None or any(_size(root / path) < size for path, size in added)
 
 
 def _size(path: Path) -> int:
