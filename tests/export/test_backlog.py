@@ -310,3 +310,27 @@ def test_a_batch_is_taken_in_parts_if_it_is_too_large(make):
         (0, 1, 2),
     ]
     assert (parts[2], backlog.rows, backlog.buckets) == (None, 0, 0)
+
+
+def test_what_waited_goes_together_in_its_order_and_unmerged():
+    backlog = Backlog()
+    batches = [Batch(SHOP, (counter(at, at),)) for at in range(1, 6)]
+    for batch in batches:
+        backlog.append(batch)
+
+    taken = backlog.take(100)
+
+    assert taken == Batch(SHOP, tuple(batch.readings[0] for batch in batches))
+    assert (backlog.rows, backlog.readings, backlog.buckets) == (0, 0, 0)
+
+
+def test_what_goes_together_is_bounded_and_of_one_resource():
+    backlog = Backlog()
+    for resource in [SHOP] * 5 + [Resource("other")]:
+        backlog.append(Batch(resource, (counter(1),)))
+
+    sizes = []
+    while (taken := backlog.take(3)) is not None:
+        sizes.append(taken.rows)
+
+    assert sizes == [3, 2, 1]

@@ -9,7 +9,7 @@ and events are never merged.
 from __future__ import annotations
 
 from heapq import merge
-from itertools import islice
+from itertools import chain, islice
 from operator import itemgetter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -61,23 +61,50 @@ class Backlog:
         self._kept.append(self._entered(batch, 1))
 
     def take(self, rows_max: int) -> Batch | None:
-        """The oldest batch, or as much of it; None if nothing waits."""
+        """The oldest batch, or as much of it, and as many after it as go along; None if empty.
+
+        Batches of one resource go together: a receiver that answers once a second would
+        otherwise take one interval a second, however many it would take at once.
+        """
         if not self._kept:
             return None
         oldest = self._kept[0]
+        rows = together = 0
+        for kept in self._kept:
+            rows += kept.batch.rows
+            if rows > rows_max or kept.batch.resource != oldest.batch.resource:
+                break
+            together += 1
+        return self._take_whole(together) if together else self._take_piece(oldest, rows_max)
+
+    def _take_whole(self, together: int) -> Batch:
+        """The oldest batches as one, their readings as they are."""
+        taken = self._kept[:together]
+        del self._kept[:together]
+        self._at = max(0, self._at - together)
+        for kept in taken:
+            self._left(kept)
+        if not self._kept:
+            self.clear()
+        batches = [kept.batch for kept in taken]
+        if together == 1:
+            return batches[0]
+        return Batch(
+            batches[0].resource,
+            tuple(chain.from_iterable(batch.readings for batch in batches)),
+            tuple(chain.from_iterable(batch.spans for batch in batches)),
+            tuple(chain.from_iterable(batch.events for batch in batches)),
+        )
+
+    def _take_piece(self, oldest: _Kept, rows_max: int) -> Batch:
+        """The beginning of a batch that is too large to go at once."""
         batch = oldest.batch
         readings = min(rows_max, len(batch.readings))
         events = min(rows_max - readings, len(batch.events))
         taken, rest = _split(batch, readings, events, rows_max - readings - events)
-        if rest.rows:
-            self._kept[0] = self._entered(rest, oldest.parts)
-        else:
-            del self._kept[0]
-            self._at = max(0, self._at - 1)
+        self._kept[0] = self._entered(rest, oldest.parts)
         self._left(oldest)
-        if not self._kept:
-            self.clear()
-        return batch if taken.rows == batch.rows else taken
+        return taken
 
     def merge(self, rows_max: int) -> int:
         """Join neighbours until there is room, or all are joined; how many readings it saved.
