@@ -120,7 +120,15 @@ class MySQL:
         first = min((int(row[0]) for row in digests if row[0] is not None), default=0)
         # MariaDB shows itself to old replicas as MySQL 5.5.5.
         version = str(connection.server_version).removeprefix("5.5.5-")
-        return Figures(values, incarnation_of(born, first), version, (*notes, *more))
+        # Where they were not counted at first there is no earlier value to subtract.
+        begun = {(name, ()): f"counted since {_moment(first)}" for name in STATEMENTS.values()}
+        return Figures(
+            values,
+            incarnation_of(born, first),
+            version,
+            (*notes, *more),
+            {series: text for series, text in begun.items() if series in values},
+        )
 
     def facts(self) -> Mapping[str, Fact]:
         """What is known of the counters that were read."""

@@ -1,0 +1,234 @@
+"""PostgreSQL: its cumulative statistics, and statements where pg_stat_statements keeps them.
+
+One statement makes a read. Which views there are, and which columns, the catalogue says once
+for each connection; every number is a counter.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+from nilometer.counters.backend import BackendError
+from nilometer.counters.figures import Figures
+from nilometer.counters.parts import bounded
+from nilometer.counters.postgresql_facts import GAUGES, fact_of
+from nilometer.counters.postgresql_options import OPTIONS, PORT, find, parameters
+from nilometer.counters.postgresql_views import (
+    CATALOGUE,
+    HIDDEN,
+    HIDDEN_TEXT,
+    OURS,
+    STATEMENTS,
+    VIEWS,
+    Catalogue,
+    catalogue_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from nilometer.counters.figures import Fact, Number, Series
+    from nilometer.counters.libpq import Connection, PostgresError
+    from nilometer.counters.target import Target
+
+__all__ = ("MEANING", "connect", "find")
+
+MEANING: Final = "PostgreSQL: databases, tables, WAL, I/O, and statements if it counts them"
+
+CONNECT_S: Final = 2.0
+READ_S: Final = 10.0
+
+
+# --- What it says --------------------------------------------------------------------------
+
+
+def values_of(
+    reply: Mapping[str, Any], columns: Mapping[str, Sequence[str]]
+) -> dict[Series, Number]:
+    """The counters of a reply: the total of each column and its parts; parts of 0 are left out.
+
+    The total of a view with many rows is their sum.
+    """
+    values: dict[Series, Number] = {}
+    for view in VIEWS:
+        names = [view.prefix + column for column in columns.get(view.name, ())]
+        if not names:
+            continue
+        values.update({(name, ()): 0 for name in names})
+        for row in reply.get(view.name) or ():
+            labels = [str(label) for label in row[: len(view.labels)]]
+            if any(OURS in label for label in labels):
+                continue
+            part = tuple(zip(view.labels, labels, strict=True))
+            for name, value in zip(names, row[len(labels) :], strict=True):
+                if isinstance(value, int | float) and value:
+                    values[name, ()] += value
+                    if part:
+                        values[name, part] = values.get((name, part), 0) + value
+    return values
+
+
+def incarnation_of(reply: Mapping[str, Any]) -> str:
+    """When the server started, and when which of its figures were reset.
+
+    >>> incarnation_of({"started": "2026-01-02", "resets": {"pg_stat_wal": "2026-01-03"}})
+    'started 2026-01-02Z, pg_stat_wal since 2026-01-03Z'
+    """
+    resets = [f"{name} since {at}Z" for name, at in reply["resets"].items() if at]
+    return ", ".join([f"started {reply['started']}Z", *resets])
+
+
+def statements_begun(
+    reply: Mapping[str, Any], columns: Mapping[str, Sequence[str]]
+) -> dict[Series, str]:
+    """Since when statements are counted: those that were not at first have no earlier value."""
+    at = reply["resets"].get("pg_stat_statements_info") or "the server started"
+    return {
+        (f"statement.{column}", ()): f"counted since {at}"
+        for column in columns.get(STATEMENTS, ())
+    }
+
+
+class Losses:
+    """Totals that are sums of parts, some of which went: their sum means nothing after that.
+
+    A dropped table takes its counts along, and so does a statement that made room for another.
+    """
+
+    def __init__(self) -> None:
+        self._before: Mapping[Series, Number] = {}
+        self._lost: dict[str, int] = {}
+
+    def seen(self, values: Mapping[Series, Number]) -> dict[Series, str]:
+        """What has been lost so far of each total, told as its incarnation."""
+        for (name, part), earlier in self._before.items():
+            if part and name not in GAUGES and values.get((name, part), 0) < earlier:
+                self._lost[name] = self._lost.get(name, 0) + 1
+        self._before = values
+        return {
+            (name, ()): f"{lost} of its parts went, or began anew, since the first read"
+            for name, lost in self._lost.items()
+        }
+
+
+def connect(target: Target) -> PostgreSQL:
+    """The server there; nothing is sent before the first read. Raises ConfigError."""
+    return PostgreSQL(target.accepting(OPTIONS))
+
+
+class PostgreSQL:
+    """A server, and one database of it, read over one connection that is kept."""
+
+    name = "postgresql"
+
+    def __init__(self, target: Target) -> None:
+        words = parameters(target)
+        where = (
+            words.get("service")
+            or f"{words.get('host', 'localhost')}:{words.get('port', PORT)}"
+        )
+        self.instance = where + target.path.rstrip("/")
+        self.settle_s = 0.0
+        self._target = target
+        self._connection: Connection | None = None
+        self._catalogue = Catalogue({}, "")
+        self._losses = Losses()
+        self._facts: dict[str, Fact] = {}
+
+    def read(self) -> Figures:
+        """All its counters now. Raises BackendError."""
+        from nilometer.counters.libpq import PostgresError
+
+        try:
+            connection = self._connected()
+            reply = self._asked(connection, self._catalogue.statement)
+        except PostgresError as error:
+            self.close()
+            raise self._failed("cannot be read", error) from error
+        raw = values_of(reply, self._catalogue.columns)
+        incarnations = {
+            **statements_begun(reply, self._catalogue.columns),
+            **self._losses.seen(raw),
+        }
+        values, notes = bounded(raw, gauges=GAUGES)
+        for name, _ in values:
+            if name not in self._facts:
+                self._facts[name] = fact_of(name)
+        self.settle_s = max(0.0, float(reply["lagging"] or 0))
+        hidden = any(("query", HIDDEN_TEXT) in part for _, part in raw)
+        return Figures(
+            values,
+            incarnation_of(reply),
+            connection.version,
+            (*self._catalogue.notes, *notes, *((HIDDEN,) if hidden else ())),
+            incarnations,
+        )
+
+    def facts(self) -> Mapping[str, Fact]:
+        """What is known of the counters that were read."""
+        return self._facts
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def _connected(self) -> Connection:
+        from nilometer.counters.libpq import Connection, MissingError
+
+        if self._connection is None:
+            try:
+                connection = Connection(parameters(self._target), timeout_s=CONNECT_S)
+            except MissingError as error:
+                raise BackendError(
+                    f"postgresql at {self.instance}: its client library is needed: "
+                    f"pip install 'nilometer[counters]' ({error})",
+                    slug="backend-needs-extra",
+                ) from error
+            self._connection = connection
+            self.instance = connection.place
+            self._catalogue = self._look(connection)
+        return self._connection
+
+    def _look(self, connection: Connection) -> Catalogue:
+        from nilometer.counters.libpq import PostgresError
+
+        reply = self._asked(connection, CATALOGUE)
+        try:
+            if reply["extension"]:
+                probe = f"SELECT 1 AS {OURS} FROM {reply['extension']}.{STATEMENTS} LIMIT 1"  # noqa: S608 - as the server quoted it
+                connection.ask(probe, timeout_s=READ_S)
+        except PostgresError as error:
+            if error.state == "":
+                raise
+            return catalogue_of(reply, loaded=False)
+        return catalogue_of(reply)
+
+    def _asked(self, connection: Connection, statement: str) -> dict[str, Any]:
+        rows = connection.ask(statement, timeout_s=READ_S)
+        reply: dict[str, Any] = json.loads(rows[0][1] or "")
+        return reply
+
+    def _failed(self, what: str, error: PostgresError) -> BackendError:
+        return BackendError(
+            f"postgresql at {self.instance} (from {self._target.origin}) {what}: "
+            f"{reason_of(error)}"
+        )
+
+
+_ADVICE: Final = (
+    ("password authentication failed", "check user and password"),
+    ("no password supplied", "give a password, in ~/.pgpass for instance"),
+    ("no encryption", "it may want TLS: add ?sslmode=require"),
+    ("permission denied", "the user may not see this: GRANT pg_read_all_stats TO this user"),
+    ('database "', "name a database that is there, as in postgresql://user@host/database"),
+)
+
+
+def reason_of(error: PostgresError) -> str:
+    """What was said, and what a person can do about it."""
+    text = str(error)
+    advice = next((said for sign, said in _ADVICE if sign in text), "")
+    return f"{text}; {advice}" if advice else text

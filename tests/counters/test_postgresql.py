@@ -1,0 +1,262 @@
+"""What PostgreSQL says, as recorded of 15 and 18; and where its programs are told to go."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nilometer.counters.backend import Surroundings, connect
+from nilometer.counters.postgresql import Losses, incarnation_of, statements_begun, values_of
+from nilometer.counters.postgresql_facts import EXACT, GAUGES, INEXACT, fact_of
+from nilometer.counters.postgresql_options import find, parameters
+from nilometer.counters.postgresql_views import (
+    MISSING,
+    NOT_LOADED,
+    OURS,
+    STATEMENTS,
+    VIEWS,
+    catalogue_of,
+)
+from nilometer.counters.target import Secret, Target
+from nilometer.errors import ConfigError
+from nilometer.model.reading import Kind
+
+DATA = Path(__file__).parents[1] / "data/counters"
+RECORDED = {v: json.loads((DATA / f"postgresql/{v}.json").read_text()) for v in (15, 18)}
+MEASURED = json.loads((DATA / "postgres.json").read_text())
+INSERT = (("db", "postgres"), ("query", "INSERT INTO orders VALUES ($1, $2)"))
+each_version = pytest.mark.parametrize("version", RECORDED)
+
+
+def recorded(version: int) -> tuple[dict, dict]:
+    catalogue = catalogue_of(RECORDED[version]["catalogue"])
+    return values_of(RECORDED[version]["reply"], catalogue.columns), dict(catalogue.columns)
+
+
+# --- What it says --------------------------------------------------------------------------
+
+
+@each_version
+def test_rows_are_counted_by_database_table_and_statement(version: int) -> None:
+    values, _ = recorded(version)
+
+    assert values["n_tup_ins", ()] == values["n_tup_ins", (("table", "public.orders"),)] == 3
+    assert values["tup_inserted", (("db", "postgres"),)] >= 3
+    assert values["statement.calls", INSERT] == 3
+    assert values["statement.rows", INSERT] == 3
+    assert values["wal_records", ()] > 3
+
+
+@each_version
+def test_what_we_asked_ourselves_is_no_statement(version: int) -> None:
+    said = json.dumps(RECORDED[version]["reply"])
+    values, _ = recorded(version)
+
+    assert OURS in said
+    assert not [s for s in values if any(OURS in label for _, label in s[1])]
+    parts = [v for (name, part), v in values.items() if name == "statement.calls" and part]
+    assert values["statement.calls", ()] == sum(parts) == 7
+
+
+def test_each_version_is_read_for_what_it_has() -> None:
+    names = {v: {name for name, _ in recorded(v)[0]} for v in RECORDED}
+
+    assert {"wal_write", "wal_sync", "bgwriter.checkpoints_timed"} <= names[15] - names[18]
+    assert {"io.hits", "io.reads", "checkpointer.num_timed"} <= names[18] - names[15]
+    assert {"xact_commit", "n_tup_ins", "wal_bytes", "statement.calls"} <= names[15] & names[18]
+
+
+def test_a_catalogue_that_has_little_is_read_for_that() -> None:
+    bare = {
+        "columns": [["pg_stat_database", "datid", "oid"], ["pg_stat_database", "hits", "int8"]],
+        "extension": None,
+        "flush": False,
+        "plpgsql": None,
+    }
+
+    catalogue = catalogue_of(bare)
+
+    assert catalogue.columns == {"pg_stat_database": ("hits",)}
+    assert catalogue.notes == (MISSING,)
+    assert "force_next_flush" not in catalogue.statement
+    assert "DO $$" not in catalogue.statement
+
+
+def test_an_extension_that_is_not_loaded_is_left_out_and_told() -> None:
+    catalogue = catalogue_of(RECORDED[15]["catalogue"], loaded=False)
+
+    assert STATEMENTS not in catalogue.statement.replace(OURS, "")
+    assert catalogue.notes == (NOT_LOADED,)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"started": "2030-01-01"},
+        {"resets": {"pg_stat_database": "2030-01-01"}},
+        {"resets": {"pg_stat_statements_info": "2030-01-01"}},
+    ],
+)
+def test_a_server_is_known_by_its_start_and_its_resets(change: dict) -> None:
+    reply = RECORDED[15]["reply"]
+
+    assert incarnation_of({**reply, **change}) != incarnation_of(reply)
+
+
+def test_statements_that_were_not_counted_at_first_have_no_earlier_value() -> None:
+    reply = RECORDED[15]["reply"]
+
+    assert statements_begun(reply, {}) == {}
+    begun = statements_begun(reply, {STATEMENTS: ("calls",)})
+    assert begun == {
+        ("statement.calls", ()): (f"counted since {reply['resets']['pg_stat_statements_info']}")
+    }
+
+
+def test_a_total_that_lost_a_part_says_so_from_then_on() -> None:
+    a, b = ("n_tup_ins", (("table", "a"),)), ("n_tup_ins", (("table", "b"),))
+    losses = Losses()
+
+    said = [
+        losses.seen(values)
+        for values in ({a: 1, b: 1}, {a: 2, b: 1}, {a: 9}, {a: 9}, {a: 3, b: 1})
+    ]
+
+    went = "of its parts went, or began anew, since the first read"
+    one, two = ({("n_tup_ins", ()): f"{n} {went}"} for n in (1, 2))
+    assert said == [{}, {}, one, one, two]
+
+
+def test_a_level_that_falls_lost_nothing() -> None:
+    losses = Losses()
+    level = ("numbackends", (("db", "a"),))
+
+    assert (losses.seen({level: 3}), losses.seen({level: 1})) == ({}, {})
+
+
+TEXTS = st.text(max_size=9)
+CELLS = st.none() | st.integers(0, 2**63) | st.floats(0, 1e9) | TEXTS
+
+
+@given(st.data())
+def test_the_parts_of_every_counter_add_up_to_its_total(data: Any) -> None:
+    columns = {view.name: ("a", "b") for view in VIEWS}
+    reply = {
+        view.name: data.draw(
+            st.none() | st.lists(st.tuples(*[TEXTS] * len(view.labels), CELLS, CELLS))
+        )
+        for view in VIEWS
+    }
+
+    values = values_of(reply, columns)
+
+    for view in VIEWS:
+        if view.labels:
+            for column in columns[view.name]:
+                name = view.prefix + column
+                if sum(v.prefix == view.prefix for v in VIEWS) == 1:
+                    parts = sum(v for (of, part), v in values.items() if of == name and part)
+                    assert values[name, ()] == pytest.approx(parts)
+
+
+# --- What is known of it -------------------------------------------------------------------
+
+NAMES = {"db.": "", "wal.": "", "bg.": "bgwriter.", "pgss.": "statement."}
+TABLES = {"ins": "n_tup_ins", "upd": "n_tup_upd", "del": "n_tup_del"}
+OTHERS = {
+    "statement.blks_hit": "shared_blks_hit",
+    "statement.blks_dirtied": "shared_blks_dirtied",
+}
+
+
+def our_name(measured: str) -> str:
+    """The data have names of their own."""
+    kind, _, rest = measured.partition(".")
+    if kind == "tab":
+        return TABLES.get(rest, rest)
+    name = NAMES[f"{kind}."] + rest
+    return f"statement.{OTHERS[name]}" if name in OTHERS else name
+
+
+def test_exact_is_what_moved_by_the_same_number_in_every_measured_run() -> None:
+    runs = [MEASURED[name]["moved"] for name in ("base1", "base4")]
+    same: dict[str, bool] = {}
+    for measured in set(runs[0]) | set(runs[1]):
+        if measured != "pgss.exec_ms":  # times of statements are not read
+            same[our_name(measured)] = all(len(set(r.get(measured, [0]))) == 1 for r in runs)
+
+    assert set(EXACT) == {name for name, is_same in same.items() if is_same}
+    assert set(INEXACT) == {name for name, is_same in same.items() if not is_same}
+
+
+@each_version
+def test_of_every_counter_something_is_known(version: int) -> None:
+    facts = {name: fact_of(name) for name, _ in recorded(version)[0]}
+
+    assert all(fact.meaning and fact.from_zero for fact in facts.values())
+    assert {n for n, fact in facts.items() if fact.kind is Kind.GAUGE} <= GAUGES
+    manual = {n for n, fact in facts.items() if fact.meaning.endswith("manual says")}
+    assert manual <= {"checksum_failures"} | {n for n in facts if n.startswith("parallel_")}
+
+
+# --- Where it is ---------------------------------------------------------------------------
+
+
+def found(**environment: str) -> list[Target]:
+    return list(find(Surroundings(environment, Path("/nowhere"))))
+
+
+def test_the_environment_says_where_and_who() -> None:
+    (target,) = found(PGHOST="db1", PGPORT="5433", PGUSER="me", PGPASSWORD="s3", PGDATABASE="d")
+
+    assert target.origin == "PGHOST"
+    assert (target.user, target.password, target.path) == ("me", Secret("s3"), "/d")
+    assert parameters(target) == {
+        "host": "db1",
+        "port": "5433",
+        "user": "me",
+        "password": "s3",
+        "dbname": "d",
+        "application_name": "nilometer",
+        "client_encoding": "UTF8",
+    }
+
+
+def test_a_service_is_left_to_the_library() -> None:
+    (target,) = found(PGSERVICE="shop")
+
+    assert (target.origin, target.option("service")) == ("PGSERVICE", "shop")
+    assert connect("postgresql:///?service=shop", origin="-b").instance == "shop"
+
+
+def test_without_any_word_the_sockets_of_this_machine_are_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nilometer.counters.postgresql_options.SOCKETS", (tmp_path,))
+    place = tmp_path / ".s.PGSQL.5433"
+    (tmp_path / ".s.PGSQL.5433.lock").write_text("1")
+    assert found() == []
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(place))
+
+        (target,) = found(PGUSER="me")
+
+    words = parameters(target)
+    assert target.origin == str(place)
+    assert (words["host"], words["port"], words["dbname"]) == (
+        str(tmp_path),
+        "5433",
+        "postgres",
+    )
+    assert words["user"] == "me"
+
+
+def test_a_mistyped_option_is_refused_with_the_choice() -> None:
+    with pytest.raises(ConfigError, match="did you mean 'sslmode'"):
+        connect("postgresql://db/?sslmod=require", origin="-b")
