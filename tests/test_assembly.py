@@ -255,3 +255,53 @@ def test_settings_made_by_hand_work_as_those_that_were_read():
 
     assert exporter.batches[0].resource.service == "hand"
     assert sys.modules["nilometer.assembly"] is assembly
+
+
+def told(exporter, name):
+    return [
+        (dict(r.dimensions), r.value)
+        for batch in exporter.batches
+        for r in batch.readings
+        if r.name == name
+    ]
+
+
+def test_a_gauge_that_hangs_is_counted_and_everything_else_is_sent():
+    released, exporter = threading.Event(), MemoryExporter()
+    started(exporter)
+    nilometer.gauge("hangs.depth", read=lambda: released.wait(30) and 1)
+    nilometer.gauge("works.depth", read=lambda: 7)
+    nilometer.counter("beside.requests").add(3)
+    try:
+        assert nilometer.flush(5)
+        assert nilometer.flush(5)
+    finally:
+        released.set()
+        REGISTRY.gauge("hangs.depth").read = REGISTRY.gauge("works.depth").read = None
+
+    lost = [n for pairs, n in told(exporter, "nilometer.lost") if pairs["what"] == "gauge"]
+    assert (sum(lost), told(exporter, "hangs.depth")) == (2, [])
+    assert told(exporter, "works.depth") == [({}, 7), ({}, 7)]
+    assert told(exporter, "beside.requests") == [({}, 3)]
+
+
+def test_flush_under_a_lock_that_a_gauge_takes_is_no_deadlock():
+    lock, exporter = threading.Lock(), MemoryExporter()
+
+    def depth():
+        with lock:
+            return 1
+
+    started(exporter)
+    nilometer.gauge("locked.depth", read=depth)
+    try:
+        with lock:
+            assert nilometer.flush(5)
+        wait_for = threading.Event()
+        while not told(exporter, "locked.depth"):
+            nilometer.flush(5)
+            wait_for.wait(0.01)
+    finally:
+        REGISTRY.gauge("locked.depth").read = None
+
+    assert told(exporter, "locked.depth") == [({}, 1)]

@@ -16,6 +16,7 @@ from nilometer.config import Settings, load
 from nilometer.errors import ConfigError, nearest
 from nilometer.export import Outlet, Pump, open_exporter
 from nilometer.export.address import hidden
+from nilometer.export.readers import Readers
 from nilometer.export.threads import (
     call_after_fork,
     call_after_uwsgi_forks,
@@ -61,8 +62,13 @@ class System:
             for name, exporter in exporters
         ]
         self.own = Own(REGISTRY, outlets)
+        self._readers = Readers()
         self.pump = Pump(
-            self._drain, outlets, interval_s=settings.interval_s, spent=self.own.spent
+            self._drain,
+            outlets,
+            interval_s=settings.interval_s,
+            spent=self.own.spent,
+            read=lambda within_s: self._readers.ask(REGISTRY.reads(), within_s),
         )
         self.integrations = Chosen(
             chosen_integrations(settings),
@@ -91,7 +97,7 @@ class System:
             return Batch(self.resource, spans=drain_spans())
         spans = drain_spans()  # first: what it lost is counted in readings
         self.own.tell()
-        readings, events = REGISTRY.collect()
+        readings, events = REGISTRY.collect(reading=False)
         return Batch(self.resource, readings, spans, events)
 
     def start(self) -> None:
@@ -109,14 +115,16 @@ class System:
         self.integrations.begin()
         RING.on_half_full = self.pump.wake
         if self.pump.outlets:
-            self.pump.start()
+            self._start_threads()
             if why := threads_cannot_run():
                 log.error("%s: nothing will be sent [threads-cannot-run]", why)
 
     def stop(self, timeout_s: float) -> bool:
         """Flush and end all that `start` started; whether everything was taken."""
         RING.on_half_full = None
+        REGISTRY.on_read = None
         was_taken = self.pump.stop(timeout_s)
+        self._readers.end()
         self.integrations.end()
         for prefix in sorted(self.settings.levels, key=len):
             REGISTRY.set_level(prefix, REGISTRY.level_of(prefix.rpartition(".")[0]))
@@ -125,9 +133,16 @@ class System:
     def resume_after_fork(self) -> None:
         """In a forked child: forget the parent's rows and threads, start the child's own."""
         self.pump.reset_after_fork()
+        self._readers.reset_after_fork()
         RING.on_half_full = self.pump.wake
         if self.pump.outlets:
-            self.pump.start()
+            self._start_threads()
+
+    def _start_threads(self) -> None:
+        self.pump.start()
+        REGISTRY.on_read = self._readers.begin  # now: at a process's end it may be too late
+        if REGISTRY.reads():
+            self._readers.begin()
 
 
 _lock = threading.RLock()
@@ -212,9 +227,14 @@ def flush(timeout_s: float) -> bool:
 def shutdown(timeout_s: float = SHUTDOWN_S) -> bool:
     """Flush, stop, close; whether everything was taken. Nothing runs afterwards."""
     global _current
-    with _lock:
+    lock = _lock  # a fork meanwhile makes another
+    if not lock.acquire(timeout=max(0.0, min(timeout_s, threading.TIMEOUT_MAX))):
+        return False  # another thread is at it
+    try:
         system, _current = _current, None
         return True if system is None else system.stop(timeout_s)
+    finally:
+        lock.release()
 
 
 def start_in_foreign_program() -> None:

@@ -599,3 +599,21 @@ def test_a_process_ends_when_its_service_does(program_file, receiver, python, st
     process.popen.wait(30)
 
     assert process.popen.returncode == 0
+
+
+@pytest.mark.parametrize(
+    "reads", ["hang.wait()", "nilometer.flush(60)", "os.kill(os.getpid(), signal.SIGTERM) or 1"]
+)
+def test_whatever_a_gauge_does_the_process_ends_and_the_rest_arrives(run, receiver, reads):
+    run(
+        f"""
+        import signal, threading
+        hang = threading.Event()
+        signal.signal(signal.SIGTERM, lambda *_: nilometer.flush(60))
+        nilometer.configure(service="s", export=[url], interval_s=3600)
+        nilometer.gauge("q", read=lambda: {reads})
+        requests.add(7)
+        """
+    )
+
+    assert receiver.total("api.requests") == 7

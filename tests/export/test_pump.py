@@ -10,8 +10,9 @@ from collections import Counter
 
 import pytest
 
+from nilometer.export.bell import Bell
 from nilometer.export.outlet import Outlet
-from nilometer.export.pump import Bell, Pump
+from nilometer.export.pump import Pump
 from nilometer.model import Batch, Resource
 from nilometer.testing import MemoryExporter
 
@@ -103,11 +104,12 @@ def test_a_receiver_that_hangs_delays_neither_its_neighbours_nor_the_pump(pump_o
 
     for _ in range(20):
         pump.cycle()
-    wait_until(lambda: len(other.batches) == 21, what="the other has all")
+    rows = sum(batch.rows for batch in quick.batches)
+    wait_until(lambda: sum(b.rows for b in other.batches) == rows, what="the other has all")
 
     assert (len(quick.batches), stuck.batches) == (21, [])
     stuck.release.set()
-    wait_until(lambda: len(stuck.batches) == 21, what="the slow one catches up")
+    wait_until(lambda: sum(b.rows for b in stuck.batches) == rows, what="it catches up")
 
 
 def test_memory_is_bounded_while_a_receiver_hangs_and_the_loss_is_exact(make, wait_until):
@@ -256,3 +258,57 @@ def test_a_bell_can_be_rung_by_a_signal_handler_that_interrupts_the_waiter():
         assert bell.wait(10) is True
     finally:
         signal.signal(signal.SIGUSR1, before)
+
+
+def test_flush_gives_up_in_time_while_another_thread_drains(make):
+    entered, release = threading.Event(), threading.Event()
+
+    def drain(_):
+        entered.set()
+        release.wait(20)
+        return make.batch(readings=1)
+
+    exporter = MemoryExporter()
+    pump = Pump(drain, [Outlet("x", exporter)], spawn=no_thread)
+    other = threading.Thread(target=pump.flush, args=(20,))
+    other.start()
+    assert entered.wait(5)
+
+    assert pump.flush(0.05) is False
+    release.set()
+    other.join(5)
+    assert [batch.rows for batch in exporter.batches] == [1]
+
+
+@pytest.mark.parametrize("action", ["flush", "stop"])
+def test_what_interrupts_a_drain_of_its_own_thread_waits_for_nothing(make, action):
+    """A signal handler, a finalizer: whatever lock the thread holds, it holds below."""
+    said = []
+
+    class Interrupted(MemoryExporter):
+        def __call__(self, batch):
+            said.append(getattr(pump, action)(3600))
+            super().__call__(batch)
+
+    def drain(_):
+        if not said:
+            said.append(pump.flush(3600))
+        return make.batch(readings=1)
+
+    pump = Pump(drain, [Outlet("x", Interrupted())], spawn=no_thread)
+
+    pump.flush(5)
+
+    assert said == [False, False]
+
+
+def test_half_of_the_time_is_left_for_the_exporters(make):
+    allowed = []
+    outlets = [Outlet("x", MemoryExporter())]
+    pump = Pump(Source(make), outlets, spawn=no_thread, read=allowed.append)
+
+    assert pump.flush(0.5) is True
+    pump.cycle()
+    pump.cycle(everything=False)
+
+    assert allowed == [0.25, 1.0]

@@ -8,14 +8,16 @@ which hangs delays nobody else. The service's own threads only ever ring a bell.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import threading
-from contextlib import suppress
 from functools import partial
 from time import thread_time_ns
 from typing import TYPE_CHECKING, Final
 
 from nilometer.clock import Clock
+from nilometer.export.bell import Bell
+from nilometer.export.readers import READS_S
 from nilometer.export.threads import patched_by, start_thread
 
 if TYPE_CHECKING:
@@ -33,38 +35,13 @@ SETTLE_S: Final = 0.005
 """How often a flush looks whether the exporters are done: 1/400 of the 2 s it may take."""
 
 
-class Bell:
-    """Wakes one waiting thread; ringing never blocks, whoever rings and wherever.
-
-    A bare lock used as a binary semaphore: unlike a Condition it can be rung by a signal
-    handler or a finalizer that interrupts the very thread that waits.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._lock.acquire()
-        self._rung = False
-
-    def ring(self) -> None:
-        """Wake the waiter, now or as soon as it waits; rung twice is rung once."""
-        if not self._rung:
-            self._rung = True
-            with suppress(RuntimeError):  # two rang at once
-                self._lock.release()
-
-    def wait(self, timeout_s: float) -> bool:
-        """Whether it rang within that time."""
-        if not self._lock.acquire(timeout=max(0.0, min(timeout_s, threading.TIMEOUT_MAX))):
-            return False
-        self._rung = False
-        return True
-
-
 class Pump:
     """Drains a source at each interval into outlets.
 
     `drain` is called with True for everything, or with False for what cannot wait (spans, when
-    their ring is half full); it must not be slow. All methods may be called from any thread.
+    their ring is half full); it must not be slow. Before everything is drained, `read` may ask
+    the service's own functions; it is told how many seconds that may take. All methods may be
+    called from any thread, and from whatever interrupts one: a signal handler, a finalizer.
     """
 
     def __init__(
@@ -76,12 +53,14 @@ class Pump:
         clock: Clock = Clock(),  # noqa: B008 - a tuple of functions
         spawn: Callable[[Callable[[], None], str], None] = start_thread,
         spent: Callable[[int], None] = lambda _: None,
+        read: Callable[[float], None] = lambda _: None,
     ) -> None:
         self._drain = drain
         self.outlets = tuple(outlets)
         self.interval_s = interval_s
         self._clock = clock
         self._spawn = spawn
+        self._read = read
         self._spent = spent  # told the CPU time in ns that each piece of work took
         self._faulted = False
         self._reset()
@@ -89,6 +68,7 @@ class Pump:
     def _reset(self) -> None:
         self._stopping = False
         self._draining = threading.Lock()
+        self._at_work: set[int] = set()  # threads inside of a drain or a delivery of ours
         self._forget_threads()
 
     def _forget_threads(self) -> None:
@@ -160,26 +140,45 @@ class Pump:
         """Ask for an early drain of what cannot wait. Never blocks, never raises."""
         self._bell.ring()
 
-    def cycle(self, *, everything: bool = True) -> None:
-        """Drain once and hand over; exporters that never wait deliver at once."""
-        began_ns = thread_time_ns()
-        self._hand_over(everything)
-        for outlet in self.outlets:
-            if outlet.waits:
-                self._bells[outlet].ring()
-            else:
-                outlet.deliver()
-        self._spent(thread_time_ns() - began_ns)
+    def cycle(self, *, everything: bool = True, within_s: float = math.inf) -> bool:
+        """Drain once and hand over; exporters that never wait deliver at once.
 
-    def _hand_over(self, everything: bool) -> None:
-        with self._draining:  # two drains at once would hand intervals over in the wrong order
+        Whether it was drained: not if another thread was draining all that time, nor if this
+        one interrupted itself in the middle of that, where its own locks are held.
+        """
+        me = threading.get_ident()
+        if me in self._at_work:
+            return False
+        self._at_work.add(me)
+        began_ns = thread_time_ns()
+        try:
+            if not self._draining.acquire(timeout=min(within_s, threading.TIMEOUT_MAX)):
+                return False
             try:
-                batch = self._drain(everything)
-            except Exception as error:  # noqa: BLE001 - a fault of ours stays ours
-                self._fault(f"draining failed: {type(error).__name__}: {error}")
-                return
+                self._hand_over(everything, min(READS_S, within_s / 2))
+            finally:
+                self._draining.release()
             for outlet in self.outlets:
-                outlet.offer(batch)
+                if outlet.waits:
+                    self._bells[outlet].ring()
+                else:
+                    outlet.deliver()
+        finally:
+            self._at_work.discard(me)
+            self._spent(thread_time_ns() - began_ns)
+        return True
+
+    def _hand_over(self, everything: bool, reads_s: float) -> None:
+        """Under the lock: two drains at once would hand intervals over in the wrong order."""
+        try:
+            if everything:
+                self._read(reads_s)
+            batch = self._drain(everything)
+        except Exception as error:  # noqa: BLE001 - a fault of ours stays ours
+            self._fault(f"draining failed: {type(error).__name__}: {error}")
+            return
+        for outlet in self.outlets:
+            outlet.offer(batch)
 
     def _run(self) -> None:
         """The pump's thread."""
@@ -209,24 +208,35 @@ class Pump:
     def flush(self, timeout_s: float) -> bool:
         """Drain now and wait for the exporters; whether all of it was taken in time.
 
-        An exporter that is backing off is asked once, now.
+        An exporter that is backing off is asked once, now. From inside of a drain of the same
+        thread (a signal came meanwhile) it returns False at once.
         """
         deadline_ns = self._clock.elapsed_ns() + int(timeout_s * 1e9)
         if self.pid:
             self._start_again_if_lost()
-        self.cycle()
-        for outlet in self.outlets:
-            outlet.hurry()
-            if outlet.waits and self._has_thread(outlet):
-                self._bells[outlet].ring()
-            else:
-                outlet.deliver()
+        if not self.cycle(within_s=max(0.0, timeout_s)):
+            return False
+        self._hurry()
         pause = threading.Event()
         while not all(outlet.is_settled for outlet in self.outlets):
             if self._clock.elapsed_ns() >= deadline_ns:
                 break
             pause.wait(SETTLE_S)
         return all(outlet.is_empty for outlet in self.outlets)
+
+    def _hurry(self) -> None:
+        """Have each exporter try now: by its thread, or if there is none, by this one."""
+        me = threading.get_ident()
+        self._at_work.add(me)
+        try:
+            for outlet in self.outlets:
+                outlet.hurry()
+                if outlet.waits and self._has_thread(outlet):
+                    self._bells[outlet].ring()
+                else:
+                    outlet.deliver()
+        finally:
+            self._at_work.discard(me)
 
     def _has_thread(self, outlet: Outlet) -> bool:
         return self.is_running and f"nilometer-{outlet.name}" in self._running

@@ -17,6 +17,7 @@ from nilometer.errors import InstrumentClashError
 from nilometer.measure import twin
 from nilometer.measure.events import ATTRIBUTES_MAX, EventBuffer, EventSource, attributes_of
 from nilometer.measure.family import Instrument
+from nilometer.measure.reads import GaugeRead
 from nilometer.model import Distribution, Event, Kind, Level, Reading
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class Registry:
     """Instruments by name. A process has one, `measure.REGISTRY`; tests make their own.
 
     `correlate` returns (trace_id, span_id) of the span an event happened in; tracing sets it.
+    `on_read` is called when a gauge is given a `read=`; who collects sets it.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Registry:
         self.series_max = series_max
         self.arena = core.Arena()
         self.correlate: Callable[[], tuple[bytes, bytes]] | None = None
+        self.on_read: Callable[[], None] | None = None
         self._instruments: dict[str, Instrument] = {}
         self._sources: dict[str, EventSource] = {}
         # Ours stay on when everything else is switched off, so that losses are never silent.
@@ -128,6 +131,8 @@ class Registry:
         root: Gauge = self._made(name, "gauge", unit, level, description, per_thread).root
         if read is not None:
             root.read = read
+            if self.on_read is not None:
+                self.on_read()
         return root
 
     def timer(
@@ -223,9 +228,9 @@ class Registry:
         """
         with self._making:
             self._levels[prefix.removesuffix(".")] = Level.of(level, origin=_origin())
-            for instrument in self._instruments.values():
+            for instrument in list(self._instruments.values()):  # a signal may make one
                 instrument.family.on = self._is_on(instrument.name, instrument.level)
-            for source in self._sources.values():
+            for source in list(self._sources.values()):
                 source.on = self._is_on(source.name, source.level)
 
     def level_of(self, name: str) -> Level:
@@ -241,14 +246,17 @@ class Registry:
 
     # --- collecting -------------------------------------------------------------------------
 
-    def collect(self) -> tuple[tuple[Reading, ...], tuple[Event, ...]]:
+    def collect(self, *, reading: bool = True) -> tuple[tuple[Reading, ...], tuple[Event, ...]]:
         """Return what was measured since the last collect, and start afresh.
 
         Counters and timers that did not move are left out; gauges are there once they have a
-        value. Safe beside recording threads: nothing is lost, nothing counted twice.
+        value. Safe beside recording threads: nothing is lost, nothing counted twice. Without
+        `reading`, whoever collects has called what `reads` returned.
         """
+        if reading:
+            for read in self.reads():
+                read()
         with self._collecting:
-            self._read_gauges()
             self._tell_misses()
             ended_ns = self.clock.wall_ns()
             started_ns = min(self._collected_ns, ended_ns)  # the wall clock may have stepped
@@ -275,27 +283,18 @@ class Registry:
                     instrument.description,
                 )
 
-    def _read_gauges(self) -> None:
+    def reads(self) -> list[GaugeRead]:
+        """Return what is to be called for the gauges that are on and read something."""
+        found = []
         for instrument in list(self._instruments.values()):
             if instrument.kind != "gauge" or not instrument.family.on:
                 continue
             for series in [*instrument.handles.values(), *instrument.series.values()]:
-                if series.read is not None:
+                read = series.read
+                if read is not None:
                     held = instrument.thread_child(series) if instrument.per_thread else series
-                    self._read(series.read, held)
-
-    def _read(self, read: Callable[[], float | None], series: Gauge) -> None:
-        try:
-            value = read()
-            if value is None:
-                series.reset()
-            else:
-                series.set(value)
-        except KeyboardInterrupt:
-            raise
-        except BaseException:  # noqa: BLE001 (a gauge's fault must not stop the others)
-            series.reset()
-            self.lost("gauge", "read_failed")
+                    found.append(GaugeRead(self.lost, series, held, read))
+        return found
 
     def _tell_misses(self) -> None:
         """Count as lost what the twin could not place where it happened."""

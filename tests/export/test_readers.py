@@ -1,0 +1,169 @@
+"""What the service's own functions do, and how long it takes them, holds up nothing of ours."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from functools import partial
+
+import pytest
+
+from nilometer.export import readers as module
+from nilometer.export.readers import Readers
+
+
+class Read:
+    """A function to be called, and what became of it."""
+
+    def __init__(self, name, action, log):
+        self.name = self.key = name
+        self.action, self.log = action, log
+
+    def __call__(self):
+        self.log.append(("called", self.name))
+        self.action()
+        self.log.append(("returned", self.name))
+
+    def missed(self):
+        self.log.append(("missed", self.name))
+
+
+@pytest.fixture
+def log():
+    return []
+
+
+@pytest.fixture
+def read(log):
+    return lambda name, action=lambda: None: Read(name, action, log)
+
+
+@pytest.fixture
+def hang(monkeypatch):
+    """An event that a function waits for, with little patience for it."""
+    monkeypatch.setattr(module, "READ_S", 0.05)
+    released = threading.Event()
+    yield released
+    released.set()
+
+
+def no_thread(run, name):
+    raise RuntimeError("can't start new thread")
+
+
+def left():
+    return [t for t in threading.enumerate() if t.name == "nilometer-reads"]
+
+
+def test_each_is_called_in_order_by_one_thread(read, log):
+    readers, threads = Readers(), []
+    reads = [read(name, lambda: threads.append(threading.get_ident())) for name in "abc"]
+
+    readers.ask(reads, 5)
+    readers.ask(reads, 5)
+
+    assert log == [(what, name) for name in "abcabc" for what in ("called", "returned")]
+    assert len(set(threads)) == 1
+    assert threading.get_ident() not in threads
+    readers.end()
+
+
+def test_who_hangs_is_named_once_and_left_out_until_it_returns(
+    read, log, hang, caplog, wait_until
+):
+    readers = Readers()
+    reads = [read("a"), read("hangs", lambda: hang.wait(20)), read("b")]
+
+    for _ in range(3):
+        readers.ask(reads, 5)
+
+    others = [("called", "a"), ("returned", "a"), ("called", "b"), ("returned", "b")]
+    assert log == [
+        *others[:2], ("called", "hangs"), ("missed", "hangs"), *others[2:],
+        ("missed", "hangs"), *others,
+        ("missed", "hangs"), *others,
+    ]  # fmt: skip
+    assert [r.getMessage().partition(" has")[0] for r in caplog.records] == [
+        "gauge 'hangs': its read="
+    ]
+    hang.set()
+    wait_until(lambda: len(left()) == 1, what="the thread that hung has ended")
+    log.clear()
+    readers.ask(reads, 5)
+    assert ("returned", "hangs") in log
+    readers.end()
+    wait_until(lambda: not left(), what="no thread is left")
+
+
+def test_however_many_hang_the_threads_are_bounded_and_time_is_kept(read, log, hang, caplog):
+    readers = Readers()
+    reads = [read(f"h{n}", lambda: hang.wait(20)) for n in range(30)]
+
+    readers.ask(reads, 5)
+
+    called = [name for what, name in log if what == "called"]
+    missed = [name for what, name in log if what == "missed"]
+    assert called == [f"h{n}" for n in range(module.HANGING_MAX)]
+    assert sorted(missed) == sorted(f"h{n}" for n in range(30))
+    assert len(left()) == len(caplog.records) == module.HANGING_MAX
+    hang.set()
+
+
+def test_what_is_not_reached_in_time_is_missed_and_called_the_next_time(read, log, hang):
+    readers = Readers()
+
+    readers.ask([read("slow", partial(hang.wait, 20)), read("next")], 0.01)
+    assert log == [("called", "slow"), ("missed", "slow"), ("missed", "next")]
+    log.clear()
+    readers.ask([read("next")], 5)
+
+    assert log == [("called", "next"), ("returned", "next")]
+    readers.end()
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, ValueError])
+def test_whatever_one_raises_the_thread_goes_on(read, log, error):
+    def fail():
+        raise error
+
+    readers = Readers()
+
+    readers.ask([read("a", fail), read("b")], 5)
+    readers.ask([read("c")], 5)
+
+    assert log == [
+        ("called", "a"), ("called", "b"), ("returned", "b"), ("called", "c"), ("returned", "c")
+    ]  # fmt: skip
+    readers.end()
+
+
+@pytest.mark.parametrize("spawn", [no_thread, lambda run, name: None])
+def test_where_no_thread_runs_they_are_missed_and_nobody_waits_for_ever(
+    read, log, hang, spawn, caplog
+):
+    Readers(spawn=spawn).ask([read("a"), read("b")], 5)
+
+    assert log == [("missed", "a"), ("missed", "b")]
+    assert caplog.records == []
+
+
+def test_a_child_has_a_thread_of_its_own(read, log, hang):
+    readers = Readers()
+    readers.ask([read("hangs", lambda: hang.wait(20))], 5)
+    log.clear()
+
+    readers.reset_after_fork()
+    readers.ask([read("hangs")], 5)
+
+    assert log == [("called", "hangs"), ("returned", "hangs")]
+    readers.end()
+
+
+def test_they_are_asked_nothing_that_is_said_twice(read, hang, caplog):
+    readers = Readers()
+    for key in range(3):  # three series of one gauge
+        one = read("gauge", lambda: hang.wait(20))
+        one.key = key
+        readers.ask([one], 5)
+
+    assert [r.levelno for r in caplog.records] == [logging.WARNING]
