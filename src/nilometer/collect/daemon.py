@@ -11,11 +11,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import resource
 import signal
 import socket
-from collections import Counter
 from datetime import timedelta
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
@@ -31,24 +29,21 @@ from nilometer.collect.group import GroupCommit
 from nilometer.collect.http_head import BoundedHead
 from nilometer.collect.http_log import LOGGER, UvicornLog
 from nilometer.collect.instruments import (
-    CLAMPED,
     COMMIT,
     COMMIT_FAILED,
     COMMITTED,
-    LOST,
     MAINTAIN,
     MAINTAIN_FAILED,
     QUERY,
     Refusals,
     Sayer,
-    taken,
 )
 from nilometer.collect.otlp import OtlpDoor
+from nilometer.collect.own import OwnReadings
 from nilometer.collect.settings import Address, cannot_listen
 from nilometer.collect.statsd import StatsdDoor
 from nilometer.collect.token_file import TokenFile
-from nilometer.errors import ConfigError, NilometerError, StoreError
-from nilometer.model import Batch, Resource
+from nilometer.errors import ConfigError, StoreError
 from nilometer.store.lake import Lake
 from nilometer.store.query import Reader
 
@@ -76,7 +71,6 @@ TOKENS_S: Final = (
 OWN_INTERVAL_S: Final = 10.0
 # A commit a second makes sixty small files a minute; a query opens each of them.
 MAINTAIN_S: Final = 60.0
-OWN_SERVICE: Final = "nilometer-collector"
 
 
 class Collector:
@@ -96,7 +90,6 @@ class Collector:
         self._started_ns = self._clock.elapsed_ns()
         self._failures_in_a_row = 0
         self._version = version("nilometer")
-        self._clamped: Counter[str] = Counter()
         self._sayer = Sayer(self._clock)
         self.refusals = Refusals(self._clock)
         self.group = GroupCommit(
@@ -111,7 +104,7 @@ class Collector:
         )
         self._otlp = OtlpDoor(self.group, self.refusals, clock=self._clock)
         self.app = self._guarded_app()
-        self._resource = Resource(OWN_SERVICE, host=socket.gethostname(), pid=os.getpid())
+        self.own = OwnReadings(self.group, lake, self._sayer)
         self._token_file: TokenFile | None = None
         if settings.token_file is not None and settings.tokens is not None:
             self._token_file = TokenFile(settings.token_file, log.error)
@@ -145,10 +138,12 @@ class Collector:
     def start(self, receiver: Receiver | None) -> None:
         """Begin to receive statsd, to flush, to maintain the tables and to measure itself."""
         self._receiver = receiver
+        self.own.count()  # what was found when the tables were opened
         if receiver is not None:
+            self.own.dropped = receiver.dropped
             receiver.start()
             self._begin(self.statsd.run())
-        self._begin(self._every(OWN_INTERVAL_S, self.write_own))
+        self._begin(self._every(OWN_INTERVAL_S, self.own.write))
         self._begin(self._every(MAINTAIN_S, self.maintain))
         if self._token_file is not None:
             self._begin(self._every(TOKENS_S, self.renew_tokens))
@@ -169,24 +164,10 @@ class Collector:
         if self._receiver is not None:
             await asyncio.get_running_loop().run_in_executor(None, self._receiver.stop)
             await self.statsd.close()
-        await self.write_own()
+        await self.own.close()
         await self.group.close()
         self._otlp.close()
         self._queries.close()
-
-    async def write_own(self) -> None:
-        """Commit what the collector measured about itself; quietly, so that this is no news."""
-        if self._receiver is not None:
-            dropped = self._receiver.dropped()
-            if dropped:
-                LOST.bind(what="datagrams", reason="kernel-buffer-full").add(dropped)
-                self._sayer.say("statsd: the kernel dropped datagrams", times=dropped)
-        self._count_clamped()
-        readings, events = taken()
-        try:
-            await self.group.submit([Batch(self._resource, readings, (), events)], quiet=True)
-        except NilometerError as error:
-            LOST.bind(what="own-readings", reason=error.slug).add(len(readings))
 
     async def renew_tokens(self) -> None:
         """Look whether the file of tokens changed, and let them open from now on."""
@@ -195,14 +176,6 @@ class Collector:
             tokens = await loop.run_in_executor(None, self._token_file.changed)
             if tokens is not None:
                 self.app.renew(tokens)
-
-    def _count_clamped(self) -> None:
-        """Count the rows of wrong clocks that came since the last time."""
-        so_far = Counter(self._lake.clamped)
-        for kind, rows in (so_far - self._clamped).items():
-            CLAMPED.bind(kind=kind).add(rows)
-            self._sayer.say(f"{kind} of a sender whose clock is off by weeks", times=rows)
-        self._clamped = so_far
 
     async def maintain(self) -> None:
         """Compact, forget what is too old; a failure is counted and tried again later."""

@@ -81,6 +81,17 @@ class Lake:
             for name, table in TABLES.items()
         }
 
+    def torn(self) -> dict[str, list[str]]:
+        """By table the log entries that were torn and set aside since this lake was opened.
+
+        By a power cut they were never acknowledged; by a failing disk they may have been.
+        """
+        found: dict[str, list[str]] = {}
+        for table in (*self._tables.values(), *list(self._kept.values())):
+            if table.torn:
+                found.setdefault(table.table.name, []).extend(table.torn)
+        return found
+
     def append(self, batches: Sequence[Batch]) -> None:
         """Add the batches' rows; returns when they are committed, and synced if asked for.
 

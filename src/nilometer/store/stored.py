@@ -71,13 +71,18 @@ class DataFile(NamedTuple):
 
 
 class StoredTable:
-    """One table of the store at its place."""
+    """One table of the store at its place.
+
+    `torn` names the entries that were found torn at the end of its log, and set aside. By a
+    power cut they were never acknowledged; by a failing disk they may have been.
+    """
 
     def __init__(self, place: Place, table: Table, *, durable: bool) -> None:
         self.place = place
         self.table = table
         self._sync = durable and place.path is not None
-        self._delta = _open(place, table)
+        self.torn: list[str] = []
+        self._delta = self._opened()
         self._synced = self._delta.version() - CHECKPOINT_EVERY
 
     @property
@@ -90,7 +95,7 @@ class StoredTable:
         try:
             self._delta.update_incremental()
         except (DeltaError, OSError):  # the entries in between are cleaned up: read anew
-            self._delta = _open(self.place, self.table)
+            self._delta = self._opened()
 
     def files(self) -> list[DataFile]:
         """The table's files at the version last read or written."""
@@ -171,10 +176,18 @@ class StoredTable:
             sync_versions(root, max(0, self._synced + 1), version, synced=ours)
             self._synced = version
 
+    def _opened(self) -> DeltaTable:
+        if self.place.path is not None:
+            try:
+                self.torn += set_torn_end_aside(self.place.path)
+            except OSError as error:
+                raise store_error(self.place, error, "open") from error
+        return _open(self.place, self.table)
+
     def forget(self, written: Sequence[AddAction]) -> None:
         """Delete the files of a failed commit, if it is sure that the commit does not count."""
         try:
-            self._delta = _open(self.place, self.table)
+            self._delta = self._opened()
             listed = {file.path for file in self.files()}
             for action in written:
                 if action.path not in listed:
@@ -265,7 +278,7 @@ def _open(place: Place, table: Table) -> DeltaTable:
 def open_existing(place: Place, table: Table, *, repair: bool = False) -> DeltaTable | None:
     """The table at its place, or None; foreign, newer or damaged ones are refused.
 
-    Where files of a table are left without its log, it is damaged and not new: a new log would
+    With `repair` an empty one of an earlier schema is given the columns of today. Where files of a table are left without its log, it is damaged and not new: a new log would
     list none of them, and maintenance would delete them as nobody's.
     """
     found = _opened(place, table, repair=repair)
@@ -286,8 +299,6 @@ def _opened(place: Place, table: Table, *, repair: bool) -> DeltaTable | None:
         if place.path is not None:
             if not (place.path / "_delta_log").is_dir():
                 return None
-            if repair:
-                set_torn_end_aside(place.path)
         delta = DeltaTable(place.url, storage_options=place.options)
     except TableNotFoundError:
         return None
