@@ -278,8 +278,9 @@ def _open(place: Place, table: Table) -> DeltaTable:
 def open_existing(place: Place, table: Table, *, repair: bool = False) -> DeltaTable | None:
     """The table at its place, or None; foreign, newer or damaged ones are refused.
 
-    With `repair` an empty one of an earlier schema is given the columns of today. Where files of a table are left without its log, it is damaged and not new: a new log would
-    list none of them, and maintenance would delete them as nobody's.
+    With `repair` an empty one of an earlier schema is given the columns of today. Where files
+    of a table are left without its log, it is damaged and not new: a new log would list none of
+    them, and maintenance would delete them as nobody's.
     """
     found = _opened(place, table, repair=repair)
     try:
@@ -296,9 +297,8 @@ def open_existing(place: Place, table: Table, *, repair: bool = False) -> DeltaT
 
 def _opened(place: Place, table: Table, *, repair: bool) -> DeltaTable | None:
     try:
-        if place.path is not None:
-            if not (place.path / "_delta_log").is_dir():
-                return None
+        if place.path is not None and not (place.path / "_delta_log").is_dir():
+            return None
         delta = DeltaTable(place.url, storage_options=place.options)
     except TableNotFoundError:
         return None
