@@ -163,3 +163,27 @@ def test_a_pipe_that_nobody_reads_may_wait_and_gets_a_thread_of_its_own(tmp_path
     opened = [open_exporter(f"file://{tmp_path}/{name}") for name in ("pipe", "plain")]
 
     assert [exporter.waits for exporter in opened] == [True, False]
+
+
+def test_a_line_that_somebody_tore_takes_no_other_along(make, path):
+    """A full disk, a process that was killed: whoever writes next begins a line of its own."""
+    path.write_bytes(b'{"nilometer":1,"resour')
+    exporter = open_exporter(f"file://{path}")
+
+    exporter(make.batch(readings=1))
+    exporter.close()
+
+    torn, whole = path.read_bytes().splitlines()
+    assert (torn, jsonlines.decode(whole)) == (
+        b'{"nilometer":1,"resour',
+        make.batch(readings=1),
+    )
+
+
+def test_nobody_waits_for_who_holds_the_file_and_hangs(make, path):
+    exporter = open_exporter(f"file://{path}")
+    with path.open("ab") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        exporter(make.batch(readings=1))
+
+    assert batches_in(path) == [make.batch(readings=1)]

@@ -312,3 +312,17 @@ def test_what_ends_after_the_close_was_written_off_and_is_not_entered_again(make
         0,
         {("readings", "unanswered"): 3},
     )
+
+
+def test_what_a_receiver_says_becomes_one_line_of_the_log_and_no_more(make, caplog):
+    hostile = "no\x1b[2J\r\nCRITICAL root: pwned\x85" + "A" * 60_000
+    outlet = Outlet("x", MemoryExporter())
+    outlet.exporter.fail_with = OSError(hostile)
+
+    outlet.offer(make.batch(readings=1))
+    outlet.deliver()
+
+    [told] = [record.getMessage() for record in caplog.records]
+    assert told.isprintable()
+    assert len(told) < 1000
+    assert outlet.state.because.startswith("OSError: no [2J  CRITICAL root: pwned A")

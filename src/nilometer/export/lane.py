@@ -6,14 +6,20 @@ one flush wait for a receiver's commit together, in one thread, and not one afte
 
 from __future__ import annotations
 
+import io
 import os
-from http.client import HTTPConnection, RemoteDisconnected
-from typing import TYPE_CHECKING, Final, NamedTuple
+from functools import partial
+from http.client import HTTPConnection, HTTPException, HTTPResponse, RemoteDisconnected
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from nilometer.clock import elapsed_ns
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Mapping
 
 ANSWER_BYTES_MAX: Final = 64 << 10  # an answer is a status and at most a sentence
+HEARD_BYTES_MAX: Final = 2 * ANSWER_BYTES_MAX  # with its head, and any "100 Continue" before it
 WAIT_S_MIN: Final = 0.01  # for an answer whose time is up: what has come already is still read
 
 _CLOSED_MEANWHILE: Final = (RemoteDisconnected, BrokenPipeError, ConnectionResetError)
@@ -34,6 +40,47 @@ class Asked(NamedTuple):
     path: str
     body: bytes
     headers: Mapping[str, str]
+
+
+class _Hearing(io.RawIOBase):
+    """The bytes of an answer, until its time is up or there are too many of them.
+
+    A socket's own timeout is for each piece: who sends a byte now and then would be listened to
+    for ever.
+    """
+
+    def __init__(self, sock: socket.socket, until_ns: int) -> None:
+        self._sock = sock
+        self._file = sock.makefile("rb", buffering=0)
+        self._until_ns = until_ns
+        self._left = HEARD_BYTES_MAX
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        left_s = (self._until_ns - elapsed_ns()) / 1e9
+        if left_s <= 0:
+            raise TimeoutError("the answer took too long")
+        if self._left <= 0:
+            raise HTTPException(f"more than {HEARD_BYTES_MAX} bytes of answer")
+        self._sock.settimeout(left_s)
+        read = self._file.readinto(buffer)
+        self._left -= read or 0
+        return read
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+class _Response(HTTPResponse):
+    """An answer that has to be there in time."""
+
+    def __init__(self, until_ns: int, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        self.fp.close()
+        self.fp = io.BufferedReader(_Hearing(sock, until_ns))
 
 
 class Lane:
@@ -88,7 +135,8 @@ class Lane:
         if connection is None or connection.sock is None:
             raise RemoteDisconnected("closed before the answer was read")
         try:
-            connection.sock.settimeout(max(WAIT_S_MIN, timeout_s))
+            until_ns = elapsed_ns() + int(max(WAIT_S_MIN, timeout_s) * 1e9)
+            connection.response_class = partial(_Response, until_ns)  # type: ignore[assignment]
             response = connection.getresponse()
             body = response.read(ANSWER_BYTES_MAX + 1)
         except BaseException:

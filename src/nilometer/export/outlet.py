@@ -43,6 +43,8 @@ day costs 1,440 attempts."""
 RETRY_AFTER_S_MAX: Final = 300.0
 """What a receiver may ask for; a longer wait would overflow the buffer of any busy service."""
 
+BECAUSE_CHARS_MAX: Final = 500  # two lines of a log: what a receiver says is not trusted
+
 KINDS: Final = ("readings", "spans", "events")
 
 
@@ -87,7 +89,7 @@ class Outlet:
         self._reset()
 
     def _reset(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may close what it interrupts
         self._delivering = threading.Lock()
         self._untried = Backlog()
         self._tried: Batch | None = None  # never changed: its receiver may have it already
@@ -209,13 +211,13 @@ class Outlet:
             wait_s *= 0.5 + self._jitter() / 2  # a thousand services must not come back at once
             wait_s = max(wait_s, min(state.retry_after_s or 0.0, RETRY_AFTER_S_MAX))
             self._not_before_ns = self._clock.elapsed_ns() + int(wait_s * 1e9)
-        self._because = state.because
+        self._because = _plain(state.because)
         if self._failures == 1:
             log.warning(
                 "exporter %s is failing: %s; measuring goes on, what cannot be kept is counted "
                 "in nilometer.lost, and it is said when it works again [exporter-failing]",
                 self.name,
-                state.because,
+                self._because,
             )
 
     def _recovered(self) -> None:
@@ -272,6 +274,12 @@ class Outlet:
             dict(self.lost),
             self.merged,
         )
+
+
+def _plain(text: str) -> str:
+    """Text from outside as part of one line: nothing in it is a control, and it ends."""
+    cut = text if len(text) <= BECAUSE_CHARS_MAX else text[: BECAUSE_CHARS_MAX - 1] + "…"
+    return "".join(c if c.isprintable() else " " for c in cut)
 
 
 def _counted(batches: Iterable[Batch]) -> Counter[str]:
