@@ -29,10 +29,11 @@ from nilometer.model import (
     SpanRecord,
     Status,
 )
-from nilometer.wire import otlp_count, otlp_in, otlp_pure
+from nilometer.wire import otlp_count, otlp_in, otlp_pure, otlp_values
 from nilometer.wire.otlp_count import MESSAGES_MAX
 from nilometer.wire.otlp_in import decode_logs, decode_metrics, decode_traces
 from nilometer.wire.otlp_metrics_in import BUCKETS_MAX
+from nilometer.wire.otlp_values import ROWS_MAX
 from tests.wire.batches import batches
 
 DECODERS = [decode_traces, decode_metrics, decode_logs]
@@ -639,6 +640,29 @@ def test_json_of_millions_of_nothings_is_refused_before_it_is_parsed(what):
     assert refusal(decode_traces, HOSTILE_JSON[what], json=True) == "too-large"
 
 
+def full(rows):
+    """The bodies that hold so many rows, by what they hold."""
+    span = field(18, b"\x0a\x10" + ID + b"\x12\x08" + SPAN)
+    number = b"\x0a\x09\x31" + bytes(8)
+    summary = b"\x0a\x04\x32\x00\x32\x00"  # two quantiles, a count and a sum
+    return {
+        "spans": ("traces", wrapped(span * rows)),
+        "records": ("logs", wrapped(b"\x12\x00" * rows)),
+        "points": ("metrics", wrapped(field(18, METRIC + field(42, number * rows)))),
+        "summaries": ("metrics", wrapped(field(18, METRIC + field(90, summary * (rows // 4))))),
+    }
+
+
+@pytest.mark.parametrize("what", full(4))
+def test_as_many_rows_as_may_be_are_read_and_more_are_refused(monkeypatch, what):
+    monkeypatch.setattr(otlp_values, "ROWS_MAX", 400)
+    signal, body = full(400)[what]
+    decode = getattr(otlp_in, f"decode_{signal}")
+
+    assert sum(batch.rows for batch in decode(body, json=False).batches) == 400
+    assert refusal(decode, full(404)[what][1], json=False) == "too-large"
+
+
 PEAK = """
 import re, sys
 from pathlib import Path
@@ -658,9 +682,10 @@ print(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
     [
         ("logs", "protobuf", HOSTILE["records"][1]),
         ("logs", "protobuf", wrapped(b"\x12\x00" * (MESSAGES_MAX - 4))),
+        ("metrics", "protobuf", full(ROWS_MAX)["summaries"][1]),
         ("traces", "json", HOSTILE_JSON["spans"]),
     ],
-    ids=["too many records", "as many records as may be", "JSON"],
+    ids=["too many records", "as many messages as may be", "as many rows", "JSON"],
 )
 def test_no_body_takes_more_memory_than_was_reckoned(signal, encoding, body):
     ran = subprocess.run(

@@ -24,6 +24,7 @@ def read(request: Any, inbox: Inbox) -> None:
         _, _, events = inbox.of(resource_logs.resource)
         for scope_logs in resource_logs.scope_logs:
             scope = scope_logs.scope.name
+            inbox.expect(len(scope_logs.log_records))
             for record in scope_logs.log_records:
                 at_ns = record.time_unix_nano or record.observed_time_unix_nano
                 if at_ns > TIME_NS_MAX:

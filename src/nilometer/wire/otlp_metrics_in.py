@@ -78,6 +78,7 @@ def _metric(message: Any, scope: str, readings: list[Reading], inbox: Inbox) -> 
     )
     metric = _Metric(message.name, message.unit, message.description, scope, cumulative)
     read_point = _reader(which, data, metric)
+    inbox.expect(len(data.data_points))
     for point in data.data_points:
         if point.flags & _NOTHING_RECORDED:
             continue
@@ -88,6 +89,8 @@ def _metric(message: Any, scope: str, readings: list[Reading], inbox: Inbox) -> 
                     f"more than {BUCKETS_MAX} buckets; send fewer points at a time",
                     reason="too-large",
                 )
+        elif which == "summary":
+            inbox.expect(1 + len(point.quantile_values))  # count and sum, and each quantile
         try:
             readings.extend(read_point(point))
         except _RefusedPoint as refused:

@@ -27,6 +27,7 @@ def read(request: Any, inbox: Inbox) -> None:
         _, spans, _ = inbox.of(resource_spans.resource)
         for scope_spans in resource_spans.scope_spans:
             scope = scope_spans.scope.name
+            inbox.expect(len(scope_spans.spans))
             for message in scope_spans.spans:
                 reason = _refusal(message)
                 if reason:

@@ -7,6 +7,7 @@ from base64 import b64encode
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from nilometer.errors import WireError
 from nilometer.model import Batch, Resource
 from nilometer.wire.attributes import text_of_any
 
@@ -39,10 +40,16 @@ class Decoded(NamedTuple):
         return ", ".join(f"{reason}: {n}" for reason, n in sorted(self.rejected.items()))
 
 
+ROWS_MAX: Final = 1 << 18
+"""Of one request: 64 bytes each in the largest body the collector takes; a span without any
+attribute has 80. Decoded and made ready for the tables a row takes some 2 kB: 0.5 GB."""
+
+
 class Inbox:
     """Rows gathered by resource, and refusals by reason, while one request is read."""
 
     def __init__(self) -> None:
+        self._expected = 0
         self.rejected: Counter[str] = Counter()
         self.buckets = 0  # of all distributions so far
         self._rows: dict[Resource, tuple[list[Any], list[Any], list[Any]]] = {}
@@ -50,6 +57,15 @@ class Inbox:
     def of(self, resource: Any) -> tuple[list[Reading], list[SpanRecord], list[Event]]:
         """The rows of the resource that this message tells; equal ones share theirs."""
         return self._rows.setdefault(resource_of(resource), ([], [], []))
+
+    def expect(self, rows: int) -> None:
+        """So many rows come next; WireError ``too-large`` if all together are too many."""
+        self._expected += rows
+        if self._expected > ROWS_MAX:
+            raise WireError(
+                f"more than {ROWS_MAX} spans, points or records; send smaller batches",
+                reason="too-large",
+            )
 
     def decoded(self) -> Decoded:
         """What was gathered; resources without any row are left out."""
