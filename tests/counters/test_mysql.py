@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import socket
 import subprocess
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from nilometer.counters.backend import Surroundings, connect
 from nilometer.counters.mysql import (
     FULL,
+    OPTIONS,
     OURS,
     PARTS_MAX,
     SUMMED,
@@ -332,3 +334,12 @@ def test_a_quoted_password_is_read_as_it_is(password: str) -> None:
 def test_a_mistyped_option_is_refused_with_the_choice(url: str, wrong: str) -> None:
     with pytest.raises(ConfigError, match=wrong):
         connect(url, origin="-b")
+
+
+def test_the_page_names_every_option_and_no_other() -> None:
+    page = (Path(__file__).parents[2] / "docs/counters.md").read_text()
+    section = page.partition("\n## MySQL and MariaDB\n")[2].partition("\n## ")[0]
+    table = section.partition("| option |")[2].partition("\n\n")[0]
+    first_cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+
+    assert sorted(re.findall(r"`([a-z]+)`", " ".join(first_cells))) == sorted(OPTIONS)

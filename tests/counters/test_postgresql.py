@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from nilometer.counters.backend import Surroundings, connect
 from nilometer.counters.postgresql import Losses, incarnation_of, statements_begun, values_of
 from nilometer.counters.postgresql_facts import EXACT, GAUGES, INEXACT, fact_of
-from nilometer.counters.postgresql_options import find, parameters
+from nilometer.counters.postgresql_options import OPTIONS, find, parameters
 from nilometer.counters.postgresql_views import (
     MISSING,
     NOT_LOADED,
@@ -260,3 +261,12 @@ def test_without_any_word_the_sockets_of_this_machine_are_taken(
 def test_a_mistyped_option_is_refused_with_the_choice() -> None:
     with pytest.raises(ConfigError, match="did you mean 'sslmode'"):
         connect("postgresql://db/?sslmod=require", origin="-b")
+
+
+def test_the_page_names_every_option_and_no_other() -> None:
+    page = (Path(__file__).parents[2] / "docs/counters.md").read_text()
+    section = page.partition("\n## PostgreSQL\n")[2].partition("\n## ")[0]
+    table = section.partition("| option |")[2].partition("\n\n")[0]
+    first_cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+
+    assert sorted(re.findall(r"`([a-z]+)`", " ".join(first_cells))) == sorted(OPTIONS)
