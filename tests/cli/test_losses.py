@@ -8,14 +8,15 @@ from nilometer.cli.doctor import wants_a_person
 
 
 @pytest.mark.parametrize(
-    ("dimensions", "expected"),
+    ("name", "dimensions", "expected"),
     [
-        ({"what": "spans", "reason": "ring_full"}, True),
-        ({"door": "otlp", "reason": "span-id"}, True),
-        ({"door": "rest", "reason": "bad-parameter"}, False),
+        ("nilometer.lost", {"what": "spans", "reason": "ring_full"}, True),
+        ("nilometer.collector.rejected", {"door": "otlp", "reason": "span-id"}, True),
+        ("nilometer.collector.rejected", {"door": "rest", "reason": "bad-parameter"}, False),
+        ("nilometer.collector.duplicates", {"kind": "readings"}, False),
     ],
 )
-def test_a_question_that_was_refused_lost_nobodys_data(
-    dimensions: dict[str, str], expected: bool
+def test_neither_a_refused_question_nor_a_delivery_that_came_again_is_a_loss(
+    name: str, dimensions: dict[str, str], expected: bool
 ) -> None:
-    assert wants_a_person({"dimensions": dimensions}) is expected
+    assert wants_a_person({"name": name, "dimensions": dimensions}) is expected

@@ -21,6 +21,7 @@ class Tables:
     def __init__(self):
         self.batches = []
         self.clamped = {}
+        self.again = {}
         self.error = None
         self.rejected = {}  # by door and reason, when the visit is over
         self.open = threading.Event()

@@ -16,6 +16,9 @@ from nilometer.collect.settings import Address
 from nilometer.collect.statsd import StatsdDoor
 from nilometer.errors import ConfigError
 from nilometer.measure import REGISTRY
+from nilometer.store.lake import Lake
+from nilometer.store.query import Reader
+from nilometer.store.stored import StoredTable
 from tests.collect.doors import Tables, visit
 
 
@@ -72,6 +75,47 @@ def test_what_the_tables_refuse_is_kept_and_written_with_a_later_flush():
 
     assert [r.value for r in tables.readings] == [1, 2, 4]
     assert lost() == {}
+
+
+def test_what_two_flushes_say_alike_was_said_twice(tmp_path):
+    lake = Lake(tmp_path, durability="os")
+
+    async def scenario(door):
+        for _ in range(3):
+            door.take(b"jobs:5|c|T1795000000\n_e{6,2}:deploy|v1|d:1795000000")
+            await door.flush()
+
+    flushed(lake, scenario)
+    flushed(lake, scenario)  # another collector
+
+    reader = Reader(tmp_path)
+    assert [row.total for row in reader.statistics("jobs")] == [30]
+    assert len(reader.events(name="deploy")) == 6
+    assert lake.again == {"readings": 0, "events": 0}
+
+
+def test_a_flush_that_was_written_in_part_counts_once(tmp_path, monkeypatch):
+    lake = Lake(tmp_path, durability="os")
+    whole_commit = StoredTable.commit
+
+    def failing(self, actions, turn=None):
+        if self.table.name == "events":
+            raise OSError(28, "No space left on device")
+        whole_commit(self, actions, turn)
+
+    async def scenario(door):
+        monkeypatch.setattr(StoredTable, "commit", failing)
+        door.take(b"jobs:5|c|T1795000000\n_e{6,2}:deploy|v1|d:1795000000")
+        await door.flush()
+        monkeypatch.undo()
+        await door.flush()
+
+    flushed(lake, scenario)
+
+    reader = Reader(tmp_path)
+    assert [row.total for row in reader.statistics("jobs")] == [5]
+    assert len(reader.events(name="deploy")) == 1
+    assert lake.again == {"readings": 1, "events": 0}
 
 
 def test_beyond_the_bound_the_oldest_rows_are_lost_and_counted():

@@ -21,6 +21,7 @@ from nilometer.clock import Clock
 from nilometer.errors import StoreError
 from nilometer.model import Batch, Event, Resource
 from nilometer.store import disk as disk_module
+from nilometer.store import lake as lake_module
 from nilometer.store import places, stored, tables
 from nilometer.store.lake import FUTURE_DAYS, PAST_DAYS, Lake
 from nilometer.store.query import Reader
@@ -102,6 +103,32 @@ def test_a_batch_sent_again_counts_once(tmp_path):
     assert len(reader.trace(TRACE)) == 1
     assert [row.total for row in reader.statistics("c")] == [1]
     assert len(reader.events()) == 1
+
+
+def test_rows_that_came_before_are_counted_as_far_as_remembered(tmp_path, monkeypatch):
+    lake = Lake(tmp_path, durability="os")
+    lake.append([one_of_each(1), one_of_each(1), one_of_each(2)])
+    assert lake.again == {"spans": 1, "readings": 1, "events": 1}
+
+    lake.append([one_of_each(2), one_of_each(3)])
+    assert lake.again == {"spans": 2, "readings": 2, "events": 2}
+
+    monkeypatch.setattr(lake_module, "DELIVERIES_MAX", 2)
+    lake.append([one_of_each(4)])
+    lake.append([one_of_each(1)])  # forgotten by now
+
+    assert lake.again == {"spans": 2, "readings": 2, "events": 2}
+    assert [row.samples for row in Reader(tmp_path).statistics("c")] == [4]
+
+
+def test_a_delivery_of_its_own_tells_a_batch_from_others_of_equal_content(tmp_path):
+    lake, reader = Lake(tmp_path, durability="os"), Reader(tmp_path)
+    for delivery in ("", "first", "second", "second"):
+        lake.append([one_of_each(1)._replace(delivery=delivery)])
+
+    assert len(reader.trace(TRACE)) == 1  # a span has an identity of its own
+    assert [row.total for row in reader.statistics("c")] == [3]
+    assert len(reader.events()) == 3
 
 
 def test_if_the_second_table_fails_the_retry_counts_once(tmp_path, monkeypatch):

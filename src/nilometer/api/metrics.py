@@ -52,8 +52,10 @@ LOSSES: Final = {
     "nilometer.collector.rejected": ("door", "reason"),
     "nilometer.collector.commit.failed": ("reason",),
     "nilometer.collector.clamped": ("kind",),
+    "nilometer.collector.duplicates": ("kind",),
 }
-"""The counters of whatever was lost, refused or misdated, and what says what and why."""
+"""The counters of whatever was lost, refused, misdated or taken for a duplicate, and what says
+what and why."""
 
 Keys = Annotated[list[Text], Query(max_length=KEYS_MAX, description="Repeated, or a,b.")]
 Pairs = Annotated[list[PairText], Query(max_length=KEYS_MAX, description="Repeated.")]

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 OVERHEAD = "nilometer.overhead"
 REQUESTS = "http.server.request"
+DUPLICATES = "nilometer.collector.duplicates"
 
 
 @click.command()
@@ -118,8 +119,10 @@ def told(collector: Collector, since: str, *, overhead: bool, losses: bool) -> d
 
 
 def wants_a_person(loss: dict[str, Any]) -> bool:
-    """Whether something is missing; a question that was refused lost nobody's data."""
-    return bool(loss["dimensions"].get("door") != "rest")
+    """Whether something is missing: a question that was refused lost nobody's data, and rows
+    that came again are there once."""
+    is_harmless = loss["dimensions"].get("door") == "rest" or loss["name"] == DUPLICATES
+    return not is_harmless
 
 
 def show_answer(answer: dict[str, Any]) -> None:

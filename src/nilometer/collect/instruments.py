@@ -50,6 +50,11 @@ CLAMPED = nilometer.counter(
     unit="{row}",
     description="Rows of senders whose clock is off by weeks, by kind; they are kept.",
 )
+DUPLICATES = nilometer.counter(
+    "nilometer.collector.duplicates",
+    unit="{row}",
+    description="Rows equal to rows taken before, by kind: sent again, they count once.",
+)
 QUERY = nilometer.timer(
     "nilometer.collector.query", description="How long REST queries took, by route."
 )

@@ -13,7 +13,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from nilometer.collect.group import NotCommitted
-from nilometer.collect.instruments import CLAMPED, LOST, Sayer, taken
+from nilometer.collect.instruments import CLAMPED, DUPLICATES, LOST, Sayer, taken
 from nilometer.errors import NilometerError
 from nilometer.model import Batch, Resource
 
@@ -42,6 +42,7 @@ class OwnReadings:
         self._resource = Resource(OWN_SERVICE, host=socket.gethostname(), pid=os.getpid())
         self._unwritten = Batch(self._resource)
         self._clamped: Counter[str] = Counter()
+        self._again: Counter[str] = Counter()
         self._torn: set[tuple[str, str]] = set()
 
     async def write(self) -> None:
@@ -77,6 +78,7 @@ class OwnReadings:
             LOST.bind(what="datagrams", reason="kernel-buffer-full").add(dropped)
             self._sayer.say("statsd: the kernel dropped datagrams", times=dropped)
         self._count_clamped()
+        self._count_again()
         self._count_torn()
 
     def _count_clamped(self) -> None:
@@ -85,6 +87,12 @@ class OwnReadings:
             CLAMPED.bind(kind=kind).add(rows)
             self._sayer.say(f"{kind} of a sender whose clock is off by weeks", times=rows)
         self._clamped = so_far
+
+    def _count_again(self) -> None:
+        so_far = Counter(self._lake.again)
+        for kind, rows in (so_far - self._again).items():
+            DUPLICATES.bind(kind=kind).add(rows)
+        self._again = so_far
 
     def _count_torn(self) -> None:
         found = {(name, entry) for name, torn in self._lake.torn().items() for entry in torn}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import socket
 from collections import deque
 from typing import TYPE_CHECKING, Final
@@ -53,6 +54,9 @@ class StatsdDoor:
         self._aggregator = Aggregator(started_ns=self._clock.wall_ns())
         self._resource = Resource(STATSD_SERVICE, host=socket.gethostname())
         self._backlog: deque[Batch] = deque()
+        # No client sends a datagram again, so what two flushes say alike was said twice.
+        self._door = f"{os.getpid()}.{self._clock.wall_ns()}"
+        self._flushes = 0
 
     def take(self, packet: bytes) -> None:
         """One datagram, from the receiver's thread."""
@@ -77,7 +81,9 @@ class StatsdDoor:
         loop = asyncio.get_running_loop()
         now_ns = self._clock.wall_ns()
         readings, events = await loop.run_in_executor(None, self._aggregator.flush, now_ns)
-        self._backlog.append(Batch(self._resource, readings, (), events))
+        self._flushes += 1
+        delivery = f"{self._door}.{self._flushes}"
+        self._backlog.append(Batch(self._resource, readings, (), events, delivery))
         self._forget_oldest()
         waiting = [batch for batch in self._backlog if batch.rows]
         try:

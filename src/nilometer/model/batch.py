@@ -14,13 +14,16 @@ if TYPE_CHECKING:
 class Batch(NamedTuple):
     """What one resource measured.
 
-    A source is any ``() -> Batch``, an exporter any ``(Batch) -> None``.
+    A source is any ``() -> Batch``, an exporter any ``(Batch) -> None``. `delivery` tells it
+    from others that say the same of the same time; empty where such another one can only be
+    this one, sent again.
     """
 
     resource: Resource
     readings: tuple[Reading, ...] = ()
     spans: tuple[SpanRecord, ...] = ()
     events: tuple[Event, ...] = ()
+    delivery: str = ""
 
     @property
     def rows(self) -> int:

@@ -89,12 +89,12 @@ def parts(batch: Batch) -> dict[str, Part]:
     """What a batch adds to each table; tables that get nothing are left out."""
     made: dict[str, Part] = {}
     if batch.spans:
-        made["spans"] = _part("spans", batch.resource, _spans(batch.spans))
+        made["spans"] = _part("spans", batch, _spans(batch.spans))
     if batch.readings:
         values = _readings(batch.resource, batch.readings)
-        made["readings"] = _part("readings", batch.resource, values)
+        made["readings"] = _part("readings", batch, values)
     if batch.events:
-        made["events"] = _part("events", batch.resource, _events(batch.events))
+        made["events"] = _part("events", batch, _events(batch.events))
     return made
 
 
@@ -110,9 +110,11 @@ _TELLING: Final = {
 series are the same if interval, count, sum and extremes are, whatever their buckets."""
 
 
-def _part(name: str, resource: Resource, values: Values) -> Part:
+def _part(name: str, batch: Batch, values: Values) -> Part:
     columns = [tuple(values[column]) for column in _TELLING[name]]
-    return Part(resource, values, len(columns[0]), digest((tuple(resource), columns)))
+    told = (tuple(batch.resource), columns)
+    known_by = digest((batch.delivery, *told) if batch.delivery else told)
+    return Part(batch.resource, values, len(columns[0]), known_by)
 
 
 def _spans(spans: Sequence[SpanRecord]) -> Values:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from itertools import islice
 from random import getrandbits
 from threading import Lock
 from typing import TYPE_CHECKING, Final, Literal
@@ -52,11 +53,17 @@ APPEND_RANDOM_BITS: Final = 12
 unless it is the same delivery too."""
 
 
+DELIVERIES_MAX: Final = 100_000
+"""Remembered per table, to count what came again: of a hundred processes that send every 10 s
+nearly three hours, longer than any sender goes on trying; some 10 MB."""
+
+
 class Lake:
     """The tables at one place, to be written. Any number of processes may hold one each.
 
     `durability` "disk": what is acknowledged survives a power cut; "os": only a kill.
-    `clamped` counts, by table, rows of clocks so far off that their partition is not their day.
+    `clamped` counts, by table, rows of clocks so far off that their partition is not their day;
+    `again` those that say the same as rows before them, as far as remembered: they count once.
     """
 
     def __init__(
@@ -69,6 +76,8 @@ class Lake:
     ) -> None:
         self.place = Place.of(location, storage_options)
         self.clamped: Counter[str] = Counter()
+        self.again: Counter[str] = Counter()
+        self._known: dict[str, dict[int, None]] = {name: {} for name in TABLES}
         self._clock = clock
         self._durable = durability == "disk"
         self._lock = Lock()
@@ -97,13 +106,14 @@ class Lake:
 
         Raises StoreError if not all is committed: then nothing is acknowledged, send it again.
         """
-        gathered = _gather(batches)
+        gathered, twice = _gather(batches)
         append = append_number(self._clock.wall_ns())
 
         def add(name: str) -> tuple[str, int]:
             rows = table_of(name, gathered[name], append)
             days, clamped = days_of(name, rows, self._clock.wall_ns())
             self._tables[name].append(rows, days)
+            self.again[name] += twice[name] + self._known_before(name, gathered[name])
             return name, clamped
 
         with self._lock:
@@ -130,6 +140,15 @@ class Lake:
                     done = done.plus(tidy(kept, vacuum_after=vacuum_after))
                     self._tidied_ns[name] = now_ns
         return done
+
+    def _known_before(self, name: str, gathered: Sequence[Part]) -> int:
+        """How many of these rows came before; from now on they all have."""
+        known = self._known[name]
+        again = sum(part.rows for part in gathered if part.delivery in known)
+        known.update(dict.fromkeys(part.delivery for part in gathered))
+        for oldest in list(islice(known, max(0, len(known) - DELIVERIES_MAX))):
+            del known[oldest]
+        return again
 
     def _keeper(self, name: str) -> StoredTable:
         """A second view of a table, so that appends need not wait for maintenance."""
@@ -165,16 +184,19 @@ def _at_once(
         return list(pool.map(add, names))
 
 
-def _gather(batches: Sequence[Batch]) -> dict[str, list[Part]]:
-    """The batches' rows by table, the same delivery only once."""
+def _gather(batches: Sequence[Batch]) -> tuple[dict[str, list[Part]], Counter[str]]:
+    """The batches' rows by table, the same delivery only once; and how many rows came twice."""
     gathered: dict[str, list[Part]] = {}
+    twice: Counter[str] = Counter()
     seen: set[tuple[str, int]] = set()
     for batch in batches:
         for name, part in parts(batch).items():
             if (name, part.delivery) not in seen:
                 seen.add((name, part.delivery))
                 gathered.setdefault(name, []).append(part)
-    return gathered
+            else:
+                twice[name] += part.rows
+    return gathered, twice
 
 
 def refuse_foreign(place: Place) -> None:
