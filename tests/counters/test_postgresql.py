@@ -141,6 +141,32 @@ def test_a_level_that_falls_lost_nothing() -> None:
     assert (losses.seen({level: 3}), losses.seen({level: 1})) == ({}, {})
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("SELECT item FROM orders WHERE id = $1", "SELECT item FROM orders WHERE id = $1"),
+        ("ALTER ROLE a PASSWORD 's3cret'", "ALTER ROLE a PASSWORD '?'"),
+        ("SET x = 'C:\\', y = 's3cret'", "SET x = '?', y = '?'"),
+        ("SET x = E'it\\'s', y = 's3cret'", "SET x = '?', y = '?'"),
+        ("COMMENT ON TABLE a IS 'it''s3cret", "COMMENT ON TABLE a IS '?'"),
+        ("DO $$ s3cret $$", "DO '?'"),
+        ("DO $a$ s3cret $$ s3cret $a$ LANGUAGE sql", "DO '?' LANGUAGE sql"),
+        ("SELECT $1, $2, $3", "SELECT $1, $2, $3"),
+        ('SELECT "it\'s" FROM "a""b"', 'SELECT "it\'s" FROM "a""b"'),
+        ("SET \"it's\" = 's3cret'", "SET \"it's\" = '?'"),
+        ("SET x = 1 -- it's\n, y = 's3cret'", "SET x = 1 \n, y = '?'"),
+        ("COMMIT /* traceparent='s3cret' */", "COMMIT"),
+    ],
+)
+def test_no_quoted_text_of_a_statement_is_shown(text: str, shown: str) -> None:
+    reply = {STATEMENTS: [["shop", text, 1]]}
+
+    values = values_of(reply, {STATEMENTS: ("calls",)})
+
+    part = (("db", "shop"), ("query", shown))
+    assert values == {("statement.calls", ()): 1, ("statement.calls", part): 1}
+
+
 TEXTS = st.text(max_size=9)
 CELLS = st.none() | st.integers(0, 2**63) | st.floats(0, 1e9) | TEXTS
 

@@ -60,10 +60,10 @@ def find(surroundings: Surroundings) -> Sequence[Target]:
     named = [variables[option] for option in set_ if option != "password"]
     file = surroundings.home / ".my.cnf"
     try:
-        written = options_of(file)
+        written = {k: v for k, v in options_of(file).items() if k in _CLIENT_OPTIONS}
     except OSError:
         written = {}  # it is not ours to read: then it is not ours to use
-    known = set_ | {k: v for k, v in written.items() if k in _CLIENT_OPTIONS}
+    known = set_ | written
     origin = str(file) if written else ", ".join(named)
     if not origin:
         socket = _default_socket()
