@@ -118,10 +118,10 @@ def test_a_scope_that_lost_a_queue_is_unknown_and_the_others_are_not() -> None:
 
 
 def test_a_queue_that_was_deleted_and_made_again_is_lost_too() -> None:
-    with broker("queues", queue("jobs", publish=9), queue("jobs.db1", publish=1)) as (b, one):
+    with broker("queues", queue("jobs", publish=9), queue("jobs.node1", publish=1)) as (b, one):
         before = shot(one)
         b["/api/queues"] = json.dumps(
-            [queue("jobs", publish=2), queue("jobs.db1", publish=50)]
+            [queue("jobs", publish=2), queue("jobs.node1", publish=50)]
         ).encode()
         after = shot(one)
 
