@@ -436,6 +436,65 @@ def test_the_next_request_of_the_same_task_is_not_in_the_trace(middleware):
     assert seen == [True, False]
 
 
+def joining():
+    return {"traceparent": f"00-{'a' * 32}-{'b' * 16}-01"}
+
+
+@pytest.mark.parametrize("first", [trigger_headers, joining])
+@pytest.mark.parametrize("kind", ["http", "websocket"])
+def test_a_request_that_is_started_by_the_last_one_is_not_in_its_trace(middleware, first, kind):
+    """uvicorn starts what was pipelined while the last part of a response is being sent."""
+    seen, tasks = {}, []
+
+    async def app(its_scope, receive, send):
+        with trace.span(f"in {its_scope['path']}"):
+            seen[its_scope["path"]] = trace.current_trace_id()
+            await send(START)
+            await send({"type": "http.response.body"})
+        with trace.span("afterwards"):
+            pass
+
+    served = middleware(app)
+
+    async def last(message):
+        pass
+
+    async def send(message):
+        if message["type"] == "http.response.body":
+            next_one = scope(path="/victim") | {"type": kind}
+            tasks.append(asyncio.create_task(served(next_one, None, last)))
+
+    async def main():
+        await served(scope(headers=first(), path="/traced"), None, send)
+        await asyncio.gather(*tasks)
+
+    asyncio.run(main())
+
+    assert seen["/traced"] is not None
+    assert seen["/victim"] is None
+    names = [span.name for span in drain_spans()]
+    assert sorted(names) == (
+        ["GET", "afterwards", "in /traced"] if first is trigger_headers else []
+    )
+
+
+def test_a_call_inside_of_a_request_that_goes_on_stays_in_its_trace(middleware):
+    """An application may ask another one, or itself, without a server in between."""
+
+    async def app(its_scope, receive, send):
+        if its_scope["path"] == "/outer":
+            await served(scope(path="/inner"), None, send)
+        else:
+            with trace.span("inner"):
+                await send(START)
+                await send({"type": "http.response.body"})
+
+    served = middleware(app)
+    serve(served, scope(headers=trigger_headers(), path="/outer"))
+
+    assert sorted(shape(drain_spans())) == [("GET", "", "UNSET"), ("inner", "GET", "UNSET")]
+
+
 def test_a_failing_request_ends_its_span_with_an_error(middleware):
     async def app(its_scope, receive, send):
         raise Trouble("broken")

@@ -718,6 +718,36 @@ def test_without_triggers_nothing_is_traced(twin, registry):
     assert drain_spans() == ()
 
 
+@pytest.mark.parametrize("kind", [list, iter, lambda parts: (part for part in parts)])
+def test_a_request_in_the_context_of_one_that_was_answered_is_not_in_its_trace(
+    middleware, triggers, kind
+):
+    seen = []
+
+    def app(env, start_response):
+        def parts():
+            seen.append(trace.current_trace_id())
+            yield b"x"
+
+        seen.append(trace.current_trace_id())
+        start_response("200 OK", [])
+        return kind(parts())
+
+    signed = {name.lower(): value for name, value in trigger_headers().items()}
+    request = triggers.accept(signed.get)
+    request.lasting = True
+    root = trace.start_root("answered", request=request).start()
+    left = trace.span("left open").start()
+    root.finish()
+    try:
+        Server(middleware(app)).serve(environ())
+    finally:
+        left.finish()
+        trace.CURRENT.set(None)
+
+    assert seen == [None, None]
+
+
 def test_an_unsigned_traceparent_joins_and_records_nothing(middleware):
     seen = []
 

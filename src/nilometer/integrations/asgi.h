@@ -235,8 +235,9 @@ static PyObject *asgi_new(PyObject *type, PyObject *const *args, size_t nargsf,
     if (self->request_bytes < 0 && !has_body(self->method)) {
         self->request_bytes = 0;
     }
-    self->attended = self->triggered || self->request_bytes < 0;
-    if (exchange_start(self) < 0) {
+    int in_span = exchange_is_in_span();
+    self->attended = self->triggered || self->request_bytes < 0 || in_span > 0;
+    if (in_span < 0 || exchange_start(self) < 0) {
         Py_DECREF(self);
         return NULL;
     }

@@ -22,6 +22,7 @@ from nilometer.integrations.http_words import MARK
 from nilometer.integrations.websocket import Connection
 from nilometer.measure import REGISTRY
 from nilometer.trace import CURRENT
+from nilometer.trace.current import is_left_over
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
@@ -69,10 +70,13 @@ class Middleware:
         exchange = AsgiExchange(self._meters, scope, send)
         before, entered = None, False
         if exchange.attended:
+            before = CURRENT.get()
+            if entered := is_left_over(before):
+                CURRENT.set(None)
             if exchange.request_bytes < 0:
                 receive = _counting(receive, exchange)
             if exchange.triggered and (request := self._request(exchange.header)) is not None:
-                before, entered = CURRENT.get(), True
+                entered = True
                 path = scope.get("path", "")
                 exchange.span = open_root(request, exchange.method, path, self._server)
         try:
@@ -96,6 +100,8 @@ class Middleware:
         scope[MARK] = True
         request = self._request(_header(scope))
         before = CURRENT.get()
+        if is_left_over(before):
+            CURRENT.set(None)
         connection = Connection(self._instruments, scope, receive, send, self._clock)
         if request is not None:
             connection.span = open_root(
@@ -109,8 +115,7 @@ class Middleware:
         else:
             connection.finish()
         finally:
-            if request is not None:
-                CURRENT.set(before)
+            CURRENT.set(before)
 
 
 def _header(scope: Scope) -> Callable[[str], str | None]:

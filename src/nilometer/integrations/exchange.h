@@ -455,6 +455,16 @@ static void exchange_sent(Exchange *self, PyObject *part) {
     }
 }
 
+/* Whether a span is current, perhaps of the request before: 1, 0, or -1 with an exception. */
+static int exchange_is_in_span(void) {
+    PyObject *current;
+    if (PyContextVar_Get(CURRENT, NULL, &current) < 0) {
+        return -1;
+    }
+    Py_XDECREF(current); /* the context has it */
+    return current != NULL && current != Py_None;
+}
+
 #define EXCHANGE_MEMBERS                                                                        \
     {"meters", T_OBJECT, offsetof(Exchange, meters), READONLY, NULL},                           \
     {"carrier", T_OBJECT, offsetof(Exchange, carrier), READONLY, NULL},                         \

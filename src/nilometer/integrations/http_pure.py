@@ -25,6 +25,7 @@ from nilometer.integrations.http_words import (
     announced_length,
     status_of,
 )
+from nilometer.trace.current import CURRENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -192,6 +193,8 @@ class WsgiEntry:
         for key in ATTENDED:
             if key in environ:
                 return self.attend(environ, start_response)
+        if _current() is not None:  # perhaps of the request before
+            return self.attend(environ, start_response)
         exchange = WsgiExchange(self.meters, environ, start_response)
         try:
             result = self.app(environ, exchange)
@@ -203,7 +206,7 @@ class WsgiEntry:
         return self.settle(exchange, result)
 
     def attend(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
-        """Serve a request that asks for a trace, or whose body must be counted."""
+        """Serve a request that asks for a trace, whose body must be counted, or in a span."""
         raise NotImplementedError
 
     def settle(self, exchange: WsgiExchange, result: Any) -> Any:
@@ -215,7 +218,8 @@ class AsgiExchange(Exchange):
     """One ASGI request. It is the ``send`` that the application is given.
 
     `triggered`: a header asks for a trace. `request_bytes`: what was announced, or -1 where a
-    body may come of which nothing was. `attended`: there is either to do.
+    body may come of which nothing was. `attended`: there is either to do, or a span is current,
+    which may be of the request before.
     """
 
     __slots__ = ("attended", "triggered", "_trailers")
@@ -243,7 +247,7 @@ class AsgiExchange(Exchange):
         self._begin(meters, scope, scope.get("method"), send)
         if self.request_bytes < 0 and self.method not in WITH_BODY:
             self.request_bytes = 0
-        self.attended = self.triggered or self.request_bytes < 0
+        self.attended = self.triggered or self.request_bytes < 0 or _current() is not None
 
     def header(self, name: str) -> str | None:
         """A header by its lower-case name; several of that name in order, joined by commas."""
@@ -295,6 +299,7 @@ class AsgiExchange(Exchange):
             self.meters.failed(error)
 
 
+_current: Final = CURRENT.get
 _TRIGGERS: Final = frozenset({b"x-trace-info", b"traceparent"})
 _NOTHING_TO_CLOSE: Final = frozenset({list, tuple, GeneratorType})
 """Results that an exhausted iteration has finished with: closing them does nothing."""

@@ -396,7 +396,7 @@ static int entry_attends(PyObject *environ) {
             return found;
         }
     }
-    return 0;
+    return exchange_is_in_span();
 }
 
 /* Call the application; what it raises ends the exchange. */

@@ -20,6 +20,7 @@ from nilometer.integrations.http_meters import server_instruments
 from nilometer.integrations.http_span import SizedSteps, Steps, close_root, open_root
 from nilometer.measure import REGISTRY
 from nilometer.trace import CURRENT
+from nilometer.trace.current import is_left_over
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -67,8 +68,12 @@ class Manners:
         self._server = server
 
     def attend(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
-        """Serve a request that asks for a trace, or whose body must be counted."""
+        """Serve a request that asks for a trace, or whose body must be counted, or that comes
+        while a span is current."""
         before = _current()
+        if is_left_over(before):
+            before = None
+            _make_current(None)
         request = None
         if self._triggers is not None:
             request = self._triggers.accept(environ.get, HEADERS)

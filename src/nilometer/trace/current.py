@@ -17,6 +17,15 @@ if TYPE_CHECKING:
 CURRENT: Final[ContextVar[Any]] = ContextVar("nilometer.current", default=None)
 
 
+def is_left_over(current: Any) -> bool:
+    """Whether this belongs to a request that was answered already.
+
+    Servers start a request inside of the context of the one before it: uvicorn does so with
+    every request that was pipelined. Whoever serves the next one is not in that trace.
+    """
+    return current is not None and getattr(current, "trace", current).served is True
+
+
 class Untraced:
     """What `span` answers outside a traced request: one shared object that does nothing."""
 
@@ -66,10 +75,10 @@ class Joined(Untraced):
     """Ids that somebody sent without the right to be traced: logs correlate, nothing is kept.
 
     Has the manners of a span, so that middleware need not ask which it holds. `trace_bytes` is
-    16 bytes; `onward` are the headers to pass on, as they came.
+    16 bytes; `onward` are the headers to pass on, as they came; `served` says that it ended.
     """
 
-    __slots__ = ("trace_bytes", "span_bytes", "onward", "_previous")
+    __slots__ = ("trace_bytes", "span_bytes", "onward", "served", "_previous")
 
     def __init__(
         self, trace_bytes: bytes, span_bytes: bytes, onward: Mapping[str, str] | None = None
@@ -77,6 +86,7 @@ class Joined(Untraced):
         self.trace_bytes = trace_bytes
         self.span_bytes = span_bytes
         self.onward = dict(onward or {})
+        self.served = False
         self._previous: Any = None
 
     @property
@@ -99,6 +109,7 @@ class Joined(Untraced):
         """Step back to what was current before; does nothing in another context."""
         if CURRENT.get() is self:
             CURRENT.set(self._previous)
+        self.served = True
         self._previous = None
 
     __enter__ = start

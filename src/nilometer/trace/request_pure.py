@@ -58,3 +58,8 @@ class Trace:
         self._spans = count()
         self._now = self.ring.clock.elapsed_ns
         self._wall_minus_elapsed_ns = self.ring.clock.wall_ns() - self._now()
+
+    @property
+    def served(self) -> bool:
+        """Whether no span is open that `start_root` made of it."""
+        return self._open < 1

@@ -429,11 +429,24 @@ static PyMemberDef Trace_members[] = {
     {NULL},
 };
 
+static PyObject *
+Trace_get_served(Trace *self, void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong(self->open < 1);
+}
+
+static PyGetSetDef Trace_getset[] = {
+    {"served", (getter)Trace_get_served, NULL,
+     "Whether no span is open that `start_root` made of it.", NULL},
+    {NULL},
+};
+
 static PyType_Slot Trace_slots[] = {
     {Py_tp_doc, (void *)PyDoc_STR("One traced request as this process sees it; see pure.py.")},
     {Py_tp_new, Trace_new},
     {Py_tp_dealloc, Trace_dealloc},
     {Py_tp_members, Trace_members},
+    {Py_tp_getset, Trace_getset},
     {0, NULL},
 };
 
