@@ -32,7 +32,9 @@ def server():
 
     def app(environ, start_response):
         seen.append({k[5:].lower(): v for k, v in environ.items() if k.startswith("HTTP_")})
-        start_response(f"{environ['PATH_INFO'][1:] or 200} Status", [("Content-Length", "2")])
+        to = [("Location", environ["QUERY_STRING"])] if "302" in environ["PATH_INFO"] else []
+        path = environ["PATH_INFO"].rpartition("/")[2]
+        start_response(f"{path or 200} Status", [("Content-Length", "2"), *to])
         return [b"ok"]
 
     with make_server("127.0.0.1", 0, app, handler_class=Quiet) as made:
@@ -52,16 +54,17 @@ def by_requests(url, headers=None):
 
 def by_urllib3(url, headers=None):
     with urllib3.PoolManager() as pool:
-        return pool.request("GET", url, headers=headers, retries=False).status
+        retries = urllib3.Retry(None, connect=0, read=0, redirect=1)
+        return pool.request("GET", url, headers=headers, retries=retries).status
 
 
 def by_httpx(url, headers=None):
-    return httpx.get(url, headers=headers).status_code
+    return httpx.get(url, headers=headers, follow_redirects=True).status_code
 
 
 def by_async_httpx(url, headers=None):
     async def get():
-        async with httpx.AsyncClient() as client:
+        async with httpx.AsyncClient(follow_redirects=True) as client:
             return (await client.get(url, headers=headers)).status_code
 
     return asyncio.run(get())
@@ -130,6 +133,81 @@ def test_strangers_get_no_headers(get, server, root, monkeypatch):
     assert not server.seen[0].keys() & {"traceparent", "tracestate", "x_trace_info"}
 
 
+OURS = {"traceparent", "tracestate", "x_trace_info", "x_trace_hmac"}
+
+
+def test_a_redirect_to_a_stranger_takes_no_headers_along(get, server, root, monkeypatch):
+    monkeypatch.setattr(Hosts, "admit", lambda self, host: host == "127.0.0.1")
+    stranger = f"http://localhost:{server.server_port}/200"
+
+    assert get(f"{server.url}/302?{stranger}") == 200
+    assert [seen.keys() & OURS for seen in server.seen] == [OURS, set()]
+
+
+def test_each_hop_of_a_redirect_is_signed_anew(get, server, root):
+    assert get(f"{server.url}/302?/200") == 200
+
+    triggers = Triggers([KEY])
+    accepted = [
+        triggers.accept(lambda name, sent=sent: sent.get(name.replace("-", "_")))
+        for sent in server.seen
+    ]
+    assert [one.parent_id for one in accepted] == [span.span_id for span in drain_spans()]
+
+
+def test_a_request_that_is_sent_twice_is_signed_twice_and_stays_as_it_was(
+    server, registry, root
+):
+    our_httpx.install(registry=registry)
+    try:
+        with httpx.Client() as client:
+            request = client.build_request("POST", server.url, content=b"body")
+            before = list(request.headers.raw)
+            answers = [client.send(request) for _ in range(2)]
+    finally:
+        our_httpx.uninstall()
+
+    assert [answer.request is request for answer in answers] == [True, True]
+    assert request.headers.raw == before
+    assert len({sent["tracestate"] for sent in server.seen}) == 2
+
+
+def through_requests(url, proxy):
+    with requests.Session() as session:
+        session.trust_env = False
+        return session.get(url, proxies={"http": proxy}, timeout=5).status_code
+
+
+def through_urllib3(url, proxy):
+    with urllib3.ProxyManager(proxy) as pool:
+        return pool.request("GET", url, retries=False).status
+
+
+def through_httpx(url, proxy):
+    with httpx.Client(proxy=proxy) as client:
+        return client.get(url).status_code
+
+
+@pytest.mark.parametrize("through", [through_requests, through_urllib3, through_httpx])
+@pytest.mark.parametrize(
+    ("host", "given"), [("orders.example.com", set()), ("orders.internal", OURS)]
+)
+def test_a_request_through_a_proxy_is_judged_by_whom_it_is_for(
+    server, registry, root, through, host, given
+):
+    our_urllib3.install(registry=registry)
+    our_httpx.install(registry=registry)
+    try:
+        assert through(f"http://{host}:81/200?a=secret", server.url) == 200
+    finally:
+        our_urllib3.uninstall()
+        our_httpx.uninstall()
+    (span,) = drain_spans()
+
+    assert [seen.keys() & OURS for seen in server.seen] == [given]
+    assert (span.attributes["server.address"], span.attributes["url.path"]) == (host, "/200")
+
+
 def test_an_answer_of_an_error_is_an_error_of_the_span(get, server, root):
     assert get(f"{server.url}/503") == 503
     (span,) = drain_spans()
@@ -181,6 +259,17 @@ def test_uninstalling_leaves_nothing_behind(registry):
         ("EXAMPLE.com.", False),
         ("8.8.8.8", False),
         ("2606:4700::1111", False),
+        ("134744072", False),
+        ("0x08080808", False),
+        ("01002004010", False),
+        ("0x0a000001", True),
+        ("017700000001", True),
+        ("8.526344", False),
+        ("::ffff:8.8.8.8", False),
+        ("::ffff:10.0.0.1", True),
+        ("2001:0:808:808::1", False),
+        ("evil\u3002com", False),
+        ("\uff18\uff18", False),
         ("10.0.0.1.example.com", False),
         ("localhost.example.com", False),
         ("", False),

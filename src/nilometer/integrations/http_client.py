@@ -8,7 +8,8 @@ names without a dot, and names of cluster-internal zones. `send_to` names furthe
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from socket import inet_aton
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from nilometer.clock import elapsed_ns
@@ -18,7 +19,7 @@ from nilometer.model import SpanKind, Status
 from nilometer.trace import CURRENT, headers, span
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, MutableMapping
+    from collections.abc import Iterable, Mapping
 
     from nilometer.measure import Registry
 
@@ -54,11 +55,28 @@ class Hosts:
     def _judge(self, host: str) -> bool:
         if any(fnmatchcase(host, pattern) for pattern in self._patterns):
             return True
-        try:
-            address = ip_address(host.partition("%")[0])
-        except ValueError:
+        if not host.isascii():
+            return False  # may hold another sign that counts as a dot
+        address = _address(host.partition("%")[0])
+        if address is None:
             return bool(host) and "." not in host
+        if isinstance(address, IPv6Address):
+            if address.teredo is not None:  # is private, and leads to any host
+                return False
+            address = address.ipv4_mapped or address
         return address.is_loopback or address.is_private or address.is_link_local
+
+
+def _address(host: str) -> IPv4Address | IPv6Address | None:
+    """The address that a host is, also where it is spelt as one number (0x08080808)."""
+    try:
+        return ip_address(host)
+    except ValueError:
+        pass  # a name, or as inet_aton spells it
+    try:
+        return IPv4Address(inet_aton(host))
+    except (OSError, ValueError):
+        return None
 
 
 hosts = Hosts()
@@ -132,20 +150,17 @@ class Request:
             self._span.finish(error)
 
     def onward(self, present: Mapping[str, str]) -> dict[str, str]:
-        """The headers to add to those `present`; none that the caller has set himself.
+        """The headers to add to a copy of those `present`; none where the caller set one.
 
         If he set one of them he set the trace: a half of it from us would make it a wrong one.
+        A copy, because a client may send what is `present` again, and along a redirect: to a
+        stranger, or with a nonce that was used.
         """
         if self._span is None or not hosts.admit(self._host):
             return {}
         ours = headers()
         names = {name.lower() for name in present}
         return {} if any(name.lower() in names for name in ours) else ours
-
-    def add_to(self, present: MutableMapping[str, str]) -> None:
-        """Add them in place."""
-        for name, value in self.onward(present).items():
-            present[name] = value
 
     def answered(self, status: int) -> None:
         """The head of the response is there."""

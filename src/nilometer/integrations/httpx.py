@@ -11,6 +11,7 @@ from nilometer.measure import REGISTRY
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from nilometer.integrations.http_client import Request
     from nilometer.measure import Registry
 
 _patches: Final = Patches()
@@ -24,11 +25,24 @@ def install(*, registry: Registry = REGISTRY) -> bool:
 
     client = Client(registry)
 
+    def with_onward(request: Request, sent: Any) -> Any:
+        """What goes out: a copy, as httpx makes the request after a redirect of this one."""
+        onward = request.onward(sent.headers)
+        if not onward:
+            return sent
+        headers = [*sent.headers.raw, *((k.encode(), v.encode()) for k, v in onward.items())]
+        return httpx.Request(
+            sent.method,
+            sent.url,
+            headers=headers,
+            stream=sent.stream,
+            extensions=sent.extensions,
+        )
+
     def measured(original: Callable[..., Any]) -> Callable[..., Any]:
         def handle_request(transport: Any, sent: Any) -> Any:
             with client.request(sent.method, sent.url.host, sent.url.path) as request:
-                request.add_to(sent.headers)
-                response = original(transport, sent)
+                response = original(transport, with_onward(request, sent))
                 request.answered(response.status_code)
             return response
 
@@ -37,8 +51,7 @@ def install(*, registry: Registry = REGISTRY) -> bool:
     def measured_async(original: Callable[..., Any]) -> Callable[..., Any]:
         async def handle_async_request(transport: Any, sent: Any) -> Any:
             with client.request(sent.method, sent.url.host, sent.url.path) as request:
-                request.add_to(sent.headers)
-                response = await original(transport, sent)
+                response = await original(transport, with_onward(request, sent))
                 request.answered(response.status_code)
             return response
 

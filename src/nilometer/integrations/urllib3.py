@@ -32,7 +32,8 @@ def install(*, registry: Registry = REGISTRY) -> bool:
         def make_request(
             pool: Any, connection: Any, method: str, url: str, *rest: Any, **named: Any
         ) -> Any:
-            with client.request(method, pool.host, url) as request:
+            host, path = _target(pool.host, url)
+            with client.request(method, host, path) as request:
                 if (
                     not rest
                 ):  # else another caller than urlopen, with the headers who knows where
@@ -48,6 +49,19 @@ def install(*, registry: Registry = REGISTRY) -> bool:
 
     _patches.replace(HTTPConnectionPool, "_make_request", measured)
     return True
+
+
+def _target(host: str, url: str) -> tuple[str, str]:
+    """Whom a request is for, and the path: the pool's host may be a proxy's."""
+    if url.startswith("/") or "://" not in url:
+        return host, url
+    from urllib3.util import parse_url
+
+    try:
+        parsed = parse_url(url)
+    except ValueError:  # urllib3's to refuse
+        return "", url
+    return parsed.host or "", parsed.path or "/"
 
 
 def _joined(present: Any, onward: dict[str, str]) -> Any:
