@@ -7,7 +7,7 @@ SHELL := /bin/bash
 PY := .venv/bin/python
 ARGS ?=
 
-.PHONY: help run setup test test-fast lint types docs docs-check sanitize bench clean
+.PHONY: help run setup test test-fast lint types docs docs-check sanitize bench bench-gate-series clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,10 @@ bench: ## Nilometer next to its peers, in nanoseconds, and the targets met or mi
 	@scripts/setup bench
 	@.venv-bench/bin/python scripts/import_cost.py
 	@.venv-bench/bin/python -m bench.run $(ARGS)
+
+bench-gate-series: setup ## the gate's rules next to published ones, on labelled series; tables for docs/gate-evidence.md
+	@scripts/install-otava
+	@$(PY) -m bench.gate.table
 
 clean: ## remove all that was built or installed here
 	rm -rf .venv .venv-bench .nox build dist node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis

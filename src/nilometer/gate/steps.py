@@ -22,13 +22,14 @@ if TYPE_CHECKING:
 WIDE: Final = 2.0**512  # the square root of what a float holds
 POINTS_MIN: Final = 8  # fewer have no level before and after
 # Of each side so many runs next to the border are looked at; others are of another time.
-SIDE_RUNS_MAX: Final = 100
+SIDE_RUNS_MAX: Final = 60
 SIDE_RUNS_MIN: Final = 5  # a level of fewer runs has not lasted
 EXCURSION_RUNS: Final = 12  # a level of fewer, left for the one before, went away by itself
 SHIFT_SCALES_MIN: Final = 1.8
 SHIFT_SHARE_MIN: Final = 0.004  # of the level: twice the smallest scale of `robust`
 SEPARATION_MIN: Final = 0.85  # of pairs of a run before and one after that differ in one way
-SIGNIFICANCE_MIN: Final = 1.05  # of the rank sum, in what the best of all borders has by chance
+SIGNIFICANCE_MIN: Final = 1.0  # of the rank sum, in what the best of all borders has by chance
+LINE_LOSS_MIN: Final = 1.05  # of a straight line through both levels: less is drift
 NEARLY: Final = 0.99  # of what a step must have
 EDGE_RUNS: Final = 12  # next to the border ...
 EDGE_SHARE_MIN: Final = 0.5  # ... which must show so much of the shift: else it is drift
@@ -123,7 +124,7 @@ class _Border:
             abs(self.shift) / self.scale / SHIFT_SCALES_MIN,
             abs(self.shift) / level / SHIFT_SHARE_MIN,
             edge / self.shift / EDGE_SHARE_MIN,
-            as_line / as_step if as_step else inf,
+            as_line / as_step / LINE_LOSS_MIN if as_step else inf,
         )
         # What is only too short is dropped last: its neighbours may yet become a part of it.
         return min(strength, NEARLY) if min(runs) < SIDE_RUNS_MIN else strength
