@@ -70,7 +70,7 @@ FACTS: Final[Mapping[str, Fact]] = {
     "auth_cmds": Fact("logins", "{call}"),
     "auth_errors": Fact("logins refused", "{call}"),
     "bytes_read": Fact("bytes that clients sent", "By", exact=True),
-    "bytes_written": Fact("bytes that clients were sent", "By"),
+    "bytes_written": Fact("bytes that clients were sent", "By", exact=False),
     "evictions": Fact("items that had to go for want of memory", "{item}"),
     "reclaimed": Fact("items stored in place of expired ones", "{item}"),
     "expired_unfetched": Fact("items that expired and were never asked for", "{item}"),
@@ -81,6 +81,8 @@ FACTS: Final[Mapping[str, Fact]] = {
     "curr_connections": Fact("connections now", "{connection}", Kind.GAUGE),
     "bytes": Fact("memory that items take", "By", Kind.GAUGE),
 }
+
+"""Exact: of 12 runs of one workload by four threads on 1.6.18, all moved these by the same."""
 
 
 def find(surroundings: Surroundings) -> Sequence[Target]:

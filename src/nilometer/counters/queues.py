@@ -46,6 +46,7 @@ OF_SCOPE: Final = {
     "deliver": Fact(
         "messages that consumers got from queues of this scope, by whatever method, again too",
         "{message}",
+        exact=True,
         from_zero=True,
     ),
     "ack": Fact(

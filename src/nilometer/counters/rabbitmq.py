@@ -64,12 +64,12 @@ FACTS: Final[Mapping[str, Fact]] = {
     f"{_GLOBAL}unroutable_returned_total": Fact(
         "messages that no queue wanted, returned", _MESSAGE, exact=True
     ),
-    f"{_GLOBAL}delivered_total": Fact("messages given to consumers", _MESSAGE),
+    f"{_GLOBAL}delivered_total": Fact("messages given to consumers", _MESSAGE, exact=True),
     f"{_GLOBAL}delivered_consume_auto_ack_total": Fact(
         "of these, pushed and taken as acknowledged", _MESSAGE
     ),
     f"{_GLOBAL}delivered_consume_manual_ack_total": Fact(
-        "of these, pushed and to be acknowledged", _MESSAGE
+        "of these, pushed and to be acknowledged", _MESSAGE, exact=True
     ),
     f"{_GLOBAL}delivered_get_auto_ack_total": Fact(
         "of these, fetched and taken as acknowledged", _MESSAGE
@@ -77,7 +77,7 @@ FACTS: Final[Mapping[str, Fact]] = {
     f"{_GLOBAL}delivered_get_manual_ack_total": Fact(
         "of these, fetched and to be acknowledged", _MESSAGE
     ),
-    f"{_GLOBAL}get_empty_total": Fact("fetches that found nothing", "{call}"),
+    f"{_GLOBAL}get_empty_total": Fact("fetches that found nothing", "{call}", exact=True),
     f"{_GLOBAL}redelivered_total": Fact("messages given again", _MESSAGE),
     f"{_GLOBAL}acknowledged_total": Fact("messages acknowledged", _MESSAGE, exact=True),
     f"{_GLOBAL}dead_lettered_confirmed_total": Fact("dead letters confirmed", _MESSAGE),
@@ -87,18 +87,27 @@ FACTS: Final[Mapping[str, Fact]] = {
     f"{_GLOBAL}dead_lettered_expired_total": Fact("dead letters: too old", _MESSAGE),
     f"{_GLOBAL}dead_lettered_maxlen_total": Fact("dead letters: queue too long", _MESSAGE),
     f"{_GLOBAL}dead_lettered_rejected_total": Fact("dead letters: rejected", _MESSAGE),
-    "rabbitmq_connections_opened_total": Fact("connections opened", "{connection}"),
-    "rabbitmq_connections_closed_total": Fact("connections closed", "{connection}"),
-    "rabbitmq_channels_opened_total": Fact("channels opened", "{channel}"),
-    "rabbitmq_channels_closed_total": Fact("channels closed", "{channel}"),
+    "rabbitmq_connections_opened_total": Fact("connections opened", "{connection}", exact=True),
+    "rabbitmq_connections_closed_total": Fact("connections closed", "{connection}", exact=True),
+    "rabbitmq_channels_opened_total": Fact("channels opened", "{channel}", exact=True),
+    "rabbitmq_channels_closed_total": Fact("channels closed", "{channel}", exact=True),
     "rabbitmq_queues_declared_total": Fact(
-        "declarations of queues, of those that were there too", "{call}"
+        "declarations of queues, of those that were there too", "{call}", exact=True
     ),
     "rabbitmq_queues_created_total": Fact("queues that were made", "{queue}"),
     "rabbitmq_queues_deleted_total": Fact("queues that were deleted", "{queue}"),
-    "exchange.publish_in": Fact("messages into exchanges", _MESSAGE, from_zero=True),
-    "exchange.publish_out": Fact("messages from exchanges to queues", _MESSAGE, from_zero=True),
+    "exchange.publish_in": Fact(
+        "messages into exchanges", _MESSAGE, exact=True, from_zero=True
+    ),
+    "exchange.publish_out": Fact(
+        "messages out of exchanges, by queue; those to no queue too",
+        _MESSAGE,
+        exact=True,
+        from_zero=True,
+    ),
 }
+
+"""Exact: of 12 runs of one workload by four threads on 3.10.8, all moved these by the same."""
 
 EXCHANGES: Final = {"publish_in": "exchange.publish_in", "publish_out": "exchange.publish_out"}
 DEFAULT_EXCHANGE: Final = "(default)"  # its name is empty

@@ -45,7 +45,7 @@ FACTS: Final[Mapping[str, Fact]] = {
     "total_commands_processed": Fact("commands of clients, ours too", "{command}", exact=True),
     "total_connections_received": Fact("connections accepted", "{connection}", exact=True),
     "total_net_input_bytes": Fact("bytes that clients sent", "By", exact=True),
-    "total_net_output_bytes": Fact("bytes that clients were sent", "By"),
+    "total_net_output_bytes": Fact("bytes that clients were sent", "By", exact=False),
     "rejected_connections": Fact("connections beyond maxclients", "{connection}"),
     "expired_keys": Fact("keys whose time was over", "{key}"),
     "evicted_keys": Fact("keys that had to go for want of memory", "{key}"),
@@ -64,14 +64,19 @@ FACTS: Final[Mapping[str, Fact]] = {
     "connected_clients": Fact("clients connected", "{connection}", Kind.GAUGE),
 }
 
+"""Exact: of 12 runs of one workload by four threads on 7.0.15, all moved these by the same. The
+bytes sent are not, as the INFO that we are sent is longer by a digit now and then."""
+
 OF_COMMAND: Final[Mapping[str, Fact]] = {
     "calls": Fact("calls of this command", "{call}", exact=True, from_zero=True),
     "usec": Fact("CPU time of this command", "us", exact=False, from_zero=True),
     "rejected_calls": Fact("calls refused before they ran", "{call}", from_zero=True),
-    "failed_calls": Fact("calls that failed while they ran", "{call}", from_zero=True),
+    "failed_calls": Fact(
+        "calls that failed while they ran", "{call}", exact=True, from_zero=True
+    ),
 }
 
-OF_ERROR: Final = Fact("replies of this error", "{error}", from_zero=True)
+OF_ERROR: Final = Fact("replies of this error", "{error}", exact=True, from_zero=True)
 
 COMMANDS_MAX: Final = 1000  # two and a half times all commands there are; modules bring more
 
