@@ -37,6 +37,7 @@ class Http:
         tls: ssl.SSLContext | None = None,
         user: str = "",
         password: str = "",
+        token: str = "",
     ) -> None:
         self._where = where
         self._failed = failed
@@ -45,6 +46,8 @@ class Http:
         self._user = user
         if user:
             self._headers["Authorization"] = _basic(user, password)
+        elif token:
+            self._headers["Authorization"] = f"Bearer {token}"
         self._link: Link | None = None
         self._connection: HTTPConnection | None = None
 

@@ -1,0 +1,130 @@
+"""Instruments of the services under test as counters of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import nilometer.clock
+from nilometer.counters.backend import BackendError, connect
+from nilometer.errors import ConfigError
+from nilometer.export import open_exporter
+from nilometer.model import Batch, Distribution, Kind, Reading, Resource
+from nilometer.wire import jsonlines
+from tests.collector import start
+
+SHOP = Resource("shop")
+GET = (("method", "GET"),)
+
+
+def line(*readings: Reading) -> bytes:
+    return jsonlines.encode(Batch(SHOP, readings))
+
+
+def reading(name: str, kind: Kind, value: object, dimensions: tuple = ()) -> Reading:
+    return Reading(name, kind, dimensions, value, 1, 2, "ns" if name == "boot" else "")
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "out.jsonl"
+    path.write_bytes(
+        line(
+            reading("orders", Kind.COUNTER, 3),
+            reading("calls", Kind.COUNTER, 2, GET),
+            reading("boot", Kind.DISTRIBUTION, Distribution.of([5, 7])),
+            reading("used", Kind.GAUGE, 9),
+            reading("nilometer.overhead", Kind.COUNTER, 99),
+        )
+    )
+    return path
+
+
+def test_a_file_s_readings_are_added_up_and_gauges_keep_the_last(file: Path) -> None:
+    backend = connect(f"nilometer://{file}", origin="-b")
+    backend.read()
+    with file.open("ab") as stream:
+        stream.write(line(reading("orders", Kind.COUNTER, 4), reading("used", Kind.GAUGE, 1)))
+
+    assert dict(backend.read().values) == {
+        ("orders", ()): 7,
+        ("calls", ()): 2,
+        ("calls", GET): 2,
+        ("boot.samples", ()): 2,
+        ("boot.total", ()): 12,
+        ("used", ()): 1,
+    }
+    assert backend.facts()["boot.total"].unit == "ns"
+    assert backend.facts()["used"].kind is Kind.GAUGE
+
+
+def test_a_line_that_is_being_written_waits_and_a_wrong_one_is_told(file: Path) -> None:
+    backend = connect(f"nilometer://{file}", origin="-b")
+    whole = line(reading("orders", Kind.COUNTER, 4))
+    with file.open("ab") as stream:
+        stream.write(b"not a batch\n" + whole[:20])
+
+    early = backend.read()
+    with file.open("ab") as stream:
+        stream.write(whole[20:])
+
+    assert early.notes == ("1 lines are no batches, and are not counted",)
+    assert (early.values["orders", ()], backend.read().values["orders", ()]) == (3, 7)
+
+
+def test_another_file_of_the_name_is_another_incarnation(file: Path) -> None:
+    backend = connect(f"nilometer://{file}", origin="-b")
+    first = backend.read().incarnation
+    file.rename(file.with_suffix(".1"))
+    file.write_bytes(line(reading("orders", Kind.COUNTER, 1)))
+
+    second = backend.read()
+
+    assert second.incarnation != first
+    assert dict(second.values) == {("orders", ()): 1}
+
+
+def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(BackendError, match="No such file"):
+        connect(f"nilometer://{tmp_path}/none", origin="-b").read()
+
+
+@pytest.mark.parametrize("said", ["0", "-1", "x", "nan", "1e9"])
+def test_a_wrong_interval_is_told(said: str) -> None:
+    with pytest.raises(ConfigError, match="interval_s="):
+        connect(f"nilometer:///f?interval_s={said}", origin="-b")
+
+
+def test_a_collector_is_asked_what_a_service_reported_since_the_first_read(
+    tmp_path: Path,
+) -> None:
+    token = "hush-hush-hush-hush-hush"
+    (tmp_path / "token").write_text(token)
+    (tmp_path / "token").chmod(0o600)
+    with start(tmp_path, token_file=tmp_path / "token") as collector:
+        port = collector.url.rpartition(":")[2]
+        backend = connect(
+            f"nilometer://127.0.0.1:{port}/shop?password_file={tmp_path}/token", origin="-b"
+        )
+        before = backend.read()
+        now = nilometer.clock.wall_ns()
+        send = open_exporter(f"otlp://127.0.0.1:{port}?token_file={tmp_path}/token")
+        for service in ("shop", "other"):
+            made = [
+                reading("orders", Kind.COUNTER, 4, GET),
+                reading("orders", Kind.COUNTER, 5),
+                reading("boot", Kind.DISTRIBUTION, Distribution.of([5, 7])),
+            ]
+            send(Batch(Resource(service), tuple(r._replace(ended_ns=now) for r in made)))
+        after = backend.read()
+        with pytest.raises(BackendError, match="401"):
+            connect(f"nilometer://127.0.0.1:{port}", origin="-b").read()
+
+    assert dict(before.values) == {}
+    assert dict(after.values) == {
+        ("orders", ()): 9,
+        ("boot.samples", ()): 2,
+        ("boot.total", ()): 12,
+    }
+    assert before.incarnation == after.incarnation
