@@ -5,7 +5,16 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from nilometer.counters import kafka, memcached, mongodb, queues, rabbitmq, redis
+from nilometer.counters import (
+    kafka,
+    linux,
+    memcached,
+    mongodb,
+    queues,
+    rabbitmq,
+    redis,
+    systemd,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,6 +50,10 @@ TABLES: dict[str, Mapping[str, Fact]] = {
         },
     },
     "kafka": kafka.FACTS,
+    "linux, of processes": linux.OF_PROCESSES,
+    "linux, of a control group": linux.OF_CGROUPS,
+    "linux, of the machine": linux.OF_MACHINES,
+    "systemd": systemd.FACTS,
 }
 
 EXACT = {True: "yes", False: "no", None: ""}
