@@ -20,6 +20,7 @@ OTHER_VARIABLES: Final = {
     "NILOMETER_REQUIRE_C": "1 makes a missing C core an error instead of a slower fallback.",
     "NILOMETER_URL": "Where commands find the collector.",
     "NILOMETER_TOKEN_FILE": "The file with the collector's token, for commands.",
+    "NILOMETER_RUN_FILE": "Set by `measure`: where its command may tell what it did, as JSON.",
 }
 """Variables that begin like settings and are none."""
 

@@ -31,6 +31,7 @@ COMMANDS: Final = {
     "trace": "nilometer.cli.trace",
     "metrics": "nilometer.cli.metrics",
     "counters": "nilometer.cli.counters",
+    "measure": "nilometer.cli.measure",
     "gate": "nilometer.cli.gate",
     "doctor": "nilometer.cli.doctor",
 }

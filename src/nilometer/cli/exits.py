@@ -1,6 +1,7 @@
 """The exit codes, the same for every command; docs/cli.md explains them and a test compares.
 
-`nilometer run` is the exception: it becomes the program it measures, with that one's codes.
+`nilometer run` is the exception: it becomes the program it measures, with that one's codes, and
+`nilometer measure` ends as its command did.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ class Exit(IntEnum):
     UNREACHABLE = 3  # nobody answers at the collector's address, or not in time
     REFUSED = 4  # the collector answered, and said no: token, limits, its own fault
     UNHEALTHY = 5  # `doctor` found something that wants a person
+    UNRECORDED = 7  # `measure` ran its command, which ended with 0, and kept the run in a file
 
 
 INTERRUPTED = 128 + 2  # Ctrl-C, as a shell calls a process that SIGINT ended

@@ -156,6 +156,10 @@ class Bracket:
         reads = [self._gatherer.gather() for _ in range(FOOTPRINT_READS)]
         self._bases = [_learned(of_one) for of_one in zip(early, *reads, strict=True)]
 
+    def unread(self) -> list[str]:
+        """Why nothing will be known of some backends, as far as `open` can tell."""
+        return [base for base in self._bases if isinstance(base, str)]
+
     def close(self) -> tuple[tuple[BackendRead, ...], tuple[Count, ...]]:
         """What each backend moved by since `open`. Reads what lags until two reads agree."""
         ends = self._gatherer.gather()

@@ -1,0 +1,177 @@
+"""A command run as if nobody watched: its own input and output, its signals, its end.
+
+Signals that we get are meant for the command and handed on, but for those that a terminal
+has sent to it already. We go on until it has ended, however it does.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from resource import RUSAGE_SELF, getrusage
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from nilometer.model.reading import Kind
+from nilometer.model.run import Count
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from resource import struct_rusage
+
+    from nilometer.clock import Clock
+
+HANDED_ON: Final = (
+    signal.SIGINT,
+    signal.SIGTERM,
+    signal.SIGHUP,
+    signal.SIGQUIT,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+)
+ENDING: Final = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT}
+"""A run that got one of these is no measurement, however its command took it."""
+
+BY_TERMINALS: Final = {signal.SIGINT, signal.SIGQUIT, signal.SIGHUP}
+
+BACKEND: Final = "command"
+STATUS: Final = Path("/proc/self/status")
+KIB: Final = 1024  # in which Linux tells memory
+
+
+class Ended(NamedTuple):
+    """How a command ended; `status` is negative for the signal that ended it.
+
+    `own_kib` is what we ourselves held in memory when it began, which Linux takes for its own.
+    `interrupted` is the name of the signal that somebody sent through us to end it.
+    """
+
+    status: int
+    wall_ns: int
+    usage: struct_rusage
+    own_kib: int
+    interrupted: str = ""
+
+
+class Signals:
+    """Those that came meanwhile, handed on to the command as soon as there is one."""
+
+    def __init__(self) -> None:
+        self.came: list[signal.Signals] = []
+        self._waiting: list[signal.Signals] = []
+        self._pid: int | None = None
+
+    def take(self, number: int, _frame: object) -> None:
+        """Hand a signal on, unless the command has had it from the terminal."""
+        came = signal.Signals(number)
+        self.came.append(came)
+        if self._pid is None:
+            self._waiting.append(came)
+        elif not (came in BY_TERMINALS and is_in_foreground()):
+            self._send(came)
+
+    def begin(self, pid: int) -> None:
+        """The command runs: what came until now is for it, too."""
+        self._pid = pid
+        while self._waiting:
+            self._send(self._waiting.pop(0))
+
+    def _send(self, number: signal.Signals) -> None:
+        if self._pid is not None:
+            with suppress(ProcessLookupError):  # it ended at the same moment
+                os.kill(self._pid, number)
+
+
+def run_command(
+    command: Sequence[str],
+    clock: Clock,
+    *,
+    directory: Path,
+    environment: Mapping[str, str],
+    held: Sequence[int] = (),
+    started: Callable[[int], None] = lambda _pid: None,
+) -> Ended:
+    """Run a command to its end; `started` gets its pid. Raises OSError if it cannot start.
+
+    `held` are files that it keeps open, as long as it or what it starts is there.
+    """
+    signals = Signals()
+    with _handing_on(signals):
+        own_kib = _own_kib()
+        began_ns = clock.elapsed_ns()
+        process = subprocess.Popen(command, cwd=directory, env=dict(environment), pass_fds=held)
+        signals.begin(process.pid)
+        started(process.pid)
+        _, status, usage = os.wait4(process.pid, 0)
+        wall_ns = clock.elapsed_ns() - began_ns
+        process.returncode = os.waitstatus_to_exitcode(status)
+    ended_by = next((came.name for came in signals.came if came in ENDING), "")
+    return Ended(process.returncode, wall_ns, usage, own_kib, ended_by)
+
+
+@contextmanager
+def _handing_on(signals: Signals) -> Iterator[None]:
+    """What whoever started us wants ignored, by nohup for example, stays ignored."""
+    before = {n: signal.getsignal(n) for n in HANDED_ON}
+    taken = [n for n, handler in before.items() if handler is not signal.SIG_IGN]
+    for number in taken:
+        signal.signal(number, signals.take)
+    try:
+        yield
+    finally:
+        for number in taken:
+            signal.signal(number, before[number])
+
+
+def is_in_foreground() -> bool:
+    """Whether our terminal sends its signals to us, and so to what we started, too."""
+    try:
+        terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY)
+    except OSError:  # there is none
+        return False
+    try:
+        return os.tcgetpgrp(terminal) == os.getpgrp()
+    except OSError:
+        return False
+    finally:
+        os.close(terminal)
+
+
+def counts_of(ended: Ended) -> tuple[Count, ...]:
+    """What the kernel charged to a command, and to those of its children that it waited for."""
+    counter, usage = Kind.COUNTER, ended.usage
+    told: list[tuple[str, int, Kind, str]] = [
+        ("cpu_system_ns", round(usage.ru_stime * 1e9), counter, "ns"),
+        ("cpu_user_ns", round(usage.ru_utime * 1e9), counter, "ns"),
+        ("faults_major", usage.ru_majflt, counter, "{fault}"),
+        ("faults_minor", usage.ru_minflt, counter, "{fault}"),
+        ("read_blocks", usage.ru_inblock, counter, "{block}"),
+        ("switches_involuntary", usage.ru_nivcsw, counter, "{switch}"),
+        ("switches_voluntary", usage.ru_nvcsw, counter, "{switch}"),
+        ("written_blocks", usage.ru_oublock, counter, "{block}"),
+    ]
+    counts = [Count(BACKEND, n, moved, (), kind, unit, moved) for n, moved, kind, unit in told]
+    return (*counts, _memory(ended))
+
+
+def _own_kib() -> int:
+    """The most that this program ever held. `getrusage` would tell of who started it, too."""
+    try:
+        lines = STATUS.read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
+    except (OSError, ValueError, StopIteration):
+        return getrusage(RUSAGE_SELF).ru_maxrss
+
+
+def _memory(ended: Ended) -> Count:
+    """The most that any of its processes held; a process begins with what its parent holds."""
+    held = ended.usage.ru_maxrss * KIB
+    count = Count(BACKEND, "memory_bytes_max", held, (), Kind.GAUGE, "By", held)
+    if ended.usage.ru_maxrss > ended.own_kib:
+        return count
+    why = (
+        f"not more than the {ended.own_kib * KIB} bytes of measure itself, with which it began"
+    )
+    return count._replace(delta=None, because=why)

@@ -1,0 +1,75 @@
+"""A measured run in a few lines: how it ended, what moved, what is not known."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from nilometer.cli.child import BACKEND
+from nilometer.cli.units import counted, duration, quantity
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nilometer.model.run import Count, Run
+
+ROWS_MAX: Final = 12  # half a screen
+ROWS_EACH: Final = 4  # of each backend, while there are that many lines
+
+PLAIN_UNITS: Final = {"ns", "By", "s", "ms"}
+"""Sizes and times are large numbers by nature; what happens so often says more of a run."""
+
+
+def summary(run: Run) -> list[str]:
+    """The lines to be shown when a run has ended."""
+    how = f"exit {run.exit_status}"
+    if run.exit_status is not None and run.exit_status < 0:
+        how = f"ended by signal {-run.exit_status}"
+    work = f", {counted(run.work, 'unit')} of work" if run.work else ""
+    lines = [f"run {run.id} of {run.suite}: {how} after {duration(run.wall_ns)}{work}"]
+    lines += [f"  not usable: {run.because}"] * bool(run.because)
+    lines += _table(run)
+    lines += [
+        f"  nothing is known of {read.name}: {read.because}"
+        for read in run.backends
+        if read.because and read.because != run.because
+    ]
+    lines += [f"  {read.name}: {note}" for read in run.backends for note in read.notes]
+    jumped = run.attributes.get("clock.jumped_ns")
+    if isinstance(jumped, int):
+        lines.append(
+            f"  the wall clock was set meanwhile, or the machine slept: {duration(jumped)}"
+        )
+    unseen = run.attributes.get("overlap.unknown")
+    if unseen is not None:
+        lines.append(f"  whether other runs went on at the same time is not known: {unseen}")
+    return lines
+
+
+def _table(run: Run) -> list[str]:
+    """What moved most: of each backend the counters that moved by most."""
+    chosen = most(run.counts)
+    if not chosen:
+        return []
+    rows = [("", "counter", "moved", "per unit of work" if run.work else "")]
+    for one in chosen:
+        each = quantity((one.delta or 0) / run.work, one.unit) if run.work else ""
+        rows.append((one.backend, one.counter, quantity(one.delta, one.unit), each))
+    widths = [max(len(row[at]) for row in rows) for at in range(4)]
+    return [
+        f"  {a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}  {d:>{widths[3]}}".rstrip()
+        for a, b, c, d in rows
+    ]
+
+
+def most(counts: Sequence[Count]) -> list[Count]:
+    """The totals that moved by most, those of every backend beside each other.
+
+    What the command itself took of the machine comes last, where there is room.
+    """
+    backends = sorted({one.backend for one in counts}, key=lambda name: (name == BACKEND, name))
+    found: list[Count] = []
+    for name in backends:
+        mine = [c for c in counts if c.backend == name and not c.dimensions and c.delta]
+        mine.sort(key=lambda c: (c.unit in PLAIN_UNITS, -abs(c.delta or 0), c.counter))
+        found += mine[:ROWS_EACH]
+    return found[:ROWS_MAX]
