@@ -11,6 +11,8 @@ from nilometer.model import Reading
 from nilometer.trace import CURRENT, Joined, Trace, drain_spans, headers, span, start_root
 from nilometer.trace import budget as budget_module
 from nilometer.trace.signing import (
+    MEMBERS_MAX,
+    TRACESTATE_CHARS_MAX,
     Key,
     id_bytes,
     parse_signature,
@@ -459,11 +461,42 @@ def test_oversized_headers_are_refused_before_any_cryptography(counted, monkeypa
     assert counted() == {"oversize": 3, "malformed_traceparent": 1, "joined": 1}
 
 
+class Untouched(str):
+    """A text of which nothing may be copied but its beginning."""
+
+    def split(self, separator, most=-1):
+        assert 0 <= most <= MEMBERS_MAX + 1
+        return super().split(separator, most)
+
+    def strip(self, *characters):
+        assert len(self) <= 1_024
+        return super().strip(*characters)
+
+    def replace(self, *ignored):
+        assert len(self) <= TRACESTATE_CHARS_MAX
+        return self
+
+
+def test_a_header_is_no_more_copied_than_it_may_be_long(counted):
+    triggers = Triggers(["K1"])
+    blanks = Untouched(" " * 1_000_000)
+
+    assert split_tracestate(Untouched("," * TRACESTATE_CHARS_MAX)) == (None, "")
+    assert split_tracestate(blanks) == (None, "")
+    assert triggers.accept({"traceparent": blanks}.get) is None
+    assert triggers.accept({"x-trace-info": "QQ==", "x-trace-hmac": blanks}.get) is None
+    assert counted() == {"malformed_traceparent": 1, "oversize": 1}
+
+
 def test_others_members_are_passed_on_unless_someone_would_write_a_header_of_his_own():
     many = ",".join(f"k{i}=v" for i in range(40))
 
     assert split_tracestate("a=1\r\nX-Evil: 1,b=2") == (None, "")
     assert split_tracestate("a=é") == (None, "")
+    long = "b=" + "2" * 300
+    assert split_tracestate(long) == (None, long)
+    for character in "\x00\n\r\x1f\x7f\x80é":
+        assert split_tracestate(f"{long}{character},c=3") == (None, "")
     assert split_tracestate(" a=1 ,\tb=2,,=x,c, nilo=x,nilo=y ") == ("x", "a=1,b=2")
     assert split_tracestate(many)[1].count(",") == 30
 

@@ -55,6 +55,9 @@ _SIGNATURE: Final = re.compile(
 NO_TRACE: Final = bytes(16)
 NO_PARENT: Final = bytes(8)
 
+USUAL_CHARS: Final = 256  # of a tracestate: ours has 118, most others' a member or two
+SHOWN: Final = bytes(range(0x20, 0x7F))
+
 TO_URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
 FROM_URL_SAFE: Final = str.maketrans("-_", "+/")
 
@@ -176,6 +179,15 @@ def _parse_later_traceparent(text: str) -> Traceparent | None:
     return Traceparent(trace_id, parent_id, bool(flags[0] & 1))
 
 
+def _is_plain(text: str) -> bool:
+    """Whether it is ASCII without controls; a long one is asked as bytes: 4 us, not 15."""
+    if not text.isascii():
+        return False
+    if len(text) <= USUAL_CHARS:
+        return text.isprintable()
+    return not text.encode("ascii").translate(None, SHOWN)
+
+
 def split_tracestate(text: str) -> tuple[str | None, str]:
     """Our member's value, None if absent, and the other members as they are to be passed on.
 
@@ -185,14 +197,17 @@ def split_tracestate(text: str) -> tuple[str | None, str]:
     >>> split_tracestate("a=1, nilo=1;2;3;4,b=2")
     ('1;2;3;4', 'a=1,b=2')
     """
+    if len(text) > TRACESTATE_CHARS_MAX:
+        return None, ""
     text = text.replace("\t", " ")
-    if len(text) > TRACESTATE_CHARS_MAX or not text.isascii() or not text.isprintable():
+    if not _is_plain(text):
         return None, ""
     if "," not in text and text.startswith(f"{MEMBER}="):  # what we send ourselves
         return text[len(MEMBER) + 1 :].rstrip(" "), ""
     ours: str | None = None
     others = []
-    for member in text.split(",")[: MEMBERS_MAX + 1]:
+    members = text.split(",", MEMBERS_MAX + 1)  # one more than may be, and the rest as one
+    for member in members[: MEMBERS_MAX + 1]:
         key, equals, value = member.strip(" ").partition("=")
         if key == MEMBER and equals:
             ours = ours or value
