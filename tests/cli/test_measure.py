@@ -324,6 +324,32 @@ def test_signals_that_are_ignored_stay_ignored(place):
     assert (ended.returncode, ended.stdout) == (0, "True\n")
 
 
+def test_the_end_is_seen_also_where_ends_are_ignored(place):
+    command = place.command("--", "sh", "-c", "exit 3")
+
+    ended = subprocess.run(
+        command,
+        cwd=place.root,
+        env=place.environment,
+        preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN),
+        check=False,
+    )
+
+    [run] = place.runs()
+    assert (ended.returncode, run.exit_status) == (3, 3)
+
+
+def test_ctrl_c_before_the_command_starts_is_no_run(place, wait_until):
+    started = place.start("--idle", "60s", "--", "touch", "ran")
+    wait_until(lambda: "reads" in place.server.read_text(), what="the idle time has begun")
+
+    started.send_signal(signal.SIGINT)
+    started.communicate()
+
+    assert started.returncode == 130
+    assert list(place.root.iterdir()) == []
+
+
 def test_what_is_waited_for_is_said_when_it_takes_long(place):
     ended = place.measure("--idle", "2500ms", "-q", "--", "true")
 

@@ -113,16 +113,21 @@ def run_command(
 
 @contextmanager
 def _handing_on(signals: Signals) -> Iterator[None]:
-    """What whoever started us wants ignored, by nohup for example, stays ignored."""
+    """What whoever started us wants ignored, by nohup for example, stays ignored.
+
+    All but SIGCHLD: the kernel would not keep the command's end and costs for us.
+    """
     before = {n: signal.getsignal(n) for n in HANDED_ON}
-    taken = [n for n, handler in before.items() if handler is not signal.SIG_IGN]
+    taken = {n: old for n, old in before.items() if old is not signal.SIG_IGN}
     for number in taken:
         signal.signal(number, signals.take)
+    taken[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:
         yield
     finally:
-        for number in taken:
-            signal.signal(number, before[number])
+        for number, old in taken.items():
+            if old is not None:  # else nobody can put it back: it was not Python's
+                signal.signal(number, old)
 
 
 def is_in_foreground() -> bool:
