@@ -228,7 +228,7 @@ def _seconds(stamp: object) -> float:
     """A time in seconds, whichever unit ``json_timestamp_units`` chose."""
     if not isinstance(stamp, int | float) or isinstance(stamp, bool):
         return 0.0
-    seconds = float(min(max(stamp, 0), 2**63))
+    seconds = float(stamp) if 0 <= stamp <= 2**63 else 0.0  # a year without end, or before 1970
     while seconds > FAR_S:
         seconds /= 1000
     return seconds
