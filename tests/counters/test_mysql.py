@@ -210,11 +210,11 @@ def test_the_option_file_of_its_clients_says_where_and_who(tmp_path: Path) -> No
 
 
 def test_the_option_file_overrules_the_environment(tmp_path: Path) -> None:
-    (tmp_path / ".my.cnf").write_text("[client]\nuser=me\n")
+    (tmp_path / ".my.cnf").write_text("[client]\nuser=me\nport=3309\n")
 
     (target,) = found(tmp_path, MYSQL_HOST="db2", MYSQL_TCP_PORT="3308", MYSQL_PWD="s3")
 
-    assert (target.host, target.port, target.user, target.password) == ("db2", 3308, "me", "s3")
+    assert (target.host, target.port, target.user, target.password) == ("db2", 3309, "me", "s3")
 
 
 def test_the_environment_alone_says_where(tmp_path: Path) -> None:
@@ -274,6 +274,7 @@ OPTION_FILE = r"""
 user = one                 # who
 password="se#cret with ' in it"
 loose-socket = /tmp/s\s1
+ssl-ca = /etc/ca.pem # vouches
 ssl
 [mysqld]
 port = 1
