@@ -116,6 +116,12 @@ def test_nobody_there_is_told_so(free_port) -> None:
         asked(free_port()).get("/x")
 
 
+@pytest.mark.parametrize("host", ["no-such.invalid", "ö" * 70, "a" * 300, "a..b", "\0"])
+def test_a_host_that_is_none_is_told_so(host: str) -> None:
+    with pytest.raises(BackendError, match=r"^GET /x: "):
+        Http(Place(host, 1), BackendError).get("/x")
+
+
 @settings(max_examples=60, deadline=None)
 @given(garbage=st.binary(max_size=300) | st.binary(max_size=60).map(b"HTTP/1.1 200 ".__add__))
 def test_any_answer_is_read_or_refused(garbage: bytes) -> None:

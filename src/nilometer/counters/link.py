@@ -82,7 +82,10 @@ class Link:
                 sock.close()
                 raise
         else:
-            sock = socket.create_connection((where.host, where.port), CONNECT_S)
+            try:
+                sock = socket.create_connection((_bare(where.host), where.port), CONNECT_S)
+            except UnicodeError as error:
+                raise OSError(f"not the name of a host: {error}") from error
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if tls is not None:
             sock = _wrapped(sock, tls, where.host)
@@ -118,6 +121,11 @@ class Link:
     def close(self) -> None:
         """Hang up."""
         self._sock.close()
+
+
+def _bare(host: str) -> str:
+    """The host in bytes: of texts even addresses are looked at for foreign letters, 4 ms."""
+    return host.encode() if host.isascii() else host  # type: ignore[return-value]
 
 
 def _wrapped(sock: socket.socket, tls: ssl.SSLContext, host: str) -> socket.socket:
