@@ -110,6 +110,24 @@ nilo_getattr_through(PyObject *self, PyObject *inner, PyObject *name)
     return PyObject_GetAttr(inner, name);
 }
 
+/* __set_name__ of what wraps functions: Python makes classmethods of the two hooks of a class
+ * that are such without saying so, but only where they are functions of its own. */
+static inline PyObject *
+nilo_set_name(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
+{
+    if (nargs != 2 || !PyUnicode_Check(args[1]))
+        return PyErr_Format(PyExc_TypeError, "__set_name__() takes a class and a name");
+    if (PyUnicode_CompareWithASCIIString(args[1], "__init_subclass__") != 0
+        && PyUnicode_CompareWithASCIIString(args[1], "__class_getitem__") != 0)
+        Py_RETURN_NONE;
+    PyObject *method = PyClassMethod_New(self);
+    int status = method == NULL ? -1 : PyObject_SetAttr(args[0], args[1], method);
+    Py_XDECREF(method);
+    if (status < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
 /* tp_dealloc of an object without anything of its own to do but tp_clear. */
 static inline void
 nilo_free(PyObject *self)

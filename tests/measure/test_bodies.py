@@ -6,7 +6,9 @@ import copy
 import functools
 import gc
 import inspect
+import os
 import pickle
+import subprocess
 import sys
 import types
 import warnings
@@ -214,6 +216,26 @@ def test_methods_of_what_is_wrapped_are_at_hand(registry, timer):
     assert moved(registry) == {("t",): (2, 0)}
 
 
+def test_the_hooks_of_a_class_are_classmethods_without_being_told(registry, timer):
+    class Base:
+        seen = []  # noqa: RUF012 (a test's)
+
+        @timer
+        def __init_subclass__(cls, **options):
+            Base.seen.append((cls.__name__, options))
+
+        @timer
+        def __class_getitem__(cls, key):
+            return cls.__name__, key
+
+    class Derived(Base, colour="red"):
+        pass
+
+    assert Base.seen == [("Derived", {"colour": "red"})]
+    assert (Base[3], Derived[4]) == (("Base", 3), ("Derived", 4))
+    assert moved(registry) == {("t",): (3, 0)}
+
+
 def test_an_object_that_claims_every_attribute_is_a_plain_function(registry, timer):
     assert timer(mock.Mock(return_value=3))() == 3
     assert moved(registry) == {("t",): (1, 0)}
@@ -246,6 +268,48 @@ def test_endless_recursion_is_still_a_recursion_error(registry, timer):
     missed = readings.get(("nilometer.lost", "reason=no_stack", "what=errors"), 0)
     samples, _total = readings["t",]
     assert errors + missed >= samples > 100
+
+
+ENDLESS = """
+import sys, threading
+import nilometer
+
+threading.stack_size(256 * 1024)
+sys.setrecursionlimit(int(sys.argv[2]))
+
+def work():
+    return work()
+
+work = nilometer.traced(work) if sys.argv[1] == "traced" else nilometer.timer("t")(work)
+
+def run():
+    try:
+        work()
+    except RecursionError:
+        print("RecursionError")
+
+thread = threading.Thread(target=run)
+thread.start()
+thread.join()
+"""
+
+
+@pytest.mark.parametrize(
+    ("pure", "limit"), [("", 1_000), ("", 100_000), ("1", 1_000)], ids=["c", "c-far", "python"]
+)
+@pytest.mark.parametrize("decorator", ["timer", "traced"])
+def test_endless_recursion_in_a_small_stack_is_a_recursion_error_and_not_the_end(
+    decorator, pure, limit
+):
+    ended = subprocess.run(
+        [sys.executable, "-c", ENDLESS, decorator, str(limit)],
+        env={**os.environ, "NILOMETER_PURE_PYTHON": pure},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (ended.returncode, ended.stdout) == (0, "RecursionError\n")
 
 
 def pickled():

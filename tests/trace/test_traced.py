@@ -278,6 +278,36 @@ class Base:
         return "base"
 
 
+def test_methods_of_what_is_wrapped_are_at_hand(twin):
+    @twin.traced
+    @functools.lru_cache
+    def cached(n):
+        return n * 2
+
+    assert (cached(4), cached(4), cached.cache_info().hits) == (8, 8, 1)
+    cached.cache_clear()
+    assert cached.cache_info().hits == 0
+
+
+def test_the_hooks_of_a_class_are_classmethods_without_being_told(twin):
+    class Base:
+        seen = []  # noqa: RUF012 (a test's)
+
+        @twin.traced
+        def __init_subclass__(cls, **options):
+            Base.seen.append((cls.__name__, options))
+
+        @twin.traced
+        def __class_getitem__(cls, key):
+            return cls.__name__, key
+
+    class Derived(Base, colour="red"):
+        pass
+
+    assert Base.seen == [("Derived", {"colour": "red"})]
+    assert (Base[3], Derived[4]) == (("Base", 3), ("Derived", 4))
+
+
 def test_a_class_is_traced_by_its_own_public_methods_once(twin):
     @twin.traced
     class Server(Base):

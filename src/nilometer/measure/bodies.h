@@ -8,6 +8,7 @@
 #define NILOMETER_MEASURE_BODIES_H
 
 #include "measure/handles.h"
+#include "stack.h"
 
 typedef struct {
     PyObject_HEAD
@@ -217,6 +218,8 @@ Body_send(Body *self, PyObject *value, PyObject **result)
         body_gone();
         return PYGEN_ERROR;
     }
+    if (nilo_stack_check() < 0)
+        return PYGEN_ERROR;
     if (self->running || self->done || (!self->started && value != Py_None))
         return PyIter_Send(self->inner, value, result);
     body_start(self);
@@ -249,6 +252,8 @@ body_interrupt(Body *self, const char *method, PyObject *const *args, Py_ssize_t
 {
     if (self->inner == NULL)
         return body_gone();
+    if (nilo_stack_check() < 0)
+        return NULL;
     PyObject *bound = PyObject_GetAttrString(self->inner, method);
     if (bound == NULL)
         return NULL;
@@ -448,6 +453,8 @@ Step_send(Step *self, PyObject *value, PyObject **result)
         body_gone();
         return PYGEN_ERROR;
     }
+    if (nilo_stack_check() < 0)
+        return PYGEN_ERROR;
     int timed = step_begin(self);
     PySendResult status = PyIter_Send(self->inner, value, result);
     step_end(self, timed, status);
@@ -574,6 +581,8 @@ function_vectorcall(TimedFunction *self, PyObject *const *args, size_t nargsf,
 {
     Family *family = self->timer->family;
 
+    if (nilo_stack_check() < 0)
+        return NULL;
     if (!family->on)
         return PyObject_Vectorcall(self->function, args, nargsf, kwnames);
     int64_t started_ns = family_now_ns(family);
@@ -720,6 +729,7 @@ Function_reduce(PyObject *self, PyObject *Py_UNUSED(ignored))
 
 static PyMethodDef Function_methods[] = {
     {"__reduce__", (PyCFunction)Function_reduce, METH_NOARGS, NULL},
+    {"__set_name__", (PyCFunction)(void (*)(void))nilo_set_name, METH_FASTCALL, NULL},
     {NULL, NULL, 0, NULL},
 };
 

@@ -81,11 +81,11 @@ def decorate(wrap: Callable[..., Any], timer: Timer, function: Any) -> Any:
             continue  # partials and other callables have no name
     wrapper.__dict__.update(getattr(function, "__dict__", {}))
     wrapper.__wrapped__ = function
-    _lend_methods(wrapper, function)
+    lend_methods(wrapper, function)
     return wrapper
 
 
-def _lend_methods(wrapper: Any, function: Any) -> None:
+def lend_methods(wrapper: Any, function: Any) -> None:
     """Such as ``cache_clear`` of a cached function; the C twin asks what it wraps by itself."""
     kind = type(function)
     for name in dir(kind):

@@ -12,6 +12,7 @@ from nilometer.measure.decorate import (
     GENERATOR,
     ITERABLE_COROUTINE,
     flags_of,
+    lend_methods,
 )
 from nilometer.trace.steps import async_steps, awaited, steps
 
@@ -92,6 +93,7 @@ class Decorator:
         wrapper = self._wrapped(target, title, dict(attributes), driver_of(target))
         update_wrapper(wrapper, target)
         setattr(wrapper, MARK, title)
+        lend_methods(wrapper, target)
         return wrapper
 
     def _class(self, owner: type, title: str, attributes: dict[str, Any]) -> type:

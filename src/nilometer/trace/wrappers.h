@@ -4,6 +4,7 @@
 #ifndef NILOMETER_TRACE_WRAPPERS_H
 #define NILOMETER_TRACE_WRAPPERS_H
 
+#include "stack.h"
 #include "trace/spans.h"
 
 /* === Awaited: a coroutine inside a span === */
@@ -62,6 +63,9 @@ Awaited_fail(Awaited *self)
 static PySendResult
 Awaited_am_send(Awaited *self, PyObject *argument, PyObject **result)
 {
+    *result = NULL;
+    if (nilo_stack_check() < 0)
+        return PYGEN_ERROR;
     if (!self->is_started) {
         self->is_started = 1;
         if (self->span != NULL)
@@ -98,8 +102,9 @@ Awaited_next(Awaited *self)
 static PyObject *
 Awaited_throw(Awaited *self, PyObject *args)
 {
+    if (nilo_stack_check() < 0)
+        return NULL;
     PyObject *method = PyObject_GetAttr(self->coroutine, core.str_throw);
-
     if (method == NULL)
         return NULL;
     PyObject *result = PyObject_Call(method, args, NULL);
@@ -243,9 +248,10 @@ Traced_span(Traced *self, PyObject *current)
 static PyObject *
 Traced_call_function(Traced *self, PyObject *const *args, size_t nargsf, PyObject *kwnames)
 {
+    if (nilo_stack_check() < 0)
+        return NULL;
     PyObject *current = get_current();
     Span *span = current == Py_None ? NULL : Traced_span(self, current);
-
     Py_DECREF(current);
     if (span == NULL)
         return PyObject_Vectorcall(self->function, args, nargsf, kwnames);
@@ -387,6 +393,7 @@ Traced_reduce(PyObject *self, PyObject *Py_UNUSED(ignored))
 
 static PyMethodDef Traced_methods[] = {
     {"__reduce__", Traced_reduce, METH_NOARGS, NULL},
+    {"__set_name__", (PyCFunction)(void (*)(void))nilo_set_name, METH_FASTCALL, NULL},
     {NULL},
 };
 
