@@ -119,6 +119,22 @@ def test_a_tracing_executor_carries_what_it_is_given(twin):
     assert twin.drawn() == {f"work {n}": "root" for n in range(4)} | {"root": None}
 
 
+def test_a_tracing_executor_may_be_the_default_of_a_loop(twin):
+    def work(name):
+        with twin.core.span(name):
+            return twin.core.current_trace_id()
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(TracingExecutor(ThreadPoolExecutor(1)))
+        with twin.root() as root:
+            assert await loop.run_in_executor(None, work, "in the pool") == root.trace_id
+
+    asyncio.run(main())
+
+    assert twin.drawn() == {"in the pool": "root", "root": None}
+
+
 def test_a_request_that_begins_while_another_is_current_is_its_own(twin):
     """OSProfiler ignores a second init: later messages go to the first trace (weakness 16)."""
     first = twin.root("first").start()  # and nobody finishes it

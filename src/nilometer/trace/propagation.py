@@ -71,11 +71,17 @@ def carry(function: Callable[P, R]) -> Callable[P, R]:
 class TracingExecutor:
     """An executor of `concurrent.futures` whose functions see the submitter's span.
 
-    For a pool that must not be patched; `loop.run_in_executor` takes it as well.
+    For a pool that must not be patched; `loop.run_in_executor` takes it as well. It passes for
+    an instance of the wrapped executor's class: `loop.set_default_executor` insists on one of
+    `ThreadPoolExecutor`.
     """
 
     def __init__(self, executor: Any) -> None:
         self._executor = executor
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        return type(self._executor)
 
     def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """As the wrapped executor's; the function runs inside the current span."""
