@@ -1,0 +1,169 @@
+"""Series out of runs: what can be compared, per unit of work, and why the rest is left out.
+
+Two runs are compared if they are of one suite and one test set and if both ended well; two
+figures, if the backend was of the same version, too. Figures are scaled to the work of the run
+that is judged, so that they stay counts: 40 selects more are 40 selects more.
+"""
+
+from __future__ import annotations
+
+from math import isfinite
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from nilometer.model.reading import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Sequence
+
+    from nilometer.model.dimensions import Dimensions
+    from nilometer.model.run import BackendRead, Count, Run
+
+DIGITS: Final = 12  # 416 in 26 tests and 400 in 25 are the same; a float has 15
+
+
+class Key(NamedTuple):
+    """Which counter; with dimensions a part of it."""
+
+    backend: str
+    counter: str
+    dimensions: Dimensions = ()
+
+    def __str__(self) -> str:
+        """``mysql:Com_select``, as `accept` takes it."""
+        return f"{self.backend}:{self.counter}"
+
+
+class LeftOut(NamedTuple):
+    """A run that is not compared, and why."""
+
+    run_id: str
+    because: str
+
+
+class Series(NamedTuple):
+    """One counter over the runs of a `Past`; None where it is not known.
+
+    `is_counted` says that it was read in whole numbers, so that no difference below one is real
+    even where the values are not whole: after dividing by work, or without drift.
+    """
+
+    key: Key
+    values: tuple[float | None, ...]
+    kind: Kind = Kind.COUNTER
+    unit: str = "1"
+    is_counted: bool = True
+
+
+class Past(NamedTuple):
+    """The earlier runs that can be compared with one run, oldest first."""
+
+    runs: tuple[Run, ...]
+    left_out: tuple[LeftOut, ...] = ()
+
+
+def unusable(run: Run) -> str:
+    """Why a run says nothing of what its command costs; empty if it does."""
+    if run.because:
+        return run.because
+    if run.exit_status is None:
+        return "it was never seen to end"
+    if run.exit_status < 0:
+        return f"signal {-run.exit_status} ended it: what it did by then is not what it does"
+    if run.exit_status:
+        return f"it failed with exit status {run.exit_status}"
+    return ""
+
+
+def past_of(run: Run, earlier: Sequence[Run], *, branches: Collection[str] = ()) -> Past:
+    """The runs that `run` can be compared with, and why the others of its suite cannot.
+
+    With `branches`, only those of one of these branches (or of none that is known).
+    """
+    kept, left_out = [], []
+    seen = {run.id}
+    for other in earlier:
+        if other.suite != run.suite or (other.id and other.id in seen):
+            continue
+        seen.add(other.id)
+        because = unusable(other) or _not_comparable(run, other, branches)
+        if because:
+            left_out.append(LeftOut(other.id, because))
+        else:
+            kept.append(other)
+    return Past(tuple(kept), tuple(left_out))
+
+
+def _not_comparable(run: Run, other: Run, branches: Collection[str]) -> str:
+    if other.test_set != run.test_set:
+        return f"another test set: {other.test_set or 'not known'}"
+    if (other.work > 0) != (run.work > 0):
+        return "how much work was done is known of one of the two only"
+    if branches and other.branch and other.branch not in branches:
+        return f"of the branch {other.branch}"
+    return ""
+
+
+def read_of(run: Run, backend: str) -> BackendRead | None:
+    """How a run saw a backend; None if it did not read it."""
+    return next((read for read in run.backends if read.name == backend), None)
+
+
+def is_known(run: Run, backend: str, version: str) -> bool:
+    """Whether the run has figures of the backend in that version."""
+    read = read_of(run, backend)
+    return read is not None and not read.because and read.version == version
+
+
+def all_series(run: Run, past: Past, *, parts: bool = False) -> Iterator[Series]:
+    """The series of every counter that moved in any of these runs, or of every part.
+
+    They have one value more than `past` has runs: the last is that of `run`. A backend's
+    figures are those of the version that `run` saw; it has none if `run` did not read it.
+    """
+    runs = (*past.runs, run)
+    factors = [run.work / one.work if one.work > 0 else 1.0 for one in runs]
+    for read in run.backends:
+        if read.because:
+            continue
+        known = [is_known(one, read.name, read.version) for one in runs]
+        found: dict[Key, list[float | None]] = {}
+        sample: dict[Key, Count] = {}
+        uncounted: set[Key] = set()
+        start: list[float | None] = [0.0 if one else None for one in known]
+        for at, one in enumerate(runs):
+            for count in one.counts if known[at] else ():
+                if count.backend != read.name or bool(count.dimensions) is not parts:
+                    continue
+                key = Key(count.backend, count.counter, count.dimensions)
+                found.setdefault(key, start.copy())[at] = _value(count, factors[at])
+                sample[key] = count
+                if not _is_whole(count):
+                    uncounted.add(key)
+        for key, values in found.items():
+            told = sample[key]
+            yield Series(key, tuple(values), told.kind, told.unit, key not in uncounted)
+
+
+def _is_whole(count: Count) -> bool:
+    read = count.delta if count.raw is None else count.raw
+    return read is None or isinstance(read, int) or float(read).is_integer()
+
+
+def _value(count: Count, factor: float) -> float | None:
+    """Per unit of work, in the work of the judged run; None where it is not known."""
+    delta = count.delta
+    if delta is None or isinstance(delta, bool) or not isinstance(delta, int | float):
+        return None
+    try:
+        value = float(delta) if factor == 1.0 else float(f"{delta * factor:.{DIGITS}g}")
+    except OverflowError:
+        return None
+    return value if isfinite(value) else None
+
+
+def why_unknown(run: Run, key: Key) -> str:
+    """Why a run has no value of this counter."""
+    for count in run.counts:
+        if (count.backend, count.counter, count.dimensions) == tuple(key):
+            return count.because or f"{count.delta!r} is no number"
+    return "it was not read"

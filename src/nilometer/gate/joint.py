@@ -1,0 +1,229 @@
+"""One statistic per run over all counters, judged by what it was in every earlier run.
+
+Fifty bounds of 98 % each are broken by four runs in five that changed nothing. So each run has
+one number: the largest deviation of any admitted counter, upwards, in the scales of that
+counter as the *other* runs show them (after Westfall and Young, "Resampling-Based Multiple
+Testing", 1993: their maxT, with leave-one-out in the place of resampling). The new run and
+every earlier one are treated alike. Hence, if nothing changed, the new one is the largest of
+n + 1 with a probability of 1/(n + 1), however many counters there are and however they depend
+on each other.
+
+History has runs that were wild without a reason, or for one that was taken back. They must
+not blind the gate to every smaller change; but each makes chance a better explanation of the
+next one. So they are set aside, and counted: with w of them at least as far out, the rate that
+is told is (1 + w)/(n + 1), and above `RATE_MAX` there is no alarm.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from math import copysign, inf, log, sqrt
+from statistics import NormalDist
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from nilometer.gate.robust import mad, median
+from nilometer.gate.stability import (
+    RUNS_MIN,
+    STABLE_SHARE_MAX,
+    WILD_SCALES,
+    spread_of,
+    wild_in,
+    wild_max,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from nilometer.gate.history import Key
+
+SCALES_MIN: Final = 4.0
+"""Less is no news even if it never happened before: 0.8 % of a counter that is exact."""
+
+RATE_MAX: Final = 0.1
+"""An alarm that is confirmed by a second, independent measurement is then false in 1 %."""
+
+LISTED_RATE: Final = 0.05
+"""Of the counters that are listed as moved, so many are not, on average."""
+
+JOINT_RUNS_MAX: Final = 120
+"""The latest: 1/(n + 1) is then below 1 %, and 200 counters take less than a second."""
+
+_NORMAL: Final = NormalDist()
+
+
+class Column(NamedTuple):
+    """A counter that takes part: its values in the earlier runs on its current level, and now.
+
+    `doubt` is what a deviation of the new value is divided by, for a level of a few runs.
+    """
+
+    key: Key
+    values: Sequence[float | None]
+    now: float
+    is_counted: bool = True
+    doubt: float = 1.0
+
+
+class Moved(NamedTuple):
+    """How far a counter lies from what the earlier runs show, in their scales."""
+
+    key: Key
+    scales: float
+    chance: float  # that noise alone gets so far, of this one counter
+
+
+class Joint(NamedTuple):
+    """What the joint statistic says of a run.
+
+    `statistic` is the largest deviation in scales and `leading` the counter that shows it;
+    `ordinary` the largest of any earlier run that was not wild, `above` how many earlier runs
+    were at least as far out. `rate` is how often a run is so far out if nothing changed.
+    `moved` are the counters that did, by descending scales; empty without an alarm.
+    """
+
+    runs: int
+    counters: int
+    statistic: float
+    leading: Key | None
+    ordinary: float
+    above: int
+    rate: float
+    is_alarm: bool
+    moved: tuple[Moved, ...]
+    because: str
+
+
+def joint(columns: Iterable[Column], runs: int, *, sign: int = 1) -> Joint:
+    """Judge a run; `runs` is the number of earlier ones, `sign` -1 looks for less instead."""
+    skipped = max(0, runs - JOINT_RUNS_MAX)
+    runs -= skipped
+    statistics = [0.0] * runs
+    moved: list[Moved] = []
+    number = 0
+    for column in columns:
+        values = column.values[skipped:]
+        every, now = _deviations(values, column.now, is_counted=column.is_counted)
+        for at, value in enumerate(every):
+            if value is not None:
+                statistics[at] = max(statistics[at], sign * value)
+        if now is None:
+            continue
+        number += 1
+        scales = sign * now / column.doubt
+        known = sum(value is not None for value in values)
+        if scales > 0:
+            moved.append(Moved(column.key, scales, chance_of(scales, known - 1)))
+    moved.sort(key=lambda one: (-one.scales, one.key))
+    return _joint(statistics, number, moved)
+
+
+def _joint(statistics: Sequence[float], counters: int, moved: Sequence[Moved]) -> Joint:
+    runs = len(statistics)
+    statistic = moved[0].scales if moved else 0.0
+    leading = moved[0].key if moved else None
+    ordinary = max((one for one in statistics if one < WILD_SCALES), default=0.0)
+    above = sum(one >= statistic for one in statistics)
+    rate = (1 + above) / (runs + 1)
+    is_alarm = (
+        runs >= RUNS_MIN
+        and statistic >= SCALES_MIN
+        and statistic > ordinary
+        and (above == 0 or rate <= RATE_MAX)
+    )
+    because = (
+        f"{leading} is {statistic:.1f} scales from its level; of {runs} earlier runs and "
+        f"{counters} counters the furthest was {ordinary:.1f}"
+        if leading
+        else f"none of {counters} counters is above its level in {runs} earlier runs"
+    )
+    if above and statistic >= SCALES_MIN:
+        because += f", {above} wild ones aside that were as far out"
+    if is_alarm:
+        because += f"; without a change one run in {1 / rate:.0f} is so far out"
+    listed = tuple(listed_of(moved, counters)) if is_alarm else ()
+    return Joint(
+        runs,
+        counters,
+        statistic,
+        leading,
+        ordinary,
+        above,
+        rate,
+        is_alarm,
+        listed,
+        because,
+    )
+
+
+def _deviations(
+    values: Sequence[float | None], now: float, *, is_counted: bool
+) -> tuple[list[float | None], float | None]:
+    """Of each value, and of the new one, how far it lies from the others in their scales.
+
+    None where the others would not admit the counter, or there are too few of them.
+    """
+    everything = [*values, now]
+    known = sorted(value for value in everything if value is not None)
+    seen: dict[float | None, float | None] = {None: None}
+    for value in everything:
+        if value is None or value in seen:
+            continue
+        place = bisect_left(known, value)
+        others = known[:place] + known[place + 1 :]
+        if len(others) < RUNS_MIN - 1:
+            seen[value] = None
+        elif others[0] == others[-1] == value:
+            seen[value] = 0.0
+        else:
+            seen[value] = _deviation(value, others, is_counted=is_counted)
+    found = [seen[value] for value in everything]
+    return found[:-1], found[-1]
+
+
+def _deviation(value: float, others: Sequence[float], *, is_counted: bool) -> float | None:
+    """`others` are all but it, sorted."""
+    middle = median(others)
+    deviation = mad(others, middle)
+    measured, scale = spread_of(others, middle, deviation, is_counted=is_counted)
+    if measured > STABLE_SHARE_MAX * abs(middle):
+        return None
+    if not middle and others[0] != others[-1]:  # moves at times, for reasons of its own
+        return None
+    furthest = max(middle - others[0], others[-1] - middle)
+    is_wild = furthest > WILD_SCALES * scale
+    if is_wild and wild_in(others, middle, scale) > wild_max(len(others)):
+        return None
+    if value == middle:
+        return 0.0
+    return (value - middle) / scale if scale else copysign(inf, value - middle)
+
+
+def chance_of(scales: float, freedom: int) -> float:
+    """How likely normal noise is so many scales above its level, `freedom` + 1 runs telling it.
+
+    The tail of Student's t, by Wallace's normal approximation (1959), which is good to 2 % of
+    the quantile where there are five runs or more.
+
+    >>> round(chance_of(2.0, 10), 3), chance_of(0.0, 10)
+    (0.037, 0.5)
+    """
+    freedom = max(freedom, 1)
+    normal = (8 * freedom + 1) / (8 * freedom + 3)
+    return 1 - _NORMAL.cdf(normal * sqrt(freedom * log(1 + scales * scales / freedom)))
+
+
+def listed_of(moved: Sequence[Moved], counters: int) -> list[Moved]:
+    """Those of the counters (descending) that did move, after Benjamini and Yekutieli (2001).
+
+    Their procedure holds the share of wrong ones among those listed at `LISTED_RATE` however
+    the counters depend on each other; it divides the rate by 1 + 1/2 + ... + 1/m. The first is
+    always listed: it made the alarm.
+    """
+    harmonic = sum(1 / k for k in range(1, counters + 1))
+    by_chance = sorted(moved, key=lambda one: one.chance)
+    last = 1
+    for rank, one in enumerate(by_chance, 1):
+        if one.chance <= LISTED_RATE * rank / (counters * harmonic):
+            last = rank
+    listed = {one.key for one in by_chance[:last]} | {moved[0].key}
+    return [one for one in moved if one.key in listed]

@@ -1,0 +1,121 @@
+"""The joint statistics of a run, and what they say of each backend and counter."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nilometer.gate.bound import bound
+from nilometer.gate.finding import Finding
+from nilometer.gate.history import why_unknown
+from nilometer.gate.stability import RUNS_MIN, standing
+from nilometer.gate.steps import SIDE_RUNS_MIN
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from nilometer.gate.history import Series
+    from nilometer.gate.joint import Joint, Moved
+    from nilometer.gate.matrix import Cohort, Matrix
+
+
+def pending_of(matrix: Matrix) -> int:
+    """How many of the latest runs alarm, each after the other, by those before the first.
+
+    They do not judge the next one: they wait for somebody to accept them, or for a run that
+    shows that they went away. `SIDE_RUNS_MIN` of them are a level of their own, and wait no
+    more.
+    """
+    for number in range(min(SIDE_RUNS_MIN, matrix.last - RUNS_MIN), 0, -1):
+        start = matrix.last - number
+        cohorts = [one for one in matrix.cohorts(start) if len(one.places) >= RUNS_MIN]
+        if all(
+            any(matrix.judge(cohort, at).is_alarm for cohort in cohorts)
+            for at in range(start, matrix.last)
+        ):
+            return number % SIDE_RUNS_MIN
+    return 0
+
+
+class Judged:
+    """A run by those before it, but for the `pending` last of them."""
+
+    def __init__(self, matrix: Matrix, pending: int) -> None:
+        self._matrix = matrix
+        self._start = matrix.last - pending
+        self._of_key = {one.key: one for one in matrix.series}
+        self.base = matrix.runs[: self._start]
+        cohorts = [c for c in matrix.cohorts(self._start) if len(c.places) >= RUNS_MIN]
+        self.pairs: list[tuple[Cohort, Joint]] = [
+            (cohort, matrix.judge(cohort, matrix.last)) for cohort in cohorts
+        ]
+
+    @property
+    def alarms(self) -> list[tuple[Cohort, Joint]]:
+        """The cohorts in which something costs more."""
+        return [(cohort, found) for cohort, found in self.pairs if found.is_alarm]
+
+    @property
+    def rate(self) -> float:
+        """How often any of the cohorts alarms, or is as far out as here, without a change."""
+        rates = [one.rate if one.is_alarm else 1 / (one.runs + 1) for _, one in self.pairs]
+        return min(1.0, sum(rates))
+
+    def findings(self) -> tuple[Finding, ...]:
+        """What costs more."""
+        return tuple(
+            self._finding(cohort, one) for cohort, found in self.alarms for one in found.moved
+        )
+
+    def improved(self) -> tuple[Finding, ...]:
+        """What costs less: judged the same way, and no alarm."""
+        found = [
+            (cohort, self._matrix.judge(cohort, self._matrix.last, sign=-1))
+            for cohort, _ in self.pairs
+        ]
+        return tuple(self._finding(cohort, one) for cohort, f in found for one in f.moved)
+
+    def _finding(self, cohort: Cohort, moved: Moved) -> Finding:
+        one = self._of_key[moved.key]
+        values = self._matrix.baseline(one, cohort.places).values
+        known = standing(values, one.kind, is_counted=one.is_counted)
+        now = one.values[self._matrix.last] or 0.0
+        limit = bound(known, values)
+        return Finding(one.key, one.unit, now, known.median, moved.scales, known, limit)
+
+    def unknown(self) -> list[str]:
+        """The counters that gate, but that the run has no figure of, and why."""
+        found = []
+        run = self._matrix.runs[-1]
+        for cohort, one in self._with_cohort():
+            if one.values[self._matrix.last] is not None:
+                continue
+            values = self._matrix.baseline(one, cohort.places).values
+            if None not in values and standing(values, one.kind).is_admitted:
+                found.append(f"{one.key}: {why_unknown(run, one.key)}")
+        return found
+
+    def steps(self) -> list[str]:
+        """The lasting changes that nobody accepted; what came before them still tells noise."""
+        found = []
+        for cohort, one in self._with_cohort():
+            for step in self._matrix.baseline(one, cohort.places).steps:
+                at = self._matrix.runs[cohort.places[step.index]]
+                found.append(
+                    f"{one.key}: from run {at.id} on {step.because}; nobody accepted it"
+                )
+        return found
+
+    def _with_cohort(self) -> Iterator[tuple[Cohort, Series]]:
+        for cohort, _ in self.pairs:
+            for one in self._matrix.series:
+                if one.key.backend in cohort.backends:
+                    yield cohort, one
+
+    def confirmed_by(self, findings: Sequence[Finding]) -> str:
+        """The pending run in which one of these moved as well; empty if there is none."""
+        keys = {one.key for one in findings}
+        for at in range(self._matrix.last - 1, self._start - 1, -1):
+            for cohort, _ in self.pairs:
+                if keys & {one.key for one in self._matrix.judge(cohort, at).moved}:
+                    return f"run {self._matrix.runs[at].id}"
+        return ""

@@ -1,0 +1,151 @@
+"""All counters of a run and of those before it, side by side, and which of them go together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from nilometer.gate.baseline import accepted_at, baseline
+from nilometer.gate.history import all_series, is_known, read_of
+from nilometer.gate.joint import Column, joint
+from nilometer.gate.stability import RUNS_MIN
+from nilometer.model.reading import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nilometer.gate.baseline import Baseline
+    from nilometer.gate.history import Past, Series
+    from nilometer.gate.joint import Joint
+    from nilometer.model.run import Accepted, Run
+
+TOGETHER_SHARE_MIN: Final = 0.8
+"""Backends are judged at once over the runs that have both, if that is so much of either's."""
+
+
+class Cohort(NamedTuple):
+    """Backends that the same earlier runs have figures of, and the places of those runs."""
+
+    backends: frozenset[str]
+    places: tuple[int, ...]
+
+
+class Matrix:
+    """The totals of a run, which is the last row, and of the runs that it is compared with.
+
+    Places count the runs from the oldest; `last` is that of the run itself.
+    """
+
+    def __init__(
+        self, run: Run, past: Past, accepted: Sequence[Accepted], known: Sequence[Run]
+    ) -> None:
+        self.runs = (*past.runs, run)
+        self.last = len(past.runs)
+        self.series: tuple[Series, ...] = tuple(
+            one for one in all_series(run, past) if one.kind is not Kind.GAUGE
+        )
+        relevant = _until(run, accepted, known)
+        self._accepted = {
+            one.key: accepted_at(one.key, self.runs, relevant, known) for one in self.series
+        }
+
+    def cohorts(self, until: int) -> list[Cohort]:
+        """The backends that the run has figures of, by the runs before `until` that have."""
+        found: list[Cohort] = []
+        ranked = []
+        for read in self.runs[-1].backends:
+            if not read.because:
+                places = [
+                    at
+                    for at in range(until)
+                    if is_known(self.runs[at], read.name, read.version)
+                ]
+                ranked.append((-len(places), read.name, places))
+        for _, name, places in sorted(ranked):
+            for at, cohort in enumerate(found):
+                both = sorted(set(places) & set(cohort.places))
+                share = TOGETHER_SHARE_MIN * max(len(places), len(cohort.places))
+                if len(both) >= max(share, min(RUNS_MIN, len(places))):
+                    found[at] = Cohort(cohort.backends | {name}, tuple(both))
+                    break
+            else:
+                found.append(Cohort(frozenset({name}), tuple(places)))
+        return found
+
+    def baseline(self, one: Series, places: Sequence[int]) -> Baseline:
+        """The series over these runs on its current level."""
+        values = [one.values[at] for at in places]
+        cuts = [sum(at < cut for at in places) for cut in self._accepted[one.key]]
+        return baseline(values, cuts)
+
+    def is_accepted(self, one: Series, places: Sequence[int], at: int) -> bool:
+        """Whether a step of this counter was accepted after `places`, but until `at`."""
+        after = places[-1] if places else -1
+        return any(after < cut <= at for cut in self._accepted[one.key])
+
+    def judge(self, cohort: Cohort, at: int, *, sign: int = 1) -> Joint:
+        """The run at this place by the cohort's runs."""
+        return joint(self.columns(cohort, at), len(cohort.places), sign=sign)
+
+    def columns(self, cohort: Cohort, at: int) -> list[Column]:
+        """The counters of the cohort that have a value there."""
+        found = []
+        for one in self.series:
+            now = one.values[at]
+            if one.key.backend not in cohort.backends or now is None:
+                continue
+            if self.is_accepted(one, cohort.places, at):
+                continue
+            base = self.baseline(one, cohort.places)
+            found.append(Column(one.key, base.values, now, one.is_counted, base.doubt))
+        return found
+
+
+def _until(run: Run, accepted: Sequence[Accepted], known: Sequence[Run]) -> list[Accepted]:
+    """What was accepted of this suite up to the run, and not of later ones."""
+    moments = {one.id: one.started_ns for one in known} | {run.id: run.started_ns}
+    return [
+        one
+        for one in accepted
+        if one.suite == run.suite
+        and moments.get(one.run_id, one.at_ns) <= max(run.started_ns, moments[run.id])
+    ]
+
+
+def unread(run: Run, past: Past) -> list[str]:
+    """What is not known of backends: those unread, those gone, those of another version."""
+    told = [f"{read.name}: {read.because}" for read in run.backends if read.because]
+    present = {read.name for read in run.backends}
+    gone: dict[str, int] = {}
+    for one in past.runs:
+        for read in one.backends:
+            if read.name not in present and not read.because:
+                gone[read.name] = gone.get(read.name, 0) + 1
+    told += [
+        f"{name}: this run did not read it; {runs} earlier ones did"
+        for name, runs in sorted(gone.items())
+    ]
+    for read in run.backends:
+        others = _other_versions(read.name, read.version, past)
+        same = sum(is_known(one, read.name, read.version) for one in past.runs)
+        if read.because or same >= RUNS_MIN:
+            continue
+        if others:
+            versions = ", ".join(f"{runs} of {version}" for version, runs in others.items())
+            told.append(
+                f"{read.name}: version {read.version or 'not known'} has {same} earlier runs, "
+                f"{RUNS_MIN} are the least; those of other versions are not compared "
+                f"({versions})"
+            )
+        elif len(past.runs) >= RUNS_MIN:
+            told.append(f"{read.name}: {same} earlier runs read it; {RUNS_MIN} are the least")
+    return told
+
+
+def _other_versions(backend: str, version: str, past: Past) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for one in past.runs:
+        read = read_of(one, backend)
+        if read and not read.because and read.version != version:
+            name = read.version or "not known"
+            found[name] = found.get(name, 0) + 1
+    return found

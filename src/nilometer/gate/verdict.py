@@ -1,0 +1,202 @@
+"""The verdict on a run: pass, warn, fail or unknown, and what it is put down to."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import TYPE_CHECKING, Final
+
+from nilometer.gate.attribution import parts_of
+from nilometer.gate.finding import change
+from nilometer.gate.history import all_series, past_of, unusable
+from nilometer.gate.judged import Judged, pending_of
+from nilometer.gate.matrix import Matrix, unread
+from nilometer.gate.stability import RUNS_MIN
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from nilometer.gate.finding import Finding
+    from nilometer.gate.history import Key, LeftOut, Past
+    from nilometer.model.run import Accepted, Run
+
+WARN_RUNS_MIN: Final = 20  # below, what is found is told as advice
+FAIL_RUNS_MIN: Final = 59  # the largest of so many bounds 95 % of runs with 95 % confidence
+NAMED_MAX: Final = 5  # of a kind, in a sentence; the JSON report has all
+
+
+class Outcome(Enum):
+    """What is said of a run."""
+
+    PASS = "pass"  # noqa: S105 - a verdict, not a secret
+    WARN = "warn"
+    FAIL = "fail"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is said of a run, and why.
+
+    `findings` cost more than before; `improved` less, which alarms nobody. `runs` earlier ones
+    and `counters` made the decision; `rate` is how often it would be made without a change.
+    `confirmed` names the second measurement that saw the same; empty, an alarm is not final.
+    `is_advisory`: there are too few runs to warn. `notes` say what is not known or was not
+    compared; `left_out` the earlier runs that were not.
+    """
+
+    run: Run
+    outcome: Outcome
+    because: str
+    findings: tuple[Finding, ...] = ()
+    improved: tuple[Finding, ...] = ()
+    runs: int = 0
+    counters: int = 0
+    rate: float = 1.0
+    confirmed: str = ""
+    is_advisory: bool = False
+    notes: tuple[str, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether there is nothing that anybody needs to look at."""
+        return self.outcome is Outcome.PASS and not self.findings
+
+
+def judge(
+    run: Run,
+    earlier: Sequence[Run],
+    accepted: Sequence[Accepted] = (),
+    *,
+    later: Sequence[Run] = (),
+    branches: Collection[str] = (),
+    may_fail: bool = False,
+    only_confirmed: bool = False,
+) -> Verdict:
+    """Judge a run by those before it, oldest first.
+
+    `later` runs, if there are any, say whether what is found went away or stayed. With
+    `branches` only runs of these are compared with. It fails only if it `may_fail`, and with
+    `only_confirmed` only once a second run has shown the same.
+    """
+    because = unusable(run)
+    if because:
+        return Verdict(run, Outcome.UNKNOWN, because)
+    past = past_of(run, earlier, branches=branches)
+    notes = tuple(_of_the_clock(run) + unread(run, past) + _left_out(past))
+    if len(past.runs) < RUNS_MIN:
+        because = f"{len(past.runs)} earlier runs to compare with; {RUNS_MIN} are the least"
+        return Verdict(run, Outcome.UNKNOWN, because, notes=notes, left_out=past.left_out)
+    matrix = Matrix(run, past, accepted, [*earlier, run])
+    judged = Judged(matrix, pending_of(matrix))
+    verdict = _bare(judged, run, past, notes)
+    if verdict.findings:
+        after = past_of(run, later)
+        parts = tuple(all_series(run, past._replace(runs=judged.base), parts=True))
+        findings = tuple(
+            replace(one, parts=parts_of(one.key, one.delta, parts)) for one in verdict.findings
+        )
+        findings = tuple(sorted(findings, key=lambda one: (not one.parts, -one.scales)))
+        confirmed = judged.confirmed_by(findings)
+        verdict = _after(replace(verdict, findings=findings, confirmed=confirmed), after)
+    return _final(verdict, may_fail=may_fail, only_confirmed=only_confirmed)
+
+
+def _bare(judged: Judged, run: Run, past: Past, notes: tuple[str, ...]) -> Verdict:
+    """Without what it is put down to, and without what follows from it."""
+    missing = judged.unknown()
+    every = Verdict(
+        run,
+        Outcome.UNKNOWN,
+        "no backend has enough runs to compare with",
+        judged.findings(),
+        judged.improved(),
+        min((found.runs for _, found in judged.alarms or judged.pairs), default=0),
+        sum(found.counters for _, found in judged.pairs),
+        judged.rate,
+        notes=(*notes, *missing, *judged.steps()),
+        left_out=past.left_out,
+    )
+    if every.findings:
+        because = "; ".join(found.because for _, found in judged.alarms)
+        return replace(every, outcome=Outcome.WARN, because=because)
+    if unknown := [*unread(run, past), *missing]:
+        more = f"; and {len(unknown) - 1} more that is not known" * (len(unknown) > 1)
+        return replace(every, because=unknown[0] + more)
+    if not judged.pairs:
+        return every
+    because = "; ".join(found.because for _, found in judged.pairs)
+    return replace(every, outcome=Outcome.PASS, because=because)
+
+
+def _final(verdict: Verdict, *, may_fail: bool, only_confirmed: bool) -> Verdict:
+    """With what follows for who asked: advice, a warning or a failure."""
+    if not verdict.findings:
+        return verdict
+    first = verdict.findings[0]
+    head = change(first)
+    if len(verdict.findings) > 1:
+        head += f" and {len(verdict.findings) - 1} more"
+    because = f"{head}: {verdict.because}"
+    if all(one.went_away for one in verdict.findings):
+        because += "; it went away"
+    if verdict.runs < WARN_RUNS_MIN:
+        because += f"; advice only, as {verdict.runs} runs of {WARN_RUNS_MIN} are there to warn"
+        return replace(verdict, outcome=Outcome.PASS, is_advisory=True, because=because)
+    because += f"; confirmed by {verdict.confirmed}" if verdict.confirmed else "; unconfirmed"
+    fails = may_fail and verdict.runs >= FAIL_RUNS_MIN
+    fails = fails and bool(verdict.confirmed or not only_confirmed)
+    if may_fail and not fails:
+        missing = "a second measurement" if verdict.runs >= FAIL_RUNS_MIN else ""
+        missing = missing or f"{FAIL_RUNS_MIN - verdict.runs} further runs"
+        because += f"; it takes {missing} to fail"
+    outcome = Outcome.FAIL if fails else Outcome.WARN
+    return replace(verdict, outcome=outcome, because=because)
+
+
+def _of_the_clock(run: Run) -> list[str]:
+    if run.ended_ns >= run.started_ns:
+        return []
+    back_s = (run.started_ns - run.ended_ns) / 1e9
+    return [f"the clock went back by {back_s:.1f} s during the run: its times say nothing"]
+
+
+def _left_out(past: Past) -> list[str]:
+    """The earlier runs that are not compared, by why."""
+    by_reason = Counter(one.because for one in past.left_out)
+    told = []
+    for because, number in by_reason.most_common(NAMED_MAX):
+        names = [one.run_id or "?" for one in past.left_out if one.because == because]
+        named = ", ".join(names[-NAMED_MAX:]) + (", ..." if number > NAMED_MAX else "")
+        told.append(f"{number} earlier runs are left out ({named}): {because}")
+    rest = sum(by_reason.values()) - sum(n for _, n in by_reason.most_common(NAMED_MAX))
+    return told + ([f"{rest} more are left out for other reasons"] if rest else [])
+
+
+def _values_after(key: Key, run: Run, after: Past) -> list[tuple[Run, float]]:
+    """What the counter was in later runs, in the work of this one."""
+    for one in all_series(run, after):
+        if one.key == key:
+            pairs = zip(after.runs, one.values, strict=False)
+            return [(other, value) for other, value in pairs if value is not None]
+    return []
+
+
+def _after(verdict: Verdict, after: Past) -> Verdict:
+    """With what later runs say: that a counter went back, or that it stayed."""
+    findings, confirmed = [], ""
+    for one in verdict.findings:
+        values = _values_after(one.key, verdict.run, after)
+        halfway = one.expected + one.delta / 2
+        stayed = [other for other, value in values if value >= halfway]
+        if values and values[-1][1] < halfway:
+            back, value = values[-1]
+            since = f"back at {value:.6g} in run {back.id}"
+            findings.append(replace(one, went_away=since))
+            continue
+        if stayed and stayed[0] is values[0][0]:
+            confirmed = confirmed or f"run {stayed[0].id}"
+        findings.append(one)
+    return replace(verdict, findings=tuple(findings), confirmed=verdict.confirmed or confirmed)

@@ -1,0 +1,95 @@
+"""What a change is put down to: statements, queue scopes and tests, with lines of code."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nilometer.gate.attribution import Place, place_of
+from nilometer.gate.verdict import judge
+from nilometer.model.run import BackendRead, Count
+from tests.gate.histories import run
+
+LINES = (("db", "shop"), ("digest", "SELECT * FROM `lines` WHERE `order_id` = ?"))
+ORDERS = (("db", "shop"), ("digest", "SELECT * FROM `orders`"))
+TEST = (("caller", "shop/orders.py:17 in lines_of"), ("test", "tests/test_shop.py::test_list"))
+OTHER = (("caller", "shop/pay.py:3 in pay"), ("test", "tests/test_shop.py::test_pay"))
+
+
+def shop_run(number: int, lines: int):
+    """800 selects, of which `lines` by one digest and by one test."""
+    parts = [
+        Count("mysql", "statement.calls", lines, LINES),
+        Count("mysql", "statement.rows_examined", lines * 100, LINES),
+        Count("mysql", "statement.calls", 800 - 40, ORDERS),
+        Count("tests", "sql.statements", lines, TEST),
+        Count("tests", "sql.statements", 760, OTHER),
+    ]
+    one = run(number, {"Com_select": 760 + lines}, parts=parts)
+    return one._replace(backends=(*one.backends, BackendRead("tests")))
+
+
+def test_a_change_is_put_down_to_its_statement_test_and_line() -> None:
+    verdict = judge(shop_run(30, 80), [shop_run(at, 40) for at in range(30)])
+
+    (finding,) = verdict.findings
+    assert [
+        (part.key.backend, part.key.counter, part.key.dimensions, part.delta, str(part.place))
+        for part in finding.parts
+    ] == [
+        ("mysql", "statement.calls", LINES, 40, "None"),
+        ("tests", "sql.statements", TEST, 40, "shop/orders.py:17"),
+    ]
+
+
+def test_the_parts_of_the_counter_itself_come_first_by_how_far_they_moved() -> None:
+    def published(number: int, replies: int, fanout: int):
+        parts = [
+            Count("rabbitmq", "published", replies, (("scope", "reply"),)),
+            Count("rabbitmq", "published", fanout, (("scope", "compute_fanout"),)),
+            Count("rabbitmq", "published", 50, (("scope", "x"),)),
+        ]
+        figures = {"published": replies + fanout + 50}
+        return run(number, figures, backend="rabbitmq", parts=parts)
+
+    verdict = judge(published(30, 101, 60), [published(at, 100, 20) for at in range(30)])
+
+    (finding,) = verdict.findings
+    assert [(part.key.dimensions, part.delta) for part in finding.parts] == [
+        ((("scope", "compute_fanout"),), 40),
+        ((("scope", "reply"),), 1),
+    ]
+
+
+def test_a_part_that_was_never_there_is_put_down_from_nought() -> None:
+    before = [run(at, {"Com_select": 800}) for at in range(30)]
+    new = [Count("mysql", "Com_select", 40, (("digest", "SELECT 1"),))]
+
+    (finding,) = judge(run(30, {"Com_select": 840}, parts=new), before).findings
+
+    assert [(part.now, part.expected) for part in finding.parts] == [(40, 0)]
+
+
+@pytest.mark.parametrize(
+    ("told", "place"),
+    [
+        ({"code.file.path": "a/b.py", "code.line.number": "7"}, Place("a/b.py", 7)),
+        ({"code.file.path": "a/b.py", "code.line.number": "x7"}, Place("a/b.py")),
+        ({"caller": "a/b.py:7"}, Place("a/b.py", 7)),
+        ({"caller": "a/b.py:7 in f"}, Place("a/b.py", 7)),
+        ({"test": "tests/a.py::t[x::y:3]"}, Place("tests/a.py")),
+        ({"test": "no place"}, None),
+        ({"digest": "SELECT a.py:7"}, None),
+        ({}, None),
+    ],
+)
+def test_the_line_of_code_is_found_where_a_part_tells_it(told, place) -> None:
+    assert place_of(tuple(sorted(told.items()))) == place
+
+
+@given(st.dictionaries(st.sampled_from(["file", "line", "caller", "test", "x"]), st.text()))
+def test_any_text_has_a_place_or_none(told) -> None:
+    place = place_of(tuple(sorted(told.items())))
+
+    assert place is None or (place.file != "" and place.line >= 0)

@@ -1,0 +1,203 @@
+"""One statistic per run: how often it alarms without a change, and what it can see."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nilometer.gate.history import Key
+from nilometer.gate.joint import (
+    RATE_MAX,
+    SCALES_MIN,
+    Column,
+    Moved,
+    chance_of,
+    joint,
+    listed_of,
+)
+
+NUMBERS = st.floats(1, 1e9).map(lambda x: round(x, 3))
+
+
+def normal(seed: int, runs: int, counters: int, likeness: float) -> list[list[float]]:
+    """By run the values of counters that are as alike as asked for."""
+    random = Random(seed)
+    found = []
+    for _ in range(runs):
+        shared = random.gauss(0, 1)
+        found.append(
+            [
+                1e6 * (1 + 0.005 * (likeness**0.5 * shared + (1 - likeness) ** 0.5 * own))
+                for own in (random.gauss(0, 1) for _ in range(counters))
+            ]
+        )
+    return found
+
+
+def columns(rows: list[list[float]], now: list[float]) -> list[Column]:
+    return [
+        Column(Key("b", f"c{i}"), [row[i] for row in rows], value)
+        for i, value in enumerate(now)
+    ]
+
+
+def alarms(rows: list[list[float]], *, earlier: int) -> float:
+    """How often a run is an alarm for the runs before it, as a rate."""
+    judged = range(earlier, len(rows), earlier + 1)  # none of them judges another
+    found = [
+        joint(columns(rows[at - earlier : at], rows[at]), earlier).is_alarm for at in judged
+    ]
+    return sum(found) / len(found)
+
+
+@pytest.mark.parametrize("likeness", [0.0, 0.5, 0.95])
+@pytest.mark.parametrize(("earlier", "counters"), [(20, 5), (20, 40), (60, 8)])
+def test_one_run_in_n_and_one_alarms_without_a_change_however_many_counters(
+    earlier, counters, likeness
+) -> None:
+    trials = 120
+    rows = normal(7, trials * (earlier + 1), counters, likeness)
+    stated = 1 / (earlier + 1)
+
+    rate = alarms(rows, earlier=earlier)
+
+    # Three standard deviations of so many trials; by chance above in one of a thousand.
+    assert rate <= stated + 3 * (stated * (1 - stated) / trials) ** 0.5
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_runs_that_are_wild_now_and_then_alarm_no_more_often_than_is_stated(seed) -> None:
+    """Counters that are still but for one run in 40, in which one in five of them is wild."""
+    random = Random(seed)
+    rows = []
+    for _ in range(200 * 31):
+        row = [1000.0] * 30
+        if random.random() < 1 / 40:
+            row = [one + random.randint(0, 900) * (random.random() < 0.2) for one in row]
+        rows.append(row)
+
+    assert alarms(rows, earlier=30) <= RATE_MAX
+
+
+@given(st.lists(st.lists(NUMBERS, min_size=4, max_size=4), min_size=6, max_size=40))
+def test_the_new_run_is_judged_as_any_other_would_be(rows) -> None:
+    """At most `RATE_MAX` of all runs alarm by the others, or one: whatever the numbers are."""
+    found = 0
+    for at, now in enumerate(rows):
+        others = [row for i, row in enumerate(rows) if i != at]
+        found += joint(columns(others, now), len(others)).is_alarm
+
+    assert found <= max(1, RATE_MAX * len(rows))
+
+
+@given(st.integers(0, 99), st.permutations(range(6)))
+def test_the_order_of_counters_changes_nothing(seed, order) -> None:
+    *rows, now = normal(seed, 21, 6, 0.3)
+    whole = columns(rows, now)
+
+    assert joint([whole[i] for i in order], 20) == joint(whole, 20)
+
+
+@given(st.integers(0, 99), st.sampled_from([0.25, 2.0, 1024.0]))
+def test_a_counter_in_another_unit_says_the_same(seed, factor) -> None:
+    *rows, now = normal(seed, 21, 4, 0.0)
+    scaled = [[v * factor for v in row] for row in [*rows, now]]
+
+    first, second = joint(columns(rows, now), 20), joint(columns(scaled[:-1], scaled[-1]), 20)
+
+    assert second.statistic == pytest.approx(first.statistic)
+    assert (second.is_alarm, second.rate) == (first.is_alarm, first.rate)
+
+
+def test_a_change_of_an_exact_counter_is_seen_beside_fifty_noisy_ones() -> None:
+    *rows, now = [[*row, 800.0] for row in normal(3, 31, 50, 0.0)]
+    now[-1] = 840.0
+
+    found = joint(columns(rows, now), 30)
+
+    assert (found.is_alarm, found.leading, found.above) == (True, Key("b", "c50"), 0)
+    assert found.rate == 1 / 31
+    assert [one.key for one in found.moved] == [Key("b", "c50")]
+
+
+def test_one_count_more_is_no_news() -> None:
+    found = joint([Column(Key("b", "c"), [20.0] * 30, 21.0)], 30)
+
+    assert (found.is_alarm, found.statistic) == (False, 2.0)
+    assert found.statistic < SCALES_MIN
+
+
+def test_a_counter_that_varies_by_more_than_one_percent_never_alarms() -> None:
+    random = Random(1)
+    values = [random.gauss(1e6, 2e4) for _ in range(31)]
+
+    assert joint([Column(Key("b", "c"), values[:-1], 9e9)], 30).counters == 0
+
+
+def test_a_counter_that_runs_wild_time_and_again_is_demoted() -> None:
+    values = [800.0] * 30
+    values[5] = values[12] = values[13] = values[20] = 900.0
+
+    found = joint([Column(Key("b", "c"), values, 9e9)], 30)
+
+    assert (found.is_alarm, found.counters) == (False, 0)
+
+
+def test_one_wild_run_is_counted_in_the_rate_and_does_not_blind() -> None:
+    quiet, wild = [800.0] * 30, [40.0] * 29 + [90.0]
+    both = [Column(Key("b", "a"), quiet, 840.0), Column(Key("b", "b"), wild, 40.0)]
+
+    found = joint(both, 30)
+
+    assert (found.is_alarm, found.above, found.rate) == (True, 1, 2 / 31)
+    assert "one run in 16 is so far out" in found.because
+
+
+def test_as_wild_as_one_run_in_ten_is_no_alarm() -> None:
+    wild = [40.0] * 27 + [90.0, 95.0, 99.0]
+    both = [Column(Key("b", "a"), [800.0] * 30, 840.0), Column(Key("b", "b"), wild, 40.0)]
+
+    found = joint(both, 30)
+
+    assert (found.is_alarm, found.above) == (False, 3)
+
+
+def test_less_is_found_if_asked_for_and_only_then() -> None:
+    column = Column(Key("b", "c"), [800.0] * 30, 700.0)
+
+    assert [joint([column], 30, sign=sign).is_alarm for sign in (1, -1)] == [False, True]
+
+
+def test_nothing_to_judge_is_no_alarm() -> None:
+    found = joint([], 30)
+
+    assert (found.is_alarm, found.leading, found.because) == (
+        False,
+        None,
+        "none of 0 counters is above its level in 30 earlier runs",
+    )
+
+
+def test_values_that_are_missing_take_part_in_nothing() -> None:
+    values: list[float | None] = [800.0] * 30
+    values[3:9] = [None] * 6
+
+    assert joint([Column(Key("b", "c"), values, 840.0)], 30).is_alarm
+
+
+@pytest.mark.parametrize(
+    ("scales", "freedom", "exact"),
+    [(2.0, 10, 0.03669), (3.0, 29, 0.00274), (1.0, 5, 0.18161), (4.0, 60, 0.0000880)],
+)
+def test_the_chance_is_that_of_students_t(scales, freedom, exact) -> None:
+    assert chance_of(scales, freedom) == pytest.approx(exact, rel=0.06)
+
+
+def test_the_counters_that_moved_are_listed_and_no_others() -> None:
+    chances = [1e-9, 1e-6, 0.02, 0.4]
+    moved = [Moved(Key("b", f"c{i}"), 10.0 - i, chance) for i, chance in enumerate(chances)]
+
+    assert [one.key.counter for one in listed_of(moved, 50)] == ["c0", "c1"]

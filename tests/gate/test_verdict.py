@@ -1,0 +1,435 @@
+"""What is said of a run: what alarms, what does not, and what nobody can say."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nilometer.gate.verdict import Outcome, judge
+from nilometer.model.run import Accepted, BackendRead, Count
+from tests.gate.histories import SECOND, measured, noisy, run, runs
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nilometer.gate.verdict import Verdict
+    from nilometer.model.run import Run
+
+BASE = {"Com_select": 800, "Com_insert": 400, "Bytes": 90_000}
+MORE = {**BASE, "Com_select": 840}
+
+
+def names(verdict: Verdict) -> list[str]:
+    return [str(one.key) for one in verdict.findings]
+
+
+def without(history: Sequence[Run], at: int) -> list[Run]:
+    """The others, so that the one at `at` can be judged as if it were the latest."""
+    return [one for one in history if one is not history[at]]
+
+
+# --- What it must reach ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("backend", ["mariadb", "postgres"])
+@pytest.mark.parametrize("variant", ["n1_4", "wide4"])
+def test_more_selects_and_wider_rows_are_caught_in_every_run(backend, variant) -> None:
+    base = measured(backend, "base4")
+
+    said = [judge(one, base) for one in measured(backend, variant, start=100)]
+
+    assert {one.outcome for one in said} == {Outcome.WARN}
+
+
+@pytest.mark.parametrize(
+    ("backend", "variant", "false"),
+    [("mariadb", "base4", 1), ("postgres", "base4", 0), ("mariadb", "base1", 1)],
+)
+def test_of_30_unchanged_runs_of_a_real_server_at_most_one_alarms(
+    backend, variant, false
+) -> None:
+    base = measured(backend, variant)
+
+    said = [judge(one, without(base, at)) for at, one in enumerate(base)]
+
+    assert sum(bool(one.findings) for one in said) <= false
+
+
+def test_the_counter_that_was_changed_is_named_with_its_size() -> None:
+    (one, *_) = measured("mariadb", "n1_4", start=100)
+
+    verdict = judge(one, measured("mariadb", "base4"))
+
+    selects = next(f for f in verdict.findings if f.key.counter == "Com_select")
+    assert (selects.delta, selects.share, selects.expected) == (40, 0.05, 800)
+    assert selects.bound is not None
+    assert (selects.bound.upper, selects.standing.stability.value) == (800, "exact")
+
+
+# --- How many runs it takes ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("earlier", "outcome", "advisory"),
+    [
+        (0, Outcome.UNKNOWN, False),
+        (4, Outcome.UNKNOWN, False),
+        (5, Outcome.PASS, True),
+        (19, Outcome.PASS, True),
+        (20, Outcome.WARN, False),
+        (58, Outcome.WARN, False),
+        (59, Outcome.FAIL, False),
+        (200, Outcome.FAIL, False),
+    ],
+)
+def test_it_advises_from_5_runs_warns_from_20_and_fails_from_59(
+    earlier, outcome, advisory
+) -> None:
+    verdict = judge(run(earlier, MORE), runs(earlier, BASE), may_fail=True)
+
+    assert (verdict.outcome, verdict.is_advisory) == (outcome, advisory)
+    assert names(verdict) == ([] if earlier < 5 else ["mysql:Com_select"])
+
+
+def test_it_fails_only_if_asked_to() -> None:
+    assert judge(run(60, MORE), runs(60, BASE)).outcome is Outcome.WARN
+
+
+def test_too_few_runs_are_told() -> None:
+    verdict = judge(run(3, MORE), runs(3, BASE))
+
+    assert verdict.because == "3 earlier runs to compare with; 5 are the least"
+
+
+def test_an_unchanged_run_is_quiet() -> None:
+    verdict = judge(run(30, BASE), runs(30, BASE))
+
+    assert (verdict.outcome, verdict.findings, verdict.notes) == (Outcome.PASS, (), ())
+    assert verdict.is_quiet
+
+
+def test_what_costs_less_is_told_and_alarms_nobody() -> None:
+    verdict = judge(run(30, {**BASE, "Com_select": 700}), runs(30, BASE), may_fail=True)
+
+    assert (verdict.outcome, verdict.findings) == (Outcome.PASS, ())
+    assert [(str(one.key), one.delta) for one in verdict.improved] == [
+        ("mysql:Com_select", -100)
+    ]
+
+
+# --- The laws --------------------------------------------------------------------------------
+
+
+@given(st.integers(0, 2**32), st.randoms())
+def test_the_order_of_the_counters_does_not_matter(seed: int, random) -> None:
+    history = noisy(12, seed, counted=6)
+    shuffled = []
+    for one in history:
+        counts = list(one.counts)
+        random.shuffle(counts)
+        shuffled.append(one._replace(counts=tuple(counts)))
+
+    said = [judge(all_[-1], all_[:-1]) for all_ in (history, shuffled)]
+
+    assert said[0].because == said[1].because
+    assert said[0].findings == said[1].findings
+
+
+@given(st.integers(0, 2**32), st.sampled_from([2, 1000, 2**20]), st.booleans())
+def test_a_unit_does_not_matter(seed: int, factor: int, changed: bool) -> None:
+    """Bytes or mebibytes: the same counters are named, if a count is small in either."""
+    history = noisy(12, seed, counted=6)
+    if changed:
+        first, *rest = history[-1].counts
+        history[-1] = history[-1]._replace(
+            counts=(first._replace(delta=(first.delta or 0) * 1.2), *rest)
+        )
+    scaled = [
+        one._replace(
+            counts=tuple(c._replace(delta=(c.delta or 0) * factor) for c in one.counts)
+        )
+        for one in history
+    ]
+
+    said = [judge(all_[-1], all_[:-1]) for all_ in (history, scaled)]
+
+    assert names(said[0]) == names(said[1])
+
+
+@given(st.integers(2, 50))
+def test_the_same_work_twice_is_twice_the_count_and_no_change(times: int) -> None:
+    twice = {name: value * times for name, value in BASE.items()}
+
+    verdict = judge(run(30, twice, work=10 * times), runs(30, BASE))
+
+    assert (verdict.outcome, verdict.findings) == (Outcome.PASS, ())
+
+
+def test_a_change_per_unit_of_work_is_told_in_the_work_of_this_run() -> None:
+    (finding,) = judge(run(30, {"Com_select": 1680}, work=20), runs(30, BASE)).findings
+
+    assert (finding.expected, finding.now, finding.share) == (1600, 1680, 0.05)
+
+
+# --- What is accepted, what stays, what goes away ---------------------------------------------
+
+
+def accept(at: int, *counters: str) -> Accepted:
+    return Accepted("shop", f"r{at}", at * 60 * SECOND, "the new index", "ada", counters)
+
+
+def test_an_accepted_change_is_the_level_from_its_run_on() -> None:
+    history = [*runs(30, BASE), run(30, MORE)]
+    accepted = [accept(30, "mysql:Com_select")]
+
+    said = [
+        judge(history[-1], history[:-1], accepted),
+        judge(run(31, MORE), history, accepted),
+        judge(run(31, {**MORE, "Com_select": 880}), history, accepted),
+    ]
+
+    assert [one.outcome for one in said] == [Outcome.PASS, Outcome.PASS, Outcome.WARN]
+    (finding,) = said[2].findings
+    assert (finding.expected, finding.now) == (840, 880)
+
+
+def test_accepting_one_counter_accepts_no_other() -> None:
+    both = {**MORE, "Com_insert": 440}
+    history = [*runs(30, BASE), run(30, both)]
+
+    verdict = judge(history[-1], history[:-1], [accept(30, "mysql:Com_select")])
+
+    assert names(verdict) == ["mysql:Com_insert"]
+
+
+def test_accepting_all_counters_accepts_each() -> None:
+    both = {**MORE, "Com_insert": 440}
+    history = [*runs(30, BASE), run(30, both)]
+
+    assert judge(history[-1], history[:-1], [accept(30)]).findings == ()
+
+
+def test_what_is_accepted_later_does_not_excuse_an_earlier_run() -> None:
+    history = [*runs(30, BASE), run(30, MORE), run(31, MORE), run(32, MORE)]
+
+    verdict = judge(history[30], history[:30], [accept(32)], later=history[31:])
+
+    assert names(verdict) == ["mysql:Com_select"]
+
+
+def test_a_change_of_another_suite_is_not_accepted() -> None:
+    other = accept(30)._replace(suite="other")
+
+    assert judge(run(30, MORE), runs(30, BASE), [other]).outcome is Outcome.WARN
+
+
+def test_an_alarm_is_unconfirmed_until_a_second_run_shows_the_same() -> None:
+    history = [*runs(30, BASE), run(30, MORE)]
+
+    first, second = judge(history[30], history[:30]), judge(run(31, MORE), history)
+
+    assert (first.confirmed, second.confirmed) == ("", "run r30")
+    assert "unconfirmed" in first.because
+    assert "confirmed by run r30" in second.because
+    assert judge(history[30], history[:30], later=[run(31, MORE)]).confirmed == "run r31"
+
+
+def test_it_can_wait_with_failing_until_the_alarm_is_confirmed() -> None:
+    history = [*runs(60, BASE), run(60, MORE)]
+    asked: dict[str, Any] = {"may_fail": True, "only_confirmed": True}
+
+    first, second = (
+        judge(history[60], history[:60], **asked),
+        judge(run(61, MORE), history, **asked),
+    )
+
+    assert [first.outcome, second.outcome] == [Outcome.WARN, Outcome.FAIL]
+    assert "it takes a second measurement to fail" in first.because
+
+
+def test_an_alarm_that_went_away_is_marked() -> None:
+    verdict = judge(run(30, MORE), runs(30, BASE), later=[run(31, BASE)])
+
+    assert [one.went_away for one in verdict.findings] == ["back at 800 in run r31"]
+    assert "it went away" in verdict.because
+
+
+def test_a_change_alarms_until_it_lasted_and_is_then_told_as_a_step() -> None:
+    history = runs(30, BASE)
+    said = []
+    for at in range(30, 38):
+        said.append(judge(run(at, MORE), history))
+        history.append(run(at, MORE))
+
+    assert [bool(one.findings) for one in said] == [True] * 5 + [False] * 3
+    assert any(
+        "from run r30 on" in note and "nobody accepted" in note for note in said[-1].notes
+    )
+
+
+def test_a_change_that_was_taken_back_does_not_blind_the_gate() -> None:
+    history = [*runs(30, BASE), run(30, MORE), *[run(at, BASE) for at in range(31, 34)]]
+
+    quiet, alarm = judge(run(34, BASE), history), judge(run(34, MORE), history)
+
+    assert (quiet.findings, names(alarm)) == ((), ["mysql:Com_select"])
+    assert alarm.rate == pytest.approx(2 / 35)
+
+
+# --- What nobody can say ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("told", "because"),
+    [
+        ({"because": "corrupt in the history: a row"}, "corrupt in the history: a row"),
+        ({"exit_status": 3}, "it failed with exit status 3"),
+        ({"exit_status": None}, "it was never seen to end"),
+        ({"exit_status": -9}, "signal 9 ended it: what it did by then is not what it does"),
+    ],
+)
+def test_a_run_that_cannot_be_used_is_unknown_and_no_baseline(told, because) -> None:
+    broken = run(30, MORE, **told)
+
+    itself = judge(broken, runs(30, BASE))
+    next_one = judge(run(31, BASE), [*runs(30, BASE), broken])
+
+    assert (itself.outcome, itself.because) == (Outcome.UNKNOWN, because)
+    assert (next_one.outcome, next_one.runs) == (Outcome.PASS, 30)
+    assert next_one.notes == (f"1 earlier runs are left out (r30): {because}",)
+
+
+@pytest.mark.parametrize(
+    ("told", "because"),
+    [
+        ({"test_set": "t2"}, "another test set: t2"),
+        ({"work": 0}, "how much work was done is known of one of the two only"),
+    ],
+)
+def test_runs_of_other_tests_are_not_compared(told, because) -> None:
+    verdict = judge(run(40, MORE), [*runs(3, BASE), *runs(30, BASE, **told)[3:]])
+
+    assert (verdict.outcome, verdict.runs) == (Outcome.UNKNOWN, 0)
+    assert [one.because for one in verdict.left_out] == [because] * 27
+
+
+def test_runs_of_other_suites_and_branches_are_not_compared() -> None:
+    history = runs(30, MORE, branch="feature") + [
+        one._replace(id=f"m{one.id}", branch="main") for one in runs(30, BASE)
+    ]
+
+    assert judge(run(70, MORE, suite="other"), history).runs == 0
+    assert names(judge(run(70, MORE), history, branches={"main"})) == ["mysql:Com_select"]
+
+
+def test_an_upgraded_backend_is_unknown_until_there_are_runs_of_its_version() -> None:
+    history = runs(30, BASE)
+
+    first = judge(run(30, MORE, version="11.4.2"), history)
+    history += [run(at, MORE, version="11.4.2") for at in range(30, 36)]
+    later = judge(run(36, MORE, version="11.4.2"), history)
+
+    assert (first.outcome, first.findings) == (Outcome.UNKNOWN, ())
+    assert first.notes == (
+        (
+            "mysql: version 11.4.2 has 0 earlier runs, 5 are the least; those of other "
+            "versions are not compared (30 of 10.11.6)"
+        ),
+    )
+    assert (later.outcome, later.runs) == (Outcome.PASS, 6)
+
+
+def with_redis(number: int, commands: int, because: str = "", version: str = "7.0") -> Run:
+    plain = run(number, BASE)
+    count = Count("redis", "commands", commands)
+    return plain._replace(
+        counts=plain.counts if because else (*plain.counts, count),
+        backends=(*plain.backends, BackendRead("redis", "", version, because=because)),
+    )
+
+
+def test_a_backend_that_was_not_read_is_unknown_and_the_others_are_judged() -> None:
+    history = [with_redis(at, 50) for at in range(30)]
+    why = "another run (r9, suite shop) was measured on it meanwhile"
+
+    quiet = judge(with_redis(30, 0, why), history)
+    gone = judge(run(30, BASE), history)
+    alarm = judge(with_redis(30, 0, why)._replace(counts=run(30, MORE).counts), history)
+
+    assert (quiet.outcome, quiet.because) == (Outcome.UNKNOWN, f"redis: {why}")
+    assert (gone.outcome, gone.because) == (
+        Outcome.UNKNOWN,
+        "redis: this run did not read it; 30 earlier ones did",
+    )
+    assert (alarm.outcome, names(alarm)) == (Outcome.WARN, ["mysql:Com_select"])
+    assert f"redis: {why}" in alarm.notes
+
+
+def test_an_upgraded_backend_does_not_stop_the_others() -> None:
+    history = [with_redis(at, 50) for at in range(30)]
+
+    verdict = judge(
+        with_redis(30, 90, version="7.2")._replace(
+            counts=(*run(30, MORE).counts, Count("redis", "commands", 90))
+        ),
+        history,
+    )
+
+    assert (names(verdict), verdict.outcome) == (["mysql:Com_select"], Outcome.WARN)
+    assert verdict.runs == 30
+    assert any(
+        note.startswith("redis: version 7.2 has 0 earlier runs") for note in verdict.notes
+    )
+
+
+def test_a_counter_that_wrapped_or_vanished_is_unknown_not_less() -> None:
+    verdict = judge(run(30, {**BASE, "Com_select": None}), runs(30, BASE))
+
+    assert (verdict.outcome, verdict.improved) == (Outcome.UNKNOWN, ())
+    assert verdict.because == ("mysql:Com_select: vanished: it was there in the first snapshot")
+
+
+def test_a_counter_that_did_not_move_is_nought() -> None:
+    verdict = judge(run(30, {**BASE, "Com_select": 0}), runs(30, BASE))
+
+    assert [(str(one.key), one.now) for one in verdict.improved] == [("mysql:Com_select", 0)]
+
+
+def test_a_counter_that_never_moved_before_is_news() -> None:
+    (finding,) = judge(run(30, {**BASE, "Select_full_join": 40}), runs(30, BASE)).findings
+
+    assert (str(finding.key), finding.share) == ("mysql:Select_full_join", None)
+
+
+def test_a_clock_that_went_back_is_told_and_the_counts_are_judged() -> None:
+    back = run(30, MORE)._replace(ended_ns=30 * 60 * SECOND - 5 * SECOND)
+
+    verdict = judge(back, runs(30, BASE))
+
+    assert names(verdict) == ["mysql:Com_select"]
+    assert verdict.notes == (
+        "the clock went back by 5.0 s during the run: its times say nothing",
+    )
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), True, "7", 10**400])
+def test_a_figure_that_is_no_number_is_unknown(value) -> None:
+    odd = run(30, BASE)
+    odd = odd._replace(counts=(odd.counts[0]._replace(delta=value), *odd.counts[1:]))
+
+    itself, as_history = (
+        judge(odd, runs(30, BASE)),
+        judge(run(31, BASE), [*runs(30, BASE), odd]),
+    )
+
+    assert itself.outcome is Outcome.UNKNOWN
+    assert as_history.outcome is Outcome.PASS
+
+
+def test_a_run_does_not_judge_itself() -> None:
+    history = runs(30, BASE)
+
+    assert judge(history[-1], history).runs == 29
