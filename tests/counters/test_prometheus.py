@@ -133,6 +133,23 @@ def test_path_and_query_are_asked_as_named() -> None:
     assert backend.instance == f"127.0.0.1:{port}/probe?module=x"
 
 
+def test_a_password_without_a_user_is_a_token(tmp_path: Path) -> None:
+    seen = []
+
+    def answer(sock) -> None:
+        seen.append(sock.recv(65536))
+        sock.sendall(http(b"a_total 1\n"))
+
+    (tmp_path / "token").write_text("t0ken\n")
+    with serving(answer) as port:
+        url = f"http://127.0.0.1:{port}/metrics?password_file={tmp_path}/token"
+        backend = connect(url, origin="test")
+        backend.read()
+        backend.close()
+
+    assert b"\r\nAuthorization: Bearer t0ken\r\n" in seen[0]
+
+
 def test_a_page_without_metrics_is_told() -> None:
     with serving(by_path({"/metrics": b"<html>hello</html>"})) as port:
         backend = connect(f"http://127.0.0.1:{port}", origin="test")

@@ -83,6 +83,7 @@ class Prometheus:
             tls=tls_context(target),
             user=target.user,
             password=target.password,
+            token="" if target.user else target.password,
         )
         own = rules(target.option("scopes"), origin=f"{target.origin}: {target.shown}: scopes")
         if file := target.option("scopes_file"):
