@@ -78,6 +78,15 @@ def test_user_and_password_are_sent_and_never_shown() -> None:
     assert "s3cret" not in said
 
 
+@pytest.mark.parametrize("token", ["s3cret\r\nHost: x", "s3crét", "s3cret\0"])
+def test_a_token_that_cannot_be_sent_is_refused_and_never_shown(token: str) -> None:
+    with serving(silent) as port, pytest.raises(BackendError) as caught:
+        asked(port, token=token).get("/x")
+
+    assert "the token has characters that HTTP cannot send" in str(caught.value)
+    assert "s3c" not in repr(caught.value)
+
+
 def test_a_server_that_sends_us_on_is_not_followed() -> None:
     moved = http(b"", status="302 Found", headers="Location: http://elsewhere/\r\n")
 

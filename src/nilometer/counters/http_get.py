@@ -48,6 +48,9 @@ class Http:
             self._headers["Authorization"] = _basic(user, password)
         elif token:
             self._headers["Authorization"] = f"Bearer {token}"
+        self._sendable = all(
+            " " <= char <= "~" for char in self._headers.get("Authorization", "")
+        )
         self._link: Link | None = None
         self._connection: HTTPConnection | None = None
 
@@ -56,6 +59,8 @@ class Http:
         from http.client import HTTPException  # 40 ms with what it brings
 
         asked = f"GET {path.partition('?')[0]}"
+        if not self._sendable:  # http.client would say so, and what it is
+            raise self._failed(f"{asked}: the token has characters that HTTP cannot send")
         reused = self._connection is not None
         try:
             return self._got(path, accept)
