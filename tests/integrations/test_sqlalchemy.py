@@ -82,6 +82,51 @@ def test_a_traced_statement_is_shown_without_its_values(engine, root):
     assert "secret" not in repr((connect, select))
 
 
+@pytest.fixture
+def readings_of(monkeypatch):
+    """How often each statement's first word, and its whole text, were read."""
+    read_of = {"operation_of": [], "normalised": []}
+    for name, texts in read_of.items():
+        original = getattr(ours, name)
+
+        def counted(text, *, original=original, texts=texts, **options):
+            texts.append(text)
+            return original(text, **options)
+
+        monkeypatch.setattr(ours, name, counted)
+    return read_of
+
+
+def test_outside_a_request_no_statement_is_read_beyond_its_first_word(engine, readings_of):
+    with engine.connect() as connection:
+        connection.exec_driver_sql("select 1")
+        connection.exec_driver_sql("select '" + "x" * READ_CHARS_MAX + "'")
+        assert readings_of["normalised"] == []
+
+        with start_root("request", request=Trace(os.urandom(16))):
+            for _ in range(3):
+                connection.exec_driver_sql("select 1")
+
+    assert readings_of["normalised"] == ["select 1"]
+    assert [span.name for span in drain_spans()] == ["SELECT"] * 3 + ["request"]
+
+
+def test_a_statement_in_use_stays_known_however_many_others_pass_by(
+    engine, registry, readings_of
+):
+    others = 3 * ours.STATEMENTS_KEPT_MAX
+    with engine.connect() as connection:
+        for n in range(others):
+            connection.exec_driver_sql(f"select {n} as a")
+        for n in range(others):
+            connection.exec_driver_sql("select 'late' as a")
+            connection.exec_driver_sql(f"select {n} as b")
+
+    assert readings_of["operation_of"].count("select 'late' as a") == 1
+    assert len(readings_of["operation_of"]) == 1 + 2 * others
+    assert read(registry)["db.client.operation"] == {SELECT: 3 * others}
+
+
 def test_an_error_ends_its_own_span_and_no_other(engine, registry, root):
     with trace.span("outer"):
         with engine.connect() as connection, pytest.raises(sa.exc.OperationalError):

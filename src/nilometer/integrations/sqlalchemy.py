@@ -35,9 +35,10 @@ if not TYPE_CHECKING:
     _twin = choose("nilometer.integrations.sql_pure", "nilometer.integrations._sql")
     Execute = _twin.Execute
 
-STATEMENTS_KEPT_MAX: Final = 1000
-"""Statements remembered with their operation and text, at most 8 kB each: 8 MB at the worst,
-0.3 MB as applications are. SQLAlchemy itself keeps 500 compiled ones per engine."""
+STATEMENTS_KEPT_MAX: Final = 500
+"""Statements remembered in each of two generations, as many as SQLAlchemy keeps compiled per
+engine; at most 8 kB each with their text: 8 MB at the worst, 0.3 MB as applications are. Once
+the younger is full the older one goes; what was used meanwhile has become young again."""
 
 SYSTEMS: Final = {"oracle": "oracle.db", "mssql": "microsoft.sql_server"}
 """OpenTelemetry's names for databases where they are not the dialect's."""
@@ -50,12 +51,57 @@ class Known(NamedTuple):
     inside: Callable[..., Any]
 
 
+class Statements:
+    """What is known of statements, by their text; `young` is what the twins look into.
+
+    A statement is read as far as its first word. What may be shown of it takes up to 0.1 ms, so
+    that is found when it is first executed inside a request.
+    """
+
+    __slots__ = ("young", "_old", "_record", "_shown")
+
+    def __init__(
+        self,
+        record: Callable[[str], Callable[[int], None]],
+        shown: Callable[[str, str], Callable[..., Any]],
+    ) -> None:
+        self.young: dict[str, Known] = {}
+        self._old: dict[str, Known] = {}
+        self._record = record
+        self._shown = shown
+
+    def find(self, statement: str) -> Known:
+        """What is known of a statement that is not young."""
+        found = self._old.get(statement) or self._read(statement)
+        self._keep(statement, found)
+        return found
+
+    def _read(self, statement: str) -> Known:
+        operation = operation_of(statement)
+        record = self._record(operation)
+
+        def first_inside(cursor: Any, text: str, *rest: Any, **named: Any) -> Any:
+            inside = self._shown(operation, text)
+            self._keep(text, Known(record, inside))
+            return inside(cursor, text, *rest, **named)
+
+        return Known(record, first_inside)
+
+    def _keep(self, statement: str, found: Known) -> None:
+        if len(statement) > READ_CHARS_MAX:
+            return
+        if len(self.young) >= STATEMENTS_KEPT_MAX:
+            self._old = dict(self.young)
+            self.young.clear()
+        self.young[statement] = found
+
+
 class Database:
     """The instruments and the remembered statements of one dialect object."""
 
     __slots__ = (
-        *("system", "patches", "_attributes", "_connects", "_errors", "_kept", "_mysql"),
-        *("_now", "_timer"),
+        *("system", "patches", "_attributes", "_connects", "_errors", "_mysql", "_now"),
+        *("_timer",),
     )
 
     def __init__(self, engine: Any, registry: Registry, clock: Clock) -> None:
@@ -73,7 +119,6 @@ class Database:
             "db.client.operation.errors", unit="{error}", description="Statements that raised."
         )
         self._now = clock.elapsed_ns
-        self._kept = 0
         self._attributes = {"db.system.name": self.system}
         if engine.url.host:
             self._attributes["server.address"] = engine.url.host
@@ -87,16 +132,16 @@ class Database:
         self.patches.swap(dialect, "connect", self._connecting)
 
     def _executing(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        known: dict[str, Known] = {}
+        def shown(operation: str, statement: str) -> Callable[..., Any]:
+            attributes = {
+                **self._attributes,
+                "db.operation.name": operation,
+                "db.query.text": normalised(statement, double_quotes_strings=self._mysql),
+            }
+            return wrapped(original, operation, attributes, None, SpanKind.CLIENT)
 
-        def find(statement: str) -> Known:
-            found = self._find(original, statement)
-            if self._kept < STATEMENTS_KEPT_MAX and len(statement) <= READ_CHARS_MAX:
-                self._kept += 1
-                known[statement] = found
-            return found
-
-        return Execute(original, known, find, self._failed, self._now)
+        known = Statements(self._record, shown)
+        return Execute(original, known.young, known.find, self._failed, self._now)
 
     def _connecting(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def connect(*args: Any, **kwargs: Any) -> Any:
@@ -113,13 +158,9 @@ class Database:
             **{"db.system.name": self.system, "error.type": type(error).__name__}
         ).add()
 
-    def _find(self, original: Callable[..., Any], statement: str) -> Known:
-        operation = operation_of(statement)
+    def _record(self, operation: str) -> Callable[[int], None]:
         series = {"db.system.name": self.system, "db.operation.name": operation}
-        text = normalised(statement, double_quotes_strings=self._mysql)
-        attributes = {**self._attributes, "db.operation.name": operation, "db.query.text": text}
-        inside = wrapped(original, operation, attributes, None, SpanKind.CLIENT)
-        return Known(self._timer.bind(**series).record, inside)
+        return self._timer.bind(**series).record
 
 
 _databases: WeakKeyDictionary[Any, Database] = WeakKeyDictionary()
