@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from itertools import pairwise
 
@@ -74,3 +75,25 @@ def test_nobody_there_is_told(free_port) -> None:
 
     with pytest.raises(BackendError, match=f"memcached at 127.0.0.1:{port}: nobody listens"):
         connect(f"memcached://127.0.0.1:{port}", origin="test").read()
+
+
+def test_a_login_is_asked_for_and_taken(tmp_path, program, free_port, start_process) -> None:
+    (tmp_path / "users").write_text("me:s3cret\n")
+    (tmp_path / "users").chmod(0o644)
+    port = free_port()
+    server = program("memcached", install="apt-get install memcached")
+    user = ["-u", "root"] if os.geteuid() == 0 else []  # pytest's folders are their owner's
+    start_process([server, *user, "-l", "127.0.0.1", "-p", str(port), "-Y", "users"],
+                  ready=port, cwd=tmp_path)  # fmt: skip
+    said = {}
+    for who in ("", "me:wrong@", "me:s3cret@"):
+        backend = connect(f"memcached://{who}127.0.0.1:{port}", origin="test")
+        try:
+            said[who] = backend.read().version
+        except BackendError as error:
+            said[who] = str(error)
+        backend.close()
+
+    assert "CLIENT_ERROR unauthenticated" in said[""]
+    assert "login: 'CLIENT_ERROR authentication failure'" in said["me:wrong@"]
+    assert said["me:s3cret@"].startswith("1.")
