@@ -267,7 +267,7 @@ def spoil(history: History, **columns: object) -> None:
 @pytest.mark.parametrize(
     ("columns", "because"),
     [
-        ({"kind": "sum"}, "its row of mysql x cannot be read: ValueError("),
+        ({"kind": "sum"}, "its row of mysql x cannot be read: KeyError("),
         ({"dimensions": "{"}, "its row of mysql x cannot be read: JSONDecodeError("),
         ({"unit": None}, "its row of mysql x cannot be read: TypeError("),
         ({"what": "gift"}, "a row of it is of 'gift', which is nothing"),
