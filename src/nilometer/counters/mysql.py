@@ -104,14 +104,13 @@ class MySQL:
         connection = self._connected()
         try:
             born = self._born(connection)
-            status = self._rows(connection, STATUS)
+            values = status_values(self._rows(connection, STATUS))
             digests, notes = self._digests(connection, performance_schema=born[0][2])
         except BackendError:
             raise
         except Exception as error:
             self.close()
             raise self._failed("was not read", error) from error
-        values = status_values(status)
         statements, more = statement_values(digests)
         values.update(statements)
         for name, _ in values:
