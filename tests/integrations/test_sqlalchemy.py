@@ -3,6 +3,7 @@
 import asyncio
 import importlib
 import os
+from unittest.mock import ANY
 
 import pytest
 import sqlalchemy as sa
@@ -21,6 +22,7 @@ from nilometer.integrations.statement import (
 )
 from nilometer.model import SpanKind
 from nilometer.trace import Trace, drain_spans, start_root
+from nilometer.trace.limits import described
 from tests.integrations.integration_kit import read, shape
 
 SELECT = "db.operation.name=SELECT,db.system.name=sqlite"
@@ -234,6 +236,19 @@ def test_another_s_wrapper_around_ours_goes_on_working(registry):
         ("SELECT 'C:\\', 'secret'", "SELECT ?"),
         ("SELECT $$secret$$, $t$sec'ret$t$ FROM a", "SELECT ?, ? FROM a"),
         ("SELECT 'unterminated secret", "SELECT ?"),
+        ("SELECT $t1$secret$t1$, $é$secret$é$, $1, b$2$", "SELECT ?, ?, $1, b$2$"),
+        ("SELECT $1$t$secret$t$", "SELECT $1?"),
+        ("SELECT a$x$ 'secret $x$ secret', b", "SELECT a$x$ ?, b"),
+        ("SELECT q'[O'Hara's secret]', nQ'!it's!' FROM t", "SELECT ?, ? FROM t"),
+        ("SELECT /* a /* b */ secret */ 1", "SELECT"),
+        ("SELECT a /* b * / c */ FROM t", "SELECT a FROM t"),
+        ("SELECT .5, -.5, x=.5e3, 1_000, 0b01, 5.", "SELECT ?, -?, x=?, ?, ?, ?"),
+        ("SELECT \"it's\" FROM t WHERE a = 'secret'", 'SELECT "it\'s" FROM t WHERE a = ?'),
+        ("SELECT `it's` FROM t WHERE a = 'secret'", "SELECT `it's` FROM t WHERE a = ?"),
+        ("SELECT [it's] FROM t WHERE a = 'secret'", "SELECT ?"),
+        ("SELECT ARRAY['a', 'b'], a['x']", "SELECT ARRAY[?, ?], a[?]"),
+        ('SELECT "open secret', "SELECT ?"),
+        ("SELECT `open secret", "SELECT ?"),
         (
             "SELECT a FROM t WHERE b = -1.5e-7 AND c = 0xFF",
             "SELECT a FROM t WHERE b = ? AND c = ?",
@@ -251,6 +266,10 @@ def test_no_value_is_shown(statement, shown):
 
 def test_in_mysql_double_quotes_hold_values():
     assert normalised('SELECT "secret" # why', double_quotes_strings=True) == "SELECT ?"
+    assert (
+        normalised("SELECT 1--'a\nsecret', `it's`, 'x' -- y", double_quotes_strings=True)
+        == "SELECT ?--?, `it's`, ?"
+    )
 
 
 QUOTABLE = st.text(st.characters(exclude_characters="\x00"), max_size=30)
@@ -280,3 +299,69 @@ def test_hostile_statements_take_no_time_and_no_room(part):
 
     assert len(normalised(statement, double_quotes_strings=True)) <= SHOWN_CHARS_MAX
     assert operation_of(statement) == "OTHER"
+
+
+def test_no_value_is_in_the_span_of_what_fails_nor_in_those_around_it(registry):
+    ours.install(registry=registry)
+    engine = sa.create_engine("sqlite://", poolclass=sa.StaticPool)
+    statements = [
+        (sa.text("insert into users values (:p)"), {"p": "secret"}),
+        (sa.text("insert into u values (:p)"), {"p": ["secret"]}),
+        (sa.text("insert into u values ('secret')"), {}),
+        (sa.text("insert into u values ('secret'')"), {}),
+        (sa.text('select * from u where email = "secret" and x'), {}),
+    ]
+    trace.drain_spans()
+    with engine.begin() as connection:
+        connection.execute(sa.text("create table u(email text unique)"))
+        connection.execute(sa.text("insert into u values ('secret')"))
+    with trace.start_root("request", request=Trace(bytes(range(16)))):
+        for statement, parameters in statements:
+            with (
+                pytest.raises(sa.exc.StatementError),
+                trace.span("around"),
+                engine.begin() as connection,
+            ):
+                connection.execute(statement, parameters)
+    ours.uninstall()
+    spans = drain_spans()
+
+    assert "secret" not in repr(spans)
+    assert [span.status_message for span in spans if span.name == "around"] == [
+        "SQLITE_ERROR: no such table: users",
+        ANY,  # the driver tells of the type, by different words in each Python
+        "SQLITE_CONSTRAINT_UNIQUE: UNIQUE constraint failed: u.email",
+        "SQLITE_ERROR: unrecognized token",
+        "SQLITE_ERROR: no such column: x",
+    ]
+
+
+class DatabaseError(Exception):
+    """As PEP 249 has one in every driver."""
+
+
+class Coded(DatabaseError):
+    sqlstate = "23505"
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (
+            DatabaseError(1062, "Duplicate entry 'secret' for key 'u.email'"),
+            "1062: Duplicate entry",
+        ),
+        (DatabaseError("23000", "[23000] The key is (secret)"), "23000"),
+        (
+            Coded('duplicate key "u"\nDETAIL: Key (email)=(secret) is there'),
+            "23505: duplicate key",
+        ),
+        (DatabaseError("wrong date: 1971-03-05"), "wrong date"),
+        (DatabaseError("no such table: users"), "no such table: users"),
+        (DatabaseError(("secret",), "secret"), ""),
+        (DatabaseError(), ""),
+        (ValueError("it's 5"), "it's 5"),
+    ],
+)
+def test_of_a_database_s_error_the_code_and_no_value_is_told(error, told):
+    assert described(error)[1] == told

@@ -100,7 +100,15 @@ class Database:
     """The instruments and the remembered statements of one dialect object."""
 
     __slots__ = (
-        *("system", "patches", "_attributes", "_connects", "_errors", "_mysql", "_now"),
+        *(
+            "system",
+            "patches",
+            "_attributes",
+            "_connects",
+            "_errors",
+            "_double_quotes_strings",
+            "_now",
+        ),
         *("_timer",),
     )
 
@@ -108,7 +116,7 @@ class Database:
         name = engine.dialect.name
         self.system = SYSTEMS.get(name, name)
         self.patches = Patches()
-        self._mysql = name in ("mysql", "mariadb")
+        self._double_quotes_strings = name in ("mysql", "mariadb", "sqlite")
         self._timer = registry.timer(
             "db.client.operation", description="Statements, from the call to their result."
         )
@@ -136,7 +144,9 @@ class Database:
             attributes = {
                 **self._attributes,
                 "db.operation.name": operation,
-                "db.query.text": normalised(statement, double_quotes_strings=self._mysql),
+                "db.query.text": normalised(
+                    statement, double_quotes_strings=self._double_quotes_strings
+                ),
             }
             return wrapped(original, operation, attributes, None, SpanKind.CLIENT)
 

@@ -135,6 +135,16 @@ def attributes_of(given: dict[str, object]) -> tuple[dict[str, AttributeValue], 
     return kept, max(0, len(given) - ATTRIBUTES_MAX)
 
 
+_OF_DATABASES: Final = frozenset(
+    ["DatabaseError", "InterfaceError", "PostgresError", "StatementError"]
+)
+_VALUES: Final = frozenset("\"'`([{<\u00ab\u201c\u201e\u20180123456789")
+"""What a value begins with in a driver's text: a quotation mark, a bracket or a digit."""
+
+_CODES: Final = ("sqlstate", "pgcode", "sqlite_errorname", "full_code")
+"""Where psycopg and asyncpg, psycopg2, sqlite3 and oracledb have the error's code."""
+
+
 def class_name(kind: type) -> str:
     """A class as OpenTelemetry's ``error.type`` names it: with its module unless built in.
 
@@ -146,14 +156,48 @@ def class_name(kind: type) -> str:
     return cut(name, NAME_CHARS_MAX)
 
 
+def _is_of_database(error: BaseException) -> bool:
+    """Whether a database's driver (PEP 249) or SQLAlchemy made it."""
+    return any(
+        kind.__name__ in _OF_DATABASES and kind.__module__ != "builtins"
+        for kind in type(error).__mro__
+    )
+
+
+def _of_database(error: BaseException) -> str:
+    """The driver's code, and its first line as far as it shows no value.
+
+    Statements and parameters are in these texts, and keys that are there already: a name, a
+    mail, a password.
+    """
+    cause = getattr(error, "orig", None)
+    if isinstance(cause, BaseException):  # SQLAlchemy's, around the driver's own
+        if not _is_of_database(cause):
+            return class_name(type(cause))  # a TypeError, say, that shows the parameter
+        error = cause
+    first, *more = error.args or ("",)
+    code, text = "", str(error)
+    for name in _CODES:
+        code = code or str(getattr(error, name, None) or getattr(first, name, None) or "")
+    if more and (type(first) is int or (type(first) is str and len(first) == 5)):
+        code, text = code or str(first), str(more[0])  # MySQL's drivers, ODBC's
+    line = text.strip().partition("\n")[0].removeprefix(code)
+    end = next((at for at, sign in enumerate(line) if sign in _VALUES), len(line))
+    line = line[:end].strip(" :")
+    return f"{code}: {line}" if code and line else code or line
+
+
 def described(error: BaseException) -> tuple[str, str]:
     """An exception's class and its text, both bounded; a failing ``__str__`` is told as such.
+
+    Of a database's error only what names no value: see `_of_database`.
 
     >>> described(KeyError("id"))
     ('KeyError', "'id'")
     """
     kind = class_name(type(error))
     try:
-        return kind, cut(_utf8(str.__str__(str(error))), MESSAGE_CHARS_MAX)
+        text = _of_database(error) if _is_of_database(error) else str(error)
+        return kind, cut(_utf8(str.__str__(text)), MESSAGE_CHARS_MAX)
     except Exception as failure:  # noqa: BLE001 -- the application's error must come through
         return kind, f"<{kind}: {type(failure).__name__} in str>"
