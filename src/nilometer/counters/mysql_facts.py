@@ -1,8 +1,9 @@
 """What is known of the counters of MySQL and MariaDB.
 
 `exact` is measured: MariaDB 10.11, 30 runs of a fixed workload by one thread and 30 by four.
-What did not move in them stays None. Statements by digest are not exact: the performance schema
-counts without locks, and of 1,740 statements of four threads one was lost in every fortieth run.
+What did not move in them stays None. Statements by digest are not exact: the performance
+schema counts without locks, and of 1,740 statements of four threads one was lost in every
+fortieth run.
 """
 
 from __future__ import annotations
