@@ -1,0 +1,128 @@
+"""`os-collect-counters`: the command of os-performance-tools, with its flags, on our backends.
+
+It prints what that command printed, in the same places, and more beside it; it loads neither
+click nor rich, because it is started often and should cost nothing that can be seen.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from nilometer import clock
+from nilometer.cli.collecting import backends, collected, read_document
+from nilometer.cli.exits import Exit
+from nilometer.counters.document import DocumentError
+from nilometer.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nilometer.counters.document import Document
+
+log = logging.getLogger("nilometer.counters")
+
+SECTIONS: Final = ("mysql", "queues")  # which its readers expect, empty or not
+LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Collect and print; the exit code is 3 if a backend could not be read."""
+    given = _parser().parse_args(words)
+    logging.basicConfig(
+        format="%(asctime)-15s %(levelname)s %(threadName)s: %(message)s", level=given.loglevel
+    )
+    try:
+        earlier = None if given.delta is None else read_document(given.delta, origin="--delta")
+        chosen = backends(given.backend or ())
+        found = collected(chosen, prefix=given.meta_prefix or "", since=earlier)
+    except (ConfigError, DocumentError) as error:
+        log.error("%s", error)
+        return Exit.USAGE
+    whole = found.as_json()
+    for section in SECTIONS:
+        whole.setdefault(section, {})
+    content = json.dumps(whole, indent=1, sort_keys=True) + "\n"
+    if given.output is not None:
+        try:
+            Path(given.output).write_text(content)
+        except OSError as error:
+            log.error("--output %s: %s", given.output, error.strerror or error)
+            return Exit.USAGE
+    if given.subunit is None:
+        sys.stdout.write(content)
+        sys.stdout.flush()
+    elif not _write_subunit(content, given.subunit):
+        return Exit.USAGE
+    return _told(found)
+
+
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(
+        "os-collect-counters",
+        description="Print what databases, brokers and the kernel have counted, as JSON.",
+        epilog="As `nilometer counters collect`, with the flags of os-performance-tools.",
+    )
+    parser.add_argument(
+        "--loglevel",
+        type=_level,
+        default="INFO",
+        help=f"one of {', '.join(LEVELS)}, or a number",
+    )
+    parser.add_argument(
+        "--delta", metavar="FILE", help="how far they moved since this document"
+    )
+    parser.add_argument(
+        "--subunit",
+        metavar="NAME",
+        nargs="?",
+        const="counters.json",
+        help="print a subunit stream that has the document as a file of this name",
+    )
+    parser.add_argument("--output", metavar="FILE", help="write the document there, too")
+    parser.add_argument("--meta-prefix", metavar="TEXT", help="kept under __meta__ as prefix")
+    parser.add_argument(
+        "--backend", metavar="NAME|URL", action="append", help="read this one; repeatable"
+    )
+    return parser
+
+
+def _level(text: str) -> int | str:
+    """A level by its name or number, as logging takes them. Raises ValueError."""
+    if text.isdigit():
+        return int(text)
+    if text.upper() not in LEVELS:
+        raise ValueError(text)
+    return text.upper()
+
+
+def _write_subunit(content: str, file_name: str) -> bool:
+    from nilometer.wire.subunit import attached
+
+    try:
+        stream = attached(content.encode(), wall_ns=clock.wall_ns(), file_name=file_name)
+    except ModuleNotFoundError as error:
+        log.error("--subunit needs %s: pip install 'nilometer[subunit]'", error.name)
+        return False
+    sys.stdout.buffer.write(stream)
+    sys.stdout.flush()
+    return True
+
+
+def _told(found: Document) -> int:
+    """Name what is missing."""
+    unread, invalid = found.told.get("unread", {}), found.told.get("invalid", {})
+    for because in unread.values():
+        log.error("%s", because)
+    for key, because in invalid.items():
+        if key not in unread:
+            log.error("%s cannot be compared: %s", key, because)
+    return Exit.UNREACHABLE if unread or invalid else Exit.OK
+
+
+if __name__ == "__main__":
+    sys.exit(main())

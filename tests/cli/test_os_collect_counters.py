@@ -1,0 +1,163 @@
+"""The command of os-performance-tools, with its flags: also where that one crashed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from nilometer.model import Batch, Kind, Reading, Resource
+from nilometer.wire import jsonlines
+from nilometer.wire.subunit import attachments
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Ran = subprocess.CompletedProcess[bytes]
+
+
+@pytest.fixture
+def orders(tmp_path: Path) -> Callable[[int], None]:
+    """``orders(3)``: three more in a file that is read as a backend."""
+
+    def add(number: int) -> None:
+        reading = Reading("orders", Kind.COUNTER, (), number, 1, 2)
+        with (tmp_path / "shop.jsonl").open("ab") as stream:
+            stream.write(jsonlines.encode(Batch(Resource("shop"), (reading,))))
+
+    add(5)
+    return add
+
+
+@pytest.fixture
+def collect(tmp_path: Path) -> Callable[..., Ran]:
+    """The command, as a process that reads that file."""
+
+    def run(*flags: str) -> Ran:
+        words = ["--backend", f"nilometer://{tmp_path}/shop.jsonl", *flags]
+        return subprocess.run(
+            [sys.executable, "-m", "nilometer.cli.os_collect_counters", *words],
+            capture_output=True,
+            timeout=60,
+            cwd=tmp_path,
+        )
+
+    return run
+
+
+def document(ran: Ran) -> dict[str, Any]:
+    return json.loads(ran.stdout)
+
+
+def test_it_prints_what_the_old_one_printed_and_more(orders, collect) -> None:
+    ran = collect()
+
+    assert (ran.returncode, ran.stderr) == (0, b"")
+    assert set(document(ran)) == {"__meta__", "mysql", "queues", "nilometer"}
+    assert document(ran)["nilometer"] == {"orders": 5}
+    assert ran.stdout.startswith(b'{\n "__meta__": {\n')
+
+
+def test_a_prefix_in_both_documents_is_kept_and_no_error(orders, collect, tmp_path) -> None:
+    collect("--meta-prefix", "gate.job1", "--output", "before.json")
+    orders(3)
+
+    ran = collect("--meta-prefix", "gate.job1", "--delta", "before.json")
+
+    assert ran.returncode == 0
+    assert document(ran)["nilometer"] == {"orders": 3}
+    assert document(ran)["__meta__"]["prefix"] == "gate.job1"
+    assert document(ran)["__meta__"]["delta_seconds"] > 0
+
+
+def test_a_backend_that_fails_is_named_and_the_exit_code_says_so(orders, collect) -> None:
+    ran = collect("--backend", "redis://127.0.0.1:1")
+
+    assert ran.returncode == 3
+    assert b"redis at 127.0.0.1:1: nobody listens there" in ran.stderr
+    assert document(ran)["nilometer"] == {"orders": 5}
+    assert list(document(ran)["__meta__"]["unread"]) == ["redis"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "name"), [((), "counters.json"), (("mine.json",), "mine.json")]
+)
+def test_as_subunit_the_document_is_an_attachment(orders, collect, flags, name) -> None:
+    ran = collect("--subunit", *flags)
+
+    [found] = attachments(ran.stdout, file_name=name).attachments
+    assert ran.returncode == 0
+    assert json.loads(found.content)["nilometer"] == {"orders": 5}
+
+
+@pytest.mark.parametrize(
+    ("flags", "because"),
+    [
+        (("--delta", "nowhere.json"), b"--delta nowhere.json: No such file or directory"),
+        (("--output", "no/dir"), b"--output no/dir: No such file or directory"),
+        (("--backend", "mysqll://x"), b"no backend for 'mysqll://x'; did you mean 'mysql'"),
+        (("--loglevel", "LOUD"), b"argument --loglevel: invalid"),
+    ],
+)
+def test_a_wrong_word_is_told(orders, collect, flags, because) -> None:
+    ran = collect(*flags)
+
+    assert ran.returncode == 2
+    assert because in ran.stderr
+
+
+def test_it_loads_no_library_of_terminals(python: str) -> None:
+    code = "import sys, nilometer.cli.os_collect_counters\n"
+    code += "print({'click', 'rich'} & set(sys.modules))"
+    said = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True)
+
+    assert said.stdout == "set()\n"
+
+
+def test_documents_come_out_of_a_stream_as_they_went_in(
+    orders, collect, nilometer, tmp_path
+) -> None:
+    (tmp_path / "run").write_bytes(collect("--subunit").stdout)
+    one = nilometer("counters", "from-subunit", str(tmp_path / "run"))
+    orders(2)
+    with (tmp_path / "run").open("ab") as stream:
+        stream.write(collect("--subunit").stdout)
+    two = nilometer("counters", "from-subunit", str(tmp_path / "run"))
+
+    assert (one.returncode, json.loads(one.stdout)["nilometer"]) == (0, {"orders": 5})
+    lines = [json.loads(line)["nilometer"] for line in two.stdout.splitlines()]
+    assert (two.returncode, lines) == (0, [{"orders": 5}, {"orders": 7}])
+
+
+def test_of_a_damaged_stream_what_is_whole_is_printed_and_the_rest_told(
+    orders, collect, nilometer, tmp_path
+) -> None:
+    whole = collect("--subunit").stdout
+    (tmp_path / "run").write_bytes(whole + whole[:-9])
+
+    ran = nilometer("counters", "from-subunit", str(tmp_path / "run"))
+
+    assert ran.returncode == 4
+    assert json.loads(ran.stdout.splitlines()[0])["nilometer"] == {"orders": 5}
+    assert "the stream is damaged: Short read" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "because"),
+    [
+        (b"", 1, "no attachment 'counters.json' with counters in it"),
+        (None, 2, "No such file or directory"),
+    ],
+)
+def test_a_stream_without_counters_is_told(nilometer, tmp_path, content, code, because) -> None:
+    if content is not None:
+        (tmp_path / "run").write_bytes(content)
+
+    ran = nilometer("counters", "from-subunit", str(tmp_path / "run"))
+
+    assert (ran.returncode, ran.stdout) == (code, "")
+    assert because in ran.stderr
