@@ -305,3 +305,24 @@ def test_flush_under_a_lock_that_a_gauge_takes_is_no_deadlock():
         REGISTRY.gauge("locked.depth").read = None
 
     assert told(exporter, "locked.depth") == [({}, 1)]
+
+
+def test_a_trace_that_begins_here_is_signed_onward_by_the_first_key():
+    triggers = nilometer.triggers()
+
+    def sent_onward():
+        with start_root("job", request=triggers.begin()) as root:
+            onward = nilometer.headers()
+        return root, {name.lower(): value for name, value in onward.items()}
+
+    assert set(sent_onward()[1]) == {"traceparent"}
+    started(MemoryExporter(), trace_keys=[KEY, "another-key"], spans_per_trace=7)
+    root, sent = sent_onward()
+    accepted = [Triggers([key]).accept(sent.get) for key in (KEY, "another-key")]
+
+    assert (accepted[0].trace_id.hex(), accepted[0].parent_id.hex()) == (
+        root.trace_id,
+        root.span_id,
+    )
+    assert [type(one).__name__ for one in accepted] == ["Trace", "Joined"]
+    assert (root.trace.parent_id, root.trace.spans_max) == (b"", 7)

@@ -168,6 +168,11 @@ class ConfiguredTriggers(Triggers):
         system = _current
         return None if system is None else system.triggers.accept(headers, names)
 
+    def begin(self) -> Trace:
+        """A trace that begins here, signed onward by the first key of the system."""
+        system = _current
+        return super().begin() if system is None else system.triggers.begin()
+
 
 def triggers() -> Triggers:
     """Which requests are traced: as configured now, or later."""

@@ -209,6 +209,16 @@ class Triggers:
             self._count("fault")
             return None
 
+    def begin(self) -> Trace:
+        """A trace that begins here, for `start_root`; its onward requests the first key signs.
+
+        Without keys they are not, and whoever receives them joins the trace without recording.
+        No budget is asked: it is the service itself that wants this.
+        """
+        key = self._keys[0] if self._keys else None
+        signer = Signer(key, "", None, "", self._clock, self._osprofiler)
+        return Trace(os.urandom(16), signer=signer, spans_max=self._spans_max)
+
     def _accept(
         self,
         headers: Callable[[str], str | None],
