@@ -11,7 +11,7 @@ import threading
 
 import pytest
 
-from nilometer.measure import pure
+from nilometer.measure import Registry, pure
 
 from .conftest import moved
 
@@ -138,6 +138,137 @@ def test_values_by_thread_bear_the_threads_name(registry):
         **{("t", f"thread={name}", "x=1"): (1, 0) for name in names},
         **{("t.errors", "error.type=KeyError", f"thread={name}"): 1 for name in names},
     }
+
+
+def by_name(registry, names):
+    """What a collect gives of values by thread, without the errors."""
+    return {key: value for key, value in moved(registry).items() if key[0] in names}
+
+
+def test_series_of_threads_that_ended_are_given_back_with_all_that_they_took(core):
+    registry = Registry(core=core, series_max=10)
+    made = [
+        registry.timer("t", per_thread=True).record,
+        registry.counter("c", per_thread=True).bind(x=1).add,
+        registry.gauge("g", per_thread=True).set,
+    ]
+
+    def lasting(turn, done):
+        for _ in range(5):
+            turn.wait()
+            made[1](1)
+            done.wait()
+
+    turn, done = threading.Barrier(2), threading.Barrier(2)
+    worker = threading.Thread(target=lasting, args=(turn, done), name="lasting")
+    worker.start()
+    collected, bytes_used = [], []
+    for i in range(5):
+        for n in range(8):
+            for use in made:
+                one = threading.Thread(target=use, args=(n + 1,), name=f"{i}-{n}")
+                one.start()
+                one.join()
+        turn.wait()
+        done.wait()
+        collected.append(by_name(registry, "tcg"))
+        bytes_used.append(registry.arena.bytes_used)
+    worker.join()
+
+    assert collected == [
+        {
+            **{("t", f"thread={i}-{n}"): (1, n + 1) for n in range(8)},
+            **{("c", f"thread={i}-{n}", "x=1"): n + 1 for n in range(8)},
+            ("c", "thread=lasting", "x=1"): 1,
+            **{("g", f"thread={i}-{n}"): n + 1 for n in range(8)},
+        }
+        for i in range(5)
+    ]
+    assert len(set(bytes_used)) == 1
+    assert by_name(registry, "tcg") == {}
+    assert sum(one.overflowed for one in registry.instruments()) == 0
+
+
+def test_threads_of_one_name_share_a_series_until_the_last_has_ended(registry):
+    counter = registry.counter("c", per_thread=True)
+    go, came = threading.Event(), threading.Event()
+
+    def waits():
+        counter.add()
+        came.set()
+        go.wait()
+        counter.add()
+
+    first = threading.Thread(target=waits, name="w")
+    first.start()
+    came.wait()
+    second = threading.Thread(target=counter.add, name="w")
+    second.start()
+    second.join()
+    between = [by_name(registry, "c") for _ in range(3)]
+    go.set()
+    first.join()
+
+    assert between == [{("c", "thread=w"): 2}, {}, {}]
+    assert [by_name(registry, "c") for _ in range(2)] == [{("c", "thread=w"): 1}, {}]
+    assert [one.series for one in registry.instruments() if one.name == "c"] == [0]
+
+
+ONE_THREAD = """
+import sys
+before, library = sys.argv[1:]
+if before == "before":
+    import nilometer.measure
+    early = nilometer.measure.counter("early", per_thread=True)
+if library == "gevent":
+    from gevent import monkey, spawn, joinall, get_hub
+    monkey.patch_all()
+    native = lambda run: get_hub().threadpool.apply(run)
+else:
+    import eventlet, eventlet.tpool
+    eventlet.monkey_patch()
+    spawn, native = eventlet.spawn, lambda run: eventlet.tpool.execute(run)
+    joinall = lambda green: [one.wait() for one in green]
+from threading import Thread
+from nilometer.measure import REGISTRY, counter
+if before != "before":
+    early = counter("early", per_thread=True)
+late = counter("late", per_thread=True)
+
+def use():
+    early.add()
+    late.add()
+
+joinall([spawn(use) for _ in range(5)])
+threads = [Thread(target=use) for _ in range(5)]
+[one.start() for one in threads]
+[one.join() for one in threads]
+native(use)
+for reading in REGISTRY.collect()[0]:
+    thread = dict(reading.dimensions)["thread"]
+    print(reading.name, "MainThread" if thread == "MainThread" else "other", reading.value)
+"""
+
+
+@pytest.mark.parametrize("pure", ["", "1"], ids=["c", "python"])
+@pytest.mark.parametrize("imported", ["before", "after"])
+@pytest.mark.parametrize("library", ["gevent", "eventlet"])
+def test_greenlets_are_their_threads(library, imported, pure):
+    pytest.importorskip(library)
+    ended = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", ONE_THREAD, imported, library],
+        env={**os.environ, "NILOMETER_PURE_PYTHON": pure},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert ended.stdout.splitlines() == [
+        "early MainThread 10",
+        "early other 1",
+        "late MainThread 10",
+        "late other 1",
+    ], ended.stderr
 
 
 def test_threads_beyond_the_bound_share_the_overflow(registry):

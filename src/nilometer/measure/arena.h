@@ -19,6 +19,7 @@
 #define BUCKETS_PER_OCTAVE 32 /* scale 5, see model/distribution.py */
 #define HOUR_NS UINT64_C(3600000000000)
 #define OCTAVES 43 /* 0 holds bucket -1, the value 1; an hour lies in the last */
+#define BLOCK_KINDS 3 /* sums and gauges; distributions; the counts of an octave */
 
 typedef struct {
     PyObject_HEAD
@@ -26,6 +27,7 @@ typedef struct {
     uint32_t bytes;      /* how large the region is */
     uint32_t bytes_used;
     uint32_t bytes_max;
+    uint32_t free[BLOCK_KINDS]; /* of each size, the first block given back; it names the next */
     unsigned long long refused; /* allocations that found no room */
     unsigned long long errors_missed; /* errors of bodies that could not be counted */
 } Arena;
@@ -109,12 +111,39 @@ arena_grow(Arena *arena, uint32_t bytes_needed)
     return 0;
 }
 
+#define OCTAVE_BYTES (BUCKETS_PER_OCTAVE * (uint32_t)sizeof(uint64_t))
+
+static inline uint32_t *
+arena_free_of(Arena *arena, uint32_t size)
+{
+    return &arena->free[size <= sizeof(Sum) ? 0 : size == OCTAVE_BYTES ? 2 : 1];
+}
+
+/* Take a block back, to be given out again to who asks for one of this size. */
+static void
+arena_release(Arena *arena, uint32_t offset, uint32_t size)
+{
+    uint32_t *first = arena_free_of(arena, size);
+
+    if (offset == 0)
+        return; /* the sink is everybody's */
+    memcpy(arena_at(arena, offset), first, sizeof(*first));
+    *first = offset;
+}
+
 /* The offset of a zeroed block, or 0, counted, if there is no room. Sizes are whole words. */
 static uint32_t
 arena_allocate(Arena *arena, uint32_t size)
 {
-    uint32_t offset = arena->bytes_used;
+    uint32_t *first = arena_free_of(arena, size);
+    uint32_t offset = *first;
 
+    if (offset != 0) {
+        memcpy(first, arena_at(arena, offset), sizeof(*first));
+        memset(arena_at(arena, offset), 0, size);
+        return offset;
+    }
+    offset = arena->bytes_used;
     if (size > arena->bytes_max - offset
         || (offset + size > arena->bytes && arena_grow(arena, offset + size) < 0)) {
         arena->refused++;
@@ -157,7 +186,7 @@ distribution_record(Arena *arena, uint32_t offset, uint64_t value)
     unsigned place = bucket_place(value);
     uint32_t octave = values->octaves[place / BUCKETS_PER_OCTAVE];
     if (octave == 0) {
-        octave = arena_allocate(arena, BUCKETS_PER_OCTAVE * sizeof(uint64_t));
+        octave = arena_allocate(arena, OCTAVE_BYTES);
         if (octave == 0)
             return; /* counted as refused; samples, sum and extremes stay exact */
         values = arena_at(arena, offset); /* the region may have moved */
@@ -177,8 +206,19 @@ distribution_clear(Arena *arena, uint32_t offset)
     values->total = (Sum){0, 0};
     for (int i = 0; i < OCTAVES; i++)
         if (values->octaves[i] != 0)
-            memset(arena_at(arena, values->octaves[i]), 0,
-                   BUCKETS_PER_OCTAVE * sizeof(uint64_t));
+            memset(arena_at(arena, values->octaves[i]), 0, OCTAVE_BYTES);
+}
+
+#define DISTRIBUTION_BYTES (((uint32_t)sizeof(Distribution) + 7) & ~7u)
+
+static void
+distribution_release(Arena *arena, uint32_t offset)
+{
+    const Distribution *values = arena_at(arena, offset);
+
+    for (int i = 0; offset != 0 && i < OCTAVES; i++)
+        arena_release(arena, values->octaves[i], OCTAVE_BYTES);
+    arena_release(arena, offset, DISTRIBUTION_BYTES);
 }
 
 static PyObject *

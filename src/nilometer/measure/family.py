@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from _thread import _local
+import weakref
+from _thread import RLock
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from nilometer.measure.decorate import decorate
@@ -10,10 +11,12 @@ from nilometer.measure.events import TEXT_CHARS_MAX, clean
 from nilometer.model import dimensions_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import ModuleType
 
     from nilometer.clock import Clock
     from nilometer.measure.pure import Arena, Counter
+    from nilometer.measure.threads import Lease
     from nilometer.model import Dimensions, Level
 
 OVERFLOW: Final = (("otel.metric.overflow", "true"),)
@@ -42,12 +45,17 @@ class Instrument:
     """Name, kind and unit, with the handles and series that were made of them.
 
     `handles` are what users hold. `series` have the values: the same, but for instruments by
-    thread, whose handles lead to the series of the thread that calls.
+    thread, whose handles lead to the series of the thread that calls. Such a series is given
+    back once its last thread has ended and its values have been taken.
     """
 
     __slots__ = (
+        "_leases",
+        "_leasing",
+        "_local",
         "_make",
         "_registry",
+        "calls_before",
         "description",
         "errors",
         "family",
@@ -91,8 +99,14 @@ class Instrument:
         )
         self.handles: dict[Dimensions, Any] = {}
         self.series: dict[Dimensions, Any] = {}
-        if per_thread:
-            import threading  # noqa: F401 (its first import must not be a worker thread's)
+        self.calls_before = 0  # of series that were given back
+        if per_thread:  # the first import of threading must not be a worker thread's
+            from nilometer.measure.threads import local_of_threads
+
+            self._leases: weakref.WeakValueDictionary[Dimensions, Lease]
+            self._leases = weakref.WeakValueDictionary()
+            self._local = local_of_threads()
+            self._leasing = RLock()
         self.root = self._handle(())
 
     @property
@@ -109,7 +123,9 @@ class Instrument:
     def _handle(self, dimensions: Dimensions) -> Any:
         if not self.per_thread:
             return self._series(dimensions)
-        handle = self._make(self.family, dimensions, _local())
+        from nilometer.measure.threads import local_of_threads
+
+        handle = self._make(self.family, dimensions, local_of_threads())
         return self.handles.setdefault(dimensions, handle)
 
     def _series(self, dimensions: Dimensions) -> Any:
@@ -137,16 +153,43 @@ class Instrument:
 
     def thread_child(self, handle: Any) -> Any:
         """The series of this handle for the thread that calls."""
-        from threading import current_thread
+        from nilometer.measure.threads import name_of_thread
 
-        merged = {**dict(handle.dimensions), "thread": self._fitting(current_thread().name)}
+        merged = {**dict(handle.dimensions), "thread": self._fitting(name_of_thread())}
         dimensions = dimensions_of(merged)
-        child = self.series.get(dimensions)
-        if child is not None:
-            return child
-        if len(self.series) >= self._registry.series_max:
-            return self._overflow(self.series)
-        return self._series(dimensions)
+        with self._leasing:
+            child = self.series.get(dimensions)
+            if child is None:
+                if len(self.series) >= self._registry.series_max:
+                    return self._overflow(self.series)
+                child = self._series(dimensions)
+            self._lease(dimensions)
+        return child
+
+    def _lease(self, dimensions: Dimensions) -> None:
+        """Keep this series for as long as the thread that calls lives."""
+        from nilometer.measure.threads import Lease
+
+        held: dict[Dimensions, Lease] = self._local.__dict__
+        if dimensions not in held:
+            held[dimensions] = self._leases.setdefault(dimensions, Lease())
+
+    def taken(self) -> Iterator[tuple[Dimensions, Any]]:
+        """Take what each series has to say; then give back those of threads that have ended."""
+        ended = self._ended() if self.per_thread else ()
+        told = self.kind != "gauge" or self.family.on
+        for dimensions, series in list(self.series.items()):
+            value = series.take()
+            if value is not None and told:
+                yield dimensions, value
+        for dimensions in ended:
+            with self._leasing:
+                if dimensions not in self._leases:  # else a thread of that name began
+                    self.calls_before += self.series.pop(dimensions).calls
+
+    def _ended(self) -> list[Dimensions]:
+        """Which series no thread will record in again."""
+        return [d for d in list(self.series) if d not in self._leases and d != OVERFLOW]
 
     def _overflow(self, known: dict[Dimensions, Any]) -> Any:
         self.overflowed += 1
@@ -172,6 +215,9 @@ class Instrument:
         return decorate(self._registry.core.wrap, timer, function)
 
     def reset(self) -> None:
-        """Forget all values."""
+        """Forget all values: for a child, where the threads of the parent are no more."""
+        self.calls_before = 0
+        if self.per_thread:
+            self._leasing = RLock()
         for series in list(self.series.values()):
             series.reset()

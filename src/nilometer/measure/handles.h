@@ -44,6 +44,7 @@ typedef struct {
     PyObject *weakrefs;
     unsigned long long calls;
     uint32_t offset; /* of our values in the arena; 0 is its sink */
+    uint32_t bytes;  /* of our values */
 } Handle;
 
 typedef struct {
@@ -81,7 +82,7 @@ Arena_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         return PyErr_NoMemory();
     }
     memset(self->base, 0, sizeof(Distribution));
-    self->bytes_used = (sizeof(Distribution) + 7) & ~7u;
+    self->bytes_used = DISTRIBUTION_BYTES;
     return (PyObject *)self;
 }
 
@@ -230,6 +231,7 @@ handle_new(PyTypeObject *type, PyObject *args, PyObject *kwargs, uint32_t size)
     self->arena = self->family->arena;
     self->dimensions = Py_NewRef(dimensions);
     self->local = local == Py_None ? NULL : Py_NewRef(local);
+    self->bytes = size;
     if (self->local == NULL)
         self->offset = arena_allocate(self->arena, size);
     return self;
@@ -262,6 +264,10 @@ Handle_dealloc(Handle *self)
     if (self->weakrefs != NULL)
         PyObject_ClearWeakRefs((PyObject *)self);
     Handle_clear(self);
+    if (self->bytes == DISTRIBUTION_BYTES)
+        distribution_release(self->arena, self->offset);
+    else
+        arena_release(self->arena, self->offset, self->bytes);
     Py_CLEAR(self->family);
     Py_CLEAR(self->dimensions);
     Py_CLEAR(self->local);
@@ -699,7 +705,7 @@ static PyType_Slot Gauge_slots[] = {
 static PyObject *
 Timer_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    Handle *self = handle_new(type, args, kwargs, (sizeof(Distribution) + 7) & ~7u);
+    Handle *self = handle_new(type, args, kwargs, DISTRIBUTION_BYTES);
 
     if (self != NULL && self->offset != 0)
         distribution_clear(self->arena, self->offset);

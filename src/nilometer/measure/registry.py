@@ -266,16 +266,13 @@ class Registry:
 
     def _taken(self, started_ns: int, ended_ns: int) -> Iterator[Reading]:
         for instrument in list(self._instruments.values()):
-            for series in list(instrument.series.values()):
-                value = series.take()
-                if value is None or (instrument.kind == "gauge" and not instrument.family.on):
-                    continue
+            for dimensions, value in instrument.taken():
                 if instrument.kind == "timer":
                     value = Distribution(*value)
                 yield Reading(
                     instrument.name,
                     _KINDS[instrument.kind],
-                    series.dimensions,
+                    dimensions,
                     value,
                     started_ns,
                     ended_ns,
