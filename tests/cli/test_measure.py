@@ -131,25 +131,46 @@ def test_what_the_kernel_charged_to_the_command_is_counted_too(place):
     [run] = place.runs()
     costs = moved(run, "command")
     assert sorted(costs) == [
-        "cpu_system_ns",
-        "cpu_user_ns",
-        "faults_major",
-        "faults_minor",
-        "memory_bytes_max",
-        "read_blocks",
-        "switches_involuntary",
-        "switches_voluntary",
-        "written_blocks",
+        "blocks.read",
+        "blocks.written",
+        "context_switches.involuntary",
+        "context_switches.voluntary",
+        "cpu.system",
+        "cpu.user",
+        "memory.peak",
+        "page_faults.major",
+        "page_faults.minor",
+        "rchar",
+        "read_bytes",
+        "syscr",
+        "syscw",
+        "wchar",
+        "write_bytes",
     ]
-    assert costs["cpu_user_ns"] > 1_000_000
-    assert 10**8 < costs["memory_bytes_max"] < 10**9
+    assert costs["cpu.user"] > 1_000_000
+    assert 10**8 < costs["memory.peak"] < 10**9
+
+
+def test_each_call_that_reads_or_writes_is_counted_and_none_of_ours(place):
+    none, many = "import os", "import os\nfor _ in range(500): os.write(fd, os.read(zero, 7))"
+    opened = "\nzero, fd = os.open('/dev/zero', 0), os.open('/dev/null', 1)\n"
+    for script in (none, none, many):
+        words = script.partition("\n")
+        text = words[0] + opened + words[2]
+        child = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1]])"
+        place.measure("--", sys.executable, "-c", child, text)
+
+    first, again, more = (moved(run, "command") for run in place.runs())
+    by = {name: more[name] - again[name] for name in ("syscr", "syscw", "rchar", "wchar")}
+    assert [first[name] - again[name] for name in by] == [0, 0, 0, 0]
+    assert by == {"syscr": 500, "syscw": 500, "rchar": 3500, "wchar": 3500}
 
 
 def test_memory_is_unknown_where_it_is_no_more_than_our_own(place):
     place.measure("--", "true")
 
     [run] = place.runs()
-    [count] = [c for c in run.counts if c.counter == "memory_bytes_max"]
+    [count] = [c for c in run.counts if c.counter == "memory.peak"]
     assert count.delta is None
     assert count.because.startswith("not more than the ")
 
@@ -431,7 +452,7 @@ def test_runs_at_once_on_one_server_are_both_recorded_and_neither_is_believed(
     ]
     assert [moved(run) for run in (first, second)] == [{}, {}]
     assert [run.because for run in (first, second)] == ["", ""]
-    assert moved(first, "command")["cpu_user_ns"] is not None
+    assert moved(first, "command")["cpu.user"] is not None
 
 
 def test_several_that_end_at_once_are_all_recorded(place, wait_until):
@@ -614,7 +635,7 @@ def test_the_summary_says_what_moved_most_and_what_is_not_known():
             Count("mysql", "Com_select", 1240),
             Count("mysql", "Com_select", 1240, (("digest", "a"),)),
             Count("mysql", "Com_insert", None, because="new"),
-            Count("command", "cpu_user_ns", 10**9, unit="ns"),
+            Count("command", "cpu.user", 10**9, unit="ns"),
             Count("command", "level", 0, kind=Kind.GAUGE),
         ),
         (
@@ -631,10 +652,10 @@ def test_the_summary_says_what_moved_most_and_what_is_not_known():
         "\n".join(summary(run))
         == """\
 run run-1 of unit: ended by signal 9 after 2.50 s, 40 units of work
-           counter             moved  per unit of work
-  mysql    Com_select          1,240                31
-  mysql    Bytes_sent   1,000,000 By         25,000 By
-  command  cpu_user_ns        1.00 s           25.0 ms
+           counter            moved  per unit of work
+  mysql    Com_select         1,240                31
+  mysql    Bytes_sent  1,000,000 By         25,000 By
+  command  cpu.user          1.00 s           25.0 ms
   nothing is known of redis: redis at c:1: nobody listens there
   mysql: no digests: switch them on
   the wall clock was set meanwhile, or the machine slept: 3600 s"""

@@ -38,6 +38,12 @@ BY_TERMINALS: Final = {signal.SIGINT, signal.SIGQUIT, signal.SIGHUP}
 
 BACKEND: Final = "command"
 STATUS: Final = Path("/proc/self/status")
+IO: Final = Path("/proc/self/io")
+UNITS: Final = {
+    **dict.fromkeys(("syscr", "syscw"), "{call}"),
+    **dict.fromkeys(("rchar", "wchar", "read_bytes", "write_bytes"), "By"),
+}
+"""What the kernel counts of reading and writing: calls, their bytes, bytes of disks."""
 KIB: Final = 1024  # in which Linux tells memory
 
 
@@ -45,6 +51,7 @@ class Ended(NamedTuple):
     """How a command ended; `status` is negative for the signal that ended it.
 
     `own_kib` is what we ourselves held in memory when it began, which Linux takes for its own.
+    `moved` is what it read and wrote, by the kernel's names, as far as the kernel tells.
     `interrupted` is the name of the signal that somebody sent through us to end it.
     """
 
@@ -52,6 +59,7 @@ class Ended(NamedTuple):
     wall_ns: int
     usage: struct_rusage
     own_kib: int
+    moved: Mapping[str, int]
     interrupted: str = ""
 
 
@@ -100,15 +108,45 @@ def run_command(
     signals = Signals()
     with _handing_on(signals):
         own_kib = _own_kib()
+        before = _io()
         began_ns = clock.elapsed_ns()
         process = subprocess.Popen(command, cwd=directory, env=dict(environment), pass_fds=held)
         signals.begin(process.pid)
         started(process.pid)
         _, status, usage = os.wait4(process.pid, 0)
         wall_ns = clock.elapsed_ns() - began_ns
+        after = _io()
         process.returncode = os.waitstatus_to_exitcode(status)
     ended_by = next((came.name for came in signals.came if came in ENDING), "")
-    return Ended(process.returncode, wall_ns, usage, own_kib, ended_by)
+    moved = _moved(before, after, _io())
+    return Ended(process.returncode, wall_ns, usage, own_kib, moved, ended_by)
+
+
+def _io() -> bytes:
+    """What we read and wrote, and our children that have ended; empty where nobody counts."""
+    try:
+        return IO.read_bytes()
+    except OSError:
+        return b""
+
+
+def _moved(before: bytes, after: bytes, again: bytes) -> dict[str, int]:
+    """What was read and written between two looks, without the first look itself.
+
+    A look takes as many calls each time, as a third one tells, and as many bytes as it shows.
+    """
+    looks = [_numbers(look) for look in (before, after, again)]
+    if not all(UNITS.keys() <= look.keys() for look in looks):
+        return {}
+    one, two, three = looks
+    look = {"syscr": three["syscr"] - two["syscr"], "rchar": len(before)}
+    return {name: two[name] - one[name] - look.get(name, 0) for name in UNITS}
+
+
+def _numbers(look: bytes) -> dict[str, int]:
+    """The lines ``name: number`` of a look."""
+    pairs = (line.split(": ") for line in look.decode().splitlines())
+    return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].isdigit()}
 
 
 @contextmanager
@@ -148,16 +186,20 @@ def counts_of(ended: Ended) -> tuple[Count, ...]:
     """What the kernel charged to a command, and to those of its children that it waited for."""
     counter, usage = Kind.COUNTER, ended.usage
     told: list[tuple[str, int, Kind, str]] = [
-        ("cpu_system_ns", round(usage.ru_stime * 1e9), counter, "ns"),
-        ("cpu_user_ns", round(usage.ru_utime * 1e9), counter, "ns"),
-        ("faults_major", usage.ru_majflt, counter, "{fault}"),
-        ("faults_minor", usage.ru_minflt, counter, "{fault}"),
-        ("read_blocks", usage.ru_inblock, counter, "{block}"),
-        ("switches_involuntary", usage.ru_nivcsw, counter, "{switch}"),
-        ("switches_voluntary", usage.ru_nvcsw, counter, "{switch}"),
-        ("written_blocks", usage.ru_oublock, counter, "{block}"),
+        ("cpu.system", round(usage.ru_stime * 1e9), counter, "ns"),
+        ("cpu.user", round(usage.ru_utime * 1e9), counter, "ns"),
+        ("page_faults.major", usage.ru_majflt, counter, "{fault}"),
+        ("page_faults.minor", usage.ru_minflt, counter, "{fault}"),
+        ("blocks.read", usage.ru_inblock, counter, "{block}"),
+        ("context_switches.involuntary", usage.ru_nivcsw, counter, "{switch}"),
+        ("context_switches.voluntary", usage.ru_nvcsw, counter, "{switch}"),
+        ("blocks.written", usage.ru_oublock, counter, "{block}"),
     ]
     counts = [Count(BACKEND, n, moved, (), kind, unit, moved) for n, moved, kind, unit in told]
+    counts += [
+        Count(BACKEND, name, moved, (), counter, UNITS[name], moved)
+        for name, moved in sorted(ended.moved.items())
+    ]
     return (*counts, _memory(ended))
 
 
@@ -173,7 +215,7 @@ def _own_kib() -> int:
 def _memory(ended: Ended) -> Count:
     """The most that any of its processes held; a process begins with what its parent holds."""
     held = ended.usage.ru_maxrss * KIB
-    count = Count(BACKEND, "memory_bytes_max", held, (), Kind.GAUGE, "By", held)
+    count = Count(BACKEND, "memory.peak", held, (), Kind.GAUGE, "By", held)
     if ended.usage.ru_maxrss > ended.own_kib:
         return count
     why = (
