@@ -33,9 +33,7 @@ LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 def main(words: Sequence[str] | None = None) -> int:
     """Collect and print; the exit code is 3 if a backend could not be read."""
     given = _parser().parse_args(words)
-    logging.basicConfig(
-        format="%(asctime)-15s %(levelname)s %(threadName)s: %(message)s", level=given.loglevel
-    )
+    _be_heard(given.loglevel)
     try:
         earlier = None if given.delta is None else read_document(given.delta, origin="--delta")
         chosen = backends(given.backend or ())
@@ -59,6 +57,14 @@ def main(words: Sequence[str] | None = None) -> int:
     elif not _write_subunit(content, given.subunit):
         return Exit.USAGE
     return _told(found)
+
+
+def _be_heard(level: int | str) -> None:
+    """This command is the application: what it has to say goes to standard error."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    log.addHandler(handler)
+    log.setLevel(level)
 
 
 def _parser() -> ArgumentParser:
