@@ -286,7 +286,8 @@ def test_what_an_application_raises_passes_unchanged_and_is_counted(
         serve(middleware(app), scope())
 
     readings = read(registry)
-    status_class = "2xx" if sent else "5xx"
+    unsent = "none" if kind is asyncio.CancelledError else "5xx"  # nobody waits for an answer
+    status_class = "2xx" if sent else unsent
     if kind is not asyncio.CancelledError:  # asyncio.run makes a new one
         assert caught.value is error
     assert readings["http.server.request.errors"] == {f"error.type={kind.__name__}": 1}
@@ -310,6 +311,63 @@ def test_a_cancelled_request_ends(middleware, registry):
         return during
 
     assert (asyncio.run(main()), in_flight(registry)) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("error", "word"),
+    [
+        *((asyncio.CancelledError, "none"), (GeneratorExit, "none")),
+        *((KeyError, "5xx"), (SystemExit, "5xx"), (KeyboardInterrupt, "5xx")),
+    ],
+)
+def test_nobody_answered_what_was_cancelled(middleware, registry, error, word):
+    async def app(its_scope, receive, send):
+        raise error
+
+    with pytest.raises(error):
+        serve(middleware(app), scope())
+    readings = read(registry)
+
+    assert readings["http.server.responses"] == {f"http.response.status_class={word}": 1}
+    assert readings["http.server.request.errors"] == {f"error.type={error.__name__}": 1}
+
+
+@pytest.mark.parametrize(
+    ("headers", "counted"),
+    [
+        ([(b"content-type", b"x"), (b"content-length", b"77")], {"": 77}),
+        (([b"content-length", b"77"],), {"": 77}),
+        (iter([(b"content-length", b"77")]), None),  # the server's to go through
+        ([(b"content-length", b"x"), 5, None, (b"a",)], None),
+        (None, None),
+        (5, None),
+    ],
+)
+def test_a_file_that_is_sent_by_its_path_has_the_bytes_that_were_announced(
+    middleware, registry, headers, counted
+):
+    async def app(its_scope, receive, send):
+        await send(START | {"headers": headers})
+        await send({"type": "http.response.pathsend", "path": "/etc/hostname"})
+
+    serve(middleware(app), scope())
+    readings = read(registry)
+
+    assert readings.get("http.server.response.bytes") == counted
+    assert readings["http.server.responses"] == {"http.response.status_class=2xx": 1}
+    assert "http.server.request.errors" not in readings
+
+
+@pytest.mark.parametrize("body", [None, 5, object()])
+def test_a_body_that_is_none_is_no_answer(middleware, registry, body):
+    async def app(its_scope, receive, send):
+        await send(START)
+        await send({"type": "http.response.body", "body": body})
+
+    serve(middleware(app), scope())
+    readings = read(registry)
+
+    assert readings["http.server.request.errors"] == {"error.type=closed_early": 1}
 
 
 def test_a_request_that_is_never_awaited_again_ends(middleware, registry):

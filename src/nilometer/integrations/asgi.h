@@ -54,7 +54,33 @@ static void asgi_started(Exchange *self, PyObject *message) {
         }
     }
     Py_XDECREF(status);
+    Py_XSETREF(self->headers, Py_NewRef(message)); /* looked at where a file is sent by its path */
     self->trailers = (char)message_says(message, s_trailers);
+}
+
+/* The value of a header, borrowed, if this pair is that header; odd pairs are none. */
+static PyObject *header_value(PyObject *pair, const char *name, Py_ssize_t size) {
+    if (!(PyTuple_Check(pair) || PyList_Check(pair)) || PySequence_Fast_GET_SIZE(pair) != 2) {
+        return NULL;
+    }
+    PyObject *given = PySequence_Fast_ITEMS(pair)[0], *value = PySequence_Fast_ITEMS(pair)[1];
+    return PyBytes_Check(given) && PyBytes_GET_SIZE(given) == size &&
+                   memcmp(PyBytes_AS_STRING(given), name, (size_t)size) == 0
+               ? value
+               : NULL;
+}
+
+/* Count the bytes that the response's head announced: the file itself nobody sees. */
+static void asgi_count_announced(Exchange *self) {
+    PyObject *headers = self->headers == NULL ? NULL : message_get(self->headers, s_headers);
+    int may_look = headers != NULL && (PyList_Check(headers) || PyTuple_Check(headers));
+    for (Py_ssize_t i = 0; may_look && i < PySequence_Fast_GET_SIZE(headers); i++) {
+        PyObject *value = header_value(PySequence_Fast_ITEMS(headers)[i], "content-length", 14);
+        if (value != NULL) {
+            self->response_bytes = announced_length(value);
+        }
+    }
+    Py_XDECREF(headers);
 }
 
 /* What a message that was passed on says of the response. */
@@ -67,9 +93,11 @@ static void asgi_saw(Exchange *self, PyObject *message) {
     }
     if (IS(kind, "http.response.body")) {
         PyObject *body = message_get(message, s_body);
-        if (body != NULL) {
-            exchange_sent(self, body);
-            Py_DECREF(body);
+        int is_odd = body != NULL && !exchange_sent(self, body);
+        Py_XDECREF(body);
+        if (is_odd) { /* whatever the server makes of it: it has not been sent yet */
+            Py_DECREF(kind);
+            return;
         }
         over = !message_says(message, s_more_body) && !self->trailers;
     } else if (IS(kind, "http.response.start")) {
@@ -78,8 +106,9 @@ static void asgi_saw(Exchange *self, PyObject *message) {
         over = !message_says(message, s_more_trailers);
     } else if (IS(kind, "http.response.zerocopysend")) {
         over = !message_says(message, s_more_body) && !self->trailers;
-    } else {
-        over = IS(kind, "http.response.pathsend") && !self->trailers;
+    } else if (IS(kind, "http.response.pathsend")) {
+        asgi_count_announced(self);
+        over = !self->trailers;
     }
     Py_DECREF(kind);
     if (over) {

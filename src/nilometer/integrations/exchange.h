@@ -290,9 +290,18 @@ static PyObject *exchange_record(Exchange *self) {
     return PyObject_CallFunctionObjArgs(meters->find, self->method, route, NULL);
 }
 
+/* Raised before the response began: every server answers 500, unless the request was cancelled
+ * or killed (asyncio, generators, greenlets): then nobody is there to be answered. */
+static int is_answered_by_500(PyObject *error) {
+    PyTypeObject *kind = Py_TYPE(error);
+    return PyType_IsSubtype(kind, (PyTypeObject *)PyExc_Exception) ||
+           PyType_IsSubtype(kind, (PyTypeObject *)PyExc_SystemExit) ||
+           PyType_IsSubtype(kind, (PyTypeObject *)PyExc_KeyboardInterrupt);
+}
+
 static int exchange_status_class(Exchange *self) {
-    if (self->status == 0 && self->error != NULL && PyExceptionInstance_Check(self->error)) {
-        return 5; /* raised before the response began: every server answers 500 */
+    if (self->status == 0 && self->error != NULL && is_answered_by_500(self->error)) {
+        return 5;
     }
     return self->status >= 100 && self->status < 600 ? self->status / 100 : 0;
 }
@@ -441,18 +450,19 @@ static long long announced_length(PyObject *text) {
     return PyBytes_Check(text) ? length_of(PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text)) : 0;
 }
 
-/* Add the length of a part to what has been sent; something without length is not counted. */
-static void exchange_sent(Exchange *self, PyObject *part) {
+/* Add the length of a part to what has been sent; whether it has a length. */
+static int exchange_sent(Exchange *self, PyObject *part) {
     if (PyBytes_CheckExact(part)) {
         self->response_bytes += PyBytes_GET_SIZE(part);
-        return;
+        return 1;
     }
     Py_ssize_t size = PyObject_Size(part);
     if (size < 0) {
         PyErr_Clear(); /* not bytes: the server will say so */
-    } else {
-        self->response_bytes += size;
+        return 0;
     }
+    self->response_bytes += size;
+    return 1;
 }
 
 /* Whether a span is current, perhaps of the request before: 1, 0, or -1 with an exception. */

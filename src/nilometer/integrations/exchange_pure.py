@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from nilometer.integrations.http_words import METHODS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+_ANSWERED_BY_500: Final = (Exception, SystemExit, KeyboardInterrupt)
+"""Raised before the response began: every server answers 500, unless the request was cancelled
+or killed (asyncio, generators, greenlets): then nobody is there to be answered."""
 
 
 class Meters:
@@ -142,6 +147,6 @@ class Exchange:
             meters.closed(self)
 
     def _status_class(self) -> int:
-        if self.status == 0 and isinstance(self.error, BaseException):
-            return 5  # raised before the response began: every server answers 500
+        if self.status == 0 and isinstance(self.error, _ANSWERED_BY_500):
+            return 5
         return self.status // 100 if 100 <= self.status < 600 else 0

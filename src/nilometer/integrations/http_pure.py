@@ -222,12 +222,13 @@ class AsgiExchange(Exchange):
     which may be of the request before.
     """
 
-    __slots__ = ("attended", "triggered", "_trailers")
+    __slots__ = ("attended", "triggered", "_head", "_trailers")
 
     def __init__(
         self, meters: Meters, scope: dict[str, Any], send: Callable[[Any], Any]
     ) -> None:
         self.triggered = self._trailers = False
+        self._head: Any = None
         self.request_bytes = -1
         headers = scope.get("headers", ())
         if type(headers) not in (list, tuple):  # the application needs them too
@@ -281,15 +282,26 @@ class AsgiExchange(Exchange):
                 status = 0
             self.status = status
             self._trailers = bool(message.get("trailers", False))
+            self._head = message  # looked at where a file is sent by its path
             return
         elif kind == "http.response.trailers":
             over = not message.get("more_trailers", False)
         elif kind == "http.response.zerocopysend":
             over = not message.get("more_body", False) and not self._trailers
+        elif kind == "http.response.pathsend":
+            self._count_announced()
+            over = not self._trailers
         else:
-            over = kind == "http.response.pathsend" and not self._trailers
+            return
         if over:
             self.finish()
+
+    def _count_announced(self) -> None:
+        """Count the bytes that the response's head announced: the file itself nobody sees."""
+        headers = self._head.get("headers") if self._head is not None else None
+        for pair in headers if isinstance(headers, (list, tuple)) else ():
+            if isinstance(pair, (list, tuple)) and len(pair) == 2 and pair[0] == _LENGTH:
+                self.response_bytes = announced_length(pair[1])
 
     def ended(self, error: BaseException | None = None) -> None:
         """The application has returned or raised: what is not complete by now never will be."""
@@ -300,6 +312,7 @@ class AsgiExchange(Exchange):
 
 
 _current: Final = CURRENT.get
+_LENGTH: Final = b"content-length"
 _TRIGGERS: Final = frozenset({b"x-trace-info", b"traceparent"})
 _NOTHING_TO_CLOSE: Final = frozenset({list, tuple, GeneratorType})
 """Results that an exhausted iteration has finished with: closing them does nothing."""
