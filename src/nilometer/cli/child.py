@@ -196,10 +196,10 @@ def counts_of(ended: Ended) -> tuple[Count, ...]:
         ("blocks.written", usage.ru_oublock, counter, "{block}"),
     ]
     counts = [Count(BACKEND, n, moved, (), kind, unit, moved) for n, moved, kind, unit in told]
-    counts += [
-        Count(BACKEND, name, moved, (), counter, UNITS[name], moved)
-        for name, moved in sorted(ended.moved.items())
-    ]
+    for name, unit in UNITS.items():
+        moved = ended.moved.get(name)
+        because = "" if moved is not None else "the kernel does not count it here"
+        counts.append(Count(BACKEND, name, moved, (), counter, unit, moved, because=because))
     return (*counts, _memory(ended))
 
 

@@ -240,13 +240,13 @@ def _without_met(
 
 def _told_backends(told: Told, read: Sequence[BackendRead]) -> list[BackendRead]:
     """What stands for the command's own counts: their backends, and what is wrong with them."""
-    names = {count.backend for count in told.counts} - {one.name for one in read} - {BACKEND}
-    if told.because or told.notes:
-        names.add(TESTS)
-    return [
-        BackendRead(name, because=told.because, notes=told.notes if name == TESTS else ())
-        for name in sorted(names)
-    ]
+    names = sorted({count.backend for count in told.counts} - {one.name for one in read})
+    reads = [BackendRead(name) for name in names if name != BACKEND]
+    if told.because or (told.notes and not reads):
+        return [BackendRead(TESTS, because=told.because or "; ".join(told.notes))]
+    if told.notes:
+        reads[0] = reads[0]._replace(notes=told.notes)
+    return reads
 
 
 def state_directory() -> Path:

@@ -33,7 +33,7 @@ WORK_MAX: Final = 2**53  # what JSON numbers hold exactly everywhere
 
 
 class Told(NamedTuple):
-    """What a command said; `because` is why it cannot be used, `notes` what was left out."""
+    """What a command said; `because` is why no count is used, `notes` what was left out."""
 
     work: int = 0
     test_set: str = ""
@@ -84,24 +84,49 @@ def _told(value: dict[str, Any], taken: Collection[str]) -> Told:
     if not isinstance(test_set, str) or len(test_set) > TEXT_CHARS_MAX:
         notes.append(f"test_set is {str(test_set)[:40]!r}, not a digest")
         test_set = ""
-    given = value.get("counts", [])
+    counts, because = _counts(value.get("counts", []), taken, notes)
+    return Told(work, test_set, counts, because, tuple(notes))
+
+
+def _counts(
+    given: Any, taken: Collection[str], notes: list[str]
+) -> tuple[tuple[Count, ...], str]:
+    """The counts in a list, or why none of them is used.
+
+    A total that is not understood would look as if it had not moved: then none is used. Of
+    parts the rest still says something, and `notes` say what is missing.
+    """
     if not isinstance(given, list):
-        notes.append(f"counts are {str(given)[:40]!r}, not a list")
-        given = []
-    if len(given) > COUNTS_MAX:
-        notes.append(f"of {len(given)} counts the first {COUNTS_MAX} are kept")
+        return (), f"counts are {str(given)[:40]!r}, not a list"
     counts: list[Count] = []
-    faults = 0
+    faults: list[str] = []
+    because = ""
     for one in given[:COUNTS_MAX]:
         count = _count(one, taken)
         if isinstance(count, Count):
             counts.append(count)
-        else:
-            faults += 1
-            notes += [f"a count is left out: {count}"] * (faults == 1)
-    if faults > 1:
-        notes.append(f"{faults - 1} more counts are left out for such reasons")
-    return Told(work, test_set, tuple(counts), "", tuple(notes))
+            continue
+        faults.append(f"a count is left out: {count}")
+        if not (_is_part(one) or _is_ours(one, taken)):
+            because = because or faults[-1]
+    beyond = given[COUNTS_MAX:]
+    if beyond:
+        faults.insert(0, f"of {len(given)} counts the first {COUNTS_MAX} are kept")
+    if not all(_is_part(one) for one in beyond):
+        because = because or f"more than {COUNTS_MAX} counts"
+    notes += faults[:1]
+    if len(faults) > 1:
+        notes.append(f"{len(faults) - 1} more counts are left out for such reasons")
+    return (() if because else tuple(counts)), because
+
+
+def _is_part(value: Any) -> bool:
+    return isinstance(value, dict) and bool(value.get("dimensions"))
+
+
+def _is_ours(value: Any, taken: Collection[str]) -> bool:
+    backend = value.get("backend") if isinstance(value, dict) else None
+    return isinstance(backend, str) and backend in taken
 
 
 def _count(value: Any, taken: Collection[str]) -> Count | str:
