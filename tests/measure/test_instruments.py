@@ -617,3 +617,33 @@ def test_a_registry_that_nobody_holds_goes_with_all_its_values(core):
     gc.collect()
 
     assert gone() is None
+
+
+def test_levels_may_be_set_while_a_signal_handler_makes_instruments(core, hands):
+    class Interrupted(Registry):
+        """A handler may run at every call; here it does."""
+
+        made = 0
+        begun = False
+
+        def _is_on(self, name, level):
+            if self.begun and self.made < 3:
+                self.begun = False
+                self.made += 1
+                self.counter(f"by.handler.{self.made}")
+                self.event_source(f"told.by.handler.{self.made}")
+                self.begun = True
+            return super()._is_on(name, level)
+
+    registry = Interrupted(core=core, clock=hands.clock)
+    registry.counter("a", level=Level.DETAIL)
+    registry.event("e")
+    registry.begun = True
+
+    registry.set_level("", Level.DETAIL)
+
+    assert {one.name: one.on for one in registry.instruments()} == {
+        **dict.fromkeys(["nilometer.lost", "nilometer.series.overflow", "a", "e"], True),
+        **{f"by.handler.{n}": True for n in (1, 2, 3)},
+        **{f"told.by.handler.{n}": True for n in (1, 2, 3)},
+    }
