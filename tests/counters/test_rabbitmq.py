@@ -361,3 +361,13 @@ def test_options_that_cannot_be_are_refused(url: str, because: str) -> None:
 
     assert because in str(caught.value)
     assert "--backend" in str(caught.value)
+
+
+@pytest.mark.parametrize("backend", ["rabbitmq", "queues"])
+def test_a_broker_that_collects_more_often_is_waited_for_less(backend: str) -> None:
+    api = "&api=127.0.0.1:1" if backend == "rabbitmq" else ""
+
+    assert connect(f"{backend}://h:1?settle_s=1.5{api}", origin="-b").settle_s == 1.5
+    for said in ("0", "x", "nan", "301"):
+        with pytest.raises(ConfigError, match="settle_s="):
+            connect(f"{backend}://h:1?settle_s={said}", origin="-b")

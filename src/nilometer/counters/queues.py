@@ -17,11 +17,12 @@ from nilometer.counters.link import TLS_OPTIONS, listens, place, unreadable
 from nilometer.counters.members import Members
 from nilometer.counters.rabbitmq_api import (
     API_PORT,
-    LAG_S,
+    LAG_OPTIONS,
     SCOPE_OPTIONS,
     Api,
     configured,
     figures_of,
+    lag_s,
     scopes_of,
 )
 from nilometer.counters.target import Target
@@ -80,16 +81,16 @@ def find(surroundings: Surroundings) -> Sequence[Target]:
 
 def connect(target: Target) -> Queues:
     """The queues of a broker: ``queues://user:password@host:15672?scopes=tenant-*=tenant``."""
-    return Queues(target.accepting((*TLS_OPTIONS, *SCOPE_OPTIONS)))
+    return Queues(target.accepting((*TLS_OPTIONS, *SCOPE_OPTIONS, *LAG_OPTIONS)))
 
 
 class Queues:
     """Reads queues over one connection, remembering what each showed at the last read."""
 
     name = "queues"
-    settle_s = LAG_S
 
     def __init__(self, target: Target) -> None:
+        self.settle_s = lag_s(target)
         where = place(target, API_PORT)
         self.instance = where.shown
         self._api = Api(where, target, self.name)

@@ -25,12 +25,13 @@ from nilometer.counters.members import Members
 from nilometer.counters.parts import bounded
 from nilometer.counters.rabbitmq_api import (
     API_PORT,
-    LAG_S,
+    LAG_OPTIONS,
     PROMETHEUS_PORT,
     SCOPE_OPTIONS,
     Api,
     configured,
     figures_of,
+    lag_s,
     scopes_of,
 )
 from nilometer.counters.target import Target
@@ -136,7 +137,7 @@ def find(surroundings: Surroundings) -> Sequence[Target]:
 
 def connect(target: Target) -> RabbitMQ:
     """A node: ``rabbitmq://user:password@host:15692?api=host:15672``."""
-    return RabbitMQ(target.accepting((*TLS_OPTIONS, *SCOPE_OPTIONS, "api")))
+    return RabbitMQ(target.accepting((*TLS_OPTIONS, *SCOPE_OPTIONS, *LAG_OPTIONS, "api")))
 
 
 class RabbitMQ:
@@ -155,7 +156,8 @@ class RabbitMQ:
             password=target.password,
         )
         self._api = _api_of(target, where)
-        self.settle_s = 0.0 if self._api is None else LAG_S
+        self._lag_s = lag_s(target)
+        self.settle_s = 0.0 if self._api is None else self._lag_s
         self._scopes = scopes_of(target)
         self._members = Members()
 
@@ -196,7 +198,7 @@ class RabbitMQ:
             self.settle_s = 0.0  # nothing that lags is read
             notes.append(f"exchanges are not read: {error}")
             return {}
-        self.settle_s = LAG_S
+        self.settle_s = self._lag_s
         sums, lost = self._members.read(
             (
                 (str(one.get("vhost")), str(name)),

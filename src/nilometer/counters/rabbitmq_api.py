@@ -22,6 +22,8 @@ LAG_S: Final = 6.0
 
 API_VARIABLE: Final = "OS_QA_RABBITMQ_API"
 SCOPE_OPTIONS: Final = ("scopes", "scopes_file")
+LAG_OPTIONS: Final = ("settle_s",)
+LAG_S_MAX: Final = 300.0  # a broker that collects once a minute, five times over
 
 GUEST: Final = "guest"  # what a broker's own user and password are, on its own machine only
 
@@ -79,6 +81,19 @@ def figures_of(one: dict[str, Any], wanted: dict[str, str]) -> dict[str, int]:
         for key, name in wanted.items()
         if isinstance(stats.get(key), int) and not isinstance(stats[key], bool)
     }
+
+
+def lag_s(target: Target) -> float:
+    """By how much the broker's figures lag: ``settle_s`` where it collects more often than
+    each 5 s (``collect_statistics_interval``), or less. Raises ConfigError."""
+    said = target.option("settle_s", str(LAG_S))
+    try:
+        seconds = float(said)
+    except ValueError:
+        target.refuse(f"settle_s={said!r} is not a number")
+    if not 0 < seconds <= LAG_S_MAX:
+        target.refuse(f"settle_s={said}; from above 0 to {LAG_S_MAX:g}")
+    return seconds
 
 
 def scopes_of(target: Target) -> Scopes:
