@@ -1,10 +1,20 @@
 """Routes as real frameworks tell them, in spans' names and in the timer's dimensions."""
 
+import asyncio
+import io
+
+import falcon
 import pytest
+from fastapi import FastAPI
 from flask import Flask, Response
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Host, Mount, Route
+from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
 from nilometer.clock import Clock
-from nilometer.integrations import wsgi
+from nilometer.integrations import asgi, dispatcher, routes, wsgi
+from nilometer.integrations import falcon as falcon_routes
 from nilometer.integrations.http_meters import server_instruments
 from nilometer.trace import drain_spans
 from nilometer.trace.trigger import HEADERS
@@ -95,6 +105,139 @@ def test_a_route_that_cannot_be_read_is_counted_once_and_so_is_the_request(
 
     assert readings["nilometer.lost"] == {"reason=RuntimeError,what=http.exchange": 1}
     assert readings["http.server.request"] == {"http.request.method=GET": 1}
+
+
+async def users(request):
+    return PlainTextResponse("users")
+
+
+def fastapi_users():
+    made = FastAPI()
+    made.get("/users/{number}")(lambda number: number)
+    return made
+
+
+ASGI_MOUNTS = Starlette(
+    routes=[
+        Route("/users", users),
+        Mount("/v1", routes=[Route("/users", users)]),
+        Mount("/v2", routes=[Mount("/in", routes=[Route("/users", users)])]),
+        Mount("/of/{tenant}", routes=[Route("/users", users)]),
+        Mount("/api", app=fastapi_users()),
+        Host("other", app=Starlette(routes=[Mount("/v3", routes=[Route("/users", users)])])),
+    ]
+)
+
+
+@pytest.mark.parametrize(
+    ("path", "route"),
+    [
+        ("/users", "/users"),
+        ("/v1/users", "/v1/users"),
+        ("/v2/in/users", "/v2/in/users"),
+        ("/v1/nothing", "/v1"),
+        ("/of/you/users", "/of/{tenant}/users"),
+        ("/of/me/users", "/of/{tenant}/users"),
+        ("/api/users/7", "/api/users/{number}"),
+        ("/v3/users", "/v3/users"),
+        ("/nothing", None),
+    ],
+)
+@pytest.mark.parametrize("deployed_at", ["", "/hostile/prefix"])
+def test_routes_of_mounted_asgi_applications_are_told_apart(
+    twin, registry, path, route, deployed_at
+):
+    app = asgi.Middleware(ASGI_MOUNTS, registry=registry)
+    scope = {
+        "type": "http",
+        "http_version": "1.1",
+        "method": "GET",
+        "scheme": "http",
+        "path": deployed_at + path,
+        "root_path": deployed_at,
+        "query_string": b"",
+        "headers": [(b"host", b"other" if "v3" in path else b"this")],
+    }
+
+    async def receive():
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message):
+        pass
+
+    asyncio.run(app(scope, receive, send))
+
+    dimensions = "http.request.method=GET" + ("" if route is None else f",http.route={route}")
+    assert read(registry)["http.server.request"] == {dimensions: 1}
+
+
+def test_what_is_remembered_of_mounts_is_bounded():
+    for n in range(3 * routes.MOUNTED_UNDER_MAX):
+        scope = {"app_root_path": "", "root_path": f"/of/{n}", "router": ASGI_MOUNTS.router}
+        assert routes.mounted_under(scope) == "/of/{tenant}"
+
+    assert len(routes._templates) <= routes.MOUNTED_UNDER_MAX
+
+
+def flask_users():
+    made = Flask("users")
+    made.get("/users")(lambda: "users")
+    return made
+
+
+def falcon_users():
+    class Users:
+        def on_get(self, request, response):
+            response.text = "users"
+
+    made = falcon.App()
+    made.add_route("/users", Users())
+    return made
+
+
+@pytest.fixture
+def dispatching():
+    dispatcher.install()
+    falcon_routes.install()
+    yield
+    falcon_routes.uninstall()
+    dispatcher.uninstall()
+
+
+@pytest.mark.parametrize(
+    ("path", "route"),
+    [
+        ("/users", "/users"),
+        ("/v1/users", "/v1/users"),
+        ("/v2/in/users", "/v2/in/users"),
+        ("/v2/users", "/v2/users"),
+        ("/falcon/users", "/falcon/users"),
+    ],
+)
+@pytest.mark.parametrize("deployed_at", ["", "/hostile/prefix"])
+def test_routes_of_dispatched_wsgi_applications_are_told_apart(
+    twin, registry, dispatching, path, route, deployed_at
+):
+    inner = DispatcherMiddleware(flask_users(), {"/in": flask_users()})
+    mounts = {"/v1": flask_users(), "/v2": inner, "/falcon": falcon_users()}
+    app = wsgi.Middleware(DispatcherMiddleware(flask_users(), mounts), registry=registry)
+    environ = {
+        "REQUEST_METHOD": "GET",
+        "SCRIPT_NAME": deployed_at,
+        "PATH_INFO": path,
+        "SERVER_NAME": "localhost",
+        "SERVER_PORT": "80",
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "wsgi.url_scheme": "http",
+        "wsgi.errors": io.StringIO(),
+        "wsgi.input": io.BytesIO(),
+    }
+    result = app(environ, lambda status, headers, exc_info=None: None)
+    assert b"".join(result) == b"users"
+    result.close()
+
+    series = {f"http.request.method=GET,http.route={route}": 1}
+    assert read(registry)["http.server.request"] == series
 
 
 def test_the_environ_is_asked_for_each_header_of_a_trigger():

@@ -31,6 +31,7 @@ LIBRARIES: Final = {
     "uwsgi": "sys",  # its own module is no import; whether we run in it is asked at once
     "wsgiref": "wsgiref.simple_server",
     "werkzeug": "werkzeug.serving",
+    "dispatcher": "werkzeug.middleware.dispatcher",
     "waitress": "waitress.server",
     "eventlet_wsgi": "eventlet.wsgi",
     "gevent_wsgi": "gevent.pywsgi",

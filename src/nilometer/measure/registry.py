@@ -266,14 +266,13 @@ class Registry:
 
     def _taken(self, started_ns: int, ended_ns: int) -> Iterator[Reading]:
         for instrument in list(self._instruments.values()):
+            timed = instrument.kind == "timer"
             for dimensions, value in instrument.taken():
-                if instrument.kind == "timer":
-                    value = Distribution(*value)
                 yield Reading(
                     instrument.name,
                     _KINDS[instrument.kind],
                     dimensions,
-                    value,
+                    Distribution(*value) if timed else value,
                     started_ns,
                     ended_ns,
                     instrument.unit,
