@@ -136,6 +136,7 @@ HEALTH = {
     "version": "1",
     "pending_rows": 0,
     "commits_failed": 0,
+    "broken_files": [],
     "uptime_ns": 1,
 }
 SINCE = str(NOW - 3600 * S)

@@ -103,3 +103,30 @@ def test_a_commit_that_is_found_torn_at_the_start_is_said_and_told_among_the_los
     ]
     what = "the last commit in the log of readings was torn and is set aside (1 times)"
     assert said == [f"{what}: '{version:020}.json.torn; see store-damaged'"]
+
+
+@pytest.mark.real
+def test_a_file_that_cannot_be_read_is_named_in_health_and_in_the_account(tmp_path):
+    with start(tmp_path) as collector:
+        for line in (b"a:1|c", b"a:2|c"):
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+                udp.sendto(line, ("127.0.0.1", collector.statsd_port))
+            while not collector.get("metrics", prefix="a")["metrics"]:
+                time.sleep(0.05)
+            collector.restart()
+        place = collector.store / "readings"
+        bad = min(place.glob("date=*/*.parquet"), key=lambda p: p.stat().st_mtime_ns)
+        os.truncate(bad, 50)
+        assert collector.get("health")["status"] == "ok"
+
+        found = collector.get("metrics", "a", "statistics")["statistics"]
+        health = collector.get("health")
+        collector.restart()
+        losses = [
+            (loss["dimensions"], loss["count"]) for loss in collector.get("losses")["losses"]
+        ]
+
+    assert [row["sum"] for row in found] == [2]
+    assert health["status"] == "1 files cannot be read; answers leave them out"
+    assert health["broken_files"] == [f"readings/{bad.relative_to(place)}"]
+    assert losses == [({"what": "stored-readings", "reason": "unreadable"}, 1)]

@@ -1,6 +1,7 @@
 """Maintenance changes how the rows lie, never what is read."""
 
 import os
+import random
 import threading
 from datetime import date, timedelta
 
@@ -303,3 +304,72 @@ def test_statistics_count_what_was_merged_and_what_was_not(tmp_path):
     )
 
     assert [row.total for row in Reader(tmp_path).statistics("c")] == [sum(range(10)) + 5]
+
+
+# ---- files that cannot be read ---------------------------------------------------------------
+
+
+def harm(path, how):
+    if how == "missing":
+        path.unlink()
+    elif how == "cut":
+        path.write_bytes(path.read_bytes()[:50])
+    elif how == "noise":
+        path.write_bytes(random.Random(3).randbytes(path.stat().st_size))
+    else:  # only what lies between the marks at its ends
+        content = bytearray(path.read_bytes())
+        content[8:200] = random.Random(3).randbytes(192)
+        path.write_bytes(content)
+
+
+@pytest.mark.parametrize("how", ["missing", "cut", "noise", "a page of noise"])
+@pytest.mark.parametrize("by_url", [False, True])
+def test_a_broken_file_takes_no_other_along_and_is_told(tmp_path, how, by_url):
+    filled(tmp_path, range(1, 6))
+    reader = Reader(tmp_path.as_uri() if by_url else tmp_path)
+    assert reader.broken() == []
+    kept = {name: listed(tmp_path, name)[2] for name in ("spans", "readings", "events")}
+    whole = {name: (tmp_path / name / f.path).read_bytes() for name, f in kept.items()}
+    for name, file in kept.items():
+        harm(tmp_path / name / file.path, how)
+
+    assert [row.spans for row in reader.find_traces()] == [4]
+    assert len(reader.trace(TRACE)) == len(reader.events()) == 4
+    assert [row.samples for row in reader.statistics("c")] == [4]
+    assert [(each.table, each.path, each.rows) for each in reader.broken()] == [
+        (name, kept[name].path, kept[name].rows) for name in ("events", "readings", "spans")
+    ]
+    assert all(each.because for each in reader.broken())
+
+    if not by_url:  # an object store does not say when a file was put back
+        for name, file in kept.items():
+            (tmp_path / name / file.path).write_bytes(whole[name])
+        assert len(reader.trace(TRACE)) == len(reader.events()) == 5
+        assert [row.samples for row in reader.statistics("c")] == [5]
+        assert reader.broken() == []
+
+
+@pytest.mark.parametrize("how", ["missing", "cut", "noise", "a page of noise"])
+def test_a_broken_file_is_left_where_it_is_and_the_others_are_merged(tmp_path, how):
+    lake = filled(tmp_path, range(1, 13))
+    bad = listed(tmp_path)[2]
+    harm(tmp_path / "spans" / bad.path, how)
+
+    done = lake.maintain()
+    assert lake.maintain() == compaction.Maintained()
+
+    assert done == compaction.Maintained(merged=35, written=3)
+    assert bad.path in {file.path for file in listed(tmp_path)}
+    assert len(listed(tmp_path)) == 2
+    assert len(Reader(tmp_path).trace(TRACE)) == 11
+
+
+def test_a_question_that_fails_for_another_reason_finds_no_file_broken(tmp_path):
+    filled(tmp_path, [1])
+    reader = Reader(tmp_path)
+
+    with pytest.raises(StoreError) as error:
+        reader._questions.ask("trace", "spans", {}, {"trace_id": TRACE})
+
+    assert error.value.slug == "store-unreadable"
+    assert reader.broken() == []

@@ -17,6 +17,9 @@ class Health(BaseModel):
     version: str
     pending_rows: int = Field(description="Rows that wait for their commit.")
     commits_failed: int = Field(description="Commits that failed since the last good one.")
+    broken_files: list[str] = Field(
+        description="Files of the tables that cannot be read, and that answers leave out."
+    )
     uptime_ns: Ns
 
 

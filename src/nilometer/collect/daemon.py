@@ -68,6 +68,7 @@ GRACE_S: Final = 8  # a request waits for one commit; service managers kill afte
 TOKENS_S: Final = (
     1.0  # a look at a file takes microseconds; who takes a token back waits for it
 )
+BROKEN_MAX: Final = 20  # named in /health; all are in the log and among the losses
 OWN_INTERVAL_S: Final = 10.0
 # A commit a second makes sixty small files a minute; a query opens each of them.
 MAINTAIN_S: Final = 60.0
@@ -104,7 +105,7 @@ class Collector:
         )
         self._otlp = OtlpDoor(self.group, self.refusals, clock=self._clock)
         self.app = self._guarded_app()
-        self.own = OwnReadings(self.group, lake, self._sayer)
+        self.own = OwnReadings(self.group, lake, reader, self._sayer)
         self._token_file: TokenFile | None = None
         if settings.token_file is not None and settings.tokens is not None:
             self._token_file = TokenFile(settings.token_file, log.error)
@@ -127,11 +128,15 @@ class Collector:
 
     def health(self) -> dict[str, Any]:
         """What ``/api/v1/health`` tells."""
+        broken = [f"{each.table}/{each.path}" for each in self._reader.broken()]
+        wrong = ["commits fail; senders retry"] if self._failures_in_a_row else []
+        wrong += [f"{len(broken)} files cannot be read; answers leave them out"] * bool(broken)
         return {
-            "status": "ok" if not self._failures_in_a_row else "commits fail; senders retry",
+            "status": "; ".join(wrong) or "ok",
             "version": self._version,
             "pending_rows": self.group.pending_rows,
             "commits_failed": self._failures_in_a_row,
+            "broken_files": broken[:BROKEN_MAX],
             "uptime_ns": self._clock.elapsed_ns() - self._started_ns,
         }
 
@@ -154,7 +159,8 @@ class Collector:
     async def _every(self, seconds: float, act: Callable[[], Awaitable[None]]) -> None:
         while True:
             await asyncio.sleep(seconds)
-            await act()
+            # Whole even if we end meanwhile: half of it would be done again, and count as such.
+            await asyncio.shield(act())
 
     async def close(self) -> None:
         """Write what statsd gathered and what we measured, make the last commit."""

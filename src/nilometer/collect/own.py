@@ -6,6 +6,7 @@ and until it is written the instruments go on gathering, which takes no more mem
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import socket
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from nilometer.collect.group import GroupCommit
+    from nilometer.store.broken import Broken
     from nilometer.store.lake import Lake
+    from nilometer.store.query import Reader
 
 log = logging.getLogger("nilometer.collector")
 
@@ -34,19 +37,26 @@ class OwnReadings:
     `dropped` says how many datagrams the kernel dropped since it was last asked.
     """
 
-    def __init__(self, group: GroupCommit, lake: Lake, sayer: Sayer) -> None:
+    def __init__(self, group: GroupCommit, lake: Lake, reader: Reader, sayer: Sayer) -> None:
         self.dropped: Callable[[], int] = int
         self._group = group
         self._lake = lake
+        self._reader = reader
         self._sayer = sayer
         self._resource = Resource(OWN_SERVICE, host=socket.gethostname(), pid=os.getpid())
         self._unwritten = Batch(self._resource)
+        self._one = asyncio.Lock()
         self._clamped: Counter[str] = Counter()
         self._again: Counter[str] = Counter()
         self._torn: set[tuple[str, str]] = set()
+        self._broken: set[Broken] = set()
 
     async def write(self) -> None:
         """Commit what was measured; quietly, so that this is no news."""
+        async with self._one:
+            await self._write()
+
+    async def _write(self) -> None:
         self.count()
         if await self._written(self._unwritten):
             readings, events = taken()
@@ -80,6 +90,7 @@ class OwnReadings:
         self._count_clamped()
         self._count_again()
         self._count_torn()
+        self._count_broken()
 
     def _count_clamped(self) -> None:
         so_far = Counter(self._lake.clamped)
@@ -101,3 +112,11 @@ class OwnReadings:
             matter = f"the last commit in the log of {name} was torn and is set aside"
             self._sayer.say(matter, f"{entry}.torn; see store-damaged")
         self._torn |= found
+
+    def _count_broken(self) -> None:
+        found = set(self._reader.broken())
+        for each in sorted(found - self._broken):
+            LOST.bind(what=f"stored-{each.table}", reason="unreadable").add(each.rows)
+            matter = f"a file of {each.table} cannot be read, and answers leave it out"
+            self._sayer.say(matter, f"{each.path}: {each.because}")
+        self._broken |= found

@@ -57,6 +57,7 @@ class StatsdDoor:
         # No client sends a datagram again, so what two flushes say alike was said twice.
         self._door = f"{os.getpid()}.{self._clock.wall_ns()}"
         self._flushes = 0
+        self._one = asyncio.Lock()
 
     def take(self, packet: bytes) -> None:
         """One datagram, from the receiver's thread."""
@@ -73,10 +74,15 @@ class StatsdDoor:
         """Flush at each interval until cancelled."""
         while True:
             await asyncio.sleep(self._flush_s)
-            await self.flush()
+            # Whole even if we end meanwhile: else its rows would be committed a second time.
+            await asyncio.shield(self.flush())
 
     async def flush(self) -> None:
         """Write what was gathered, and what could not be written before."""
+        async with self._one:
+            await self._flush()
+
+    async def _flush(self) -> None:
         # 50,000 series take some 0.2 s: in a thread, so that requests are answered meanwhile.
         loop = asyncio.get_running_loop()
         now_ns = self._clock.wall_ns()

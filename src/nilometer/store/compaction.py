@@ -16,6 +16,7 @@ import pyarrow as pa
 from deltalake import Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError
 
+from nilometer.store.broken import broken_of
 from nilometer.store.places import NS_PER_MS, store_error
 from nilometer.store.reading import database, show, sql
 from nilometer.store.stored import ROW_GROUP, removal
@@ -88,7 +89,8 @@ def chosen(files: Sequence[DataFile], files_min: int) -> list[DataFile]:
 
 
 def _merge(stored: StoredTable, day: date, at_ms: int, files_min: int) -> Maintained:
-    old = chosen([file for file in stored.files() if file.date == day], files_min)
+    here = [file for file in stored.files() if file.date == day]
+    old = chosen([file for file in here if file.path not in stored.broken], files_min)
     if not old:
         return Maintained()
     written: list[AddAction] = []
@@ -98,18 +100,18 @@ def _merge(stored: StoredTable, day: date, at_ms: int, files_min: int) -> Mainta
         took = _take_turn(stored, [*removed, *written])
     except (DeltaError, OSError, pa.ArrowException, duckdb.Error) as error:
         stored.forget(written)
-        if _gone(error):
-            return Maintained()
+        if isinstance(error, (duckdb.Error, pa.ArrowException)):
+            if not {file.path for file in old} <= {file.path for file in stored.files()}:
+                return Maintained()  # another maintainer took files away while we read them
+            broken = broken_of(stored.place, stored.table.name, old)
+            if broken:
+                stored.broken.update(each.path for each in broken)
+                return _merge(stored, day, at_ms, files_min)
         raise store_error(stored.place, error, "merge files of") from error
     if not took:
         stored.forget(written)
         return Maintained()
     return Maintained(merged=len(old), written=len(written))
-
-
-def _gone(error: BaseException) -> bool:
-    """Whether another maintainer took the files away while we read them."""
-    return isinstance(error, duckdb.IOException) and "No such file" in str(error)
 
 
 def _write_merged(

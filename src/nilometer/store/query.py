@@ -10,8 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from nilometer.errors import StoreError
+from nilometer.store.broken import Broken, Forgiving
 from nilometer.store.places import Place
-from nilometer.store.reading import MEMORY_MAX, Questions, Row, Wanted
+from nilometer.store.reading import MEMORY_MAX, Row, Wanted
 from nilometer.store.rows import events_of, spans_of
 from nilometer.store.series import Series, matching, parted, series_of
 from nilometer.store.statistics import Asked, Merged, Statistics, statistics_of, with_extremes
@@ -83,11 +84,15 @@ class Reader:
         storage_options: Mapping[str, str] | None = None,
         memory_max: str = MEMORY_MAX,
     ) -> None:
-        self._questions = Questions(Place.of(location, storage_options), memory_max=memory_max)
+        self._questions = Forgiving(Place.of(location, storage_options), memory_max=memory_max)
 
     def close(self) -> None:
         """Give the memory back; nothing can be asked after."""
         self._questions.close()
+
+    def broken(self) -> list[Broken]:
+        """The files that cannot be read, as far as questions met them: they are passed over."""
+        return self._questions.broken()
 
     # ---- traces ------------------------------------------------------------------------------
 

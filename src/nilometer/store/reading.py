@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
 import duckdb
+import pyarrow as pa
 import pyarrow.dataset as pads
 from deltalake.exceptions import DeltaError
 
@@ -146,7 +147,7 @@ class Questions:
             try:
                 self._ask(sql(name), table, [file], values)
             except (duckdb.Error, OSError) as error:
-                found.append((file, _first_line(error)))
+                found.append((file, first_line(error)))
         return found
 
     def _retried(self, answer: Callable[[], list[Row]]) -> list[Row]:
@@ -155,10 +156,10 @@ class Questions:
                 return answer()
             except duckdb.OutOfMemoryException as error:
                 raise _too_much(error) from error
-            except (duckdb.Error, OSError) as error:
+            except (duckdb.Error, OSError, pa.ArrowException) as error:
                 if tries_left and isinstance(error, (duckdb.IOException, FileNotFoundError)):
                     continue  # maintenance took a file away: ask again with the new list
-                message = f"{self.place.url} cannot be read: {_first_line(error)}"
+                message = f"{self.place.url} cannot be read: {first_line(error)}"
                 raise StoreError(message, slug="store-unreadable") from error
         raise AssertionError("the last try returns or raises")
 
@@ -190,16 +191,20 @@ def database(memory_max: str) -> duckdb.DuckDBPyConnection:
     return connection
 
 
+def dataset(place: Place, table: str, chosen: Sequence[DataFile]) -> pads.Dataset:
+    """These files of the table as Arrow reads them where they are no files of this machine."""
+    paths = [each.path for each in chosen]
+    return pads.dataset(
+        paths, schema=file_schema(table), filesystem=place.files(), format="parquet"
+    )
+
+
 def show(
     cursor: duckdb.DuckDBPyConnection, place: Place, table: str, chosen: Sequence[DataFile]
 ) -> None:
     """Let the cursor see these files as the table of that name."""
     if place.path is None:
-        paths = [each.path for each in chosen]
-        dataset = pads.dataset(
-            paths, schema=file_schema(table), filesystem=place.files(), format="parquet"
-        )
-        cursor.register(table, dataset)
+        cursor.register(table, dataset(place, table, chosen))
         return
     quoted = ", ".join(_literal(str(place.path / each.path)) for each in chosen)
     cursor.execute(
@@ -210,13 +215,14 @@ def show(
 
 def _too_much(error: BaseException) -> StoreError:
     return StoreError(
-        f"the question needs more memory than it may use: {_first_line(error)}; "
+        f"the question needs more memory than it may use: {first_line(error)}; "
         "ask for less time or fewer groups",
         slug="store-too-much",
     )
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says; the rest is often a stack of the library."""
     return str(error).partition("\n")[0]
 
 

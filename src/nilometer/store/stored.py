@@ -74,7 +74,8 @@ class StoredTable:
     """One table of the store at its place.
 
     `torn` names the entries that were found torn at the end of its log, and set aside. By a
-    power cut they were never acknowledged; by a failing disk they may have been.
+    power cut they were never acknowledged; by a failing disk they may have been. `broken` are
+    paths of files that maintenance could not read, and leaves as they are.
     """
 
     def __init__(self, place: Place, table: Table, *, durable: bool) -> None:
@@ -82,6 +83,7 @@ class StoredTable:
         self.table = table
         self._sync = durable and place.path is not None
         self.torn: list[str] = []
+        self.broken: set[str] = set()
         self._delta = self._opened()
         self._synced = self._delta.version() - CHECKPOINT_EVERY
 
