@@ -228,6 +228,30 @@ def test_a_new_start_is_a_reset_even_if_the_value_grew():
     assert [row.total for row in asked([batch(before, after)], since_ns=NOW_NS)] == [15]
 
 
+@pytest.mark.parametrize("began_ns", [NOW_NS, NOW_NS - 9 * 3600 * S])
+def test_streams_of_one_series_that_take_turns_have_each_their_own_past(began_ns):
+    small = [(n, 10 * n, began_ns) for n in range(1, 5)]
+    large = [(n, 100 * n, began_ns + 1) for n in range(1, 5)]
+    told = [at(n, v, started_ns=start, cumulative=True) for n, v, start in small + large]
+
+    [row] = asked([batch(*told)], since_ns=NOW_NS)
+
+    assert row.total == (440 if began_ns == NOW_NS else 330)
+
+
+def test_extremes_of_streams_that_take_turns_are_those_of_each():
+    def told(n, start, *values):
+        held = Distribution.of(values)
+        return at(n, held, started_ns=start, cumulative=True)
+
+    low, high = NOW_NS, NOW_NS + 1
+    rows = [told(1, low, 5), told(2, high, 50), told(3, low, 5, 6), told(4, high, 50, 60)]
+
+    [row] = asked([batch(*rows)], since_ns=NOW_NS)
+
+    assert (row.samples, row.total, row.minimum, row.maximum) == (4, 121, 5, 60)
+
+
 def test_a_counter_that_started_in_sight_moved_by_all_it_says():
     first = at(1, 10, started_ns=NOW_NS - 5 * S, cumulative=True)
 

@@ -8,7 +8,7 @@
   SELECT
     *,
     COUNT(*) FILTER (WHERE is_afresh) OVER (
-      PARTITION BY series ORDER BY ended_ns, height
+      PARTITION BY series, started_ns ORDER BY ended_ns, height
     ) AS run,
     COALESCE(minimum_float, minimum_int) AS minimum,
     COALESCE(maximum_float, maximum_int) AS maximum
@@ -33,7 +33,7 @@ runs AS (
     MAX(maximum_int) AS maximum_int,
     MAX(maximum_float) AS maximum_float
   FROM numbered
-  GROUP BY part, period_ns, series, run
+  GROUP BY part, period_ns, series, started_ns, run
 )
 SELECT
   part,

@@ -1,10 +1,11 @@
 -- The head of `measured` and `buckets`: how far each chosen series moved with each reading.
 --
 -- A batch that was delivered twice counts once. A cumulative reading moved by its difference to
--- the one before it in its series; where the start changed or the value fell it was reset, and
--- moved by all it says. The first one seen moved by all it says if it started in sight, else its
--- past is unknown and it only serves the next as a start. `sign` -1 rows take back the buckets
--- of the reading before. The extremes of `running` ones are another question: `extremes`.
+-- the one before it in its stream, which is one start of its series: several may take turns.
+-- Where the value fell it was reset, and moved by all it says. The first one of a stream moved by
+-- all it says if it started in sight, else its past is unknown and it only serves the next as a
+-- start. `sign` -1 rows take back the buckets of the reading before. The extremes of `running`
+-- ones are another question: `extremes`.
 --
 -- `NOT IN` and not an anti join: DuckDB would turn that round and hold all readings in memory.
 WITH chosen AS (
@@ -30,7 +31,6 @@ counting AS (
     *,
     COALESCE(samples, value_float, value_int) AS height,
     LAG(COALESCE(samples, value_float, value_int)) OVER before AS height_before,
-    LAG(started_ns) OVER before AS started_before,
     LAG(value_int) OVER before AS int_before,
     LAG(value_float) OVER before AS float_before,
     LAG(samples) OVER before AS samples_before,
@@ -45,13 +45,13 @@ counting AS (
     LAG(negative_counts) OVER before AS negative_counts_before
   FROM once
   WHERE cumulative AND kind <> 'gauge'
-  WINDOW before AS (PARTITION BY series ORDER BY ended_ns, height)
+  WINDOW before AS (PARTITION BY series, started_ns ORDER BY ended_ns, height)
 ),
 judged AS (
   SELECT
     *,
     height_before IS NULL AS is_first,
-    height_before IS NULL OR started_ns <> started_before OR height < height_before AS is_afresh
+    height_before IS NULL OR height < height_before AS is_afresh
   FROM counting
   WHERE ended_ns >= $since_ns
 ),
