@@ -7,7 +7,7 @@ SHELL := /bin/bash
 PY := .venv/bin/python
 ARGS ?=
 
-.PHONY: help run setup test test-fast lint types docs docs-check sanitize bench bench-gate-series clean
+.PHONY: help run demo-gate setup test test-fast lint types docs docs-check sanitize bench bench-gate-series clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -15,6 +15,9 @@ help: ## print this list
 run: ## the main job: two services, real requests, what Nilometer saw (ARGS=--once ends by itself)
 	@scripts/setup run
 	@$(PY) -m examples.orders.run $(ARGS)
+
+demo-gate: setup ## a gate learns what a test suite costs on a real MariaDB and RabbitMQ, and catches two changes
+	@$(PY) -m examples.storefront.demo $(ARGS)
 
 setup: ## system packages, .venv, our package with its C core: all that the other targets need
 	@scripts/setup test
