@@ -129,6 +129,29 @@ def test_old_days_go_as_a_whole_and_new_ones_stay(tmp_path):
     ]
 
 
+HOUR_NS = 3600 * 10**9
+
+
+@pytest.mark.parametrize("keep_h", [1, 5, 24, 30, 36, 14 * 24])
+@pytest.mark.parametrize("hour", [0, 6, 23])
+def test_no_row_goes_before_its_time_and_none_stays_a_day_longer(tmp_path, keep_h, hour):
+    now_ns = NOW_NS // DAY_NS * DAY_NS + hour * HOUR_NS
+    lake = Lake(tmp_path, durability="os", clock=Clock(wall_ns=lambda: now_ns))
+    ages_h = [*range(72), *range(13 * 24, 16 * 24)]
+    spans = (span(age_h + 1, at_ns=now_ns - age_h * HOUR_NS) for age_h in ages_h)
+    lake.append([Batch(Resource(), (), tuple(spans))])
+
+    lake.maintain(keep=timedelta(hours=keep_h))
+
+    left = {number - 1 for number in spans_in(tmp_path)}
+    assert {age_h for age_h in ages_h if age_h <= keep_h} <= left
+    assert max(left) <= keep_h + 24
+
+
+def test_keeping_for_ever_is_no_error(tmp_path):
+    assert filled(tmp_path, [1]).maintain(keep=timedelta.max).dropped == 0
+
+
 def test_replaced_files_stay_for_readers_that_hold_the_old_list(tmp_path):
     lake = filled(tmp_path)
     kept = set((tmp_path / "spans").glob("date=*/*.parquet"))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import date, timedelta
 from itertools import islice
 from random import getrandbits
 from threading import Lock
@@ -122,14 +122,15 @@ class Lake:
     def maintain(
         self, keep: timedelta | None = None, *, vacuum_after: timedelta = VACUUM_AFTER
     ) -> Maintained:
-        """Merge small files, drop days older than `keep`, delete what was replaced long ago.
+        """Merge small files, drop days that ended longer ago than `keep`, delete what was
+        replaced long ago.
 
         Call it every minute or so, from any thread; appends go on meanwhile. Deleting and
         shortening the log take their turn once in `vacuum_after`.
         """
         now_ns = self._clock.wall_ns()
         today = EPOCH + timedelta(days=now_ns // NS_PER_DAY)
-        oldest = None if keep is None else today - keep
+        oldest = None if keep is None else _day_before(now_ns, keep)
         done = Maintained()
         with self._maintaining:
             for name in TABLES:
@@ -156,6 +157,15 @@ class Lake:
             place = self.place.inside(name)
             self._kept[name] = StoredTable(place, TABLES[name], durable=self._durable)
         return self._kept[name]
+
+
+def _day_before(now_ns: int, keep: timedelta) -> date:
+    """The day in which it was so long ago, to the hour; days before it ended longer ago."""
+    at_ns = now_ns - keep // timedelta(microseconds=1) * 1000
+    try:
+        return EPOCH + timedelta(days=at_ns // NS_PER_DAY)
+    except OverflowError:
+        return date.min
 
 
 def append_number(wall_ns: int) -> int:
