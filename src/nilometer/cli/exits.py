@@ -18,6 +18,7 @@ class Exit(IntEnum):
     UNREACHABLE = 3  # nobody answers at the collector's address, or not in time
     REFUSED = 4  # the collector answered, and said no: token, limits, its own fault
     UNHEALTHY = 5  # `doctor` found something that wants a person
+    FAILED = 6  # `gate check --fail` found a change that costs more
     UNRECORDED = 7  # `measure` ran its command, which ended with 0, and kept the run in a file
 
 

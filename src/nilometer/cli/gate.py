@@ -12,6 +12,9 @@ from rich.table import Table
 from nilometer.cli.collector import json_option
 from nilometer.cli.commands import InOrder
 from nilometer.cli.exits import Exit
+from nilometer.cli.gate_accept import accept
+from nilometer.cli.gate_check import check, report
+from nilometer.cli.gate_learn import learn
 from nilometer.cli.terminal import cell, show, show_json, stop, write
 from nilometer.errors import ConfigError
 
@@ -33,9 +36,15 @@ def gate() -> None:
     """What changed from run to run, and whether it is news.
 
     \b
-    Example:
+    Examples:
+      nilometer measure -- pytest && nilometer gate check
+      nilometer gate learn
       echo '[5, 5, 5, 5, 5, 5, 7, 7, 7, 7, 7, 7]' | nilometer gate steps -
     """
+
+
+for command in (learn, check, report, accept):
+    gate.add_command(command)
 
 
 @gate.command("steps")

@@ -130,14 +130,15 @@ def _joint(statistics: Sequence[float], counters: int, moved: Sequence[Moved]) -
         and statistic > ordinary
         and (above == 0 or rate <= RATE_MAX)
     )
-    because = (
-        f"{leading} is {statistic:.1f} scales from its level; of {runs} earlier runs and "
-        f"{counters} counters the furthest was {ordinary:.1f}"
-        if leading
-        else f"none of {counters} counters is above its level in {runs} earlier runs"
-    )
+    because = f"none of {counters} counters is above its level in {runs} earlier runs"
+    if leading:
+        who = "that" if is_alarm else f"{leading}"
+        because = (
+            f"{who} is {statistic:.1f} scales from its level; the furthest of {counters} "
+            f"counters was {ordinary:.1f} in {runs} earlier runs"
+        )
     if above and statistic >= SCALES_MIN:
-        because += f", {above} wild ones aside that were as far out"
+        because += f", but for {above} wild ones that were as far out"
     if is_alarm:
         because += f"; without a change one run in {1 / rate:.0f} is so far out"
     listed = tuple(listed_of(moved, counters)) if is_alarm else ()

@@ -32,20 +32,25 @@ class Cohort(NamedTuple):
 class Matrix:
     """The totals of a run, which is the last row, and of the runs that it is compared with.
 
-    Places count the runs from the oldest; `last` is that of the run itself.
+    Places count the runs from the oldest; `last` is that of the run itself. Gauges are kept
+    apart: they say where something stands, and not what a run cost.
     """
 
     def __init__(
-        self, run: Run, past: Past, accepted: Sequence[Accepted], known: Sequence[Run]
+        self,
+        run: Run,
+        past: Past,
+        accepted: Sequence[Accepted],
+        known: Sequence[Run],
     ) -> None:
         self.runs = (*past.runs, run)
         self.last = len(past.runs)
-        self.series: tuple[Series, ...] = tuple(
-            one for one in all_series(run, past) if one.kind is not Kind.GAUGE
-        )
+        every = tuple(all_series(run, past))
+        self.series = tuple(one for one in every if one.kind is not Kind.GAUGE)
+        self.gauges = tuple(one for one in every if one.kind is Kind.GAUGE)
         relevant = _until(run, accepted, known)
         self._accepted = {
-            one.key: accepted_at(one.key, self.runs, relevant, known) for one in self.series
+            one.key: accepted_at(one.key, self.runs, relevant, known) for one in every
         }
 
     def cohorts(self, until: int) -> list[Cohort]:

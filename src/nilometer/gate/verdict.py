@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 WARN_RUNS_MIN: Final = 20  # below, what is found is told as advice
 FAIL_RUNS_MIN: Final = 59  # the largest of so many bounds 95 % of runs with 95 % confidence
+JUMPED: Final = "clock.jumped_ns"  # the attribute in which `measure` tells it
 NAMED_MAX: Final = 5  # of a kind, in a sentence; the JSON report has all
 
 
@@ -42,8 +43,9 @@ class Verdict:
     `findings` cost more than before; `improved` less, which alarms nobody. `runs` earlier ones
     and `counters` made the decision; `rate` is how often it would be made without a change.
     `confirmed` names the second measurement that saw the same; empty, an alarm is not final.
-    `is_advisory`: there are too few runs to warn. `notes` say what is not known or was not
-    compared; `left_out` the earlier runs that were not.
+    `previous` is the latest run that did not alarm. `is_advisory`: there are too few runs to
+    warn. `notes` say what is not known or was not compared; `left_out` the earlier runs that
+    were not.
     """
 
     run: Run
@@ -58,6 +60,7 @@ class Verdict:
     is_advisory: bool = False
     notes: tuple[str, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
+    previous: Run | None = None
 
     @property
     def is_quiet(self) -> bool:
@@ -118,6 +121,7 @@ def _bare(judged: Judged, run: Run, past: Past, notes: tuple[str, ...]) -> Verdi
         judged.rate,
         notes=(*notes, *missing, *judged.steps()),
         left_out=past.left_out,
+        previous=judged.base[-1] if judged.base else None,
     )
     if every.findings:
         because = "; ".join(found.because for _, found in judged.alarms)
@@ -157,10 +161,16 @@ def _final(verdict: Verdict, *, may_fail: bool, only_confirmed: bool) -> Verdict
 
 
 def _of_the_clock(run: Run) -> list[str]:
-    if run.ended_ns >= run.started_ns:
+    """A clock that was set meanwhile: counts do not care, times do."""
+    jumped = run.attributes.get(JUMPED)
+    told = jumped if isinstance(jumped, int) and not isinstance(jumped, bool) else 0
+    back_ns = run.started_ns - run.ended_ns
+    if back_ns > 0:
+        told = told or -back_ns
+    if not told:
         return []
-    back_s = (run.started_ns - run.ended_ns) / 1e9
-    return [f"the clock went back by {back_s:.1f} s during the run: its times say nothing"]
+    how = "went back" if told < 0 else "jumped"
+    return [f"the clock {how} by {abs(told) / 1e9:.1f} s during the run: its times say nothing"]
 
 
 def _left_out(past: Past) -> list[str]:

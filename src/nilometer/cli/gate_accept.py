@@ -1,0 +1,82 @@
+"""`nilometer gate accept`: take a change for granted, and say why."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from nilometer.cli.exits import Exit
+from nilometer.cli.gate_past import LAST, Past, history_options
+from nilometer.cli.terminal import one_line, stop, write
+from nilometer.clock import Clock
+from nilometer.errors import nearest
+
+
+@click.command()
+@history_options
+@click.option("--run", "run_id", default=LAST, show_default=True, metavar="ID", help="Which.")
+@click.option(
+    "--counter",
+    "counters",
+    multiple=True,
+    metavar="BACKEND:COUNTER",
+    help="Only this one. Repeatable. [default: those that the verdict on the run names]",
+)
+@click.option(
+    "--all", "everything", is_flag=True, help="All counters, whether they moved or not."
+)
+@click.option("--reason", required=True, metavar="TEXT", help="Why; told with later reports.")
+@click.option("--by", metavar="NAME", help="Who. [default: the user who runs this]")
+def accept(
+    suite: str | None,
+    history: str | None,
+    branches: tuple[str, ...],
+    *,
+    run_id: str,
+    counters: tuple[str, ...],
+    everything: bool,
+    reason: str,
+    by: str | None,
+) -> None:
+    """Take a change for granted: from this run on its counters have a new level.
+
+    What came before still says how much they vary, so the gate is not blind meanwhile.
+
+    \b
+    Examples:
+      nilometer gate accept --reason "the audit log writes one row more"
+      nilometer gate accept --counter mysql:Com_select --reason "cache removed"
+    """
+    from nilometer.gate.verdict import judge
+    from nilometer.model.run import Accepted
+
+    if not reason.strip():
+        stop("--reason: say why, so that others can follow", Exit.USAGE)
+    if counters and everything:
+        stop("--all and --counter: one of them", Exit.USAGE)
+    with Past(history, suite) as past:
+        chosen = past.choose(run_id)
+        run = chosen.run
+        if not counters and not everything:
+            verdict = judge(run, chosen.earlier, chosen.accepted, branches=branches)
+            counters = tuple(str(one.key) for one in (*verdict.findings, *verdict.improved))
+            if not counters:
+                stop(
+                    f"nothing moved in run {run.id} ({verdict.because}); "
+                    "name it with --counter, or say --all",
+                    Exit.NOT_FOUND,
+                )
+        else:
+            known = {f"{count.backend}:{count.counter}" for count in run.counts}
+            for name in counters:
+                if name not in known:
+                    stop(
+                        f"--counter {name}: run {run.id} has none{nearest(name, known)}",
+                        Exit.USAGE,
+                    )
+        who = by if by is not None else os.environ.get("USER", "")
+        now_ns = Clock().wall_ns()
+        past.accept(Accepted(run.suite, run.id, now_ns, reason.strip(), who, counters))
+    which = ", ".join(counters) or "all counters"
+    write(one_line(f"accepted from run {run.id} on: {which}") + "\n")

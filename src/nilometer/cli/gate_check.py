@@ -1,0 +1,177 @@
+"""`nilometer gate check` and `report`: what is said of one run, and of the latest ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from nilometer.cli.collector import json_option
+from nilometer.cli.exits import Exit
+from nilometer.cli.gate_past import LAST, Past, history_options
+from nilometer.cli.terminal import cell, lines, one_line, show, show_json, stop, write
+
+if TYPE_CHECKING:
+    from nilometer.cli.gate_past import Chosen
+    from nilometer.gate.verdict import Verdict
+
+FORMATS: Final = ("text", "markdown", "junit", "sarif", "github", "bug", "json")
+"""Those of `gate.reports`, so that ``--help`` need not load them; a test compares."""
+
+REPORTED_MAX: Final = 100  # runs of one report: each is judged as if it were the latest
+STYLES: Final = {"pass": "green", "warn": "yellow", "fail": "red", "unknown": "magenta"}
+
+
+@click.command()
+@history_options
+@click.option("--run", "run_id", default=LAST, show_default=True, metavar="ID", help="Which.")
+@click.option(
+    "--format", "shape", type=click.Choice(FORMATS), default="text", show_default=True
+)
+@click.option("--output", metavar="FILE", help="Write it there instead of printing it.")
+@click.option("--fail", "may_fail", is_flag=True, help="Exit with 6 if it costs more.")
+@click.option(
+    "--only-confirmed", is_flag=True, help="Fail only once a second run has shown the same."
+)
+@click.option(
+    "--nothing",
+    "says_nothing",
+    is_flag=True,
+    help="Say in markdown that nothing is wrong, too.",
+)
+def check(
+    suite: str | None,
+    history: str | None,
+    branches: tuple[str, ...],
+    *,
+    run_id: str,
+    shape: str,
+    output: str | None,
+    may_fail: bool,
+    only_confirmed: bool,
+    says_nothing: bool,
+) -> None:
+    """Judge a run by those before it: pass, warn, fail or unknown, and why.
+
+    All counters are judged at once. It advises from 5 earlier runs of the same tests, warns
+    from 20, and fails only with --fail and from 59. markdown, github and bug are empty where
+    nothing is wrong.
+
+    \b
+    Examples:
+      nilometer gate check
+      nilometer gate check --fail --format github
+      nilometer gate check --format markdown --output comment.md
+    """
+    from nilometer.gate.reports import FORMATS as WRITERS
+    from nilometer.gate.reports.markdown import nothing
+
+    with Past(history, suite) as past:
+        verdict = _judged(past, run_id, branches, may_fail=may_fail, confirmed=only_confirmed)
+    text = WRITERS[shape](verdict)
+    if not text and says_nothing and shape == "markdown":
+        text = nothing(verdict.run.suite)
+    if output is None:
+        write(lines(text))
+    else:
+        _write(output, text)
+    raise SystemExit(int(Exit.FAILED if verdict.outcome.value == "fail" else Exit.OK))
+
+
+def _judged(
+    past: Past, run_id: str, branches: tuple[str, ...], *, may_fail: bool, confirmed: bool
+) -> Verdict:
+    """The verdict; parts are read, which takes ten times as long, only if there is an alarm."""
+    from nilometer.gate.verdict import judge
+
+    def of(chosen: Chosen) -> Verdict:
+        return judge(
+            chosen.run,
+            chosen.earlier,
+            chosen.accepted,
+            later=chosen.later,
+            branches=branches,
+            may_fail=may_fail,
+            only_confirmed=confirmed,
+        )
+
+    verdict = of(past.choose(run_id))
+    return of(past.choose(verdict.run.id, parts=True)) if verdict.findings else verdict
+
+
+def _write(file: str, text: str) -> None:
+    try:
+        Path(file).write_text(text, encoding="utf-8")
+    except OSError as error:
+        stop(f"--output {file}: {error.strerror or error}", Exit.USAGE)
+
+
+@click.command()
+@history_options
+@click.option(
+    "--runs",
+    default=10,
+    show_default=True,
+    type=click.IntRange(1, REPORTED_MAX),
+    help="The latest.",
+)
+@json_option
+def report(
+    suite: str | None,
+    history: str | None,
+    branches: tuple[str, ...],
+    *,
+    runs: int,
+    as_json: bool,
+) -> None:
+    """Judge the latest runs, each by those before it, and say what stayed and what went away.
+
+    \b
+    Examples:
+      nilometer gate report
+      nilometer gate report --runs 50 --json
+    """
+    from nilometer.gate.reports.json import document
+    from nilometer.gate.verdict import judge
+
+    with Past(history, suite) as past:
+        name = past.suite()
+        found, accepted = past.runs(name), past.accepted(name)
+    verdicts = [
+        judge(found[at], found[:at], accepted, later=found[at + 1 :], branches=branches)
+        for at in range(max(0, len(found) - runs), len(found))
+    ]
+    if as_json:
+        show_json({"suite": name, "verdicts": [document(one) for one in verdicts]})
+        return
+    if not verdicts:
+        stop(f"the history has no run of {name!r}", Exit.NOT_FOUND)
+    _show(verdicts)
+    for one in accepted:
+        which = ", ".join(one.counters) or "all counters"
+        who = f" by {one.by}" if one.by else ""
+        write(one_line(f"accepted{who} from run {one.run_id} on: {which}: {one.reason}") + "\n")
+
+
+def _show(verdicts: list[Verdict]) -> None:
+    from rich.table import Table
+
+    from nilometer.gate.reports.wording import headline, standing_of
+
+    table = Table(box=None, padding=(0, 1))
+    for heading in ("run", "revision", "verdict", "most moved", "because"):
+        table.add_column(heading, no_wrap=heading == "run")
+    for one in verdicts:
+        told = standing_of(one)
+        style = STYLES.get(one.outcome.value, "")
+        most = headline(one.findings[0]) if one.findings else ""
+        revision = one.run.revision[:12]
+        table.add_row(
+            cell(one.run.id or "?"),
+            cell(revision),
+            cell(told, style),
+            cell(most, "bold"),
+            cell(one.because, "dim"),
+        )
+    show(table)

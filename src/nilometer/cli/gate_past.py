@@ -1,0 +1,173 @@
+"""What the gate's commands have in common: the history, one run of it, and those around it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
+
+import click
+
+from nilometer.cli.exits import Exit
+from nilometer.cli.terminal import say, stop
+from nilometer.config import load_for_commands
+from nilometer.errors import ConfigError, NilometerError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from nilometer.model.run import Accepted, Run
+    from nilometer.store.runs import History
+
+RUNS_MAX: Final = 500
+"""The latest of a suite: four times what the joint statistic looks at, for those left out."""
+
+LAST: Final = "last"
+NAMED_MAX: Final = 10
+
+
+class Chosen(NamedTuple):
+    """A run, and what its suite's history has around it; `accepted` is of this suite."""
+
+    run: Run
+    earlier: list[Run]
+    later: list[Run]
+    accepted: list[Accepted]
+
+
+def history_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The flags of every command that reads the history."""
+    command = click.option(
+        "--branch",
+        "branches",
+        multiple=True,
+        metavar="NAME",
+        help="Compare with runs of this branch only. Repeatable. [default: all]",
+    )(command)
+    command = click.option(
+        "--history",
+        metavar="DIR",
+        help="Where runs are kept. [NILOMETER_HISTORY; else .nilometer]",
+    )(command)
+    return click.option(
+        "--suite",
+        metavar="NAME",
+        help="Whose runs. [NILOMETER_SUITE; else the suite of the latest run]",
+    )(command)
+
+
+class Past:
+    """The history that the flags and settings name; use with `with`.
+
+    Whatever is wrong with it ends the command with one sentence.
+    """
+
+    def __init__(self, history: str | None, suite: str | None) -> None:
+        try:
+            settings = load_for_commands()
+        except ConfigError as error:
+            stop(str(error), Exit.USAGE)
+        self.location = history or settings.history
+        self._suite = suite or settings.suite or None
+        self._opened: History | None = None
+
+    def __enter__(self) -> Self:
+        """Open it, and record what a `measure` that died has left over."""
+        if "://" not in self.location and not Path(self.location).exists():
+            stop(
+                f"there is no history in {self.location}; `nilometer measure` makes one",
+                Exit.NOT_FOUND,
+            )
+        try:
+            from nilometer.store.runs import History
+
+            self._opened = History(self.location)
+        except ImportError as error:
+            stop(f"a history needs {error.name}; pip install 'nilometer[store]'", Exit.USAGE)
+        except (NilometerError, OSError) as error:
+            stop(str(error), Exit.USAGE)
+        self._recover(self._opened)
+        return self
+
+    def _recover(self, history: History) -> None:
+        """A run that died is told by the next who looks; judging goes on if it cannot be."""
+        from nilometer.cli.journal import Journal
+        from nilometer.cli.measuring import state_directory
+
+        journal = Journal(self.location, state_directory())
+        if not journal.has_left_over():
+            return
+        try:
+            for run in journal.recover(history):
+                say(f"nilometer: recorded, too: run {run.id} of {run.suite}: {run.because}")
+        except (NilometerError, OSError) as error:
+            say(f"nilometer: runs were left over, and cannot be recorded: {error}")
+
+    def __exit__(self, *_: object) -> None:
+        if self._opened is not None:
+            self._opened.close()
+
+    def runs(self, suite: str | None = None, *, parts: bool = False) -> list[Run]:
+        """The latest runs of a suite, or of all, oldest first."""
+        assert self._opened is not None
+        try:
+            return self._opened.runs(suite, limit=RUNS_MAX, parts=parts)
+        except NilometerError as error:
+            stop(str(error), Exit.USAGE)
+
+    def suite(self) -> str:
+        """The suite that was asked for, else that of the latest run."""
+        if self._suite is not None:
+            return self._suite
+        named = [run.suite for run in self.runs() if run.id]
+        if not named:
+            stop(f"the history in {self.location} has no run yet", Exit.NOT_FOUND)
+        return named[-1]
+
+    def suite_of(self, run_id: str) -> str:
+        """The suite that was asked for, else that of this run."""
+        if self._suite is None and run_id != LAST:
+            found = [run.suite for run in self.runs() if run.id.startswith(run_id)]
+            if found:
+                return found[-1]
+        return self.suite()
+
+    def accepted(self, suite: str) -> list[Accepted]:
+        """What was accepted in a suite."""
+        assert self._opened is not None
+        try:
+            return self._opened.accepted(suite)
+        except NilometerError as error:
+            stop(str(error), Exit.USAGE)
+
+    def accept(self, accepted: Accepted) -> None:
+        """Record that somebody accepted a step."""
+        assert self._opened is not None
+        try:
+            self._opened.accept(accepted)
+        except (NilometerError, OSError) as error:
+            stop(str(error), Exit.USAGE)
+
+    def choose(self, run_id: str, *, parts: bool = False) -> Chosen:
+        """The run of this id, or whose id begins so, or the last, with those around it."""
+        suite = self.suite_of(run_id)
+        runs = self.runs(suite, parts=parts)
+        at = _place(runs, run_id, suite)
+        return Chosen(runs[at], runs[:at], runs[at + 1 :], self.accepted(suite))
+
+
+def _place(runs: Sequence[Run], run_id: str, suite: str) -> int:
+    """Where in the runs it is; ends the command if it is nowhere, or in two places."""
+    named = [at for at, run in enumerate(runs) if run.id]
+    if not named:
+        stop(f"the history has no run of {suite!r}", Exit.NOT_FOUND)
+    if run_id == LAST:
+        return named[-1]
+    exact = [at for at in named if runs[at].id == run_id]
+    found = exact or [at for at in named if runs[at].id.startswith(run_id)]
+    if len(found) > 1:
+        ids = ", ".join(runs[at].id for at in found[-NAMED_MAX:])
+        stop(f"{len(found)} runs of {suite!r} begin with {run_id!r}: {ids}", Exit.USAGE)
+    if not found:
+        latest = ", ".join(runs[at].id for at in named[-3:])
+        stop(f"no run {run_id!r} of {suite!r}; the latest are {latest}", Exit.NOT_FOUND)
+    return found[0]

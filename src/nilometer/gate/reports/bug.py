@@ -1,0 +1,83 @@
+"""A verdict as a bug report: title, evidence, likely change, how to reproduce it."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from typing import TYPE_CHECKING, Final
+
+from nilometer.gate.reports.wording import FINDINGS_MAX, evidence, flat, headline, title, whence
+
+if TYPE_CHECKING:
+    from nilometer.gate.verdict import Verdict
+    from nilometer.model.run import Run
+
+COMMAND: Final = "command"  # the attribute in which `measure` tells what it ran
+
+_REVISION: Final = re.compile(r"\w[\w./+-]{0,200}")  # whatever else it is, no option
+
+
+def bug(verdict: Verdict) -> str:
+    """Plain text, its first line the title; empty without a finding."""
+    if not verdict.findings:
+        return ""
+    sections = [
+        ("Evidence", _evidence(verdict)),
+        ("Likely change", _change(verdict)),
+        ("How to reproduce", _again(verdict)),
+        ("Not known", [f"- {flat(note)}" for note in verdict.notes]),
+    ]
+    lines = [title(verdict)]
+    for heading, body in sections:
+        if body:
+            lines += ["", heading, "-" * len(heading), *body]
+    return "\n".join(lines) + "\n"
+
+
+def _evidence(verdict: Verdict) -> list[str]:
+    lines = [flat(verdict.because), ""]
+    for finding in verdict.findings[:FINDINGS_MAX]:
+        lines.append(f"- {headline(finding)}: {evidence(finding)}")
+        lines += [f"  - {whence(part)}" for part in finding.parts]
+    more = len(verdict.findings) - FINDINGS_MAX
+    return [*lines, f"- and further counters: {more}"] if more > 0 else lines
+
+
+def _change(verdict: Verdict) -> list[str]:
+    run, previous = verdict.run, verdict.previous
+    places = dict.fromkeys(
+        str(part.place)
+        for finding in verdict.findings
+        for part in finding.parts
+        if part.place is not None
+    )
+    lines = [f"- code that the moved parts come from: {flat(place)}" for place in places]
+    since, until = revision_of(previous), revision_of(run)
+    if previous is not None and since and until and since != until:
+        lines.append(f"- between {since} (run {flat(previous.id)}) and {until}:")
+        lines.append(f"      git log {since}..{until}")
+    elif since and since == until:
+        lines.append(f"- not committed, or not in the code: both runs are of {until}")
+    return lines
+
+
+def _again(verdict: Verdict) -> list[str]:
+    run, base = verdict.run, revision_of(verdict.previous)
+    command, suite = _command(run), shlex.quote(flat(run.suite))
+    lines = [f"    git checkout {revision_of(run)}"] if revision_of(run) else []
+    lines.append(f"    nilometer measure --suite {suite} -- {command}")
+    lines.append(f"    nilometer gate check --suite {suite}")
+    if base and base != run.revision:
+        lines += ["", "Both versions by turns, on one machine:"]
+        lines.append(f"    nilometer measure --against {base} -- {command}")
+    return lines
+
+
+def revision_of(run: Run | None) -> str:
+    """The version that was measured; empty if it is not known, or no name of one."""
+    return run.revision if run is not None and _REVISION.fullmatch(run.revision) else ""
+
+
+def _command(run: Run) -> str:
+    told = run.attributes.get(COMMAND)
+    return flat(told) if isinstance(told, str) and told else "COMMAND"
