@@ -444,6 +444,15 @@ def test_losses_are_told_by_whom_what_and_why(ask):
         ("metrics/sold/statistics", {"where": "kind"}, 422, "where", "kind", None),
         ("metrics/sold/statistics", {"quantile": "99"}, 422, "quantile", "99", None),
         ("metrics/sold/statistics", {"period": "0s"}, 422, "period", "0", None),
+        (
+            "metrics/sold/statistics",
+            {"since": "2", "until": "1"},
+            422,
+            "until",
+            "1000000000",
+            None,
+        ),
+        ("traces", {"since": "2", "until": "2"}, 422, "until", "2000000000", None),
     ],
 )
 def test_an_error_names_parameter_value_and_the_nearest_valid_one(

@@ -8,6 +8,7 @@ from nilometer.clock import Clock
 from nilometer.collect.instruments import COMMITTED, Refusals, taken
 from nilometer.measure import REGISTRY
 from nilometer.model import Kind
+from tests.collect.doors import counted
 
 
 class Hands:
@@ -44,6 +45,14 @@ def test_a_flood_of_one_reason_is_one_line_a_minute_with_its_number(caplog):
         ((("door", "otlp"), ("reason", "json")), 242),
         ((("door", "otlp"), ("reason", "malformed")), 1),
     }
+
+
+def test_no_item_is_no_refusal(caplog):
+    counted()
+    Refusals(Clock(elapsed_ns=lambda: 0)).count("otlp", "item-temporality", 0)
+
+    assert caplog.records == []
+    assert counted() == {}
 
 
 def test_gauges_alone_are_no_news():

@@ -349,6 +349,21 @@ def test_files_whose_log_is_gone_are_told_as_damage_and_kept(tmp_path, gone, by_
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_what_is_wrong_is_said_without_the_structures_of_a_library(tmp_path):
+    lake = Lake(tmp_path, durability="os")
+    for number in range(13):
+        lake.append([one_of_each(number)])
+    (tmp_path / "spans" / "_delta_log" / f"{12:020}.json").unlink()
+
+    with pytest.raises(StoreError) as error:
+        Lake(tmp_path)
+
+    assert str(error.value) == (
+        f"{tmp_path / 'spans'}: the table's log cannot be read: Kernel error: Generic delta "
+        "kernel error: Expected contiguous commit files, but found gap [store-damaged]"
+    )
+
+
 # ---- other processes -------------------------------------------------------------------------
 
 ENDLESS = """

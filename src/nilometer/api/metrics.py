@@ -28,7 +28,7 @@ from nilometer.api.parameters import (
     pair,
     quantile,
 )
-from nilometer.api.problems import Problem, Refusal, not_a_choice, unusable
+from nilometer.api.problems import Problem, Refusal, not_a_choice, ordered, unusable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -80,7 +80,7 @@ def _add_lists(routes: APIRouter, reader: Reader, queries: Queries) -> None:
     ) -> MetricList:
         """The metrics that reported since an hour ago, or `since`, by name."""
         return await queries.run(
-            "/metrics", _metrics, reader, prefix, _from(since), until, limit
+            "/metrics", _metrics, reader, prefix, _from(since, until), until, limit
         )
 
     @routes.get("/metrics/{name:path}/dimensions", responses={404: {"model": Problem}})
@@ -89,7 +89,7 @@ def _add_lists(routes: APIRouter, reader: Reader, queries: Queries) -> None:
     ) -> DimensionList:
         """The keys that tell the metric's series apart, service and host among them."""
         return await queries.run(
-            "/metrics/{name}/dimensions", _dimensions, reader, name, _from(since), until
+            "/metrics/{name}/dimensions", _dimensions, reader, name, _from(since, until), until
         )
 
     @routes.get("/metrics/{name:path}/series", responses={404: {"model": Problem}})
@@ -103,7 +103,14 @@ def _add_lists(routes: APIRouter, reader: Reader, queries: Queries) -> None:
         """The metric's series: who measured them, and their dimensions."""
         wanted = dict(map(pair, where))
         return await queries.run(
-            "/metrics/{name}/series", _series, reader, name, wanted, _from(since), until, limit
+            "/metrics/{name}/series",
+            _series,
+            reader,
+            name,
+            wanted,
+            _from(since, until),
+            until,
+            limit,
         )
 
 
@@ -130,7 +137,7 @@ def _add_statistics(routes: APIRouter, reader: Reader, queries: Queries) -> None
             _statistics,
             reader,
             name,
-            (_from(since), until, period),
+            (_from(since, until), until, period),
             keys,
             wanted,
             quantile,
@@ -142,8 +149,10 @@ def _add_statistics(routes: APIRouter, reader: Reader, queries: Queries) -> None
         return await queries.run("/losses", _losses, reader, _from(since, default=LOSSES_SINCE))
 
 
-def _from(since_ns: int | None, *, default: str = SINCE) -> int:
-    return moment_ns(default) if since_ns is None else since_ns
+def _from(since_ns: int | None, until_ns: int | None = None, *, default: str = SINCE) -> int:
+    """The beginning of what is asked for; refused if that is after its end."""
+    begun_ns = moment_ns(default) if since_ns is None else since_ns
+    return ordered(begun_ns, until_ns)
 
 
 # --- Asked in a thread ---------------------------------------------------------------------

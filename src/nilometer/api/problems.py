@@ -45,6 +45,13 @@ class Refusal(Exception):  # noqa: N818 - it is an answer
         return JSONResponse(content, self.status, headers=headers)
 
 
+def ordered(since_ns: int, until_ns: int | None) -> int:
+    """`since_ns`; a time that ends before it begins is a slip, and nothing is in it."""
+    if until_ns is not None and until_ns <= since_ns:
+        raise unusable("until", until_ns, f"it must be later than since ({since_ns})")
+    return since_ns
+
+
 def unusable(parameter: str, value: object, remedy: str) -> Refusal:
     """A parameter's value cannot be used."""
     shown = cut(value)

@@ -15,7 +15,7 @@ from nilometer.api.parameters import (  # noqa: TC001 - FastAPI reads annotation
     Text,
     TraceId,
 )
-from nilometer.api.problems import Problem, missing, not_a_choice
+from nilometer.api.problems import Problem, missing, not_a_choice, ordered
 from nilometer.api.trees import nested
 from nilometer.model.tree import tree_of
 from nilometer.wire import chrome, dot, osprofiler, speedscope
@@ -68,7 +68,7 @@ def _add_list(routes: APIRouter, reader: Reader, queries: Queries) -> None:
             reader.find_traces,
             service=service,
             name=name,
-            since_ns=since,
+            since_ns=since if since is None else ordered(since, until),
             until_ns=until,
             min_duration_ns=min_duration,
             error=error,

@@ -100,6 +100,8 @@ class Refusals:
 
     def count(self, door: str, reason: str, items: int = 1, *, detail: str = "") -> None:
         """So many more `items` refused at `door` (otlp, statsd, http, rest) for this reason."""
+        if not items:
+            return  # an empty metric of a kind that is refused: there was nothing to refuse
         REJECTED.bind(door=door, reason=reason).add(items)
         self._sayer.say(f"{door}: refused, {reason}", detail, times=items)
 

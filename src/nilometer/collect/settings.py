@@ -15,6 +15,7 @@ Durability = Literal["disk", "os"]
 DURABILITIES: Final[tuple[Durability, ...]] = ("disk", "os")
 UNITS_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 PORT_MAX: Final = 65_535
+FLUSH_S_MIN: Final = 0.1  # a commit takes a fifth of that, and makes a file
 KEEP_S_MIN: Final = (
     3600  # tables are partitioned by date: less than an hour would race the writers
 )
@@ -116,7 +117,7 @@ class CollectorSettings:
                 slug="bad-duration",
             )
         return cls(
-            store=store,
+            store=_store(store),
             listen=Address.parse(listen, origin="--listen"),
             statsd=None if statsd == "off" else Address.parse(statsd, origin="--statsd"),
             keep_s=_keep(keep),
@@ -124,7 +125,7 @@ class CollectorSettings:
             token_file=token_file or None,
             durability=_durability(durability),
             window_s=window_s,
-            flush_s=max(seconds(flush, origin="--flush"), 0.1),
+            flush_s=_flush(flush),
             statsd_open=statsd_open,
         ).checked()
 
@@ -197,6 +198,27 @@ def _keep(text: str) -> int | None:
             f"--keep: {text!r} is too short; at least 1h, or 'forever'", slug="bad-duration"
         )
     return int(kept_s)
+
+
+def _store(text: str) -> str:
+    """A place that lasts, and is one place for all tables."""
+    if not text.strip() or text.startswith("memory:"):
+        what = "names no place" if not text.strip() else "ends with this process"
+        raise ConfigError(
+            f"--store: {text!r} {what}; write a directory, or a URL as in s3://bucket/nilometer",
+            slug="bad-store",
+        )
+    return text
+
+
+def _flush(text: str) -> float:
+    flush_s = seconds(text, origin="--flush")
+    if flush_s < FLUSH_S_MIN:
+        raise ConfigError(
+            f"--flush: {text!r} is too short; at least {FLUSH_S_MIN * 1000:g}ms",
+            slug="bad-duration",
+        )
+    return flush_s
 
 
 def _durability(text: str) -> Durability:

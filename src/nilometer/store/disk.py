@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
 from nilometer.errors import StoreError
+from nilometer.store.places import said
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -143,7 +144,6 @@ def _set_torn_checkpoint_aside(root: Path) -> None:
 
 def damaged(root: Path | str, error: BaseException) -> StoreError:
     """The error for a table whose log cannot be read."""
-    first_line = str(error).partition("\n")[0]
     return StoreError(
-        f"{root}: the table's log cannot be read: {first_line}", slug="store-damaged"
+        f"{root}: the table's log cannot be read: {said(error)}", slug="store-damaged"
     )

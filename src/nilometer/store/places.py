@@ -89,6 +89,21 @@ class Place(NamedTuple):
             (self.path / path).unlink(missing_ok=True)
 
 
+SAID_CHARACTERS_MAX: Final = 300
+
+
+def said(error: BaseException) -> str:
+    """What an error says, for a person: its first line, without the structures it shows.
+
+    >>> said(ValueError("found gap: LogPath { location: Url { port: None } } -> LogPath { }"))
+    'found gap'
+    """
+    line = str(error).partition("\n")[0]
+    before, brace, _ = line.partition(" { ")
+    told = before.rpartition(":")[0] or before if brace else line
+    return told if len(told) <= SAID_CHARACTERS_MAX else told[:SAID_CHARACTERS_MAX] + "…"
+
+
 _FULL: Final = ("No space left", "File too large", "Disk quota exceeded")
 _READ_ONLY: Final = ("Permission denied", "Read-only file system", "Operation not permitted")
 
@@ -104,5 +119,5 @@ def store_error(place: Place, error: BaseException, doing: str) -> StoreError:
     ):
         slug, why = "store-read-only", "it may not be written"
     else:
-        slug, why = "store-failed", text.partition("\n")[0]
+        slug, why = "store-failed", said(error)
     return StoreError(f"cannot {doing} {place.url}: {why}; nothing was acknowledged", slug=slug)
