@@ -75,11 +75,23 @@ def test_an_exact_count_that_moves_by_less_than_the_floor_has_none() -> None:
 
 
 @settings(max_examples=30)
-@given(seeds, st.floats(1e-6, 1e6), st.sampled_from([1.0, -1.0]))
-def test_the_unit_of_the_values_does_not_matter(seed, unit, sign) -> None:
+@given(seeds, st.integers(-30, 30))
+def test_the_unit_of_the_values_does_not_matter(seed: int, power: int) -> None:
+    """Powers of two, which change no digit."""
     values = [v + 4 * (i >= 40) - 6 * (i >= 90) for i, v in enumerate(noisy(seed, 130))]
 
-    assert places([sign * unit * v for v in values]) == places(values)
+    assert places([2.0**power * v for v in values]) == places(values)
+
+
+@settings(max_examples=30)
+@given(seeds)
+def test_upside_down_the_same_steps_are_found(seed: int) -> None:
+    values = [v + 5 * (i >= 40) - 9 * (i >= 90) for i, v in enumerate(noisy(seed, 130))]
+
+    there, below = places(values), places([-v for v in values])
+
+    assert len(there) == len(below) == 2
+    assert all(abs(a - b) <= 2 for a, b in zip(there, below, strict=True))
 
 
 @settings(max_examples=30)
@@ -88,7 +100,10 @@ def test_where_the_noise_is_above_the_floor_the_level_does_not_matter(seed, shif
     """With noise of 1 around levels up to 500; the least share of a step is 0.4 %."""
     values = [v + 4 * (i >= 40) - 6 * (i >= 90) for i, v in enumerate(noisy(seed, 130))]
 
-    assert places([v + shift for v in values]) == places(values)
+    there, here = places([v + shift for v in values]), places(values)
+
+    assert len(there) == len(here)
+    assert all(abs(a - b) <= 1 for a, b in zip(there, here, strict=True))
 
 
 @settings(max_examples=30)
@@ -124,6 +139,28 @@ def test_gaps_are_passed_over_and_counted(seed, gaps) -> None:
 def test_a_level_that_is_soon_left_for_the_one_before_is_an_excursion(length: int) -> None:
     values = noisy(1, 120)
     values[60 : 60 + length] = [v + 10 for v in values[60 : 60 + length]]
+
+    assert places(values) == []
+
+
+@pytest.mark.parametrize("length", [2, 6, 10])
+def test_the_way_from_one_level_to_another_is_one_step(length: int) -> None:
+    for seed in range(10):
+        values = [
+            v + 8 * max(0, min(1, (i - 60) / length)) for i, v in enumerate(noisy(seed, 130))
+        ]
+        (found,) = places(values)
+
+        assert 60 <= found <= 60 + length
+
+
+def test_levels_that_come_and_go_are_no_steps() -> None:
+    """Each lasts ten runs as a rule: as builds do, or a machine that has two speeds."""
+    random = Random(4)
+    level, values = 100, []
+    for _ in range(300):
+        level = level if random.random() < 0.9 else random.choice([100, 110, 120])
+        values.append(random.gauss(level, 1))
 
     assert places(values) == []
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
+from itertools import pairwise
 from math import inf, isfinite, log, sqrt
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from nilometer.gate.robust import NORMAL_PER_MAD, mad, median
 from nilometer.gate.segments import LOSS_NEAR, Noise, noise_of, segments
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
 WIDE: Final = 2.0**512  # the square root of what a float holds
 POINTS_MIN: Final = 8  # fewer have no level before and after
-# Of each side so many runs next to the border are looked at; others are of another time.
+# Of each side so many runs next to the border are looked at, and more where neighbours are
+# alike; others are of another time.
 SIDE_RUNS_MAX: Final = 60
 SIDE_RUNS_MIN: Final = 5  # a level of fewer runs has not lasted
 EXCURSION_RUNS: Final = 12  # a level of fewer, left for the one before, went away by itself
@@ -30,9 +32,10 @@ SHIFT_SHARE_MIN: Final = 0.004  # of the level: twice the smallest scale of `rob
 SEPARATION_MIN: Final = 0.85  # of pairs of a run before and one after that differ in one way
 SIGNIFICANCE_MIN: Final = 1.0  # of the rank sum, in what the best of all borders has by chance
 LINE_LOSS_MIN: Final = 1.05  # of a straight line through both levels: less is drift
-NEARLY: Final = 0.99  # of what a step must have
+LEVELS_MANY: Final = 5  # of so many that usually last less than `LEVEL_RUNS` ...
+LEVEL_RUNS: Final = 25  # ... each is one observation, as each run is in steadier series
 EDGE_RUNS: Final = 12  # next to the border ...
-EDGE_SHARE_MIN: Final = 0.5  # ... which must show so much of the shift: else it is drift
+EDGE_SHARE_MIN: Final = 0.35  # ... which must show so much of the shift: else it is drift
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +63,38 @@ def steps(values: Sequence[float | None]) -> tuple[Step, ...]:
     if max(map(abs, series)) > WIDE:
         return _of_wide(values)
     noise = noise_of(series)
-    borders = _lasting(series, [*segments(series, noise), len(series)], noise)
+    proposed = [*segments(series, noise), len(series)]
+    looked_at = _Series(series, noise, _changes(series, proposed))
+    borders = _lasting(looked_at, proposed)
     return tuple(
-        _step(kept[at][0], _Border(series, start, at, stop, noise))
+        _step(kept[at][0], _Border(looked_at, start, at, stop))
         for start, at, stop in _threes(borders)
     )
+
+
+class _Series(NamedTuple):
+    """What is asked of every border."""
+
+    values: Sequence[float]
+    noise: Noise
+    changes: Sequence[float]  # how far the level moves at each border proposed, from the least
+
+    def inflation(self, shift: float) -> float:
+        """How many runs say as much as one would, of a shift of this size.
+
+        In a series that keeps changing its level as much, as by builds, a change must outlast
+        that.
+        """
+        levels = len(self.changes) - bisect_left(self.changes, abs(shift) / 2) + 1
+        usual = len(self.values) / levels
+        if levels < LEVELS_MANY or usual > LEVEL_RUNS:
+            return self.noise.inflation
+        return max(self.noise.inflation, usual)
+
+
+def _changes(values: Sequence[float], borders: Sequence[int]) -> list[float]:
+    levels = [median(values[start:stop]) for start, stop in pairwise(borders)]
+    return sorted(abs(after - before) for before, after in pairwise(levels))
 
 
 def _of_wide(values: Sequence[float | None]) -> tuple[Step, ...]:
@@ -88,20 +118,25 @@ def _step(index: int, border: _Border) -> Step:
 class _Border:
     """Two neighbouring levels, and how strongly they differ."""
 
-    def __init__(
-        self, values: Sequence[float], start: int, at: int, stop: int, noise: Noise
-    ) -> None:
-        before = values[max(start, at - SIDE_RUNS_MAX) : at]
-        after = values[at : min(stop, at + SIDE_RUNS_MAX)]
+    def __init__(self, series: _Series, start: int, at: int, stop: int) -> None:
+        values = series.values
+
+        def sides(most: int) -> tuple[Sequence[float], Sequence[float]]:
+            return values[max(start, at - most) : at], values[at : min(stop, at + most)]
+
+        before, after = sides(SIDE_RUNS_MAX)
+        inflation = series.inflation(median(after) - median(before))
+        if inflation > 1:
+            before, after = sides(round(SIDE_RUNS_MAX * inflation))
         runs = len(before), len(after)
         self.before, self.after = median(before), median(after)
         self.shift = self.after - self.before
         self.runs_after = stop - at
         spreads = mad(before), mad(after)
         squares = sum(s * s * n for s, n in zip(spreads, runs, strict=True))
-        self.scale = max(NORMAL_PER_MAD * sqrt(squares / sum(runs)), noise.scale)
+        self.scale = max(NORMAL_PER_MAD * sqrt(squares / sum(runs)), series.noise.scale)
         # The greatest of n normal numbers is about sqrt(2 log n): a border could be anywhere.
-        chances = sqrt(2 * log(len(values)) * noise.inflation)
+        chances = sqrt(2 * log(len(values)) * inflation)
         self.strength = self._strength(before, after, chances) if self.shift else 0.0
 
     def _strength(
@@ -118,7 +153,7 @@ class _Border:
         as_step = sum(self._loss(v - self.before) for v in before)
         as_step += sum(self._loss(v - self.after) for v in after)
         as_line = sum(self._loss(residue) for residue in off_line([*before, *after]))
-        strength = min(
+        return min(
             apart / (SEPARATION_MIN - 0.5),
             apart / by_chance / SIGNIFICANCE_MIN,
             abs(self.shift) / self.scale / SHIFT_SCALES_MIN,
@@ -126,8 +161,6 @@ class _Border:
             edge / self.shift / EDGE_SHARE_MIN,
             as_line / as_step / LINE_LOSS_MIN if as_step else inf,
         )
-        # What is only too short is dropped last: its neighbours may yet become a part of it.
-        return min(strength, NEARLY) if min(runs) < SIDE_RUNS_MIN else strength
 
     def _loss(self, residue: float) -> float:
         distance = residue / self.scale
@@ -161,30 +194,70 @@ def off_line(values: Sequence[float]) -> list[float]:
     return [value - start for value in level]
 
 
-def _lasting(series: Sequence[float], borders: list[int], noise: Noise) -> list[int]:
+def _lasting(series: _Series, borders: list[int]) -> list[int]:
     """The borders without those that are no steps; the first and last are the series' ends."""
     known: dict[tuple[int, int, int], float] = {}
 
     def strength(start: int, at: int, stop: int) -> float:
         if (start, at, stop) not in known:
-            known[start, at, stop] = _Border(series, start, at, stop, noise).strength
+            known[start, at, stop] = _Border(series, start, at, stop).strength
         return known[start, at, stop]
 
     while len(borders) > 2:
-        if gone := _excursion(series, borders):
+        if gone := _excursion(series.values, borders):
             del borders[gone : gone + 2]
+            continue
+        if short := _too_short(series.values, borders):
+            del borders[short]
             continue
         strengths = [strength(*three) for three in _threes(borders)]
         weakest = min(strengths)
-        if weakest >= 1:
+        if weakest < 1:
+            del borders[1 + strengths.index(weakest)]
+        elif passing := _passed_through(series.values, borders):
+            del borders[passing]
+        else:
             break
-        del borders[1 + strengths.index(weakest)]
     return borders
 
 
 def _threes(borders: Sequence[int]) -> Iterator[tuple[int, int, int]]:
     """Each border between the two next to it."""
     return zip(borders, borders[1:], borders[2:], strict=False)
+
+
+def _too_short(series: Sequence[float], borders: Sequence[int]) -> int:
+    """Where the shortest level, of too few runs, meets the neighbour it is nearer to, or 0."""
+    lengths = [stop - start for start, stop in pairwise(borders)]
+    at = lengths.index(min(lengths))
+    if lengths[at] >= SIDE_RUNS_MIN:
+        return 0
+    if at in (0, len(lengths) - 1):
+        return max(at, 1)
+    before, during, after = _medians(series, borders, at)
+    return at if abs(during - before) < abs(after - during) else at + 1
+
+
+def _medians(series: Sequence[float], borders: Sequence[int], at: int) -> list[float]:
+    """Of the level that begins at a border, and of the runs next to it on either side."""
+    start, stop = borders[at], borders[at + 1]
+    return [
+        median(series[max(borders[at - 1], start - SIDE_RUNS_MAX) : start]),
+        median(series[start:stop]),
+        median(series[stop : min(borders[at + 2], stop + SIDE_RUNS_MAX)]),
+    ]
+
+
+def _passed_through(series: Sequence[float], borders: Sequence[int]) -> int:
+    """Which border of a short level between two others is the smaller step; 0 if none is short.
+
+    Such a level is the way from one to the other: there is one step, not two.
+    """
+    for at in range(1, len(borders) - 2):
+        if borders[at + 1] - borders[at] < EXCURSION_RUNS:
+            before, during, after = _medians(series, borders, at)
+            return at if abs(during - before) < abs(after - during) else at + 1
+    return 0
 
 
 def _excursion(series: Sequence[float], borders: Sequence[int]) -> int:
@@ -194,9 +267,7 @@ def _excursion(series: Sequence[float], borders: Sequence[int]) -> int:
         start, stop = borders[at], borders[at + 1]
         if stop - start >= min(EXCURSION_RUNS, shortest):
             continue
-        before = median(series[max(borders[at - 1], start - SIDE_RUNS_MAX) : start])
-        during = median(series[start:stop])
-        after = median(series[stop : min(borders[at + 2], stop + SIDE_RUNS_MAX)])
+        before, during, after = _medians(series, borders, at)
         if abs(after - before) < 0.5 * min(abs(during - before), abs(after - during)):
             shortest, found = stop - start, at
     return found
