@@ -153,6 +153,38 @@ def test_a_file_that_is_named_must_be_there(tmp_path):
     )
 
 
+def test_the_errors_origin_is_whatever_named_the_file(tmp_path):
+    with pytest.raises(ConfigError) as refused:
+        load(
+            {},
+            environ={"NILOMETER_CONFIG": "/passed/over.toml"},
+            directory=tmp_path,
+            argument_origin="--{}".format,
+            file="/there/is/none.toml",
+        )
+
+    assert str(refused.value) == (
+        "--config: /there/is/none.toml: No such file or directory [bad-settings-file]"
+    )
+
+
+@pytest.mark.parametrize("kind", ["directory", "dead link"])
+def test_what_lies_there_under_the_files_name_and_is_no_file_is_told(tmp_path, kind):
+    place = tmp_path / "nilometer.toml"
+    place.mkdir() if kind == "directory" else place.symlink_to(tmp_path / "gone.toml")
+
+    why = {"directory": "Is a directory", "dead link": "No such file or directory"}[kind]
+    assert fault(tmp_path) == f"nilometer.toml: {why} [bad-settings-file]"
+
+
+@pytest.mark.parametrize("variable", [setting.variable for setting in SETTINGS])
+def test_an_empty_variable_is_as_good_as_none(tmp_path, variable):
+    toml = 'service = "shop"\nlevel = "detail"\nexport = ["log://"]\n'
+    said = settings(tmp_path, toml=toml)
+
+    assert settings(tmp_path, environ={variable: "", "NILOMETER_CONFIG": ""}) == said
+
+
 def test_a_file_that_is_named_is_read_instead(tmp_path):
     (tmp_path / "nilometer.toml").write_text('service = "a"')
     (tmp_path / "other.toml").write_text('service = "b"')

@@ -134,16 +134,18 @@ def load(
     environ: Mapping[str, str] | None = None,
     directory: Path | None = None,
     argument_origin: Callable[[str], str] = "configure({}=...)".format,
+    file: str | None = None,
 ) -> Settings:
     """The settings from everywhere; later sources win whole, setting by setting.
 
-    `argument_origin` names an argument in errors, by its flag perhaps. Raises one ConfigError
-    that tells every fault.
+    `argument_origin` names an argument in errors, by its flag perhaps; `file` is the settings
+    file, if an argument `config` names it. Raises one ConfigError that tells every fault.
     """
     environ = os.environ if environ is None else environ
     faults: list[ConfigError] = []
     given: dict[str, _Given] = {}
-    given |= _from_file(environ, directory or Path(), faults)
+    named = _Given(file, argument_origin("config")) if file else _named_file(environ)
+    given |= _from_file(named, directory or Path(), faults)
     given |= _from_environment(environ, faults)
     given |= _from_arguments(arguments or {}, argument_origin, faults)
     mine = {name: one for name, one in given.items() if name in BY_NAME}
@@ -168,7 +170,7 @@ def load_for_commands(
     """
     environ = os.environ if environ is None else environ
     faults: list[ConfigError] = []
-    given = _from_file(environ, directory or Path(), faults)
+    given = _from_file(_named_file(environ), directory or Path(), faults)
     given |= _from_environment(environ, faults)
     mine = {name: one for name, one in given.items() if name in COMMANDS_BY_NAME}
     parsed = _parsed(mine, COMMANDS_BY_NAME, faults)
@@ -189,24 +191,27 @@ def _parsed(
     return parsed
 
 
+def _named_file(environ: Mapping[str, str]) -> _Given | None:
+    named = environ.get("NILOMETER_CONFIG")
+    return _Given(named, "NILOMETER_CONFIG") if named else None
+
+
 def _from_file(
-    environ: Mapping[str, str], directory: Path, faults: list[ConfigError]
+    named: _Given | None, directory: Path, faults: list[ConfigError]
 ) -> dict[str, _Given]:
-    named = environ.get("NILOMETER_CONFIG", "")
-    path = Path(named) if named else directory / FILE_NAME
-    if not named and not path.is_file():
+    """What the file says that is named, or the one that lies here, if one does."""
+    path = Path(str(named.value)) if named else directory / FILE_NAME
+    if not named and not os.path.lexists(path):  # a directory, or a dead link, is a fault
         return {}
-    where = named or FILE_NAME
+    where = str(named.value) if named else FILE_NAME
     try:
         with path.open("rb") as stream:
             text = stream.read(FILE_BYTES_MAX).decode()
         table = tomllib.loads(text)
     except OSError as error:
+        said = f"{named.origin}: {where}" if named else where
         faults.append(
-            ConfigError(
-                f"NILOMETER_CONFIG: {named}: {error.strerror or error}",
-                slug="bad-settings-file",
-            )
+            ConfigError(f"{said}: {error.strerror or error}", slug="bad-settings-file")
         )
         return {}
     except ValueError as error:  # not UTF-8, or not TOML; both say where
@@ -229,14 +234,16 @@ def _line_of(name: str, text: str) -> int:
 def _from_environment(
     environ: Mapping[str, str], faults: list[ConfigError]
 ) -> dict[str, _Given]:
+    """What variables say; one that is empty is as good as none, for shells can hardly unset."""
     found: dict[str, _Given] = {}
     known = [one.variable for one in (*SETTINGS, *COMMANDS_BY_NAME.values())]
     for variable in sorted(environ):
         if not variable.startswith(PREFIX) or variable in OTHER_VARIABLES:
             continue
         if variable in known:
-            name = variable.removeprefix(PREFIX).lower()
-            found[name] = _Given(environ[variable], variable)
+            if environ[variable]:
+                name = variable.removeprefix(PREFIX).lower()
+                found[name] = _Given(environ[variable], variable)
             continue
         choice = _nearest_variable(variable, [*known, *OTHER_VARIABLES])
         faults.append(

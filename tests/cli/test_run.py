@@ -205,6 +205,16 @@ def test_a_flag_wins_over_a_variable_and_that_over_the_file(
     assert (ran.returncode, ran.stderr, told) == (0, "", {("flag", "variable", "file")})
 
 
+def test_an_empty_flag_says_no_more_than_an_empty_variable(
+    run: Command, sink: Path, tmp_path: Path, python: str
+) -> None:
+    (tmp_path / "nilometer.toml").write_text('service = "file"\n')
+    empty = ("--service", "", "--dimensions", "", "--config", "")
+    ran = run(python, "-c", ADD, flags=empty, NILOMETER_SERVICE="")
+
+    assert (ran.returncode, counted(sink)) == (0, [("file", 1)])
+
+
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
@@ -214,7 +224,7 @@ def test_a_flag_wins_over_a_variable_and_that_over_the_file(
             "--integrations: no integration 'wsgj'; did you mean 'uwsgi'?",
         ),
         (("--export", "otpl://x"), "did you mean 'otlp'?"),
-        (("--config", "missing.toml"), "NILOMETER_CONFIG: missing.toml: No such file"),
+        (("--config", "missing.toml"), "--config: missing.toml: No such file"),
         (("--trace-key-file", "missing.key"), "--trace-key-file: missing.key: No such file"),
         (("--sevice", "x"), "No such option '--sevice'. (Did you mean"),
     ],

@@ -68,7 +68,6 @@ def with_settings(command: Any) -> Any:
 @click.option(
     "--config",
     metavar="FILE",
-    envvar="NILOMETER_CONFIG",
     help="The settings file, instead of ./nilometer.toml. [NILOMETER_CONFIG]",
 )
 @with_settings
@@ -90,16 +89,16 @@ def run(config: str | None, program: tuple[str, ...], **flags: Any) -> None:
     given = {
         name: ",".join(value) if isinstance(value, tuple) else value
         for name, value in flags.items()
-        if value not in (None, ())
+        if value not in (None, "", (), ("",))  # as in a variable: empty is not given
     }
     environment = dict(os.environ)
-    if config:
-        environment["NILOMETER_CONFIG"] = config
     try:
-        settings = load(given, environ=environment, argument_origin=flag_of)
+        settings = load(given, argument_origin=flag_of, file=config)
         chosen_integrations(settings)
     except ConfigError as error:
         stop(str(error), Exit.USAGE)
+    if config:
+        environment["NILOMETER_CONFIG"] = config
     if not settings.export:
         say(NOWHERE)
     for name, value in given.items():
