@@ -363,6 +363,23 @@ def test_the_names_the_series_and_their_dimensions(tmp_path):
     assert reader.dimensions("c")["t"] == ["a", "b"]
 
 
+def test_series_that_are_not_one_can_be_told_apart(tmp_path):
+    reading = at(1, 3)
+    resources = [
+        Resource("api", version="1"),
+        Resource("api", version="2"),
+        Resource("api", attributes=(("service.instance.id", "a"),)),
+        Resource("api", attributes=(("service.instance.id", "b"),)),
+    ]
+    batches = [Batch(resource, (reading,)) for resource in resources]
+    Lake(tmp_path).append([*batches, Batch(resources[0], (reading._replace(scope="lib"),))])
+
+    found = [one._replace(series=0) for one in Reader(tmp_path).series("c")]
+
+    assert len(found) == 5
+    assert all(found.count(one) == 1 for one in found)
+
+
 # ---- limits ----------------------------------------------------------------------------------
 
 

@@ -121,6 +121,11 @@ class SeriesRow(BaseModel):
     pid: int
     region: str
     zone: str
+    version: str
+    resource: dict[str, str | int | float | bool] = Field(
+        description="Further attributes of the process."
+    )
+    scope: str = Field(description="Which library measured it, if that told.")
     kind: str
     unit: str
     dimensions: dict[str, str]

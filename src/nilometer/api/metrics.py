@@ -29,6 +29,7 @@ from nilometer.api.parameters import (
     quantile,
 )
 from nilometer.api.problems import Problem, Refusal, not_a_choice, ordered, unusable
+from nilometer.api.trees import plain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 NAMES: Final = 200
 NAMES_MAX: Final = 1000  # of some 300 bytes each: 300 kB
 SERIES: Final = 1000
-SERIES_MAX: Final = 10_000  # of some 300 bytes each: 3 MB
+SERIES_MAX: Final = 10_000  # of some 600 bytes each: 6 MB
 KEYS_MAX: Final = 8  # groups multiply; nobody reads a table of more
 QUANTILES_MAX: Final = 20
 SINCE: Final = "1h"
@@ -207,6 +208,9 @@ def _series(
             pid=one.pid,
             region=one.region,
             zone=one.zone,
+            version=one.version,
+            resource=plain(one.resource),
+            scope=one.scope,
             kind=one.kind,
             unit=one.unit,
             dimensions=dict(one.dimensions),

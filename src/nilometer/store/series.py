@@ -8,18 +8,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
-from nilometer.store.jsontext import decode_pairs
+from nilometer.store.jsontext import decode_attributes, decode_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from nilometer.model import Dimensions
+    from nilometer.model import AttributeValue, Dimensions
 
 RESOURCE_COLUMNS: Final = ("service", "host", "pid", "region", "zone")
 
 
 class Series(NamedTuple):
-    """One series of an instrument: which process measured it, with which dimensions."""
+    """One series of an instrument: which process measured it, with which dimensions.
+
+    All that tells two series apart is in here; `resource` are more attributes of the process.
+    """
 
     series: int
     kind: str
@@ -29,6 +32,9 @@ class Series(NamedTuple):
     pid: int
     region: str
     zone: str
+    version: str
+    resource: Mapping[str, AttributeValue]
+    scope: str
     dimensions: Dimensions
     ended_ns: int
 
@@ -41,7 +47,8 @@ class Series(NamedTuple):
 def series_of(row: Mapping[str, Any]) -> Series:
     """The series that a row tells."""
     pairs = cast("Dimensions", decode_pairs(row["dimensions"]))
-    return Series(**{**row, "dimensions": pairs})
+    further = decode_attributes(row["resource"])
+    return Series(**{**row, "dimensions": pairs, "resource": further})
 
 
 def matching(found: Sequence[Series], where: Mapping[str, str]) -> list[Series]:

@@ -8,6 +8,9 @@ SELECT
   ANY_VALUE(pid) AS pid,
   ANY_VALUE(region) AS region,
   ANY_VALUE(zone) AS zone,
+  ANY_VALUE(version) AS version,
+  ANY_VALUE(resource) AS resource,
+  ANY_VALUE(scope) AS scope,
   ANY_VALUE(dimensions) AS dimensions,
   MAX(ended_ns) AS ended_ns
 FROM readings
