@@ -114,9 +114,12 @@ class GroupCommit:
         rows = sum(batch.rows for batch in batches)
         if rows == 0:
             return
-        # A single submission may exceed the bound (one body can hold more rows than that), but
-        # only when nothing else waits: else it could never be taken.
-        if self.pending_rows and self.pending_rows + rows > self._pending_rows_max:
+        # A single submission may exceed the bound (one body can hold more rows than that) while
+        # no more than a group waits: beside steady senders it could never be taken otherwise.
+        is_too_much = self.pending_rows + rows > self._pending_rows_max
+        if is_too_much and self.pending_rows > min(
+            self._group_rows, self._pending_rows_max // 4
+        ):
             raise Overloaded(self.pending_rows)
         if self._closing:
             raise NotCommitted("the collector is closing", may_retry=True)
