@@ -201,6 +201,26 @@ def test_one_body_of_more_rows_than_may_wait_is_taken_when_nothing_else_waits():
     assert tables.commits == [list("abcdef")]
 
 
+def test_one_body_of_more_rows_than_may_wait_is_taken_beside_steady_senders():
+    tables = Tables()
+    tables.open.clear()
+
+    async def scenario(group):
+        steady = asyncio.create_task(group.submit([batch(*"abcde")]))
+        await asyncio.sleep(0.02)
+        large = asyncio.create_task(group.submit([batch(*["x"] * 30)]))
+        await asyncio.sleep(0.02)
+        refused = await outcomes(group.submit([batch("y")]))
+        tables.open.set()
+        await asyncio.gather(steady, large)
+        return refused
+
+    (refused,) = run(scenario, tables, window_s=0, pending_rows_max=20)
+
+    assert isinstance(refused, Overloaded)
+    assert tables.commits == [list("abcde"), ["x"] * 30]
+
+
 @pytest.mark.parametrize(
     "error", [OSError(28, "No space left on device"), StoreError("locked", slug="x")]
 )

@@ -116,10 +116,9 @@ class GroupCommit:
             return
         # A single submission may exceed the bound (one body can hold more rows than that) while
         # no more than a group waits: beside steady senders it could never be taken otherwise.
+        a_group = min(self._group_rows, self._pending_rows_max // 4)
         is_too_much = self.pending_rows + rows > self._pending_rows_max
-        if is_too_much and self.pending_rows > min(
-            self._group_rows, self._pending_rows_max // 4
-        ):
+        if is_too_much and self.pending_rows > a_group:
             raise Overloaded(self.pending_rows)
         if self._closing:
             raise NotCommitted("the collector is closing", may_retry=True)
