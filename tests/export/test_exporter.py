@@ -26,7 +26,8 @@ def test_an_unknown_scheme_names_the_nearest_and_all():
 
     assert str(refused.value) == (
         "NILOMETER_EXPORT: no exporter for 'statd://c1'; did you mean 'statsd'? (otlp, otlps, "
-        "statsd, dogstatsd, monasca-statsd, log, file) [no-such-exporter]"
+        "statsd, dogstatsd, monasca-statsd, graphite, graphite+pickle, log, file) "
+        "[no-such-exporter]"
     )
 
 

@@ -74,6 +74,8 @@ MODULES: dict[str, set[str]] = {
     "doctor": ANYTHING,
     "testing": {"model", "measure", "trace"},
     "__main__": {"cli"},
+    # Loaded by subunit2sql: from an attachment to an exporter.
+    "subunit2sql_plugin": {"counters", "export", "wire", "model"},
     # The collector measures itself, as any service would.
     "collect.instruments": FOLDERS["collect"] | {"", "measure"},
     # The daemon puts its own parts together, the exporters and the pump among them.

@@ -165,7 +165,7 @@ def exporter_schemes() -> set[str]:
 
 def test_every_exporter_is_documented_and_every_documented_one_exists() -> None:
     page = text_of(DOCS / "exporters.md")
-    documented = set(re.findall(r"^#+ .*?`([a-z-]+)://", page, flags=re.MULTILINE))
+    documented = set(re.findall(r"^#+ .*?`([a-z+-]+)://", page, flags=re.MULTILINE))
 
     assert documented == exporter_schemes()
 

@@ -77,6 +77,10 @@ SCHEMES: Final[Mapping[str, Scheme]] = {
     "monasca-statsd": Scheme(
         "nilometer.export.statsd", "open_statsd", "the Monasca agent's statsd over UDP"
     ),
+    "graphite": Scheme("nilometer.export.graphite", "open_graphite", "carbon, text over TCP"),
+    "graphite+pickle": Scheme(
+        "nilometer.export.graphite", "open_graphite", "carbon, pickled points over TCP"
+    ),
     "log": Scheme("nilometer.export.log", "open_log", "the METRIC level of logging"),
     "file": Scheme("nilometer.export.file", "open_file", "JSON lines appended to a file"),
 }
@@ -90,7 +94,8 @@ def open_exporter(url: str, *, origin: str = "export") -> Exporter:
     >>> open_exporter("statd://localhost:8125")
     Traceback (most recent call last):
     nilometer.errors.ConfigError: export: no exporter for 'statd://localhost:8125'; \
-did you mean 'statsd'? (otlp, otlps, statsd, dogstatsd, monasca-statsd, log, file) \
+did you mean 'statsd'? (otlp, otlps, statsd, dogstatsd, monasca-statsd, graphite, \
+graphite+pickle, log, file) \
 [no-such-exporter]
     """
     address = Address.parse(url, origin=origin)

@@ -65,7 +65,7 @@ def attachments(stream: bytes, *, file_name: str = FILE_NAME) -> Stream:
     """The files of that name in a stream of version 2; a damaged stream gives what it has."""
     from subunit.v2 import ByteStreamToStreamResult
 
-    reader = _Reader(file_name)
+    reader = Reader(file_name)
     try:
         ByteStreamToStreamResult(io.BytesIO(stream), non_subunit_name="stdout").run(reader)
     except Exception as error:  # noqa: BLE001 - of a hostile stream its parser may raise anything
@@ -73,10 +73,14 @@ def attachments(stream: bytes, *, file_name: str = FILE_NAME) -> Stream:
     return Stream(tuple(reader.whole()), reader.because)
 
 
-class _Reader:
-    """Gathers the chunks of files; the part of a testtools.StreamResult that parsers call."""
+class Reader:
+    """Gathers the chunks of the files of one name, of whatever test or of none.
 
-    def __init__(self, file_name: str) -> None:
+    It is the part of a testtools.StreamResult that parsers call. `because` says why there may
+    be more than was gathered.
+    """
+
+    def __init__(self, file_name: str = FILE_NAME) -> None:
         self.because = ""
         self._file_name = file_name
         self._open: dict[tuple[str, str], io.BytesIO] = {}
