@@ -101,6 +101,64 @@ def test_the_same_name_gives_the_same_instrument(registry):
     assert registry.event_source("e") is registry.event_source("e")
 
 
+def test_a_level_may_be_given_by_its_name_or_number_and_a_wrong_one_says_where(registry):
+    made = [
+        registry.timer("t", level="detail"),
+        registry.counter("c", level="DEEP"),
+        registry.gauge("g", level=2),
+        registry.event_source("e", level="deep"),
+    ]
+
+    assert [one.level for one in made] == [2, 3, 2, 3]
+    for level in ("detial", 99, None):
+        for make in (
+            lambda level=level: registry.counter("wrong", level=level),
+            lambda level=level: registry.event_source("wrong", level=level),
+            lambda level=level: registry.set_level("a", level),
+        ):
+            with pytest.raises(ConfigError, match=r"test_instruments\.py:\d+: no level .*deep"):
+                make()
+    with pytest.raises(TypeError, match="prefix must be text, not NoneType"):
+        registry.set_level(None, "detail")
+
+
+def test_an_instrument_by_thread_is_another_than_one_that_is_not(registry):
+    registry.counter("c")
+    registry.timer("t", per_thread=True)
+
+    with pytest.raises(InstrumentClashError, match="'c' by thread was made as a counter at"):
+        registry.counter("c", per_thread=True)
+    with pytest.raises(InstrumentClashError, match="'t' was made as a timer by thread at"):
+        registry.timer("t")
+
+
+def test_an_instrument_stays_itself_in_a_copy_of_what_holds_it(registry):
+    made = [registry.counter("c"), registry.gauge("g"), registry.timer("t").bind(x=1)]
+    holder = {"made": made, "again": [made[0]]}
+
+    copied = copy.deepcopy(holder)
+    copy.copy(made[0]).add(5)
+
+    assert [one is other for one, other in zip(copied["made"], made, strict=True)] == [True] * 3
+    assert moved(registry) == {("c",): 5}
+
+
+def test_a_name_beyond_the_limit_is_cut_and_counted(registry):
+    registry.counter("c" * 100_000).add()
+    registry.timer("t" * 100_000)(lambda: None)()
+    registry.event("e" * 100_000)
+    with pytest.raises(KeyError):
+        registry.timer("t" * 100_000)({}.__getitem__)(1)
+    readings, events = registry.collect()
+
+    assert [event.name for event in events] == ["e" * 255]
+    assert {reading.name: reading.value for reading in readings if reading.unit != "ns"} == {
+        "nilometer.lost": 4,
+        "c" * 255: 1,
+        "t" * 248 + ".errors": 1,
+    }
+
+
 def test_an_instrument_says_what_it_is(registry):
     timer = registry.timer("t", level=Level.DETAIL, description="How long.")
 

@@ -8,7 +8,8 @@
 An instrument is made once and held by the code that uses it; all of a process lie in REGISTRY.
 """
 
-from nilometer.measure.registry import InstrumentState, Registry
+from nilometer.measure.family import InstrumentState
+from nilometer.measure.registry import Registry
 
 REGISTRY = Registry()
 """The instruments of this process."""

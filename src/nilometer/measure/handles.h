@@ -389,6 +389,13 @@ Handle_repr(Handle *self)
     return text;
 }
 
+/* __copy__ and __deepcopy__: an instrument stays what it is in a copy of what holds it. */
+static PyObject *
+Handle_copy(PyObject *self, PyObject *Py_UNUSED(memo))
+{
+    return Py_NewRef(self);
+}
+
 #define FAMILY_GETTER(attribute)                                                               \
     static PyObject *Handle_get_##attribute(Handle *self, void *Py_UNUSED(closure))            \
     {                                                                                          \
@@ -424,6 +431,8 @@ static PyGetSetDef Handle_getset[] = {
     {"__weaklistoffset__", T_PYSSIZET, offsetof(Handle, weakrefs), READONLY, NULL}
 
 #define HANDLE_METHODS                                                                         \
+    {"__copy__", (PyCFunction)Handle_copy, METH_NOARGS, NULL},                                 \
+    {"__deepcopy__", (PyCFunction)Handle_copy, METH_O, NULL},                                  \
     {"bind", (PyCFunction)(void (*)(void))Handle_bind, METH_FASTCALL | METH_KEYWORDS,          \
      PyDoc_STR("bind($self, /, **dimensions)\n--\n\n"                                          \
                "Return the child with these dimensions added; values become text.")}

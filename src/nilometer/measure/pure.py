@@ -144,6 +144,14 @@ class Handle:
             child = self._local.child = self.family.owner.thread_child(self)
         return child
 
+    def __copy__(self) -> Self:
+        """An instrument stays what it is in a copy of what holds it."""
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        """An instrument stays what it is in a copy of what holds it."""
+        return self
+
     def __repr__(self) -> str:
         pairs = "".join(f" {name}={value}" for name, value in self.dimensions)
         state = "on" if self.family.on else "off"

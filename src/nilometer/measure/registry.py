@@ -7,16 +7,16 @@ Two rules: whatever a reading might be lost by is counted in `nilometer.lost`, a
 from __future__ import annotations
 
 import os
-import sys
 import weakref
 from _thread import RLock
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from nilometer.clock import Clock
 from nilometer.errors import InstrumentClashError
 from nilometer.measure import twin
+from nilometer.measure.asked import NAME_CHARS_MAX, origin, refuse_other_than_text, way
 from nilometer.measure.events import ATTRIBUTES_MAX, EventBuffer, EventSource, attributes_of
-from nilometer.measure.family import Instrument
+from nilometer.measure.family import Instrument, InstrumentState, state_of
 from nilometer.measure.reads import GaugeRead
 from nilometer.model import Distribution, Event, Kind, Level, Reading
 
@@ -37,21 +37,7 @@ SERIES_MAX: Final = 1000
 # names built from data; such instruments work, but are switched off and counted as lost.
 INSTRUMENTS_MAX: Final = 10_000
 
-_OURS: Final = frozenset({"nilometer", "nilometer.measure", "nilometer.measure.registry"})
 _KINDS: Final = {"counter": Kind.COUNTER, "gauge": Kind.GAUGE, "timer": Kind.DISTRIBUTION}
-
-
-class InstrumentState(NamedTuple):
-    """One instrument, as `nilometer doctor` shows it."""
-
-    name: str
-    kind: str
-    unit: str
-    level: Level
-    on: bool
-    series: int
-    overflowed: int
-    origin: str
 
 
 class Registry:
@@ -78,6 +64,7 @@ class Registry:
         self._sources: dict[str, EventSource] = {}
         # Ours stay on when everything else is switched off, so that losses are never silent.
         self._levels: dict[str, Level] = {"": Level.BASIC, "nilometer": Level.BASIC}
+        self._dearer: dict[str, tuple[Callable[[], float], Callable[[], int] | None]] = {}
         self._events = EventBuffer()
         self._start_afresh()
         self._lost = self.counter("nilometer.lost", description="What we lost, and why.")
@@ -99,7 +86,7 @@ class Registry:
         name: str,
         *,
         unit: str = "1",
-        level: Level = Level.BASIC,
+        level: Level | str = Level.BASIC,
         description: str = "",
         per_thread: bool = False,
     ) -> Counter:
@@ -115,7 +102,7 @@ class Registry:
         name: str,
         *,
         unit: str = "1",
-        level: Level = Level.BASIC,
+        level: Level | str = Level.BASIC,
         description: str = "",
         read: Callable[[], float | None] | None = None,
         per_thread: bool = False,
@@ -140,7 +127,7 @@ class Registry:
         name: str,
         *,
         unit: str = "ns",
-        level: Level = Level.BASIC,
+        level: Level | str = Level.BASIC,
         description: str = "",
         per_thread: bool = False,
     ) -> Timer:
@@ -153,6 +140,7 @@ class Registry:
         if unit != "ns":
             raise ValueError(f"a timer counts in ns, not in {unit!r}")
         with self._making:
+            name = self._fitting(name, NAME_CHARS_MAX - len(".errors"))
             self._refuse_clash(f"{name}.errors", "counter", "{error}")  # both are made, or none
             instrument = self._made(name, "timer", unit, level, description, per_thread)
             if instrument.errors is None:
@@ -167,15 +155,18 @@ class Registry:
         return root
 
     def event_source(
-        self, name: str, *, level: Level = Level.BASIC, description: str = ""
+        self, name: str, *, level: Level | str = Level.BASIC, description: str = ""
     ) -> EventSource:
         """Return the event source of that name, made if there is none."""
         with self._making:
+            name = self._fitting(name)
             source = self._sources.get(name)
             if source is None:
-                _refuse_other_than_text(name, "1", description)
+                refuse_other_than_text(name, "1", description)
                 self._refuse_clash(name, "event", EventSource.unit)
-                source = EventSource(self.emit, name, Level(level), description, _origin())
+                made_at = origin()
+                depth = Level.of(level, origin=made_at)
+                source = EventSource(self.emit, name, depth, description, made_at)
                 source.on = self._is_on(name, source.level)
                 if self._has_room():
                     self._sources[name] = source
@@ -187,16 +178,31 @@ class Registry:
         source.emit(**attributes)
 
     def _made(
-        self, name: str, kind: str, unit: str, level: Level, description: str, per_thread: bool
+        self,
+        name: str,
+        kind: str,
+        unit: str,
+        level: Level | str,
+        description: str,
+        per_thread: bool,
     ) -> Instrument:
         with self._making:
+            name = self._fitting(name)
             self._refuse_clash(name, kind, unit)
             known = self._instruments.get(name)
-            if known is not None:
+            if known is not None and known.per_thread == per_thread:
                 return known
-            _refuse_other_than_text(name, unit, description)
+            if known is not None:
+                raise InstrumentClashError(
+                    f"{origin()}: {kind} {name!r}{way(per_thread)} was made as a "
+                    f"{known.kind}{way(known.per_thread)} at {known.origin}",
+                    slug="instrument-clash",
+                )
+            refuse_other_than_text(name, unit, description)
+            made_at = origin()
+            depth = Level.of(level, origin=made_at)
             instrument = Instrument(
-                self, name, kind, unit, Level(level), description, per_thread, _origin()
+                self, name, kind, unit, depth, description, per_thread, made_at
             )
             if self._has_room():
                 instrument.family.on = self._is_on(name, instrument.level)
@@ -207,10 +213,16 @@ class Registry:
         known = self._instruments.get(name) or self._sources.get(name)
         if known is not None and (known.kind, known.unit) != (kind, unit):
             raise InstrumentClashError(
-                f"{_origin()}: {kind} {name!r} in {unit!r} was made as a {known.kind} "
+                f"{origin()}: {kind} {name!r} in {unit!r} was made as a {known.kind} "
                 f"in {known.unit!r} at {known.origin}",
                 slug="instrument-clash",
             )
+
+    def _fitting(self, name: str, chars_max: int = NAME_CHARS_MAX) -> str:
+        if not isinstance(name, str) or len(name) <= chars_max:
+            return name  # what is no text is refused in its place
+        self.lost("name", "too_long")
+        return name[:chars_max]
 
     def _has_room(self) -> bool:
         if len(self._instruments) + len(self._sources) < INSTRUMENTS_MAX:
@@ -224,10 +236,12 @@ class Registry:
         """Measure what lies under this prefix (whole dotted parts; '' is all) this deep.
 
         The longest prefix that fits a name decides, also for instruments that are made later.
-        Raises ConfigError for a level's name that is none.
+        Raises ConfigError for a level that is none.
         """
+        if not isinstance(prefix, str):
+            raise TypeError(f"prefix must be text, not {type(prefix).__name__}")
         with self._making:
-            self._levels[prefix.removesuffix(".")] = Level.of(level, origin=_origin())
+            self._levels[prefix.removesuffix(".")] = Level.of(level, origin=origin())
             for instrument in list(self._instruments.values()):  # a signal may make one
                 instrument.family.on = self._is_on(instrument.name, instrument.level)
             for source in list(self._sources.values()):
@@ -325,39 +339,30 @@ class Registry:
         kept = attributes_of(attributes)
         self._events.keep(Event(name, self.clock.wall_ns(), kept, trace_id, span_id))
 
-    def overhead(self) -> int:
-        """Return about how many ns recording has cost so far: calls, times a calibrated cost.
+    def costs_also(
+        self, what: str, calibrate: Callable[[], float], calls: Callable[[], int] | None = None
+    ) -> None:
+        """Let `overhead` reckon with a wrapper: its ns a call beyond the instruments it moves.
 
-        Counted at the last collect. Calibrating takes a few ms, once per process.
+        `calls` is how many there were: by default those of the instrument called `what`.
         """
-        from nilometer.measure.overhead import cost_ns
+        self._dearer[what] = calibrate, calls
+
+    def overhead(self) -> int:
+        """About how many ns recording took up to the last collect: calls, at calibrated costs.
+
+        Calibrating takes a few ms a kind, once per process.
+        """
+        from nilometer.measure.overhead import total_ns
 
         with self._collecting:
-            return sum(
-                int(series.calls * cost_ns(self.core, instrument.kind))
-                for instrument in list(self._instruments.values())
-                for series in list(instrument.series.values())
-            )
+            return total_ns(self, list(self._instruments.values()), dict(self._dearer))
 
     def instruments(self) -> tuple[InstrumentState, ...]:
         """Return every instrument with its state, in the order they were made."""
-        made: list[Instrument | EventSource] = [
-            *list(self._instruments.values()),
-            *list(self._sources.values()),
-        ]
-        return tuple(
-            InstrumentState(
-                one.name,
-                one.kind,
-                one.unit,
-                one.level,
-                one.on,
-                one.series_count,
-                one.overflowed,
-                one.origin,
-            )
-            for one in made
-        )
+        made: list[Instrument | EventSource] = list(self._instruments.values())
+        made += list(self._sources.values())
+        return tuple(state_of(one) for one in made)
 
     def reset_after_fork(self) -> None:
         """Forget all values and let go of locks that another thread held: for the child."""
@@ -365,22 +370,6 @@ class Registry:
         self._events.take()
         for instrument in list(self._instruments.values()):
             instrument.reset()
-
-
-def _refuse_other_than_text(name: object, unit: object, description: object) -> None:
-    for what, text in (("name", name), ("unit", unit), ("description", description)):
-        if not isinstance(text, str):
-            raise TypeError(f"{what} must be text, not {type(text).__name__}")
-    if not name:
-        raise ValueError("name must not be empty")
-
-
-def _origin() -> str:
-    """File and line of the first caller outside of this package."""
-    frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__") in _OURS:
-        frame = frame.f_back
-    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
 
 
 _REGISTRIES: Final[weakref.WeakSet[Registry]] = weakref.WeakSet()

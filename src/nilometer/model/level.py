@@ -17,8 +17,16 @@ class Level(IntEnum):
 
     @classmethod
     def of(cls, given: Level | str, *, origin: str) -> Level:
-        """A level as it is, or by its name. Raises ConfigError for a name that is none."""
-        return cls.parse(given, origin=origin) if isinstance(given, str) else cls(given)
+        """A level as it is, or by its name or number. Raises ConfigError for what is none."""
+        if isinstance(given, str):
+            return cls.parse(given, origin=origin)
+        try:
+            return cls(given)
+        except ValueError:
+            names = ", ".join(f"{level.name.lower()} {level}" for level in cls)
+            raise ConfigError(
+                f"{origin}: no level {given!r} ({names})", slug="no-such-level"
+            ) from None
 
     @classmethod
     def parse(cls, text: str, *, origin: str) -> Level:
