@@ -13,6 +13,7 @@ from socket import inet_aton
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from nilometer.clock import elapsed_ns
+from nilometer.integrations import costs
 from nilometer.integrations.http_words import METHODS
 from nilometer.measure import REGISTRY
 from nilometer.model import SpanKind, Status
@@ -99,6 +100,7 @@ class Client:
             "http.client.request.errors", unit="{error}", description="Attempts that raised."
         )
         self._records: dict[tuple[str, str], Any] = {}
+        registry.costs_also("http.client.request", costs.client_request)
 
     def request(self, method: object, host: object, path: str = "") -> Request:
         """One request, to be used in a ``with`` statement."""

@@ -9,6 +9,7 @@ import os
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
+from nilometer.integrations import costs
 from nilometer.integrations.exchange import Meters
 from nilometer.integrations.routes import ASGI, WSGI, reader
 
@@ -23,6 +24,7 @@ SERIES_KEPT_MAX: Final = 1000
 what exceeds them is looked up in the registry again, which puts it into its overflow series."""
 
 READERS: Final = {"wsgi": WSGI, "asgi": ASGI}
+COSTS: Final = {"wsgi": costs.wsgi_request, "asgi": costs.asgi_request}
 
 CLASSES: Final = ("none", "1xx", "2xx", "3xx", "4xx", "5xx")
 """What `http.response.status_class` may say; none: no response was ever begun."""
@@ -73,6 +75,7 @@ class ServerInstruments:
             description="WebSockets connected and not closed.",
             read=self._connections.__len__,
         )
+        self._costs_also = registry.costs_also
         self._times: dict[Any, Callable[[int], None]] = {}
         self._made: dict[str, Meters] = {}
 
@@ -90,6 +93,7 @@ class ServerInstruments:
         """The meters of one protocol, "wsgi" or "asgi"."""
         made = self._made.get(protocol)
         if made is None or made.elapsed_ns is not clock.elapsed_ns:
+            self._costs_also("http.server.request", COSTS[protocol])  # of both, the later one
             made = self._made[protocol] = Meters(
                 self._times,
                 self._find,

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from weakref import WeakKeyDictionary
 
 from nilometer.clock import Clock
+from nilometer.integrations import costs
 from nilometer.integrations.patches import Patches
 from nilometer.integrations.statement import READ_CHARS_MAX, normalised, operation_of
 from nilometer.measure import REGISTRY
@@ -120,6 +121,7 @@ class Database:
         self._timer = registry.timer(
             "db.client.operation", description="Statements, from the call to their result."
         )
+        registry.costs_also("db.client.operation", costs.statement)
         self._connects = registry.timer(
             "db.client.connect", description="Making new connections to databases."
         ).bind(**{"db.system.name": self.system})

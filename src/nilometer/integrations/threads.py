@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from nilometer.clock import elapsed_ns
+from nilometer.integrations import costs
 from nilometer.integrations.patches import Patches
 from nilometer.measure import REGISTRY
 from nilometer.trace import carry
@@ -60,6 +61,7 @@ def install(*, registry: Registry = REGISTRY) -> bool:
 
     waits = registry.timer("thread_pool.wait", description="From submission to a free thread.")
     runs = registry.timer("thread_pool.run", description="In a thread of the pool.")
+    registry.costs_also("thread_pool.wait", costs.pool_work)
 
     def measured(original: Callable[..., Any]) -> Callable[..., Any]:
         def submit(pool: Any, function: Any, /, *args: Any, **kwargs: Any) -> Any:

@@ -1,0 +1,138 @@
+"""What wrappers of integrations cost a call: each run around nothing, on scratch instruments.
+
+The pump's thread asks, once per process and only for what the process uses; so nothing here
+imports a module for the first time (src/nilometer/own.py says why).
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+from nilometer.clock import elapsed_ns
+from nilometer.measure.overhead import extra_ns
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nilometer.measure import Registry
+
+_ENVIRON: Final = {
+    "REQUEST_METHOD": "GET",
+    "PATH_INFO": "/",
+    "SERVER_NAME": "localhost",
+    "SERVER_PORT": "80",
+    "wsgi.url_scheme": "http",
+}
+_SCOPE: Final = {"type": "http", "method": "GET", "path": "/", "headers": []}
+_HEAD: Final = {"type": "http.response.start", "status": 200, "headers": []}
+_BODY: Final = {"type": "http.response.body", "body": b"x"}
+_STATEMENT: Final = "select 1"
+
+
+def wsgi_request() -> float:
+    """One request through the WSGI middleware."""
+    middleware = import_module("nilometer.integrations.wsgi").Middleware
+    return extra_ns(
+        lambda registry: partial(_serve_wsgi, middleware(_wsgi, registry=registry)),
+        partial(_serve_wsgi, _wsgi),
+    )
+
+
+def asgi_request() -> float:
+    """One request through the ASGI middleware."""
+    middleware = import_module("nilometer.integrations.asgi").Middleware
+    return extra_ns(
+        lambda registry: partial(_serve_asgi, middleware(_asgi, registry=registry)),
+        partial(_serve_asgi, _asgi),
+    )
+
+
+def statement() -> float:
+    """One statement of SQLAlchemy."""
+    execute_class = import_module("nilometer.integrations.sqlalchemy").Execute
+
+    def measured(registry: Registry) -> Callable[[], object]:
+        record = registry.timer("db.client.operation").bind(operation="SELECT").record
+        known = {_STATEMENT: (record, _execute)}
+        execute = execute_class(_execute, known, known.__getitem__, print, elapsed_ns)
+        return partial(execute, None, _STATEMENT, (), None)
+
+    return extra_ns(measured, partial(_execute, None, _STATEMENT, (), None))
+
+
+def client_request() -> float:
+    """One request of an HTTP client."""
+    client_class = import_module("nilometer.integrations.http_client").Client
+
+    def measured(registry: Registry) -> Callable[[], object]:
+        client = client_class(registry)
+
+        def request() -> None:
+            with client.request("GET", "localhost", "/") as ours:
+                ours.onward({})
+                ours.answered(200)
+
+        return request
+
+    return extra_ns(measured, _nothing)
+
+
+def pool_work() -> float:
+    """One function submitted to a pool."""
+    work_class = import_module("nilometer.integrations.threads").Work
+
+    def measured(registry: Registry) -> Callable[[], object]:
+        waits, runs = registry.timer("wait"), registry.timer("run")
+
+        def submit() -> None:
+            work_class(_nothing, waits.bind(pool="p"), runs.bind(pool="p"))()
+
+        return submit
+
+    return extra_ns(measured, _nothing)
+
+
+def _wsgi(_environ: Any, start_response: Any) -> list[bytes]:
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"x"]
+
+
+def _serve_wsgi(app: Any) -> None:
+    body = app(dict(_ENVIRON), _started)
+    for _ in body:
+        pass
+    close = getattr(body, "close", None)
+    if close is not None:
+        close()
+
+
+def _started(status: str, headers: list[Any], error: Any = None) -> None:
+    """Begin no response."""
+
+
+async def _asgi(_scope: Any, _receive: Any, send: Any) -> None:
+    await send(_HEAD)
+    await send(_BODY)
+
+
+def _serve_asgi(app: Any) -> None:
+    for _ in app(dict(_SCOPE), _receive, _send).__await__():
+        """Nothing in it waits."""
+
+
+async def _receive() -> dict[str, Any]:
+    return {"type": "http.request", "body": b"", "more_body": False}
+
+
+async def _send(message: Any) -> None:
+    """Send nothing."""
+
+
+def _execute(cursor: Any, text: str, parameters: Any, context: Any) -> None:
+    """Execute nothing."""
+
+
+def _nothing() -> None:
+    """Do nothing."""
