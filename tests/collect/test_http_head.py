@@ -285,6 +285,43 @@ def test_whoever_has_asked_nothing_for_the_longest_makes_room_and_no_request_is_
     ]
 
 
+def test_whoever_is_one_too_many_is_told_when_to_come_again_in_its_protocol():
+    asked = [
+        ("GET /api/v1/health", "text/plain", "application/json"),
+        ("GET /v1/traces", "application/json", "application/json"),
+        ("GET /v1/traces", "application/x-protobuf", "application/x-protobuf"),
+    ]
+
+    async def talk(connect):
+        _, asking = await connect()
+        asking.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{")
+        await asyncio.sleep(0.1)
+        answers = []
+        for target, sent, _ in asked:
+            reader, writer = await connect()
+            writer.write(
+                f"{target} HTTP/1.1\r\nHost: x\r\nContent-Type: {sent}\r\n\r\n".encode()
+            )
+            head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+            answers.append((head.decode().lower(), body))
+            writer.close()
+        return answers
+
+    told = []
+    visit(lambda connect: _kept(told, talk(connect)), answer_ok_when_whole, limit_concurrency=2)
+
+    assert len(told) == 3
+    for (_, _, media_type), (head, body) in zip(asked, told, strict=True):
+        assert head.startswith("http/1.1 503 ")
+        assert "\r\nretry-after: 1" in head
+        assert f"\r\ncontent-type: {media_type}" in head
+        assert b"send it again" in body
+
+
+async def _kept(into, answers):
+    into.extend(await answers)
+
+
 def test_where_all_are_being_answered_one_more_is_told_so_at_once():
     async def talk(connect):
         asking = [await connect() for _ in range(3)]

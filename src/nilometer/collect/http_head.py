@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from nilometer.collect.busy import busy
+
 if TYPE_CHECKING:
     import asyncio
 
@@ -69,7 +71,13 @@ class BoundedHead(HttpToolsProtocol):
         """The head is whole; the body that follows is bounded by whoever reads it."""
         self._end_head()
         self._head_bytes = 0
+        limit, app = self.limit_concurrency, self.app
+        if limit is not None and max(len(self.connections), len(self.tasks)) >= limit:
+            self.logger.warning(TOO_MANY)
+            # uvicorn would say it in two bare words, to senders who read OTLP.
+            self.limit_concurrency, self.app = None, busy
         super().on_headers_complete()
+        self.limit_concurrency, self.app = limit, app
 
     def on_body(self, body: bytes) -> None:
         """What is neither body nor head is the frames of chunks, and trailers."""

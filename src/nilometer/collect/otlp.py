@@ -105,7 +105,7 @@ class OtlpDoor:
                 return await self._taken(signal, request, json=json)
             except Refused as refused:
                 self._refusals.count("otlp", refused.reason, detail=refused.message)
-                return _refusal(refused, json=json is not False)
+                return refusal(refused, json=json is not False)
             except ClientDisconnect:
                 self._refusals.count("otlp", "disconnected")
                 return Response(status_code=400)  # nobody hears it
@@ -177,7 +177,8 @@ def _media_type(*, json: bool) -> str:
     return "application/json" if json else "application/x-protobuf"
 
 
-def _refusal(refused: Refused, *, json: bool) -> Response:
+def refusal(refused: Refused, *, json: bool) -> Response:
+    """The answer as OTLP wants it: a google.rpc.Status in the sender's encoding."""
     code = RPC_CODES.get(refused.status, INVALID_ARGUMENT)
     headers = {"Retry-After": str(RETRY_AFTER_S)} if refused.may_retry else {}
     if refused.reason == "content-encoding":
