@@ -9,6 +9,14 @@ from hypothesis import strategies as st
 from bench.gate.rivals import BENCHER, t_quantile
 from bench.gate.score import Score, matched, mean_f1, score
 from bench.gate.series import Labelled, counters, made_up, sap, sap_with_steps
+from bench.gate.single_run import (
+    detections,
+    false_alarms,
+    is_visible,
+    null_points,
+    ours,
+    sap_steps,
+)
 from nilometer.gate.steps import steps
 
 places = st.lists(st.integers(0, 200), max_size=6, unique=True).map(sorted)
@@ -43,6 +51,24 @@ def test_on_series_made_up_f1_is_0_97_and_one_unchanged_series_in_a_hundred_alar
 
     assert reached.f1 >= 0.965
     assert reached.alarmed <= reached.unchanged / 100
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_at_most_one_in_two_thousand_unchanged_runs_alarms_and_is_confirmed() -> None:
+    rates = false_alarms(ours, [*null_points([s for s in sap() if s.half == 1])])
+
+    assert rates.points > 5500
+    assert rates.confirmed <= 0.0005
+
+
+def test_85_of_100_steps_of_5_percent_and_more_are_confirmed() -> None:
+    points = [p for p in sap_steps(range(40), (0.05, 0.5)) if p.half == 1 and is_visible(p)]
+
+    rates = detections(ours, points)
+
+    assert rates.points > 200
+    assert rates.confirmed >= 0.85
 
 
 # --- The instruments of this ------------------------------------------------------------------
