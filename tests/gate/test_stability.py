@@ -44,6 +44,12 @@ def normal(share: float, runs: int = 30, seed: int = 1) -> list[float]:
             "4 runs; 5 are the least",
         ),
         (
+            [0.0] * 30,
+            Kind.COUNTER,
+            Stability.EXCLUDED,
+            "30 runs, median 0, MAD 0: it never moved",
+        ),
+        (
             [0.0] * 28 + [3.0, 9.0],
             Kind.COUNTER,
             Stability.EXCLUDED,

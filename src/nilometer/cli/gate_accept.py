@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,6 +12,9 @@ from nilometer.cli.gate_past import LAST, Past, history_options
 from nilometer.cli.terminal import one_line, stop, write
 from nilometer.clock import Clock
 from nilometer.errors import nearest
+
+if TYPE_CHECKING:
+    from nilometer.cli.gate_past import Chosen
 
 
 @click.command()
@@ -48,7 +52,6 @@ def accept(
       nilometer gate accept --reason "the audit log writes one row more"
       nilometer gate accept --counter mysql:Com_select --reason "cache removed"
     """
-    from nilometer.gate.verdict import judge
     from nilometer.model.run import Accepted
 
     if not reason.strip():
@@ -57,26 +60,39 @@ def accept(
         stop("--all and --counter: one of them", Exit.USAGE)
     with Past(history, suite) as past:
         chosen = past.choose(run_id)
-        run = chosen.run
-        if not counters and not everything:
-            verdict = judge(run, chosen.earlier, chosen.accepted, branches=branches)
-            counters = tuple(str(one.key) for one in (*verdict.findings, *verdict.improved))
-            if not counters:
-                stop(
-                    f"nothing moved in run {run.id} ({verdict.because}); "
-                    "name it with --counter, or say --all",
-                    Exit.NOT_FOUND,
-                )
-        else:
-            known = {f"{count.backend}:{count.counter}" for count in run.counts}
-            for name in counters:
-                if name not in known:
-                    stop(
-                        f"--counter {name}: run {run.id} has none{nearest(name, known)}",
-                        Exit.USAGE,
-                    )
+        if counters:
+            _check(counters, chosen)
+        elif not everything:
+            counters = _moved(chosen, branches)
         who = by if by is not None else os.environ.get("USER", "")
-        now_ns = Clock().wall_ns()
+        run, now_ns = chosen.run, Clock().wall_ns()
         past.accept(Accepted(run.suite, run.id, now_ns, reason.strip(), who, counters))
     which = ", ".join(counters) or "all counters"
     write(one_line(f"accepted from run {run.id} on: {which}") + "\n")
+
+
+def _check(counters: tuple[str, ...], chosen: Chosen) -> None:
+    """That the run, or one before it, has these; one that moves no more is in those only."""
+    known = {
+        f"{count.backend}:{count.counter}"
+        for run in (*chosen.earlier, chosen.run)
+        for count in run.counts
+    }
+    for name in counters:
+        if name not in known:
+            stop(f"--counter {name}: there is none{nearest(name, known)}", Exit.USAGE)
+
+
+def _moved(chosen: Chosen, branches: tuple[str, ...]) -> tuple[str, ...]:
+    """The counters that the verdict on the run names."""
+    from nilometer.gate.verdict import judge
+
+    verdict = judge(chosen.run, chosen.earlier, chosen.accepted, branches=branches)
+    found = tuple(str(one.key) for one in (*verdict.findings, *verdict.improved))
+    if not found:
+        stop(
+            f"nothing moved in run {chosen.run.id} ({verdict.because}); "
+            "name it with --counter, or say --all",
+            Exit.NOT_FOUND,
+        )
+    return found

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 import click
 
+from nilometer.cli.against import measure_against
 from nilometer.cli.collecting import backends
 from nilometer.cli.counters import backend_options
 from nilometer.cli.exits import INTERRUPTED, Exit
@@ -82,6 +83,10 @@ class Options(NamedTuple):
 @click.option(
     "--json", "json_file", metavar="FILE", help="Append each run to FILE, a line each."
 )
+@click.option("--against", metavar="REV", help="Compare with this version, by turns.")
+@click.option(
+    "--pairs", default=7, show_default=True, type=click.IntRange(5, RUNS_MAX), help="Of these."
+)
 @click.option("--quiet", "-q", is_flag=True, help="No summary, only what went wrong.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, required=True)
 def measure(
@@ -93,11 +98,15 @@ def measure(
     by themselves. COMMAND keeps its input, its output, its signals and its exit code; the run
     is added to the history, from which `nilometer gate` learns what is normal.
 
+    With --against a git worktree of that version is measured by turns with this one, and what
+    costs more is told: exit code 6. These runs are not added to the history.
+
     \b
     Examples:
       nilometer measure -- pytest
       nilometer measure --runs 20 --suite unit -- make test
       nilometer measure -b mysql -b rabbitmq --idle 30s -- tox -e functional
+      nilometer measure --against main --idle 1s -- pytest
     """
     try:
         options = _options(command, flags)
@@ -108,6 +117,9 @@ def measure(
     clock = Clock()
     gatherer = Gatherer(chosen, clock)
     try:
+        if flags["against"] is not None:
+            against, pairs = flags["against"], flags["pairs"]
+            raise SystemExit(measure_against(against, pairs, job, gatherer, clock))
         codes = [_one(job, options, gatherer, clock) for _ in range(options.runs)]
     except OSError as error:
         stop_with(NOT_EXECUTABLE, f"{command[0]}: {error.strerror or error}")

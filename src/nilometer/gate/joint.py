@@ -188,7 +188,7 @@ def _deviation(value: float, others: Sequence[float], *, is_counted: bool) -> fl
     measured, scale = spread_of(others, middle, deviation, is_counted=is_counted)
     if measured > STABLE_SHARE_MAX * abs(middle):
         return None
-    if not middle and others[0] != others[-1]:  # moves at times, for reasons of its own
+    if not middle:  # what is mostly 0 moves at times for reasons of its own
         return None
     furthest = max(middle - others[0], others[-1] - middle)
     is_wild = furthest > WILD_SCALES * scale

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from nilometer.gate.bound import bound
 from nilometer.gate.finding import Finding
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from nilometer.gate.history import Series
     from nilometer.gate.joint import Joint, Moved
     from nilometer.gate.matrix import Cohort, Matrix
+
+NAMED_MAX: Final = 5  # in a sentence; the run itself has all
 
 
 def pending_of(matrix: Matrix) -> int:
@@ -93,6 +95,17 @@ class Judged:
             if None not in values and standing(values, one.kind).is_admitted:
                 found.append(f"{one.key}: {why_unknown(run, one.key)}")
         return found
+
+    def first_moves(self) -> list[str]:
+        """The counters that never moved before: news, but often of the machine's own doing."""
+        found = []
+        for cohort, one in self._with_cohort():
+            now = one.values[self._matrix.last]
+            before = {one.values[at] for at in cohort.places}
+            if now and before == {0.0}:
+                found.append(f"{one.key} {now:+.6g}")
+        more = f" and {len(found) - NAMED_MAX} more" if len(found) > NAMED_MAX else ""
+        return [f"moved for the first time: {', '.join(found[:NAMED_MAX])}{more}"] * bool(found)
 
     def steps(self) -> list[str]:
         """The lasting changes that nobody accepted; what came before them still tells noise."""

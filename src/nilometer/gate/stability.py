@@ -154,13 +154,15 @@ def _class(
         still = share <= NOISY_SHARE_MAX
         why = f"{varies}; a gauge says where it stands, not what was done"
         return (Stability.NOISY if still else Stability.EXCLUDED), why
+    if not middle:
+        moves = min(known) < 0 or max(known) > 0
+        why = "it is mostly 0, and moves at times" if moves else "it never moved"
+        return Stability.EXCLUDED, why
     if min(known) == max(known):
         evidence = f"at most {deviation_share_bound(runs):.1%} of runs differ"
         if runs < EXACT_RUNS_MIN:
             evidence += f"; exact for good from {EXACT_RUNS_MIN} runs"
         return Stability.EXACT, f"the same in every run ({evidence})"
-    if not middle:
-        return Stability.EXCLUDED, "it is mostly 0, and moves at times"
     if share > NOISY_SHARE_MAX:
         return Stability.EXCLUDED, f"{varies}; {NOISY_SHARE_MAX:.0%} is the most for a trend"
     if share > STABLE_SHARE_MAX:

@@ -119,7 +119,7 @@ def _bare(judged: Judged, run: Run, past: Past, notes: tuple[str, ...]) -> Verdi
         min((found.runs for _, found in judged.alarms or judged.pairs), default=0),
         sum(found.counters for _, found in judged.pairs),
         judged.rate,
-        notes=(*notes, *missing, *judged.steps()),
+        notes=(*notes, *missing, *judged.steps(), *judged.first_moves()),
         left_out=past.left_out,
         previous=judged.base[-1] if judged.base else None,
     )

@@ -1,0 +1,166 @@
+"""Two versions measured by turns on one machine: what differs, whatever the machine did.
+
+Both runs of a pair see nearly the same machine, so their difference is free of what changes
+slowly (Bulej and others, "Duet Benchmarking", arXiv 2001.05811). If the versions cost the same,
+each difference could as well have the other sign. All signs are tried, and of each the largest
+statistic of any counter: a difference counts if that seldom is as large (the sign-flip form of
+Westfall and Young's maxT), so the rate holds however many counters there are.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+from math import sqrt
+from random import Random
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from nilometer.gate.attribution import parts_of
+from nilometer.gate.finding import Finding, change
+from nilometer.gate.history import Past, all_series, unusable
+from nilometer.gate.matrix import unread
+from nilometer.gate.robust import FLOOR_COUNT, FLOOR_SHARE, median
+from nilometer.gate.stability import standing
+from nilometer.gate.verdict import Outcome, Verdict
+from nilometer.model.reading import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from nilometer.gate.history import Series
+    from nilometer.model.run import Run
+
+PAIRS_MIN: Final = 5  # of fewer, equal signs alone are more likely by chance than `RATE_MAX`
+RATE_MAX: Final = 0.05
+FLIPS_MAX: Final = 1024  # all signs of ten pairs; of more pairs so many are drawn, always alike
+TIE: Final = 1e-9  # sums of floats in another order are equal
+
+
+class Difference(NamedTuple):
+    """A counter that differs, and how often chance would show as much in any counter."""
+
+    series: Series
+    base: float
+    head: float
+    statistic: float
+    chance: float
+
+
+def duet(pairs: Sequence[tuple[Run, Run]]) -> Verdict:
+    """Compare pairs of a run of the base and one of the head. ValueError without any."""
+    if not pairs:
+        msg = "no pairs to compare"
+        raise ValueError(msg)
+    head = pairs[-1][1]
+    because = _not_comparable(pairs)
+    if because:
+        return Verdict(head, Outcome.UNKNOWN, because, previous=pairs[-1][0])
+    bases, heads = [base for base, _ in pairs], [head for _, head in pairs]
+    past = Past((*bases, *heads[:-1]))
+    notes = tuple(unread(head, past))
+    known = [one for one in all_series(head, past) if _is_comparable(one)]
+    found = differences(known, len(pairs))
+    parts = tuple(all_series(head, Past(tuple(bases)), parts=True))
+    moved = [one for one in found if one.chance <= RATE_MAX]
+    findings = tuple(_finding(one, parts, len(pairs)) for one in moved)
+    rate = min((one.chance for one in found), default=1.0)
+    return Verdict(
+        head,
+        Outcome.WARN if findings else Outcome.UNKNOWN if notes else Outcome.PASS,
+        _because(findings, rate, len(known), len(pairs)),
+        findings,
+        runs=len(pairs),
+        counters=len(known),
+        rate=rate,
+        confirmed=f"{len(pairs)} pairs, measured by turns" if findings else "",
+        notes=notes,
+        previous=bases[-1],
+    )
+
+
+def _because(findings: Sequence[Finding], rate: float, counters: int, pairs: int) -> str:
+    if not findings:
+        return f"none of {counters} counters costs more in {pairs} pairs, measured by turns"
+    more = f" and {len(findings) - 1} more" if len(findings) > 1 else ""
+    return (
+        f"{change(findings[0])}{more} in {pairs} pairs, measured by turns; versions that cost "
+        f"the same differ so much in one of {1 / rate:.0f} cases"
+    )
+
+
+def _not_comparable(pairs: Sequence[tuple[Run, Run]]) -> str:
+    for number, pair in enumerate(pairs, 1):
+        for side, run in zip(("base", "head"), pair, strict=True):
+            if why := unusable(run):
+                return f"pair {number}, {side}: {why}"
+    first = pairs[0][0]
+    for number, pair in enumerate(pairs, 1):
+        for side, run in zip(("base", "head"), pair, strict=True):
+            if run.test_set != first.test_set:
+                return f"pair {number}, {side}: another test set: nothing can be compared"
+            if (run.work > 0) != (first.work > 0):
+                return f"pair {number}, {side}: how much work was done is not known of all runs"
+    if len(pairs) < PAIRS_MIN:
+        return f"{len(pairs)} pairs; {PAIRS_MIN} are the least"
+    return ""
+
+
+def _is_comparable(one: Series) -> bool:
+    return one.kind is not Kind.GAUGE and None not in one.values
+
+
+def differences(known: Sequence[Series], pairs: int) -> list[Difference]:
+    """The counters in which the head is higher, by how unlikely that is.
+
+    Each series has the values of all base runs, then those of all head runs.
+    """
+    rows = []
+    for one in known:
+        values = [value or 0.0 for value in one.values]
+        base, head = values[:pairs], values[pairs:]
+        own = [b - a for a, b in zip(base, head, strict=True)]
+        size = sqrt(sum(d * d for d in own))
+        if size:
+            rows.append((one, base, head, [d / size for d in own]))
+    if not rows:
+        return []
+    largest = [
+        max(sum(s * d for s, d in zip(signs, row[3], strict=True)) for row in rows)
+        for signs in _signs(pairs)
+    ]
+    found = []
+    for one, base, head, own in rows:
+        statistic = sum(own)
+        middle = float(median(base)), float(median(head))
+        if statistic <= 0 or not _is_news(one, *middle):
+            continue
+        chance = sum(most >= statistic - TIE for most in largest) / len(largest)
+        found.append(Difference(one, *middle, statistic, chance))
+    found.sort(key=lambda d: (d.chance, -d.statistic, d.series.key))
+    return found
+
+
+def _is_news(one: Series, base: float, head: float) -> bool:
+    least = max(FLOOR_COUNT if one.is_counted else 0.0, FLOOR_SHARE * abs(base))
+    return head - base >= least
+
+
+def _signs(pairs: int) -> Iterator[tuple[int, ...]]:
+    """All signs, or as many as are enough; as they are is always one of them."""
+    if 2**pairs <= FLIPS_MAX:
+        yield from product((1, -1), repeat=pairs)
+        return
+    random = Random(pairs)  # noqa: S311 - no secret: the same pairs must get the same answer
+    yield (1,) * pairs
+    for _ in range(FLIPS_MAX - 1):
+        yield tuple(random.choice((1, -1)) for _ in range(pairs))
+
+
+def _finding(one: Difference, parts: Sequence[Series], pairs: int) -> Finding:
+    series = one.series
+    known = standing(series.values[:pairs], series.kind, is_counted=series.is_counted)
+    delta = one.head - one.base
+    scales = delta / known.scale if known.scale else 0.0
+    put_down_to = parts_of(series.key, delta, parts)
+    return Finding(
+        series.key, series.unit, one.head, one.base, scales, known, None, put_down_to
+    )

@@ -1,0 +1,77 @@
+"""`nilometer measure --against REV`: two versions by turns, and nothing left behind."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nilometer.cli.exits import Exit
+from tests.cli.test_measure import BUMP, Place, place  # noqa: F401 - a fixture
+
+SCRIPT = "import subprocess, sys; subprocess.run([*{bump}, sys.argv[1], 'calls', '{calls}'])\n"
+
+
+def git(root: Path, *words: str) -> None:
+    who = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
+    subprocess.run(["git", *who, *words], cwd=root, check=True, capture_output=True)
+
+
+@pytest.fixture
+def versions(place: Place) -> Place:  # noqa: F811
+    """A repository whose ``base`` makes 40 calls, as ``same`` does; the files make 50."""
+    git(place.root, "init", "-q")
+    script = place.root / "work.py"
+    script.write_text(SCRIPT.format(bump=BUMP, calls=40))
+    git(place.root, "add", "work.py")
+    git(place.root, "commit", "-qm", "base")
+    git(place.root, "tag", "base")
+    script.write_text(SCRIPT.format(bump=BUMP, calls=50))
+    return place
+
+
+def against(place: Place, revision: str, *flags: str):  # noqa: F811
+    command = ["--", sys.executable, "work.py", place.server]
+    return place.measure("--against", revision, "--pairs", "5", *flags, *command)
+
+
+def test_what_costs_more_is_told_and_the_exit_code_says_so(versions) -> None:
+    ended = against(versions, "base")
+
+    assert ended.returncode == Exit.FAILED
+    assert "fake:calls +10 (+25.0 %): 50 instead of 40" in ended.stdout
+    assert not (versions.root / ".nilometer").exists()  # no history of such runs
+
+
+def test_versions_that_cost_the_same_pass_and_leave_no_worktree(versions) -> None:
+    git(versions.root, "commit", "-qam", "more")
+
+    ended = against(versions, "HEAD")
+
+    assert (ended.returncode, ended.stdout.splitlines()[0][:5]) == (0, "pass:")
+    listed = subprocess.run(
+        ["git", "worktree", "list"],
+        cwd=versions.root,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert len(listed.stdout.splitlines()) == 1
+
+
+def test_a_revision_that_is_none_is_refused(versions) -> None:
+    ended = against(versions, "nowhere")
+
+    assert (ended.returncode, ended.stdout) == (Exit.USAGE, "")
+    assert "--against: git rev-parse" in ended.stderr
+
+
+def test_a_command_that_fails_ends_it_with_its_code(versions) -> None:
+    (versions.root / "work.py").write_text("raise SystemExit(3)")
+
+    ended = against(versions, "base")
+
+    assert (ended.returncode, ended.stdout) == (3, "")
+    assert "the command failed on this version; nothing is compared" in ended.stderr

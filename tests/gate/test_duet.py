@@ -1,0 +1,132 @@
+"""Two versions by turns: what differs is found, whatever the machine does meanwhile."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nilometer.gate.duet import PAIRS_MIN, RATE_MAX, duet
+from nilometer.gate.verdict import Outcome, Verdict
+from tests.gate.histories import measured, run
+from tests.gate.test_attribution import shop_run
+
+BASE = {"Com_select": 800, "Bytes": 90_000}
+MORE = {**BASE, "Com_select": 840}
+
+
+def by_turns(base: dict, head: dict, pairs: int = 7, **told) -> Verdict:
+    return duet([(run(2 * at, base), run(2 * at + 1, head, **told)) for at in range(pairs)])
+
+
+def names(verdict: Verdict) -> list[str]:
+    return [str(one.key) for one in verdict.findings]
+
+
+def drifting(seed: int, *, more: float = 0.0, pairs: int = 7) -> Verdict:
+    """Twenty counters that drift by more than they differ, each pair being alike."""
+    random = Random(seed)
+    found = []
+    for at in range(pairs):
+        level = 1e6 * (1 + 0.2 * at) * random.uniform(0.8, 1.2)
+        base = {f"c{i}": round(level * random.gauss(1, 0.002)) for i in range(20)}
+        head = {f"c{i}": round(level * random.gauss(1, 0.002)) for i in range(20)}
+        head["c0"] = round(base["c0"] * (1 + more))
+        found.append((run(2 * at, base), run(2 * at + 1, head)))
+    return duet(found)
+
+
+def test_what_costs_more_is_named_with_size_and_part() -> None:
+    verdict = duet([(shop_run(2 * at, 40), shop_run(2 * at + 1, 80)) for at in range(7)])
+
+    assert "mysql:Com_select" in names(verdict)
+    finding = next(one for one in verdict.findings if one.key.counter == "Com_select")
+    assert (finding.delta, finding.expected) == (40, 800)
+    assert str(finding.parts[-1].place) == "shop/orders.py:17"
+    assert verdict.rate == 1 / 128
+    assert verdict.confirmed == "7 pairs, measured by turns"
+
+
+def test_versions_that_cost_the_same_pass() -> None:
+    assert (by_turns(BASE, BASE).outcome, by_turns(MORE, BASE).outcome) == (Outcome.PASS,) * 2
+
+
+def test_a_change_is_seen_through_a_drift_that_is_larger() -> None:
+    assert "mysql:c0" in names(drifting(1, more=0.05))
+
+
+def test_versions_that_cost_the_same_differ_no_more_often_than_is_stated() -> None:
+    trials = 300
+
+    false = sum(bool(drifting(seed).findings) for seed in range(trials))
+
+    assert false / trials <= RATE_MAX + 3 * (RATE_MAX * (1 - RATE_MAX) / trials) ** 0.5
+
+
+@pytest.mark.parametrize("variant", ["n1_4", "wide4"])
+@pytest.mark.parametrize("backend", ["mariadb", "postgres"])
+def test_eight_pairs_on_a_real_server_confirm_both_changes(backend, variant) -> None:
+    heads = measured(backend, variant, start=100)[:8]
+
+    assert duet(list(zip(measured(backend, "base4"), heads, strict=False))).findings
+
+
+@pytest.mark.parametrize("backend", ["mariadb", "postgres"])
+def test_eight_pairs_of_one_version_on_a_real_server_do_not_differ(backend) -> None:
+    base = measured(backend, "base4")
+
+    assert duet(list(zip(base[:16:2], base[1:16:2], strict=True))).findings == ()
+
+
+@given(st.integers(0, 1000))
+def test_swapping_base_and_head_confirms_nothing_more(seed) -> None:
+    """What costs more one way costs less the other."""
+    random = Random(seed)
+    pairs = [
+        (run(2 * at, {"a": random.randint(90, 110)}), run(2 * at + 1, {"a": 130}))
+        for at in range(7)
+    ]
+
+    assert names(duet(pairs)) == ["mysql:a"]
+    assert names(duet([(head, base) for base, head in pairs])) == []
+
+
+def test_less_than_half_a_count_or_two_in_a_thousand_is_no_news() -> None:
+    assert by_turns({"a": 10_000}, {"a": 10_019}).findings == ()
+    assert names(by_turns({"a": 10_000}, {"a": 10_020})) == ["mysql:a"]
+
+
+@pytest.mark.parametrize(
+    ("pairs", "told", "because"),
+    [
+        (4, {}, f"4 pairs; {PAIRS_MIN} are the least"),
+        (7, {"test_set": "t2"}, "pair 1, head: another test set: nothing can be compared"),
+        (7, {"exit_status": 2}, "pair 1, head: it failed with exit status 2"),
+        (7, {"work": 0}, "pair 1, head: how much work was done is not known of all runs"),
+    ],
+)
+def test_what_cannot_be_compared_is_unknown(pairs, told, because) -> None:
+    verdict = by_turns(BASE, MORE, pairs, **told)
+
+    assert (verdict.outcome, verdict.because, verdict.findings) == (
+        Outcome.UNKNOWN,
+        because,
+        (),
+    )
+
+
+def test_nothing_is_no_comparison() -> None:
+    with pytest.raises(ValueError, match="no pairs"):
+        duet([])
+
+
+def test_many_pairs_get_the_same_answer_each_time() -> None:
+    first, second = (by_turns(BASE, MORE, 14) for _ in range(2))
+
+    assert (
+        (first.rate, names(first))
+        == (second.rate, names(second))
+        == (1 / 1024, ["mysql:Com_select"])
+    )
