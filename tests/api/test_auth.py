@@ -158,3 +158,16 @@ def test_no_bytes_open_but_the_token(tmp_path, given):
 @given(st.text(max_size=60))
 def test_any_text_is_a_host_or_none(text):
     assert is_loopback_name(text) in (True, False)
+
+
+def test_the_openapi_document_says_whether_a_token_is_wanted(tmp_path):
+    path, headers = "/api/v1/openapi.json", {"authorization": "Bearer first-token-of-two"}
+    closed = ask(tmp_path, "GET", path, headers).json()
+    opened = ask(tmp_path, "GET", path, {}, tokens=None).json()
+
+    assert closed["components"]["securitySchemes"] == {
+        "token": {"type": "http", "scheme": "bearer"}
+    }
+    assert closed["security"] == [{"token": []}]
+    assert "security" not in opened
+    assert "securitySchemes" not in opened["components"]

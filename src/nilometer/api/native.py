@@ -31,8 +31,11 @@ def api(
     queries: Queries,
     health: Callable[[], Mapping[str, Any]],
     refused: Callable[[str], None] = lambda _: None,
+    *,
+    wants_token: bool = False,
 ) -> FastAPI:
-    """The application; `refused` is told why a request was, to be counted.
+    """The application; `refused` is told why a request was, to be counted. That a token is
+    wanted it only tells: whoever stands before it looks at that.
 
     No page of it loads anything from elsewhere: FastAPI's own would, so they are off.
     """
@@ -70,10 +73,26 @@ def api(
         detail = f"a fault of the collector's ({type(error).__name__}); its log has more"
         return JSONResponse({"detail": detail}, 500)
 
+    if wants_token:
+        _tell_of_tokens(app)
     app.include_router(_health_routes(health), prefix=PREFIX)
     app.include_router(traces.router(reader, queries), prefix=PREFIX)
     app.include_router(metrics.router(reader, queries), prefix=PREFIX)
     return app
+
+
+def _tell_of_tokens(app: FastAPI) -> None:
+    """Have the OpenAPI document say that every request needs a token."""
+    plain = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        schema = plain()
+        schemes = schema.setdefault("components", {}).setdefault("securitySchemes", {})
+        schemes["token"] = {"type": "http", "scheme": "bearer"}
+        schema["security"] = [{"token": []}]
+        return schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
 
 
 def _health_routes(health: Callable[[], Mapping[str, Any]]) -> APIRouter:

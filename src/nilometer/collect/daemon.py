@@ -118,6 +118,7 @@ class Collector:
             self._queries,
             self.health,
             refused=lambda reason: self.refusals.count("rest", reason),
+            wants_token=self.settings.tokens is not None,
         )
         app.router.routes.extend(self._otlp.routes())
         return Guard(
