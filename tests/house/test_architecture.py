@@ -50,6 +50,7 @@ FOLDERS: dict[str, set[str]] = {
     "counters": {"model", "wire"},
     "gate": {"model"},
     "store": {"model"},
+    "pytest_plugin": {"model", "measure", "integrations", "counters"},
     "collect": {"model", "wire", "store"},
     "api": {"model", "wire", "store", "gate", "trace"},
     "web": {"model", "wire", "store", "gate", "trace"},

@@ -20,7 +20,7 @@ from nilometer.model import SpanKind, Status
 from nilometer.trace import CURRENT, headers, span
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from nilometer.measure import Registry
 
@@ -82,6 +82,10 @@ def _address(host: str) -> IPv4Address | IPv6Address | None:
 
 hosts = Hosts()
 
+watcher: Callable[[str, str, str], None] | None = None
+"""Told of each request (method, host, path) before it is sent; it must not raise. For tests
+that say how many requests something may take."""
+
 
 def send_to(patterns: Iterable[str]) -> None:
     """Further hosts that get our headers, as shell patterns; ``*`` is every host."""
@@ -134,6 +138,8 @@ class Request:
         self._span: Any = None
 
     def __enter__(self) -> Self:
+        if watcher is not None:
+            watcher(self._method, self._host, self._path)
         if CURRENT.get() is not None:
             self._span = span(self._method)
             if self._span.recording:

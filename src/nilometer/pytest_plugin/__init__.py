@@ -1,0 +1,103 @@
+"""What each test costs: statements, requests and instruments counted, and budgets for them.
+
+`pytest --nilometer` counts for every test; the fixture `nilometer_budget`, which needs no flag,
+fails a test that does more than it may:
+
+    def test_the_list_of_orders(nilometer_budget):
+        with nilometer_budget(sql_statements=3):
+            orders()
+
+pytest loads this module at every start, so it loads nothing of ours until it is needed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from nilometer.pytest_plugin.budgets import Budget
+
+__all__ = ["budget", "nilometer_budget"]
+
+NAME: Final = "nilometer-session"
+
+
+def budget(
+    *,
+    sql_statements: int | None = None,
+    http_requests: int | None = None,
+    instruments: Mapping[str, int] | None = None,
+    **by_name: int,
+) -> Budget:
+    """``with budget(sql_statements=3):`` fails if the block makes more than three.
+
+    Any instrument of Nilometer can be named with underscores for its dots, or as it is called
+    in `instruments`; a timer counts how often it was used. Raises BudgetError.
+    """
+    from nilometer.pytest_plugin.budgets import Budget
+
+    limits: dict[str, int] = {**by_name, **(instruments or {})}
+    if sql_statements is not None:
+        limits["sql_statements"] = sql_statements
+    if http_requests is not None:
+        limits["http_requests"] = http_requests
+    return Budget(limits)
+
+
+@pytest.fixture(scope="session")
+def nilometer_budget() -> Callable[..., Budget]:
+    """``with nilometer_budget(sql_statements=3): ...`` fails if it makes more than three."""
+    return budget
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The flags, and the setting of pytest.ini that stands for the first."""
+    group = parser.getgroup("nilometer", "what each test costs (Nilometer)")
+    group.addoption(
+        "--nilometer",
+        action="store_true",
+        help="count SQL statements, HTTP requests and instruments of each test",
+    )
+    group.addoption(
+        "--nilometer-report",
+        action="store_true",
+        help="show what costs most at the end, as -v does",
+    )
+    group.addoption(
+        "--nilometer-json", metavar="FILE", default="", help="write all counts to this file"
+    )
+    group.addoption(
+        "--nilometer-by",
+        choices=("test", "module"),
+        default="test",
+        help="tell counts apart by test or by module (default: test)",
+    )
+    parser.addini("nilometer", "count as --nilometer does", type="bool", default=False)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Begin, if asked to."""
+    if config.getoption("--nilometer") or config.getini("nilometer"):
+        from nilometer.pytest_plugin.session import Session
+
+        config.pluginmanager.register(Session(config), NAME)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Leave nothing behind."""
+    import sys
+
+    session = config.pluginmanager.get_plugin(NAME)
+    if session is not None:
+        config.pluginmanager.unregister(session)
+        session.end()
+    if "nilometer.pytest_plugin.listening" in sys.modules:
+        from nilometer.pytest_plugin.instruments import let_go
+        from nilometer.pytest_plugin.listening import LISTENING
+
+        LISTENING.end()
+        let_go()

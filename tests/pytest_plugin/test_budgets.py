@@ -1,0 +1,325 @@
+"""Budgets: what counts, whose it is, and what a failure shows."""
+
+import asyncio
+import contextvars
+import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import httpx
+import pytest
+import requests
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import StaticPool
+
+import nilometer
+from nilometer.measure import REGISTRY
+from nilometer.pytest_plugin import budget
+from nilometer.pytest_plugin.budgets import TIMES, BudgetError
+from nilometer.pytest_plugin.callers import show_files_from
+from nilometer.testing import capture
+
+show_files_from(str(Path(__file__).parent))
+
+
+@pytest.fixture
+def engine():
+    """Made before anybody listens, as applications make theirs."""
+    made = sa.create_engine(
+        "sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False}
+    )
+    with made.begin() as connection:
+        connection.execute(sa.text("create table items (a int, name text)"))
+    yield made
+    made.dispose()
+
+
+@pytest.fixture
+def server():
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *words):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as httpd:
+        thread = threading.Thread(target=httpd.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{httpd.server_port}"
+        httpd.shutdown()
+        thread.join()
+
+
+def ask(engine, times=1):
+    for i in range(times):
+        with engine.connect() as connection:
+            connection.execute(sa.text(f"select a from items where a = {i}")).all()
+
+
+def failure_of(block):
+    with pytest.raises(BudgetError) as failure:
+        block()
+    return str(failure.value)
+
+
+def line_of(function, offset):
+    return function.__code__.co_firstlineno + offset
+
+
+def test_what_stays_within_its_budget_passes(engine):
+    with budget(sql_statements=2, http_requests=0):
+        ask(engine, 2)
+
+
+def test_a_failure_shows_the_statements_folded_and_where_they_come_from(engine):
+    def block():
+        with budget(sql_statements=3):
+            ask(engine, 25)
+            with engine.connect() as connection:
+                connection.execute(sa.text("select name from items where name = 'secret'"))
+
+    assert failure_of(block) == (
+        "26 SQL statements where sql_statements=3 allows 3\n"
+        f"  {TIMES} 25  select a from items where a = ?\n"
+        f"        test_budgets.py:{line_of(ask, 3)} in ask\n"
+        f"  {TIMES}  1  select name from items where name = ?\n"
+        f"        test_budgets.py:{line_of(block, 4)} in block\n"
+        " [budget-exceeded]"
+    )
+
+
+def test_a_failure_shows_so_many_and_counts_the_rest(engine):
+    def block():
+        with budget(sql_statements=0), engine.connect() as connection:
+            for i in range(40):
+                connection.execute(sa.text(f"select a as a{i}_ from items"))
+
+    said = failure_of(block)
+
+    assert said.count("select") == 30
+    assert "  and 10 more, of 10 kinds\n" in said
+
+
+def test_what_the_block_raises_passes_unchanged(engine):
+    fault = KeyError("mine")
+
+    def block():
+        with budget(sql_statements=0):
+            ask(engine)
+            raise fault
+
+    with pytest.raises(KeyError) as raised:
+        block()
+
+    assert raised.value is fault
+
+
+def test_statements_that_fail_count(engine):
+    def nonsense():
+        with engine.connect() as connection:
+            connection.execute(sa.text("select nothing from nowhere"))
+
+    with budget() as spent, pytest.raises(sa.exc.OperationalError):
+        nonsense()
+
+    assert spent.counts["sql.statements"] == 1
+
+
+def test_nested_budgets_each_count_what_is_inside_of_them(engine):
+    with budget(sql_statements=3) as outer:
+        ask(engine)
+        with budget(sql_statements=2) as inner:
+            ask(engine, 2)
+
+    assert (outer.counts["sql.statements"], inner.counts["sql.statements"]) == (3, 2)
+
+
+def test_the_inner_failure_is_the_one_that_is_told(engine):
+    def block():
+        with budget(sql_statements=0), budget(sql_statements=1):
+            ask(engine, 2)
+
+    assert failure_of(block).startswith("2 SQL statements where sql_statements=1 allows 1\n")
+
+
+@pytest.mark.parametrize("carried", [True, False], ids=["carried", "plain"])
+def test_threads_count_with_their_context_and_without(engine, carried):
+    work = (
+        contextvars.copy_context().run if carried else lambda function, *rest: function(*rest)
+    )
+
+    with budget() as spent:
+        thread = threading.Thread(target=work, args=(ask, engine, 4))
+        thread.start()
+        thread.join()
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(lambda _: ask(engine), range(6)))
+
+    assert spent.counts["sql.statements"] == 10
+
+
+def test_tasks_side_by_side_each_count_their_own(engine):
+    async def one(times):
+        with budget() as spent:
+            for _ in range(times):
+                ask(engine)
+                await asyncio.sleep(0)
+        return spent.counts["sql.statements"]
+
+    async def both():
+        with budget() as outer:
+            found = await asyncio.gather(one(2), one(5))
+        return [*found, outer.counts["sql.statements"]]
+
+    assert asyncio.run(both()) == [2, 5, 7]
+
+
+def test_a_generator_that_ends_elsewhere_leaves_nothing_behind(engine):
+    def steps():
+        with budget() as spent:
+            yield spent
+            ask(engine)
+            yield spent
+
+    with budget() as outer:
+        left = steps()
+        spent = next(left)
+        ask(engine)
+        next(left)
+        contextvars.copy_context().run(left.close)
+        ask(engine)
+
+    assert (spent.counts["sql.statements"], outer.counts["sql.statements"]) == (2, 3)
+
+
+def test_statements_of_async_engines_are_put_down_to_who_awaits_them():
+    async def body():
+        engine = create_async_engine("sqlite+aiosqlite://")
+        with budget() as spent:
+            async with engine.connect() as connection:
+                await connection.execute(sa.text("select 1"))
+        await engine.dispose()
+        return spent.calls
+
+    ((call, times),) = asyncio.run(body()).items()
+
+    assert (call.text, times) == ("select ?", 1)
+    assert re.fullmatch(r"test_budgets\.py:\d+ in body", call.where)
+
+
+def test_requests_of_both_clients_count_sync_and_async(server):
+    async def asynchronously():
+        async with httpx.AsyncClient(trust_env=False) as client:
+            await client.get(f"{server}/c?token=secret")
+
+    with budget(http_requests=3) as spent:
+        requests.get(f"{server}/a", proxies={"http": ""}, timeout=5)
+        httpx.get(f"{server}/b", trust_env=False)
+        asyncio.run(asynchronously())
+
+    assert [(call.text, call.where.split(":")[0]) for call in spent.calls] == [
+        ("GET 127.0.0.1/a", "test_budgets.py"),
+        ("GET 127.0.0.1/b", "test_budgets.py"),
+        ("GET 127.0.0.1/c", "test_budgets.py"),
+    ]
+
+
+def test_too_many_requests_fail_and_are_shown(server):
+    def block():
+        with budget(http_requests=0):
+            httpx.get(f"{server}/a", trust_env=False)
+
+    assert failure_of(block).startswith(
+        "1 HTTP requests where http_requests=0 allows 0\n"
+        f"  {TIMES} 1  GET 127.0.0.1/a\n"
+        f"       test_budgets.py:{line_of(block, 2)} in block\n"
+    )
+
+
+def test_instruments_have_budgets_by_either_name():
+    placed, taken = nilometer.counter("test.orders"), nilometer.timer("test.took")
+    placed.add(7)  # before the block: not its own
+
+    spent = budget(test_orders=2, test_took=1, instruments={"test.orders": 1})
+
+    def block():
+        with spent:
+            placed.bind(kind="big").add()
+            placed.add()
+            taken.record(5)
+
+    assert failure_of(block) == (
+        "2 test.orders where test.orders=1 allows 1\n [budget-exceeded]"
+    )
+    assert spent.counts["test.took.samples"] == 1
+    REGISTRY.collect()
+
+
+def test_what_is_read_for_budgets_is_taken_from_nobody():
+    made = nilometer.counter("test.kept")
+
+    with capture() as captured:
+        made.add(2)
+        with budget(test_kept=3):
+            made.add(3)
+        made.add(4)
+
+    assert captured.total("test.kept") == 9
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"sql_statment": 3}, "is called 'sql_statment'; did you mean 'sql_statements'? ("),
+        ({"instruments": {"no.such": 1}}, "is called 'no.such'; choose from "),
+    ],
+)
+def test_a_name_that_is_none_fails_with_the_nearest(given, said):
+    with pytest.raises(BudgetError, match=re.escape(said)), budget(**given):
+        pass
+
+
+@pytest.mark.parametrize("limit", [-1, 1.5, True, "3"])
+def test_a_budget_is_a_whole_number(limit):
+    with pytest.raises(BudgetError, match="whole number"):
+        budget(sql_statements=limit)
+
+
+def test_one_budget_serves_again_but_not_within_itself(engine):
+    one = budget(sql_statements=1)
+    for _ in range(2):
+        with one:
+            ask(engine)
+
+    with one, pytest.raises(BudgetError, match="in use already"), one:
+        pass
+
+
+def test_an_engine_that_connects_first_pays_nothing_for_it():
+    """Else the test that comes first would pay for what its dialect asks the server."""
+    engine = sa.create_engine("sqlite://")
+    asked = []
+
+    def initialize(connection):
+        asked.append(connection.exec_driver_sql("select 'version'").scalar())
+
+    engine.dialect.initialize = initialize
+    with budget(sql_statements=1):
+        ask_nothing = sa.text("select 1")
+        with engine.connect() as connection:
+            connection.execute(ask_nothing)
+
+    assert asked == ["version"]
+
+
+def test_after_a_budget_statements_are_as_before(engine):
+    with budget() as spent:
+        ask(engine)
+    ask(engine, 3)
+
+    assert spent.counts["sql.statements"] == 1
