@@ -7,7 +7,7 @@ SHELL := /bin/bash
 PY := .venv/bin/python
 ARGS ?=
 
-.PHONY: help run demo-gate setup test test-fast lint types docs docs-check sanitize bench bench-gate bench-gate-series clean
+.PHONY: help run demo-gate setup test test-fast lint types docs docs-check sanitize bench bench-docs bench-gate bench-gate-series clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +51,11 @@ bench: ## Nilometer next to its peers, in nanoseconds, and the targets met or mi
 
 bench-gate: setup ## the gate on a real MariaDB and PostgreSQL: false alarms in 100 runs, changes seen
 	@$(PY) -m bench.gate.servers $(ARGS)
+
+bench-docs: ## the same, written into docs/performance.md and docs/measuring.md; on an idle machine
+	@mkdir -p build
+	@$(MAKE) bench ARGS='--json build/bench.json'
+	@.venv-bench/bin/python -m bench.page build/bench.json --write
 
 bench-docs: ## the same, written into docs/performance.md and docs/measuring.md; on an idle machine
 	@mkdir -p build

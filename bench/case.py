@@ -1,7 +1,7 @@
 """One case in a process of its own: ``python -m bench.case MODULE CASE`` prints JSON.
 
-The floor is measured there too, before and after: a machine whose speed changes from minute to
-minute would else make a case dearer or cheaper than it is.
+The floor takes turns with it there: a machine whose speed changes from second to second would
+else make a case dearer or cheaper than it is.
 """
 
 from __future__ import annotations
@@ -17,12 +17,9 @@ from bench.peers.floor import two_clocks
 def main() -> None:
     module, case, *rest = sys.argv[1:]
     rounds = int(rest[0]) if rest else ROUNDS
-    floor = Pair(*two_clocks())
-    before = added(floor, rounds=rounds).thread_ns
     pair = Pair(*import_module(f"bench.peers.{module}").CASES[case]())
-    figures = added(pair, rounds=rounds)._asdict()
-    figures["floor_ns"] = (before + added(floor, rounds=rounds).thread_ns) / 2
-    sys.stdout.write(json.dumps(figures) + "\n")
+    figures = added(pair, Pair(*two_clocks()), rounds=rounds)
+    sys.stdout.write(json.dumps(figures._asdict()) + "\n")
 
 
 if __name__ == "__main__":

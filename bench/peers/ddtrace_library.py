@@ -76,6 +76,7 @@ def off(case: Callable[[], tuple[Loop, Loop]]) -> Callable[[], tuple[Loop, Loop]
 CASES = {
     "span untraced": off(span),
     "span recorded": span,
+    "coroutine span untraced": off(coroutine_span),
     "coroutine span recorded": coroutine_span,
     "wsgi untraced": off(wsgi),
     "wsgi traced": wsgi,

@@ -60,6 +60,16 @@ def timer_lap(level: nilometer.Level = nilometer.BASIC) -> tuple[Loop, Loop]:
     return calls(subjects.work, 1, 2), calls(timed, 1, 2)
 
 
+def coroutine_timer(level: nilometer.Level = nilometer.BASIC) -> tuple[Loop, Loop]:
+    timed = nilometer.timer("instance.boot", level=level)(subjects.work_later)
+    return subjects.awaited(subjects.work_later), subjects.awaited(timed)
+
+
+def coroutine_untraced() -> tuple[Loop, Loop]:
+    traced = nilometer.traced("work")(subjects.work_later)
+    return subjects.awaited(subjects.work_later), subjects.awaited(traced)
+
+
 def untraced() -> tuple[Loop, Loop]:
     return calls(subjects.work, 1, 2), calls(nilometer.traced("work")(subjects.work), 1, 2)
 
@@ -182,9 +192,12 @@ CASES = {
     "timer on, with lap()": timer_lap,
     "timer off": timer_off,
     "timer off, with lap()": lambda: timer_lap(nilometer.DEEP),
+    "coroutine timer on": coroutine_timer,
+    "coroutine timer off": lambda: coroutine_timer(nilometer.DEEP),
     "span untraced": untraced,
     "span recorded": recorded,
     "span encoded": encoded,
+    "coroutine span untraced": coroutine_untraced,
     "coroutine span recorded": coroutine_span,
     "wsgi untraced": wsgi,
     "wsgi traced": lambda: wsgi(osprofiler_headers()),

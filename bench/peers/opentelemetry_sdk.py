@@ -89,8 +89,8 @@ def decorated(provider: Any) -> tuple[Loop, Loop]:
     )
 
 
-def coroutine_span() -> tuple[Loop, Loop]:
-    tracer = tracers(ALWAYS_ON).get_tracer("bench")
+def coroutine_span(provider: Any) -> tuple[Loop, Loop]:
+    tracer = provider.get_tracer("bench")
 
     async def traced(a: int, b: int) -> int:
         with tracer.start_as_current_span("work"):
@@ -136,7 +136,8 @@ CASES = {
     "span untraced, always_off": lambda: decorated(tracers(ALWAYS_OFF)),
     "span recorded": lambda: span(tracers(ALWAYS_ON)),
     "span encoded": lambda: span(tracers(ALWAYS_ON, Encoding())),
-    "coroutine span recorded": coroutine_span,
+    "coroutine span untraced": lambda: coroutine_span(trace.NoOpTracerProvider()),
+    "coroutine span recorded": lambda: coroutine_span(tracers(ALWAYS_ON)),
     "wsgi untraced": lambda: wsgi(tracers(ALWAYS_OFF)),
     "wsgi switched off": lambda: wsgi(trace.NoOpTracerProvider(), NoOpMeterProvider()),
     "wsgi traced": lambda: wsgi(tracers(ALWAYS_ON)),

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import dis
 import json
+import statistics
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.console import Console
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))  # the benchmark is not part of the package
 
-from bench.pairs import Pair, added, calls, spent  # noqa: E402
+from bench.page import write  # noqa: E402
+from bench.pairs import Added, Pair, added, calls, median_bounds, spent  # noqa: E402
 from bench.peers import nilometer_library  # noqa: E402
-from bench.run import judged, verdict  # noqa: E402
+from bench.peers.floor import two_clocks  # noqa: E402
+from bench.run import Measured, judged, measure_all, table_of, together, verdict  # noqa: E402
 from bench.targets import FLOOR_NS, TARGETS, Target  # noqa: E402
 from nilometer.trace import drain_spans  # noqa: E402
 
@@ -25,24 +32,115 @@ def test_every_target_names_a_case_that_is_measured() -> None:
     assert {target.case for target in TARGETS} <= set(nilometer_library.CASES)
 
 
-def test_a_target_is_met_or_missed_by_the_floor_of_its_own_run() -> None:
-    from bench.run import Measured
+def measured(*floors: float, **other: Any) -> Measured:
+    """A case that took from so many floors to so many."""
+    told = {"thread_ns": 15, "process_ns": 15, "spread": 1, "floor_ns": 2 * FLOOR_NS}
+    low, high = floors
+    return Measured("counter", "nilometer C", **told | other, floors_low=low, floors_high=high)
 
-    target = Target("counter", "nilometer C", 8)
-    slow = 2 * FLOOR_NS
 
-    assert verdict(target, Measured("counter", target.peer, 15, 15, 1, slow))["met"]
-    assert not verdict(target, Measured("counter", target.peer, 17, 17, 1, slow))["met"]
+def test_a_target_is_met_or_missed_only_where_all_of_the_uncertainty_is_on_one_side() -> None:
+    target = Target("counter", "nilometer C", FLOOR_NS)  # one floor
+
+    assert [
+        verdict(target, measured(low, high))["verdict"]
+        for low, high in [(0.8, 1.0), (0.9, 1.1), (1.0, 1.01), (1.01, 1.2)]
+    ] == ["met", "within noise", "within noise", "missed"]
+
+
+def test_processes_that_disagree_give_no_verdict() -> None:
+    one = Added(10, 10, 1, 100, 136, 5, 0.8, 0.9)
+    other = Added(14, 14, 3, 100, 150, 4, 1.1, 1.2)
+    both = together("counter", "nilometer C", [one, other])
+
+    assert both == Measured("counter", "nilometer C", 12, 12, 3, 143, 5, 0.8, 1.2)
+    assert verdict(Target("counter", "nilometer C", FLOOR_NS), both)["verdict"] == (
+        "within noise"
+    )
+
+
+def test_a_machine_that_changes_its_speed_while_it_measures_changes_no_ratio(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The floor takes its turn in each round: at half the speed both cost twice."""
+    clock = {"now_ns": 0, "tick": 0}
+    monkeypatch.setattr(time, "thread_time_ns", lambda: clock["now_ns"])
+
+    def costing(ns: int) -> Any:
+        def loop(times: int) -> None:
+            clock["tick"] += 1
+            slow = 2 if clock["tick"] % 80 > 40 else 1
+            clock["now_ns"] += times * ns * slow
+
+        return loop
+
+    case = Pair(costing(100), costing(700))
+    found = added(case, Pair(costing(100), costing(300)), rounds=41)
+
+    assert found.thread_ns in (600, 1200)
+    assert found.spread > 0
+    assert 2.5 < found.floors_low <= 3 <= found.floors_high < 3.5
 
 
 def test_a_case_that_failed_is_a_target_missed_and_not_left_out() -> None:
-    from bench.run import Measured
-
     failed = [Measured(t.case, t.peer, 0, 0, 0, failure="ImportError") for t in TARGETS]
 
     told = judged(failed)
 
-    assert [(one["measured_ns"], one["met"]) for one in told] == [(None, False)] * len(TARGETS)
+    assert [(one["measured_ns"], one["verdict"]) for one in told] == (
+        [(None, "missed")] * len(TARGETS)
+    )
+
+
+def test_targets_of_a_module_that_cannot_be_imported_are_missed_and_not_left_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("bench.run.PEERS", (("nilometer C", "no_such_module", {}),))
+    mine = [target.case for target in TARGETS if target.peer == "nilometer C"]
+
+    told = judged(measure_all("", 2))
+
+    assert [(one["case"], one["verdict"]) for one in told] == [(c, "missed") for c in mine]
+
+
+@given(st.lists(st.integers(), min_size=1), st.randoms())
+def test_the_bounds_of_a_median_hold_it_and_know_no_order(
+    values: list[int], shuffle: Any
+) -> None:
+    low, high = median_bounds([float(value) for value in values])
+    shuffle.shuffle(values)
+
+    assert low <= statistics.median(float(value) for value in values) <= high
+    assert median_bounds([float(value) for value in values]) == (low, high)
+
+
+def test_the_page_of_a_run_is_written_where_the_docs_show_it(tmp_path: Path) -> None:
+    for page in ("performance.md", "measuring.md"):
+        (tmp_path / page).write_text((ROOT / "docs" / page).read_text())
+    cases = [*nilometer_library.CASES]
+    results = [
+        Measured(case, peer, 50 * n, 50 * n, 1, 100 * n, 1, 0.4, 0.6)
+        for n, peer in ((1, "nilometer C"), (2, "nilometer pure"))
+        for case in cases
+    ]
+    document = {
+        "python": "3.11.7",
+        "floor_ns": 300,
+        "cases": [one._asdict() for one in results],
+        "targets": judged(results),
+        "import": {"import_ms": 19, "spread": 2, "target_ms": 20, "verdict": "within noise"},
+        "collector": {},
+    }
+    write(document, tmp_path)
+    told = [(tmp_path / page).read_text() for page in ("performance.md", "measuring.md")]
+
+    assert told[0].count("| timer on | 150 | 150 |") == 1  # both are half their floor
+    assert "| counter, C | 8.0 | 100 ± 1.0 | 5.9 | 50 ± 1.0 | **missed** |" in told[0]
+    assert "| 20 |  |  | 19 ± 2 | within noise |" in told[0]
+    assert "took 300 ns for" in told[1]
+    assert told[1].count("| 150 | 150 |") == 6
+    write(document, tmp_path)
+    assert told == [(tmp_path / p).read_text() for p in ("performance.md", "measuring.md")]
 
 
 def test_what_runs_behind_a_side_is_the_processs_time_and_its_calls_are_bounded() -> None:
@@ -52,7 +150,7 @@ def test_what_runs_behind_a_side_is_the_processs_time_and_its_calls_are_bounded(
     def after() -> None:
         behind.append(sum(range(200_000)))
 
-    added(Pair(given.append, given.append, after, 100), rounds=2)
+    added(Pair(given.append, given.append, after, 100), Pair(*two_clocks()), rounds=2)
     thread_ns, process_ns = spent(Pair(given.append, given.append, after), given.append, 1)
 
     assert max(given) == 100
@@ -71,8 +169,8 @@ def test_a_traced_request_of_the_benchmark_is_traced_each_time() -> None:
     headers = nilometer_library.own_headers()
 
     for kind in (nilometer_library.wsgi, nilometer_library.asgi):
-        for given in (headers, [nilometer_library.osprofiler_headers()]):
-            pair = kind(*given)
+        for sent in (headers, [nilometer_library.osprofiler_headers()]):
+            pair = kind(*sent)
             drain_spans()
             for _ in range(2):  # behind a side the nonces are forgotten
                 pair.measured(len(headers))
@@ -83,8 +181,6 @@ def test_a_traced_request_of_the_benchmark_is_traced_each_time() -> None:
 
 
 def test_no_ratio_is_told_to_a_figure_that_is_noise() -> None:
-    from bench.run import Measured, table_of
-
     results = [
         Measured("sql", "nilometer C", 7, 7, 997),
         Measured("sql", "ddtrace", 7004, 7004, 10),
