@@ -264,6 +264,17 @@ def test_no_value_is_shown(statement, shown):
     assert normalised(statement) == shown
 
 
+@pytest.mark.parametrize("value", ["7", "'x'", "?", "%s", "%(a_1)s", ":a", "$1"])
+def test_rows_of_one_column_are_one_however_many_they_are(value):
+    one, many = (
+        normalised("insert into t values " + ", ".join([f"({value})"] * rows) + " returning id")
+        for rows in (1, 500)
+    )
+
+    assert many == one
+    assert len(one) < 45
+
+
 def test_in_mysql_double_quotes_hold_values():
     assert normalised('SELECT "secret" # why', double_quotes_strings=True) == "SELECT ?"
     assert (

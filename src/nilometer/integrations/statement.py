@@ -93,6 +93,7 @@ _BLANK: Final = frozenset(["comment", "dashes", "hash", "space"])
 _VALUE: Final = r"(?:\?|%s|%\(\w+\)s|:\w+|\$\d+)"
 _LISTS: Final = re.compile(rf"\(\s*{_VALUE}(?:\s*,\s*{_VALUE})+\s*\)")
 _ROWS: Final = re.compile(r"\(\?, \.\.\.\)(?:\s*,\s*\(\?, \.\.\.\))+")
+_ROWS_OF_ONE: Final = re.compile(rf"(\(\s*{_VALUE}\s*\))(?:\s*,\s*\(\s*{_VALUE}\s*\))+")
 
 
 def operation_of(statement: str) -> str:
@@ -128,7 +129,8 @@ def normalised(statement: str, *, double_quotes_strings: bool = False) -> str:
     text = statement[:READ_CHARS_MAX]
     literals = _LITERALS_MYSQL if double_quotes_strings else _LITERALS
     text = literals.sub(_replacement, text)
-    text = _ROWS.sub("(?, ...)", _LISTS.sub("(?, ...)", text)).strip()
+    text = _ROWS.sub("(?, ...)", _LISTS.sub("(?, ...)", text))
+    text = _ROWS_OF_ONE.sub(r"\1", text).strip()
     text = re.sub(" {2,}", " ", text)
     if len(text) > SHOWN_CHARS_MAX or len(statement) > READ_CHARS_MAX:
         text = text[: SHOWN_CHARS_MAX - 3] + "..."
