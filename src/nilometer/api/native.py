@@ -51,6 +51,16 @@ def api(
         responses={422: {"model": Problem}, 503: {"model": Problem}},
     )
 
+    _add_faults(app, refused)
+    if wants_token:
+        _tell_of_tokens(app)
+    app.include_router(_health_routes(health), prefix=PREFIX)
+    app.include_router(traces.router(reader, queries), prefix=PREFIX)
+    app.include_router(metrics.router(reader, queries), prefix=PREFIX)
+    return app
+
+
+def _add_faults(app: FastAPI, refused: Callable[[str], None]) -> None:
     @app.exception_handler(Refusal)
     async def refusal(_request: Request, error: Refusal) -> JSONResponse:
         if error.status == 422:
@@ -72,13 +82,6 @@ def api(
     async def fault(_request: Request, error: Exception) -> JSONResponse:
         detail = f"a fault of the collector's ({type(error).__name__}); its log has more"
         return JSONResponse({"detail": detail}, 500)
-
-    if wants_token:
-        _tell_of_tokens(app)
-    app.include_router(_health_routes(health), prefix=PREFIX)
-    app.include_router(traces.router(reader, queries), prefix=PREFIX)
-    app.include_router(metrics.router(reader, queries), prefix=PREFIX)
-    return app
 
 
 def _tell_of_tokens(app: FastAPI) -> None:
