@@ -11,7 +11,8 @@ from itertools import pairwise
 from math import sqrt
 from typing import TYPE_CHECKING, NamedTuple
 
-from nilometer.gate.robust import are_counts, median
+from nilometer.gate.robust import NORMAL_PER_MAD, are_counts, median
+from nilometer.gate.stability import NOISY_SHARE_MAX
 from nilometer.gate.steps import steps
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def baseline(values: Sequence[float | None], accepted: Sequence[int] = ()) -> Ba
     (8.0, 8.0, 8.0, 8.0, 8.0)
     """
     known = {value for value in values if value is not None}
-    found = steps(values) if len(known) > 1 else ()
+    found = steps(values) if len(known) > 1 and _may_gate(values) else ()
     whole = are_counts(known)
     told = tuple(
         step
@@ -74,6 +75,13 @@ def baseline(values: Sequence[float | None], accepted: Sequence[int] = ()) -> Ba
     since = borders[-2]
     runs = sum(value is not None for value in values[since:])
     return Baseline(tuple(moved), since, runs, told)
+
+
+def _may_gate(values: Sequence[float | None]) -> bool:
+    """Whether its neighbours are alike enough, so that steps of it matter to anybody."""
+    known = [value for value in values if value is not None]
+    moves = [abs(after - before) for before, after in pairwise(known)]
+    return NORMAL_PER_MAD * median(moves) <= sqrt(2) * NOISY_SHARE_MAX * abs(median(known))
 
 
 def _level(values: Sequence[float | None]) -> float | None:

@@ -76,7 +76,7 @@ class Joint(NamedTuple):
     """What the joint statistic says of a run.
 
     `statistic` is the largest deviation in scales and `leading` the counter that shows it;
-    `ordinary` the largest of any earlier run that was not wild, `above` how many earlier runs
+    `ordinary` the largest of any earlier run that was not wild (0 unless it could be an alarm), `above` how many earlier runs
     were at least as far out. `rate` is how often a run is so far out if nothing changed.
     `moved` are the counters that did, by descending scales; empty without an alarm.
     """
@@ -96,31 +96,45 @@ class Joint(NamedTuple):
 def joint(columns: Iterable[Column], runs: int, *, sign: int = 1) -> Joint:
     """Judge a run; `runs` is the number of earlier ones, `sign` -1 looks for less instead."""
     skipped = max(0, runs - JOINT_RUNS_MAX)
-    runs -= skipped
-    statistics = [0.0] * runs
+    rows = [_Row(column, skipped) for column in columns]
     moved: list[Moved] = []
     number = 0
-    for column in columns:
-        values = column.values[skipped:]
-        every, now = _deviations(values, column.now, is_counted=column.is_counted)
-        for at, value in enumerate(every):
-            if value is not None:
-                statistics[at] = max(statistics[at], sign * value)
+    for row in rows:
+        now = row.deviation(row.column.now)
         if now is None:
             continue
         number += 1
-        scales = sign * now / column.doubt
-        known = sum(value is not None for value in values)
+        scales = sign * now / row.column.doubt
         if scales > 0:
-            moved.append(Moved(column.key, scales, chance_of(scales, known - 1)))
+            moved.append(Moved(row.column.key, scales, chance_of(scales, row.runs - 1)))
     moved.sort(key=lambda one: (-one.scales, one.key))
+    if not moved or moved[0].scales < SCALES_MIN:  # no alarm, whatever the others were
+        return _quiet(moved, number, runs - skipped)
+    statistics = [0.0] * (runs - skipped)
+    for row in rows:
+        for at, value in enumerate(row.values):
+            found = None if value is None else row.deviation(value)
+            if found is not None:
+                statistics[at] = max(statistics[at], sign * found)
     return _joint(statistics, number, moved)
+
+
+def _quiet(moved: Sequence[Moved], counters: int, runs: int) -> Joint:
+    because = f"none of {counters} counters is above its level in {runs} earlier runs"
+    if moved:
+        because = (
+            f"of {counters} counters {moved[0].key} is furthest above its level in {runs} "
+            f"earlier runs, by {moved[0].scales:.1f} scales; {SCALES_MIN:g} are the least"
+        )
+    statistic = moved[0].scales if moved else 0.0
+    leading = moved[0].key if moved else None
+    rate = 1 / (runs + 1)
+    return Joint(runs, counters, statistic, leading, 0.0, 0, rate, False, (), because)
 
 
 def _joint(statistics: Sequence[float], counters: int, moved: Sequence[Moved]) -> Joint:
     runs = len(statistics)
-    statistic = moved[0].scales if moved else 0.0
-    leading = moved[0].key if moved else None
+    statistic, leading = moved[0].scales, moved[0].key
     ordinary = max((one for one in statistics if one < WILD_SCALES), default=0.0)
     above = sum(one >= statistic for one in statistics)
     rate = (1 + above) / (runs + 1)
@@ -130,14 +144,12 @@ def _joint(statistics: Sequence[float], counters: int, moved: Sequence[Moved]) -
         and statistic > ordinary
         and (above == 0 or rate <= RATE_MAX)
     )
-    because = f"none of {counters} counters is above its level in {runs} earlier runs"
-    if leading:
-        who = "that" if is_alarm else f"{leading}"
-        because = (
-            f"{who} is {statistic:.1f} scales from its level; the furthest of {counters} "
-            f"counters was {ordinary:.1f} in {runs} earlier runs"
-        )
-    if above and statistic >= SCALES_MIN:
+    who = "that" if is_alarm else f"{leading}"
+    because = (
+        f"{who} is {statistic:.1f} scales from its level; the furthest of {counters} "
+        f"counters was {ordinary:.1f} in {runs} earlier runs"
+    )
+    if above:
         because += f", but for {above} wild ones that were as far out"
     if is_alarm:
         because += f"; without a change one run in {1 / rate:.0f} is so far out"
@@ -156,29 +168,34 @@ def _joint(statistics: Sequence[float], counters: int, moved: Sequence[Moved]) -
     )
 
 
-def _deviations(
-    values: Sequence[float | None], now: float, *, is_counted: bool
-) -> tuple[list[float | None], float | None]:
-    """Of each value, and of the new one, how far it lies from the others in their scales.
+class _Row:
+    """A counter in the runs that are looked at, and how far each lies from all others."""
 
-    None where the others would not admit the counter, or there are too few of them.
-    """
-    everything = [*values, now]
-    known = sorted(value for value in everything if value is not None)
-    seen: dict[float | None, float | None] = {None: None}
-    for value in everything:
-        if value is None or value in seen:
-            continue
-        place = bisect_left(known, value)
-        others = known[:place] + known[place + 1 :]
+    def __init__(self, column: Column, skipped: int) -> None:
+        self.column = column
+        self.values = column.values[skipped:]
+        known = [value for value in self.values if value is not None]
+        self.runs = len(known)
+        self._sorted = sorted([*known, column.now])
+        self._seen: dict[float, float | None] = {}
+
+    def deviation(self, value: float) -> float | None:
+        """How far one of the values lies from the others, in their scales.
+
+        None where the others would not admit the counter, or there are too few of them.
+        """
+        if value not in self._seen:
+            place = bisect_left(self._sorted, value)
+            others = self._sorted[:place] + self._sorted[place + 1 :]
+            self._seen[value] = self._of(value, others)
+        return self._seen[value]
+
+    def _of(self, value: float, others: Sequence[float]) -> float | None:
         if len(others) < RUNS_MIN - 1:
-            seen[value] = None
-        elif others[0] == others[-1] == value:
-            seen[value] = 0.0
-        else:
-            seen[value] = _deviation(value, others, is_counted=is_counted)
-    found = [seen[value] for value in everything]
-    return found[:-1], found[-1]
+            return None
+        if others[0] == others[-1] == value:
+            return 0.0 if value else None
+        return _deviation(value, others, is_counted=self.column.is_counted)
 
 
 def _deviation(value: float, others: Sequence[float], *, is_counted: bool) -> float | None:

@@ -78,7 +78,7 @@ class Judged:
 
     def _finding(self, cohort: Cohort, moved: Moved) -> Finding:
         one = self._of_key[moved.key]
-        values = self._matrix.baseline(one, cohort.places).values
+        values = self._matrix.values(one, cohort)
         known = standing(values, one.kind, is_counted=one.is_counted)
         now = one.values[self._matrix.last] or 0.0
         limit = bound(known, values)
@@ -91,7 +91,7 @@ class Judged:
         for cohort, one in self._with_cohort():
             if one.values[self._matrix.last] is not None:
                 continue
-            values = self._matrix.baseline(one, cohort.places).values
+            values = self._matrix.values(one, cohort)
             if None not in values and standing(values, one.kind).is_admitted:
                 found.append(f"{one.key}: {why_unknown(run, one.key)}")
         return found
@@ -110,9 +110,9 @@ class Judged:
     def steps(self) -> list[str]:
         """The lasting changes that nobody accepted; what came before them still tells noise."""
         found = []
-        for cohort, one in self._with_cohort():
-            for step in self._matrix.baseline(one, cohort.places).steps:
-                at = self._matrix.runs[cohort.places[step.index]]
+        for _, one in self._with_cohort():
+            for step in self._matrix.baseline(one).steps:
+                at = self._matrix.runs[step.index]
                 found.append(
                     f"{one.key}: from run {at.id} on {step.because}; nobody accepted it"
                 )

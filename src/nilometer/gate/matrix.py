@@ -52,6 +52,9 @@ class Matrix:
         self._accepted = {
             one.key: accepted_at(one.key, self.runs, relevant, known) for one in every
         }
+        self._baselines = {
+            one.key: baseline(one.values[:-1], self._accepted[one.key]) for one in every
+        }
 
     def cohorts(self, until: int) -> list[Cohort]:
         """The backends that the run has figures of, by the runs before `until` that have."""
@@ -76,11 +79,18 @@ class Matrix:
                 found.append(Cohort(frozenset({name}), tuple(places)))
         return found
 
-    def baseline(self, one: Series, places: Sequence[int]) -> Baseline:
-        """The series over these runs on its current level."""
-        values = [one.values[at] for at in places]
-        cuts = [sum(at < cut for at in places) for cut in self._accepted[one.key]]
-        return baseline(values, cuts)
+    def baseline(self, one: Series) -> Baseline:
+        """The series of the earlier runs on its current level."""
+        return self._baselines[one.key]
+
+    def level(self, one: Series) -> list[float | None]:
+        """The series on its current level, that of the run itself included."""
+        return list(baseline(one.values, self._accepted[one.key]).values)
+
+    def values(self, one: Series, cohort: Cohort) -> list[float | None]:
+        """The series over the runs of a cohort on its current level."""
+        values = self._baselines[one.key].values
+        return [values[at] for at in cohort.places]
 
     def is_accepted(self, one: Series, places: Sequence[int], at: int) -> bool:
         """Whether a step of this counter was accepted after `places`, but until `at`."""
@@ -95,13 +105,14 @@ class Matrix:
         """The counters of the cohort that have a value there."""
         found = []
         for one in self.series:
-            now = one.values[at]
+            base = self._baselines[one.key]
+            now = one.values[at] if at == self.last else base.values[at]
             if one.key.backend not in cohort.backends or now is None:
                 continue
             if self.is_accepted(one, cohort.places, at):
                 continue
-            base = self.baseline(one, cohort.places)
-            found.append(Column(one.key, base.values, now, one.is_counted, base.doubt))
+            values = self.values(one, cohort)
+            found.append(Column(one.key, values, now, one.is_counted, base.doubt))
         return found
 
 

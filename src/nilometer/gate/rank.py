@@ -84,13 +84,13 @@ def learn(
     latest = usable[-1]
     past = past_of(latest, history, branches=branches)
     matrix = Matrix(latest, past, accepted, history)
-    places = range(_quiet(matrix))
+    places = _quiet(matrix)
     changes = _changes(matrix, accepted)
     found = [
         _predictor(matrix, one, places, changes) for one in (*matrix.series, *matrix.gauges)
     ]
     found.sort(key=_worth)
-    return Learned(latest, len(places), tuple(found), past.left_out)
+    return Learned(latest, places, tuple(found), past.left_out)
 
 
 def _quiet(matrix: Matrix) -> int:
@@ -100,9 +100,9 @@ def _quiet(matrix: Matrix) -> int:
 
 
 def _predictor(
-    matrix: Matrix, one: Series, places: Sequence[int], changes: Sequence[tuple[int, Accepted]]
+    matrix: Matrix, one: Series, places: int, changes: Sequence[tuple[int, Accepted]]
 ) -> Predictor:
-    values = matrix.baseline(one, places).values
+    values = matrix.level(one)[:places]
     known = standing(values, one.kind, is_counted=one.is_counted)
     concerned = [at for at, which in changes if _concerns(which, one.key)]
     moved = sum(_moved_at(one.values, at, known) for at in concerned)
