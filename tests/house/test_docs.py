@@ -195,7 +195,7 @@ def commands() -> dict[str, Any]:
 
 def cli_sections() -> dict[str, str]:
     """docs/cli.md by heading: ``## nilometer trace show``, code marks or not."""
-    pattern = r"^#+ `?nilometer ?([a-z ]*?)`?$"
+    pattern = r"^#+ `?nilometer ?([a-z -]*?)`?$"
     parts = re.split(pattern, text_of(DOCS / "cli.md"), flags=re.MULTILINE)
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 

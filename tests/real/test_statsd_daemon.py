@@ -7,7 +7,6 @@ Both daemons are the real ones: statsd from npm (node_modules), carbon and whisp
 from __future__ import annotations
 
 import json
-import subprocess
 import time
 from pathlib import Path
 
@@ -15,52 +14,17 @@ import pytest
 
 from nilometer.export import Outlet, open_exporter
 from nilometer.model import Batch, Distribution, Kind, Reading, Resource
+from tests.carbon import carbon, written  # noqa: F401
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 ROOT = Path(__file__).parent.parent.parent
-CARBON = ROOT / ".cache" / "carbon" / "bin"
 STATSD = ROOT / "node_modules" / "statsd" / "stats.js"
 FLUSH_S = 2  # whisper keeps one value a second: two flushes never meet in one
 
 
 @pytest.fixture
-def graphite(tmp_path, free_port, start_process):
-    """carbon-cache on free ports; gives its text port and the folder of its whisper files."""
-    if not (CARBON / "carbon-cache.py").exists():
-        pytest.fail("carbon is not installed: run scripts/install-carbon", pytrace=False)
-    port = free_port()
-    conf = tmp_path / "conf"
-    for folder in (conf, tmp_path / "storage" / "log", tmp_path / "storage" / "whisper"):
-        folder.mkdir(parents=True)
-    settings = {
-        "LINE_RECEIVER_INTERFACE": "127.0.0.1",
-        "LINE_RECEIVER_PORT": port,
-        "PICKLE_RECEIVER_INTERFACE": "127.0.0.1",
-        "PICKLE_RECEIVER_PORT": free_port(),
-        "CACHE_QUERY_INTERFACE": "127.0.0.1",
-        "CACHE_QUERY_PORT": free_port(),
-        "LOCAL_DATA_DIR": tmp_path / "storage" / "whisper",
-        "STORAGE_DIR": tmp_path / "storage",
-        "LOG_DIR": tmp_path / "storage" / "log",
-        "MAX_CREATES_PER_MINUTE": "inf",
-        "MAX_UPDATES_PER_SECOND": "inf",
-        "ENABLE_TAGS": False,
-    }
-    lines = ["[cache]", *(f"{name} = {value}" for name, value in settings.items())]
-    (conf / "carbon.conf").write_text("\n".join(lines) + "\n")
-    (conf / "storage-schemas.conf").write_text("[all]\npattern = .*\nretentions = 1s:1h\n")
-    start_process(
-        [CARBON / "python", CARBON / "carbon-cache.py", f"--config={conf / 'carbon.conf'}",
-         "--nodaemon", "start"],
-        ready=port,
-        env={"GRAPHITE_ROOT": str(tmp_path)},
-    )  # fmt: skip
-    return port, tmp_path / "storage" / "whisper"
-
-
-@pytest.fixture
-def statsd(graphite, tmp_path, free_port, start_process, program):
+def statsd(carbon, tmp_path, free_port, start_process, program):  # noqa: F811
     """statsd that flushes into that carbon; gives its UDP port."""
     node = program("node", install="apt-get install nodejs npm")
     if not STATSD.exists():
@@ -72,7 +36,7 @@ def statsd(graphite, tmp_path, free_port, start_process, program):
         "mgmt_port": management,
         "mgmt_address": "127.0.0.1",
         "graphiteHost": "127.0.0.1",
-        "graphitePort": graphite[0],
+        "graphitePort": carbon.port,
         "backends": ["./backends/graphite"],
         "flushInterval": FLUSH_S * 1000,
         "graphite": {"legacyNamespace": False},
@@ -83,29 +47,11 @@ def statsd(graphite, tmp_path, free_port, start_process, program):
     return port
 
 
-def totals(folder: Path) -> dict[str, list[float]]:
-    """Every value of every whisper file, oldest first, read by whisper itself."""
-    program = (
-        "import json, pathlib, sys, time, whisper\n"
-        "root, found = pathlib.Path(sys.argv[1]), {}\n"
-        "for file in root.rglob('*.wsp'):\n"
-        "    _, values = whisper.fetch(str(file), 0, time.time() + 60)\n"
-        "    name = '.'.join(file.relative_to(root).with_suffix('').parts)\n"
-        "    found[name] = [value for value in values if value is not None]\n"
-        "print(json.dumps(found))"
-    )
-    told = subprocess.run(
-        [CARBON / "python", "-c", program, folder], capture_output=True, text=True, check=True
-    )
-    return json.loads(told.stdout)
-
-
 def counter(name, value, **dimensions):
     return Reading(name, Kind.COUNTER, tuple(sorted(dimensions.items())), value, 0, 0, "1")
 
 
-def test_what_statsd_wrote_to_whisper_is_what_was_measured(graphite, statsd, wait_until):
-    _, whisper = graphite
+def test_what_statsd_wrote_to_whisper_is_what_was_measured(carbon, statsd, wait_until):  # noqa: F811
     outlet = Outlet("statsd", open_exporter(f"statsd://127.0.0.1:{statsd}"))
     boots = [3_000_000, 40_000_000, 7_500_000]  # ns
     for interval in range(3):  # each in a flush of its own
@@ -127,12 +73,14 @@ def test_what_statsd_wrote_to_whisper_is_what_was_measured(graphite, statsd, wai
 
     def found() -> dict[str, float]:
         return {
-            name: sum(values) for name, values in totals(whisper).items() if name in expected
+            name: sum(values)
+            for name, values in written(carbon.whisper).items()
+            if name in expected
         }
 
     wait_until(lambda: found() == expected, what="carbon has written all flushes")
 
-    stored = totals(whisper)
+    stored = written(carbon.whisper)
     assert set(stored["stats.timers.boot.min.lower"]) == {3.0}  # ms
     assert set(stored["stats.timers.boot.max.upper"]) == {40.0}
     assert stored["stats.gauges.used"][-1] == -3

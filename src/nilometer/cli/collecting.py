@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -52,10 +53,13 @@ def collected(
 
 
 def read_document(file: str, *, origin: str) -> Document:
-    """An earlier document from a file. Raises DocumentError."""
+    """A document from a file, or from standard input if it is ``-``. Raises DocumentError."""
     try:
-        with Path(file).open("rb") as stream:
-            text = stream.read(DOCUMENT_BYTES_MAX + 1)
+        if file == "-":
+            text = sys.stdin.buffer.read(DOCUMENT_BYTES_MAX + 1)
+        else:
+            with Path(file).open("rb") as stream:
+                text = stream.read(DOCUMENT_BYTES_MAX + 1)
     except OSError as error:
         raise DocumentError(f"{origin} {file}: {error.strerror or error}") from None
     if len(text) > DOCUMENT_BYTES_MAX:

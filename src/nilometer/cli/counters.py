@@ -12,6 +12,7 @@ import click
 from nilometer import clock
 from nilometer.cli.collecting import backends, collected, read_document
 from nilometer.cli.commands import InOrder
+from nilometer.cli.counters_push import push
 from nilometer.cli.exits import Exit
 from nilometer.cli.terminal import one_line, say, show_json, stop, write
 from nilometer.counters.document import DocumentError, parse
@@ -174,3 +175,7 @@ def _end(found: Document) -> None:
         stop("no backend was found here; name one with --backend", Exit.NOT_FOUND)
     if missing:
         raise SystemExit(int(Exit.UNREACHABLE))
+
+
+for command in (push,):
+    counters.add_command(command)
