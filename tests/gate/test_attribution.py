@@ -62,6 +62,21 @@ def test_the_parts_of_the_counter_itself_come_first_by_how_far_they_moved() -> N
     ]
 
 
+def test_a_part_that_moved_the_other_way_explains_nothing() -> None:
+    def mixed(number: int, more: int, less: int):
+        parts = [
+            Count("mysql", "Com_select", more, (("digest", "A"),)),
+            Count("mysql", "Com_select", less, (("digest", "B"),)),
+        ]
+        return run(number, {"Com_select": more + less}, parts=parts)
+
+    (finding,) = judge(mixed(30, 500, 340), [mixed(at, 400, 400) for at in range(30)]).findings
+
+    assert [(part.key.dimensions, part.delta) for part in finding.parts] == [
+        ((("digest", "A"),), 100)
+    ]
+
+
 def test_a_part_that_was_never_there_is_put_down_from_nought() -> None:
     before = [run(at, {"Com_select": 800}) for at in range(30)]
     new = [Count("mysql", "Com_select", 40, (("digest", "SELECT 1"),))]

@@ -156,6 +156,15 @@ def test_one_wild_run_is_counted_in_the_rate_and_does_not_blind() -> None:
     assert "one run in 16 is so far out" in found.because
 
 
+def test_a_run_that_is_less_far_out_than_an_ordinary_one_is_no_alarm() -> None:
+    before = [1000.0] * 29 + [1009.0]
+    both = [Column(Key("b", "a"), before, 1000.0), Column(Key("b", "b"), [2000.0] * 30, 2017.0)]
+
+    found = joint(both, 30)
+
+    assert (found.statistic, found.ordinary, found.is_alarm) == (4.25, 4.5, False)
+
+
 def test_as_wild_as_one_run_in_ten_is_no_alarm() -> None:
     wild = [40.0] * 27 + [90.0, 95.0, 99.0]
     both = [Column(Key("b", "a"), [800.0] * 30, 840.0), Column(Key("b", "b"), wild, 40.0)]

@@ -76,8 +76,9 @@ class Joint(NamedTuple):
     """What the joint statistic says of a run.
 
     `statistic` is the largest deviation in scales and `leading` the counter that shows it;
-    `ordinary` the largest of any earlier run that was not wild (0 unless it could be an alarm), `above` how many earlier runs
-    were at least as far out. `rate` is how often a run is so far out if nothing changed.
+    `ordinary` the largest of any earlier run that was not wild (0 unless this could be an
+    alarm), `above` how many earlier runs were at least as far out. `rate` is how
+    often a run is so far out if nothing changed.
     `moved` are the counters that did, by descending scales; empty without an alarm.
     """
 
