@@ -254,7 +254,6 @@ for reading in REGISTRY.collect()[0]:
 @pytest.mark.parametrize("imported", ["before", "after"])
 @pytest.mark.parametrize("library", ["gevent", "eventlet"])
 def test_greenlets_are_their_threads(library, imported, pure):
-    pytest.importorskip(library)
     ended = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", ONE_THREAD, imported, library],
         env={**os.environ, "NILOMETER_PURE_PYTHON": pure},
