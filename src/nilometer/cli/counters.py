@@ -12,6 +12,7 @@ import click
 from nilometer import clock
 from nilometer.cli.collecting import backends, collected, read_document
 from nilometer.cli.commands import InOrder
+from nilometer.cli.counters_list import list_backends
 from nilometer.cli.counters_push import push
 from nilometer.cli.exits import Exit
 from nilometer.cli.terminal import one_line, say, show_json, stop, write
@@ -177,5 +178,5 @@ def _end(found: Document) -> None:
         raise SystemExit(int(Exit.UNREACHABLE))
 
 
-for command in (push,):
+for command in (push, list_backends):
     counters.add_command(command)
