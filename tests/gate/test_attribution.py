@@ -77,6 +77,19 @@ def test_a_part_that_moved_the_other_way_explains_nothing() -> None:
     ]
 
 
+def test_a_counter_with_parts_by_test_is_put_down_to_its_statement_as_well() -> None:
+    def both(number: int, lines: int):
+        parts = [
+            Count("mysql", "Com_select", lines, (("test", "tests/a.py::b"),)),
+            Count("mysql", "statement.calls", lines, LINES),
+        ]
+        return run(number, {"Com_select": 760 + lines}, parts=parts)
+
+    (finding,) = judge(both(30, 80), [both(at, 40) for at in range(30)]).findings
+
+    assert [part.key.counter for part in finding.parts] == ["Com_select", "statement.calls"]
+
+
 def test_a_part_that_was_never_there_is_put_down_from_nought() -> None:
     before = [run(at, {"Com_select": 800}) for at in range(30)]
     new = [Count("mysql", "Com_select", 40, (("digest", "SELECT 1"),))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -277,6 +278,33 @@ def test_a_change_that_was_taken_back_does_not_blind_the_gate() -> None:
 
     assert (quiet.findings, names(alarm)) == ((), ["mysql:Com_select"])
     assert alarm.rate == pytest.approx(2 / 35)
+
+
+def test_two_changes_are_named_one_after_the_other_and_unchanged_runs_stay_silent() -> None:
+    random = Random(1)
+
+    def shop(at: int, selects: int = 0, messages: int = 0) -> Run:
+        figures = {
+            "Com_select": 69 + selects,
+            "Bytes_sent": round(50_000 * random.gauss(1, 0.003)) + 90 * selects,
+            "published": 12 + messages,
+            "fsyncs": random.randint(40, 60),
+            "switches": random.randint(0, 3),
+        }
+        return run(at, figures)
+
+    history = [shop(at) for at in range(25)]
+    changes = [(29, 0), (0, 6), *[(0, 0)] * 10, (29, 0), (0, 6)]
+    said = []
+    for at, (selects, messages) in enumerate(changes, 25):
+        history.append(shop(at, selects, messages))
+        said.append(judge(history[-1], history[:-1]))
+
+    first, second, *unchanged, third, fourth = [names(one) for one in said]
+    assert first == third == ["mysql:Com_select", "mysql:Bytes_sent"]
+    assert second == fourth == ["mysql:published"]
+    assert unchanged == [[]] * 10
+    assert {one.is_quiet for one in said[2:12]} == {True}
 
 
 # --- What nobody can say ---------------------------------------------------------------------

@@ -62,5 +62,6 @@ def app() -> None:
       nilometer metrics top                           the timers that cost most
 
     Exit codes: 0 done, 1 not found, 2 wrong flag or setting, 3 no collector answers,
-    4 the collector refused, 5 `doctor` found something, 130 Ctrl-C, 141 nobody read on.
+    4 the collector refused, 5 `doctor` found something, 6 `gate check --fail` did,
+    130 Ctrl-C, 141 nobody read on.
     """

@@ -75,9 +75,10 @@ def place_of(dimensions: Dimensions) -> Place | None:
 def parts_of(key: Key, delta: float, series: Iterable[Series]) -> tuple[Part, ...]:
     """The parts that explain a counter's move of `delta`, those of its own backend first.
 
-    Parts of the counter itself by how far they moved; without any, those of its backend's other
-    counters that moved about as far, and likewise of the other backends, which is how a
-    statement is put down to a test. `series` have the value of the run last.
+    Parts of the counter itself by how far they moved; then those of another kind (it may have
+    parts by test, others by statement) of its backend's other counters that moved about as
+    far, and likewise of the other backends, which is how a statement is put down to a test.
+    `series` have the value of the run last.
     """
     own: list[Part] = []
     kin: list[Part] = []
@@ -92,8 +93,14 @@ def parts_of(key: Key, delta: float, series: Iterable[Series]) -> tuple[Part, ..
             own.append(part)
         else:
             kin.append(part)
-    first = _largest(own) if own else _alike(kin, delta)
-    return (*first, *_alike(others, delta))
+    told = {_kind(part) for part in own}
+    kin = [part for part in kin if _kind(part) not in told]
+    return (*_largest(own), *_alike(kin, delta), *_alike(others, delta))
+
+
+def _kind(part: Part) -> frozenset[str]:
+    """Whether it is a statement, a queue scope or a test."""
+    return frozenset(key for key, _ in part.key.dimensions)
 
 
 def moved_part(one: Series) -> Part | None:
