@@ -50,7 +50,7 @@ FOLDERS: dict[str, set[str]] = {
     "counters": {"model", "wire"},
     "gate": {"model"},
     "store": {"model"},
-    "pytest_plugin": {"model", "measure", "integrations", "counters"},
+    "pytest_plugin": {"model", "measure", "integrations", "counters", "config"},
     "collect": {"model", "wire", "store"},
     "api": {"model", "wire", "store", "gate", "trace"},
     "web": {"model", "wire", "store", "gate", "trace"},

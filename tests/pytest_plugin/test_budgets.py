@@ -22,7 +22,10 @@ from nilometer.pytest_plugin.budgets import TIMES, BudgetError
 from nilometer.pytest_plugin.callers import show_files_from
 from nilometer.testing import capture
 
-show_files_from(str(Path(__file__).parent))
+
+@pytest.fixture(autouse=True)
+def _files_are_shown_from_here():
+    show_files_from(str(Path(__file__).parent))
 
 
 @pytest.fixture

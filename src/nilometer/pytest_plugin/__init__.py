@@ -24,6 +24,13 @@ if TYPE_CHECKING:
 __all__ = ["budget", "nilometer_budget"]
 
 NAME: Final = "nilometer-session"
+FLAGS: Final = (
+    "--nilometer",
+    "--nilometer-report",
+    "--nilometer-json",
+    "--nilometer-backends",
+)
+"""Each of these asks for counting; the others say how."""
 
 
 def budget(
@@ -49,8 +56,11 @@ def budget(
 
 
 @pytest.fixture(scope="session")
-def nilometer_budget() -> Callable[..., Budget]:
+def nilometer_budget(pytestconfig: pytest.Config) -> Callable[..., Budget]:
     """``with nilometer_budget(sql_statements=3): ...`` fails if it makes more than three."""
+    from nilometer.pytest_plugin.callers import show_files_from
+
+    show_files_from(str(pytestconfig.rootpath))
     return budget
 
 
@@ -76,12 +86,24 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="test",
         help="tell counts apart by test or by module (default: test)",
     )
+    group.addoption(
+        "--nilometer-backends",
+        choices=("session", "test"),
+        help="count what databases and brokers do, in the whole run or, one by one, per test",
+    )
+    group.addoption(
+        "--nilometer-backend",
+        metavar="URL",
+        action="append",
+        default=[],
+        help="a backend to read; without it those of the settings, else all that are found",
+    )
     parser.addini("nilometer", "count as --nilometer does", type="bool", default=False)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Begin, if asked to."""
-    if config.getoption("--nilometer") or config.getini("nilometer"):
+    if config.getini("nilometer") or any(config.getoption(flag) for flag in FLAGS):
         from nilometer.pytest_plugin.session import Session
 
         config.pluginmanager.register(Session(config), NAME)

@@ -1,4 +1,4 @@
-"""Where in the user's code a call comes from: the innermost frame that is neither library's."""
+"""Where in the user's code a call comes from: the innermost frame that is no library's."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import CodeType, FrameType
+    from types import FrameType
 
-_FOLDERS: Final = ("site-packages", "dist-packages")
+_FOLDERS: Final = frozenset(["site-packages", "dist-packages"])
 _LIBRARIES: Final = tuple(
     {
         os.path.join(path, "")  # noqa: PTH118 - a prefix ends with a separator
@@ -23,7 +23,10 @@ _LIBRARIES: Final = tuple(
         )
     }
 )
-_SETTING_UP: Final = str(Path("sqlalchemy", "engine", "create.py"))
+_SETTING_UP: Final = {
+    "first_connect": str(Path("sqlalchemy", "engine", "create.py")),
+    "connect": str(Path("django", "db", "backends", "base", "base.py")),
+}
 
 _root = ""
 
@@ -35,18 +38,22 @@ def show_files_from(root: str) -> None:
     _shown.cache_clear()
 
 
-def caller() -> str | None:
+def caller(*, not_through: tuple[str, ...] = ()) -> str | None:
     """``file:line in function``; empty if no frame is the user's.
 
-    None where a dialect asks the server what it is, once for each engine: nobody's statement,
-    as which test would count it is a matter of which comes first.
+    None if one of the packages `not_through` is in between, and where a connection is being
+    made: what a library asks a server then is nobody's statement, as which test would count it
+    is a matter of which comes first.
     """
     for frame in _frames():
         code = frame.f_code
-        shown = _shown(code)
-        if shown is not None:
-            return f"{shown[0]}:{frame.f_lineno} in {shown[1]}"
-        if code.co_name == "first_connect" and code.co_filename.endswith(_SETTING_UP):
+        file = _shown(code.co_filename)
+        if file is not None:
+            return f"{file}:{frame.f_lineno} in {code.co_name}"
+        if not_through and frame.f_globals.get("__name__", "").startswith(not_through):
+            return None
+        end = _SETTING_UP.get(code.co_name)
+        if end is not None and code.co_filename.endswith(end):
             return None
     return ""
 
@@ -71,13 +78,10 @@ def _frames() -> Iterator[FrameType]:
         greenlet = greenlet.parent
 
 
-@lru_cache(maxsize=10_000)  # a large program's functions that come before a statement
-def _shown(code: CodeType) -> tuple[str, str] | None:
-    """How a function of the user is shown, or None for one of a library."""
-    file = code.co_filename
-    if file.startswith(("<", *_LIBRARIES)):
-        return None
-    if not set(_FOLDERS).isdisjoint(Path(file).parts):
+@lru_cache(maxsize=10_000)  # files, 200 bytes each; a large program has some thousand
+def _shown(file: str) -> str | None:
+    """How a file of the user is shown, or None for one of a library."""
+    if file.startswith(("<", *_LIBRARIES)) or not _FOLDERS.isdisjoint(Path(file).parts):
         return None
     root = _root or os.path.join(os.getcwd(), "")  # noqa: PTH109, PTH118
-    return file.removeprefix(root), code.co_name
+    return file.removeprefix(root)

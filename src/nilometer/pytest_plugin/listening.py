@@ -9,17 +9,23 @@ HTTP clients are heard through their integrations, which replace what all client
 from __future__ import annotations
 
 import sys
-from functools import lru_cache
 from importlib import import_module
 from typing import Any, Final
 
 from nilometer.integrations import http_client
 from nilometer.integrations.arrivals import Arrivals
-from nilometer.integrations.statement import READ_CHARS_MAX, normalised
+from nilometer.integrations.patches import Patches
 from nilometer.pytest_plugin.callers import caller
+from nilometer.pytest_plugin.drivers import CURSORS, listen_to_cursors, listen_to_sqlite
 from nilometer.pytest_plugin.recording import REQUESTS, STATEMENTS, Call, heard
+from nilometer.pytest_plugin.statements import NAMES_STRINGS, shown_statement
 
-NAMES_STRINGS: Final = frozenset(["mysql", "mariadb", "sqlite"])  # in double quotes
+ENGINES: Final = "sqlalchemy.engine"
+SQLITE: Final = "sqlite3"
+CLIENTS: Final = {"urllib3.connectionpool": "urllib3", "httpx": "httpx"}
+"""HTTP clients by the module after whose import they are heard, and their integrations."""
+
+LIBRARIES: Final = (ENGINES, SQLITE, *CURSORS, *CLIENTS)
 
 
 def _statement(
@@ -42,25 +48,14 @@ def _request(method: str, host: str, path: str) -> None:
     heard(lambda: Call(REQUESTS, f"{method} {host}{path.partition('?')[0]}", caller() or ""))
 
 
-def shown_statement(statement: str, double_quotes_strings: bool) -> str:
-    """A statement without its values, remembered: reading one takes up to 0.1 ms."""
-    if len(statement) > READ_CHARS_MAX:
-        return normalised(statement, double_quotes_strings=double_quotes_strings)
-    return _remembered(statement, double_quotes_strings)
-
-
-@lru_cache(maxsize=1_000)  # 8 kB of text each at most
-def _remembered(statement: str, double_quotes_strings: bool) -> str:
-    return normalised(statement, double_quotes_strings=double_quotes_strings)
-
-
 class Listening:
     """Hears from `begin` to `end`; libraries that are imported later are heard from then on."""
 
     def __init__(self) -> None:
         self.is_on = False
-        self._installed: list[Any] = []
-        self._hears_engines = False
+        self._clients: list[Any] = []
+        self._heard: set[str] = set()
+        self._patches = Patches()
         self._arrivals = Arrivals(self._arrived)
 
     def begin(self) -> None:
@@ -77,37 +72,38 @@ class Listening:
         """Hear no more, and leave nothing behind."""
         self._arrivals.end()
         http_client.watcher = None
-        for module in self._installed:
-            module.uninstall()
-        self._installed.clear()
-        if self._hears_engines:
+        for client in self._clients:
+            client.uninstall()
+        self._clients.clear()
+        self._patches.undo()
+        if ENGINES in self._heard:
             from sqlalchemy import event
             from sqlalchemy.engine import Engine
 
             event.remove(Engine, "before_cursor_execute", _statement)
-            self._hears_engines = False
+        self._heard.clear()
         self.is_on = False
 
     def _arrived(self, library: str) -> None:
-        name = LIBRARIES[library]
-        if name:
-            module = import_module(f"nilometer.integrations.{name}")
-            if module.install() and module not in self._installed:
-                self._installed.append(module)
-        elif not self._hears_engines:
+        if library in CLIENTS:
+            client = import_module(f"nilometer.integrations.{CLIENTS[library]}")
+            if client.install() and client not in self._clients:
+                self._clients.append(client)
+        elif library not in self._heard:
+            self._heard.add(library)
+            self._listen_to(library)
+
+    def _listen_to(self, library: str) -> None:
+        if library == ENGINES:
             from sqlalchemy import event
             from sqlalchemy.engine import Engine
 
             event.listen(Engine, "before_cursor_execute", _statement)
-            self._hears_engines = True
+        elif library == SQLITE:
+            listen_to_sqlite(sys.modules[library], self._patches)
+        else:
+            listen_to_cursors(sys.modules[library], self._patches)
 
-
-LIBRARIES: Final = {
-    "sqlalchemy.engine": "",
-    "urllib3.connectionpool": "urllib3",
-    "httpx": "httpx",
-}
-"""The module after whose import each is heard, and the integration that hears it."""
 
 LISTENING: Final = Listening()
 """The one of this process."""

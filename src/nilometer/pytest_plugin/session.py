@@ -25,7 +25,10 @@ from nilometer.pytest_plugin.spent import Spent
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
 
+    from nilometer.pytest_plugin.backends import Backends
+
 VARIABLE: Final = "NILOMETER_RUN_FILE"
+COUNTS_MAX: Final = 200_000  # as many as `measure` reads; the totals come first
 ATTRIBUTE: Final = "nilometer"  # of the report that carries what was spent
 
 
@@ -66,6 +69,12 @@ class Session:
         self._turns: list[Owner] = []
         self._ended: list[Owner] = []
         self.everything = Everything()
+        mode = config.getoption("--nilometer-backends")
+        self._backends: Backends | None = None
+        if mode and not self._is_worker:
+            from nilometer.pytest_plugin.backends import Backends
+
+            self._backends = Backends(config, mode)
         show_files_from(str(config.rootpath))
         LISTENING.begin()
 
@@ -73,6 +82,8 @@ class Session:
         """Give back what was taken from the environment."""
         if self._run_file:
             os.environ[VARIABLE] = self._run_file
+        if self._backends is not None:
+            self._backends.end()
 
     # --- whose turn it is -------------------------------------------------------------------
 
@@ -93,6 +104,8 @@ class Session:
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, Any, Any]:
         """The test's turn begins."""
         LISTENING.begin()
+        if self._backends is not None and self._backends.mode == "test":
+            self._backends.open()
         self._take_turn(Owner(item.nodeid))
         return (yield)
 
@@ -108,6 +121,8 @@ class Session:
         if owner is not None:
             self._end_turn(owner)
             told["test"] = owner.spent().plain()
+            if self._backends is not None and self._backends.mode == "test":
+                self.everything.backends_by_test[item.nodeid] = self._backends.close()
         told["fixtures"] = [[one.name, one.spent().plain()] for one in self._ended]
         self._ended.clear()
         report = yield
@@ -152,11 +167,18 @@ class Session:
         for name, spent in told["fixtures"]:
             self.everything.fixtures.setdefault(name, []).append(Spent.read(spent))
 
+    def pytest_sessionstart(self) -> None:
+        """The run begins."""
+        if self._backends is not None and self._backends.mode == "session":
+            self._backends.open()
+
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self) -> None:
         """Write what was asked for."""
         if self._is_worker:
             return
+        if self._backends is not None and self._backends.mode == "session":
+            self.everything.backends = self._backends.close()
         by = self._config.getoption("--nilometer-by")
         if self._run_file:
             with suppress(OSError):  # `measure` says that it was told nothing
@@ -178,13 +200,14 @@ def write_run_file(file: Path, everything: Everything, by: str) -> None:
 
     Where an earlier run of pytest within the same command has written one, both are told.
     """
-    told = {
+    told: dict[str, Any] = {
         "work": len(everything.ran),
         "test_set": everything.test_set,
         "counts": everything.counts(by),
     }
-    if file.exists():
+    with suppress(FileNotFoundError, ValueError):  # the first, or what is there says nothing
         told = summary.together(json.loads(file.read_text(encoding="utf-8")), told)
+    told["counts"] = told["counts"][:COUNTS_MAX]
     draft = file.with_name(f"{file.name}.{os.getpid()}")
     draft.write_text(json.dumps(told), encoding="utf-8")
     draft.replace(file)

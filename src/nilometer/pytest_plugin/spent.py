@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from nilometer.pytest_plugin.recording import HEARD, Call
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from nilometer.pytest_plugin.recording import Ledger
 
     Number = int | float
+
+OWN: Final = "tests"
+"""The backend under whose name a run holds what its tests did themselves."""
 
 SHARED: Final = "fixtures."
 """Before the names of what fixtures spent that several tests share: who comes first makes them,
@@ -56,6 +59,8 @@ class Session:
         self.ran: set[str] = set()
         self.tests: dict[str, Spent] = {}
         self.fixtures: dict[str, list[Spent]] = {}
+        self.backends: dict[str, Any] = {}
+        self.backends_by_test: dict[str, dict[str, Any]] = {}
 
     @property
     def test_set(self) -> str:
@@ -76,9 +81,27 @@ class Session:
         for name, several in sorted(self.fixtures.items()):
             for spent in several:
                 _add(totals, parts, SHARED, spent, ("fixture", name))
-        first = [_count(name, n, ()) for name, n in sorted(totals.items()) if n]
+        first = [_count(OWN, name, n, ()) for name, n in sorted(totals.items()) if n]
         ranked = sorted(parts.items(), key=lambda item: (-abs(item[1]), item[0]))
-        return [*first, *(_count(name, n, of) for (name, of), n in ranked if n)]
+        return [
+            *first,
+            *(_count(OWN, name, n, of) for (name, of), n in ranked if n),
+            *self._counts_of_backends(by),
+        ]
+
+    def _counts_of_backends(self, by: str) -> Iterator[dict[str, Any]]:
+        """What each test moved in each backend; the totals are `measure`'s to read."""
+        moved: dict[tuple[str, str, str], Number] = {}
+        for name, backends in sorted(self.backends_by_test.items()):
+            if name not in self.ran:
+                continue
+            owner = name if by == "test" else name.partition("::")[0]
+            for backend, told in backends.items():
+                for counter, n in told["counts"].items():
+                    key = (backend.partition(" ")[0], counter, owner)
+                    moved[key] = moved.get(key, 0) + n
+        for (backend, counter, owner), n in moved.items():
+            yield _count(backend, counter, n, ((by, owner),))
 
 
 def _add(
@@ -100,11 +123,11 @@ def _add(
 
 
 def _count(
-    counter: str, delta: Number, dimensions: Iterable[tuple[str, str]]
+    backend: str, counter: str, delta: Number, dimensions: Iterable[tuple[str, str]]
 ) -> dict[str, Any]:
     said = {name: sound(value) for name, value in dimensions}
     return {
-        "backend": "tests",
+        "backend": backend,
         "counter": counter,
         "delta": delta,
         "unit": "1",

@@ -45,6 +45,16 @@ def show(session: Session, terminal: pytest.TerminalReporter) -> None:
         terminal.write_line(f"{times:8} {TIMES} {printable(call.text)}")
         if call.where:
             terminal.write_line(f"{'':10} {printable(call.where)}")
+    _show_backends(session.backends, terminal)
+
+
+def _show_backends(backends: Mapping[str, Any], terminal: pytest.TerminalReporter) -> None:
+    for backend, told in sorted(backends.items()):
+        if told.get("because"):
+            terminal.write_line(f"{backend}: {printable(told['because'])}")
+        ranked = sorted(told["counts"].items(), key=lambda item: (-abs(item[1]), item[0]))
+        for counter, n in ranked[:CALLS_SHOWN]:
+            terminal.write_line(f"{n:8} {printable(counter)}  {backend}")
 
 
 def _cost(spent: Spent) -> tuple[int | float, int | float]:
@@ -58,14 +68,20 @@ def document(session: Session) -> dict[str, Any]:
         "work": len(session.ran),
         "test_set": session.test_set,
         "tests": [
-            {"test": name, **_plain(spent)} for name, spent in session.of_tests().items()
+            {"test": name, **_plain(spent), **_backends(session.backends_by_test.get(name))}
+            for name, spent in session.of_tests().items()
         ],
         "fixtures": [
             {"fixture": name, **_plain(spent)}
             for name, several in sorted(session.fixtures.items())
             for spent in several
         ],
+        **({"backends": session.backends} if session.backends else {}),
     }
+
+
+def _backends(told: dict[str, Any] | None) -> dict[str, Any]:
+    return {"backends": told} if told else {}
 
 
 def _plain(spent: Spent) -> dict[str, Any]:

@@ -1,0 +1,136 @@
+"""Hears what is asked of databases without SQLAlchemy: by Django, or by a driver itself."""
+
+from __future__ import annotations
+
+import sys
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Final
+
+from nilometer.pytest_plugin.callers import caller
+from nilometer.pytest_plugin.recording import STATEMENTS, Call, heard
+from nilometer.pytest_plugin.statements import NAMES_STRINGS, shown_statement
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nilometer.integrations.patches import Patches
+
+CURSORS: Final[dict[str, tuple[tuple[str, str], ...]]] = {
+    "django.db.backends.utils": (("CursorWrapper", ""),),
+    "psycopg.cursor": (("Cursor", "postgresql"),),
+    "psycopg.cursor_async": (("AsyncCursor", "postgresql"),),
+    "pymysql.cursors": (("Cursor", "mysql"),),
+    "MySQLdb.cursors": (("BaseCursor", "mysql"),),
+}
+"""The module, and in it the classes that execute, with the database they are for."""
+
+HEARD_ABOVE: Final = ("sqlalchemy.", "django.")
+"""Whose statements are heard where they execute them, and not again in the driver below."""
+
+NOT_THE_USERS: Final = (*HEARD_ABOVE, "aiosqlite", "coverage")
+"""Whose connections to SQLite are left alone. aiosqlite executes in a thread of its own, where
+nobody can tell SQLAlchemy's statements from others; coverage keeps its results in one."""
+
+_inside: Final[ContextVar[bool]] = ContextVar("nilometer.inside_driver", default=False)
+
+
+def listen_to_cursors(module: Any, patches: Patches) -> None:
+    """Hear all cursors of this driver, those that exist already too."""
+    for class_name, system in CURSORS[module.__name__]:
+        for method in ("execute", "executemany"):
+            patches.replace(getattr(module, class_name), method, _measured(system))
+
+
+def _measured(system: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    def measured(original: Callable[..., Any]) -> Callable[..., Any]:
+        def execute(cursor: Any, statement: Any, *rest: Any, **named: Any) -> Any:
+            if _inside.get():  # executemany, which calls execute for each row
+                return original(cursor, statement, *rest, **named)
+            _hear(cursor, statement, system)
+            token = _inside.set(True)
+            try:
+                return original(cursor, statement, *rest, **named)
+            finally:
+                _inside.reset(token)
+
+        return execute
+
+    return measured
+
+
+def _hear(cursor: Any, statement: Any, system: str) -> None:
+    def call() -> Call | None:
+        above = HEARD_ABOVE if system else HEARD_ABOVE[:1]
+        where = caller(not_through=above)
+        if where is None:
+            return None
+        vendor = system or cursor.db.vendor  # Django's wrapper says which
+        return Call(
+            STATEMENTS, shown_statement(_text(statement), vendor in NAMES_STRINGS), where
+        )
+
+    heard(call)
+
+
+def _text(statement: Any) -> str:
+    """A statement as text: psycopg composes them of objects, and takes bytes, too."""
+    if isinstance(statement, str):
+        return statement
+    if isinstance(statement, bytes):
+        return statement.decode("utf-8", "replace")
+    try:
+        return str(statement.as_string(None))
+    except Exception:  # noqa: BLE001 - the driver's to refuse, a line later
+        return f"({type(statement).__name__})"
+
+
+def listen_to_sqlite(module: Any, patches: Patches) -> None:
+    """Hear connections that are made from now on: SQLite's own classes cannot be changed."""
+    connections = _heard_connections(module)
+
+    def measured(original: Callable[..., Any]) -> Callable[..., Any]:
+        def connect(*args: Any, **named: Any) -> Any:
+            asker = sys._getframe(2).f_globals.get("__name__", "")
+            if len(args) <= FACTORY_POSITION and not asker.startswith(NOT_THE_USERS):
+                named.setdefault("factory", connections)
+            return original(*args, **named)
+
+        return connect
+
+    patches.replace(module, "connect", measured)
+
+
+FACTORY_POSITION: Final = (
+    5  # connect(database, timeout, detect_types, isolation, thread, factory)
+)
+
+
+def _heard_connections(module: Any) -> type:
+    class Cursor(module.Cursor):  # type: ignore[misc]
+        def execute(self, statement: str, /, *rest: Any) -> Any:
+            _hear(self, statement, "sqlite")
+            return super().execute(statement, *rest)
+
+        def executemany(self, statement: str, /, *rest: Any) -> Any:
+            _hear(self, statement, "sqlite")
+            return super().executemany(statement, *rest)
+
+        def executescript(self, script: str, /) -> Any:
+            _hear(self, script, "sqlite")
+            return super().executescript(script)
+
+    class Connection(module.Connection):  # type: ignore[misc]
+        def cursor(self, factory: Any = Cursor) -> Any:
+            return super().cursor(factory)
+
+        # Those of SQLite make a cursor of its own class, whatever `cursor` does.
+        def execute(self, statement: str, /, *rest: Any) -> Any:
+            return self.cursor().execute(statement, *rest)
+
+        def executemany(self, statement: str, /, *rest: Any) -> Any:
+            return self.cursor().executemany(statement, *rest)
+
+        def executescript(self, script: str, /) -> Any:
+            return self.cursor().executescript(script)
+
+    return Connection
