@@ -9,7 +9,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from nilometer.clock import Clock
 from nilometer.config import load_for_commands
@@ -54,6 +54,12 @@ def collected(
 
 def read_document(file: str, *, origin: str) -> Document:
     """A document from a file, or from standard input if it is ``-``. Raises DocumentError."""
+    value, _ = read_json(file, origin=origin)
+    return parse(value, origin=f"{origin} {file}")
+
+
+def read_json(file: str, *, origin: str) -> tuple[Any, bytes]:
+    """What a file says in JSON, or standard input, and its bytes. Raises DocumentError."""
     try:
         if file == "-":
             text = sys.stdin.buffer.read(DOCUMENT_BYTES_MAX + 1)
@@ -65,7 +71,6 @@ def read_document(file: str, *, origin: str) -> Document:
     if len(text) > DOCUMENT_BYTES_MAX:
         raise DocumentError(f"{origin} {file}: larger than {DOCUMENT_BYTES_MAX >> 20} MiB")
     try:
-        value = json.loads(text)
+        return json.loads(text), text
     except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, or nested without end
         raise DocumentError(f"{origin} {file}: not JSON: {error}") from None
-    return parse(value, origin=f"{origin} {file}")

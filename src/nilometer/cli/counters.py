@@ -12,6 +12,7 @@ import click
 from nilometer import clock
 from nilometer.cli.collecting import backends, collected, read_document
 from nilometer.cli.commands import InOrder
+from nilometer.cli.counters_import import import_runs
 from nilometer.cli.counters_list import list_backends
 from nilometer.cli.counters_push import push
 from nilometer.cli.exits import Exit
@@ -178,5 +179,5 @@ def _end(found: Document) -> None:
         raise SystemExit(int(Exit.UNREACHABLE))
 
 
-for command in (push, list_backends):
+for command in (push, import_runs, list_backends):
     counters.add_command(command)
