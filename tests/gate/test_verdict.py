@@ -445,6 +445,17 @@ def test_a_clock_that_went_back_is_told_and_the_counts_are_judged() -> None:
     )
 
 
+def test_a_clock_that_was_set_during_a_run_is_told_as_measure_noted_it() -> None:
+    jumped = run(30, BASE, attributes={"clock.jumped_ns": 7_200 * SECOND})
+
+    verdict = judge(jumped, runs(30, BASE))
+
+    assert verdict.outcome is Outcome.PASS
+    assert verdict.notes == (
+        "the clock jumped by 7200.0 s during the run: its times say nothing",
+    )
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), True, "7", 10**400])
 def test_a_figure_that_is_no_number_is_unknown(value) -> None:
     odd = run(30, BASE)
