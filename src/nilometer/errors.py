@@ -45,6 +45,18 @@ class StoreError(NilometerError, RuntimeError):
     """The tables cannot be read or written."""
 
 
+def said_by(error: Exception) -> str:
+    """What an exception of Python's says, without advice that a sender of bytes cannot follow.
+
+    >>> said_by(ValueError("Exceeds the limit; use sys.set_int_max_str_digits() to increase"))
+    'a number has thousands of digits'
+    """
+    text = str(error)
+    if "set_int_max_str_digits" in text:
+        return "a number has thousands of digits"
+    return text
+
+
 def nearest(value: str, choices: Iterable[str]) -> str:
     """The end of an error about a wrong choice: the nearest valid one, then all of them.
 

@@ -29,7 +29,7 @@ from nilometer.model import (
     SpanRecord,
     Status,
 )
-from nilometer.wire import otlp_count, otlp_in, otlp_pure, otlp_values
+from nilometer.wire import otlp_count, otlp_in, otlp_json, otlp_pure, otlp_values
 from nilometer.wire.otlp_count import MESSAGES_MAX
 from nilometer.wire.otlp_in import decode_logs, decode_metrics, decode_traces
 from nilometer.wire.otlp_metrics_in import BUCKETS_MAX
@@ -552,16 +552,75 @@ def test_what_is_no_request_is_refused_whole_with_a_reason(decode, body, as_json
         ("startTimeUnixNano", 1.5),
         ("startTimeUnixNano", True),
         ("startTimeUnixNano", "9" * 5000),
+        ("startTimeUnixNano", "DIGITS"),
         ("startTimeUnixNano", 1e300),
         ("kind", "NO_SUCH_KIND"),
         ("attributes", {}),
         ("attributes", [5]),
+        ("attributes", [{"key": "k", "value": {"arrayValue": {"values": [5]}}}]),
         ("status", []),
         ("traceId", 5),
     ],
 )
-def test_a_member_of_a_wrong_type_is_named(member, value):
-    body = {"resourceSpans": [{"scopeSpans": [{"spans": [{member: value}]}]}]}
+def test_a_member_of_a_wrong_type_is_named_and_refuses_its_span_only(member, value):
+    good = {"traceId": ID.hex(), "spanId": SPAN.hex(), "startTimeUnixNano": "5"}
+    spans = [good, {**good, member: value}, good]
+    body = {"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]}
+    text = json.dumps(body).replace('"DIGITS"', "9" * 5000)
+
+    decoded = decode_traces(text.encode(), json=True)
+
+    assert len(decoded.batches[0].spans) == 2
+    assert decoded.rejected == {"field": 1}
+    assert decoded.because.startswith("field: 1 (")
+    assert "set_int_max" not in decoded.because
+    assert len(decoded.because) < 200
+    assert member in decoded.because or member in ("attributes", "status")
+
+
+@pytest.mark.parametrize("bad", [[1], None, {"asInt": "abc"}, {"asDouble": "x"}, 7])
+@pytest.mark.parametrize(
+    "kind", ["gauge", "sum", "histogram", "exponentialHistogram", "summary"]
+)
+def test_a_bad_data_point_of_json_refuses_none_of_its_neighbours(kind, bad):
+    good = {"timeUnixNano": "9", "asInt": "5"} if kind in ("gauge", "sum") else {"count": "0"}
+    if isinstance(bad, dict) and kind not in ("gauge", "sum"):
+        bad = {"count": "-1"}
+    data = {"aggregationTemporality": 2, "dataPoints": [good, bad, good]}
+    alone = metrics_json({"name": "n", kind: {**data, "dataPoints": [good, good]}})
+
+    decoded = metrics_json({"name": "n", kind: data})
+
+    assert alone.batches[0].readings
+    assert (decoded.batches, decoded.rejected) == (alone.batches, {"field": 1})
+
+
+def test_a_bad_record_of_json_refuses_none_of_its_neighbours():
+    records = [{"timeUnixNano": "1"}, {"severityNumber": []}, {"timeUnixNano": "2"}]
+    body = {"resourceLogs": [{"scopeLogs": [{"logRecords": records}]}]}
+
+    decoded = decode_logs(json.dumps(body).encode(), json=True)
+
+    assert [event.at_ns for event in decoded.batches[0].events] == [1, 2]
+    assert decoded.because == "field: 1 (severityNumber: list, not a number)"
+
+
+def test_too_many_wrong_items_refuse_their_request_whole(monkeypatch):
+    monkeypatch.setattr(otlp_json, "REFUSED_MAX", 3)
+
+    def of(wrong):
+        body = {"resourceSpans": [{"scopeSpans": [{"spans": [5] * wrong}]}]}
+        return json.dumps(body).encode()
+
+    assert decode_traces(of(3), json=True).rejected == {"field": 3}
+    assert refusal(decode_traces, of(4), json=True) == "field"
+
+
+@pytest.mark.parametrize(
+    "scope", [{"spans": {}}, {"scope": 5}, {"scope": {"name": 5}, "spans": []}, 5]
+)
+def test_what_many_items_share_refuses_all_of_them(scope):
+    body = {"resourceSpans": [{"scopeSpans": [scope]}]}
 
     assert refusal(decode_traces, json.dumps(body).encode(), json=True) == "field"
 

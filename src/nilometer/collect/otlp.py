@@ -22,6 +22,7 @@ from nilometer.collect.group import GroupCommit, NotCommitted, Overloaded
 from nilometer.collect.instruments import ACCEPTED, Refusals
 from nilometer.errors import WireError
 from nilometer.wire import otlp_in, otlp_reply
+from nilometer.wire.otlp_values import Rejected
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -161,7 +162,7 @@ def _named(decoded: otlp_in.Decoded) -> otlp_in.Decoded:
         good = tuple(one for one in batch.readings if one.name not in bad)
         rejected["metric-name"] += len(batch.readings) - len(good)
         batches.append(batch._replace(readings=good))
-    return otlp_in.Decoded(tuple(batches), rejected)
+    return otlp_in.Decoded(tuple(batches), Rejected(rejected, decoded.rejected.example))
 
 
 def _dated(batch: Batch, clock: Clock) -> Batch:

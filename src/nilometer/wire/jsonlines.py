@@ -11,7 +11,7 @@ import json
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Final
 
-from nilometer.errors import WireError
+from nilometer.errors import WireError, said_by
 from nilometer.model import (
     Batch,
     Distribution,
@@ -56,7 +56,7 @@ def decode(line: bytes) -> Batch:
     try:
         document = json.loads(line, parse_constant=_refused)
     except (ValueError, RecursionError) as error:
-        raise WireError(f"not a line of JSON: {error}", reason="json") from None
+        raise WireError(f"not a line of JSON: {said_by(error)}", reason="json") from None
     try:
         return _batch(document)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:

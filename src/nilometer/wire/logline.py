@@ -14,7 +14,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from nilometer.errors import WireError
+from nilometer.errors import WireError, said_by
 from nilometer.model import (
     Batch,
     Distribution,
@@ -69,7 +69,8 @@ def decode(line: str) -> Batch:
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         if isinstance(error, WireError):
             raise
-        raise WireError(f"not a metric line: {error!r}", reason="log-line") from None
+        said = said_by(error) if type(error) is ValueError else repr(error)
+        raise WireError(f"not a metric line: {said}", reason="log-line") from None
 
 
 # Out.

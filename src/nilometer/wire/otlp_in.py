@@ -57,14 +57,17 @@ def _decode(
             f"{len(body)} bytes, more than the {BODY_BYTES_MAX} allowed", reason="too-large"
         )
     otlp_count.check(body, request.DESCRIPTOR, json=json)
+    refused: list[str] = []
     if json:
-        otlp_json.parse(body, request)
+        refused = otlp_json.parse(body, request)
     else:
         try:
             request.ParseFromString(body)
         except DecodeError as error:
             raise WireError(f"not protobuf: {error}", reason="malformed") from None
     inbox = Inbox()
+    if refused:
+        inbox.rejected["field"], inbox.example = len(refused), refused[0]
     read(request, inbox)
     return inbox.decoded()
 

@@ -28,16 +28,30 @@ _FIELDS: Final = {
 }
 
 
+class Rejected(dict[str, int]):
+    """How many items were refused, by reason.
+
+    `example` says what was wrong with the first that has a member of a wrong type.
+    """
+
+    __slots__ = ("example",)
+
+    def __init__(self, counts: Mapping[str, int], example: str = "") -> None:
+        super().__init__(counts)
+        self.example = example
+
+
 class Decoded(NamedTuple):
     """What a request held: a batch per resource, and how many of its items were refused."""
 
     batches: tuple[Batch, ...]
-    rejected: Mapping[str, int]
+    rejected: Rejected
 
     @property
     def because(self) -> str:
         """The refusals in words for the sender; empty if there are none."""
-        return ", ".join(f"{reason}: {n}" for reason, n in sorted(self.rejected.items()))
+        counts = ", ".join(f"{reason}: {n}" for reason, n in sorted(self.rejected.items()))
+        return f"{counts} ({self.rejected.example})" if self.rejected.example else counts
 
 
 ROWS_MAX: Final = 1 << 18
@@ -51,6 +65,7 @@ class Inbox:
     def __init__(self) -> None:
         self._expected = 0
         self.rejected: Counter[str] = Counter()
+        self.example = ""  # what was wrong with one of them
         self.buckets = 0  # of all distributions so far
         self._rows: dict[Resource, tuple[list[Any], list[Any], list[Any]]] = {}
 
@@ -74,7 +89,7 @@ class Inbox:
             for resource, (readings, spans, events) in self._rows.items()
             if readings or spans or events
         ]
-        return Decoded(tuple(batches), dict(self.rejected))
+        return Decoded(tuple(batches), Rejected(self.rejected, self.example))
 
 
 def value_of(value: Any) -> AttributeValue:
