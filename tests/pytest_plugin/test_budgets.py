@@ -70,6 +70,10 @@ def failure_of(block):
     return str(failure.value)
 
 
+def name_of(function):
+    return function.__qualname__.replace(".<locals>", "")
+
+
 def line_of(function, offset):
     return function.__code__.co_firstlineno + offset
 
@@ -91,7 +95,7 @@ def test_a_failure_shows_the_statements_folded_and_where_they_come_from(engine):
         f"  {TIMES} 25  select a from items where a = ?\n"
         f"        test_budgets.py:{line_of(ask, 3)} in ask\n"
         f"  {TIMES}  1  select name from items where name = ?\n"
-        f"        test_budgets.py:{line_of(block, 4)} in block\n"
+        f"        test_budgets.py:{line_of(block, 4)} in {name_of(block)}\n"
         " [budget-exceeded]"
     )
 
@@ -212,7 +216,9 @@ def test_statements_of_async_engines_are_put_down_to_who_awaits_them():
     ((call, times),) = asyncio.run(body()).items()
 
     assert (call.text, times) == ("select ?", 1)
-    assert re.fullmatch(r"test_budgets\.py:\d+ in body", call.where)
+    assert re.fullmatch(
+        r"test_budgets\.py:\d+ in test_statements_of_async_engines_\w+\.body", call.where
+    )
 
 
 def test_requests_of_both_clients_count_sync_and_async(server):
@@ -240,7 +246,7 @@ def test_too_many_requests_fail_and_are_shown(server):
     assert failure_of(block).startswith(
         "1 HTTP requests where http_requests=0 allows 0\n"
         f"  {TIMES} 1  GET 127.0.0.1/a\n"
-        f"       test_budgets.py:{line_of(block, 2)} in block\n"
+        f"       test_budgets.py:{line_of(block, 2)} in {name_of(block)}\n"
     )
 
 

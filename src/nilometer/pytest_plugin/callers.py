@@ -49,7 +49,8 @@ def caller(*, not_through: tuple[str, ...] = ()) -> str | None:
         code = frame.f_code
         file = _shown(code.co_filename)
         if file is not None:
-            return f"{file}:{frame.f_lineno} in {code.co_name}"
+            function = code.co_qualname.replace(".<locals>", "")
+            return f"{file}:{frame.f_lineno} in {function}"
         if not_through and frame.f_globals.get("__name__", "").startswith(not_through):
             return None
         end = _SETTING_UP.get(code.co_name)
