@@ -57,11 +57,6 @@ bench-docs: ## the same, written into docs/performance.md and docs/measuring.md;
 	@$(MAKE) bench ARGS='--json build/bench.json'
 	@.venv-bench/bin/python -m bench.page build/bench.json --write
 
-bench-docs: ## the same, written into docs/performance.md and docs/measuring.md; on an idle machine
-	@mkdir -p build
-	@$(MAKE) bench ARGS='--json build/bench.json'
-	@.venv-bench/bin/python -m bench.page build/bench.json --write
-
 bench-gate-series: setup ## the gate's rules next to published ones, on labelled series; tables for docs/gate-evidence.md
 	@scripts/install-otava
 	@$(PY) -m bench.gate.table
