@@ -99,6 +99,43 @@ def test_a_part_that_was_never_there_is_put_down_from_nought() -> None:
     assert [(part.now, part.expected) for part in finding.parts] == [(40, 0)]
 
 
+def test_a_line_that_only_moved_explains_nothing() -> None:
+    """An edit above it gives a statement another line; what is new is the one in a loop."""
+
+    def asked(number: int, line: int, *more: tuple[int, int]):
+        places = [(line, 700), (line + 1, 60), *more]
+        parts = [
+            Count("tests", "sql.statements", n, (("caller", f"shop.py:{at} in Shop.bill"),))
+            for at, n in places
+        ]
+        one = run(number, {"sql.statements": sum(n for _, n in places)}, backend="tests")
+        return one._replace(counts=(*one.counts, *parts))
+
+    verdict = judge(asked(30, 19, (25, 40)), [asked(at, 17) for at in range(30)])
+
+    (finding,) = verdict.findings
+    assert [(str(part.place), part.expected, part.delta) for part in finding.parts] == [
+        ("shop.py:19", 760, 40)
+    ]
+
+
+def test_a_statement_is_told_from_others_of_its_function() -> None:
+    def asked(number: int, line: int, loop: int):
+        parts = [
+            Count(
+                "tests", "sql.statements", n, (("caller", f"s.py:{at} in f"), ("statement", t))
+            )
+            for at, n, t in ((line, 700, "select all"), (line + 2, loop, "select one"))
+        ]
+        one = run(number, {"sql.statements": 700 + loop}, backend="tests")
+        return one._replace(counts=(*one.counts, *parts))
+
+    verdict = judge(asked(30, 19, 50), [asked(at, 17, 10) for at in range(30)])
+
+    (finding,) = verdict.findings
+    assert [(str(p.place), p.delta) for p in finding.parts] == [("s.py:21", 40)]
+
+
 @pytest.mark.parametrize(
     ("told", "place"),
     [

@@ -7,6 +7,7 @@ that is judged, so that they stay counts: 40 selects more are 40 selects more.
 
 from __future__ import annotations
 
+import re
 from math import isfinite
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from nilometer.model.dimensions import Dimensions
     from nilometer.model.run import BackendRead, Count, Run
 
+_LINE: Final = re.compile(r"^([^:\n]+):[0-9]{1,7} in ")
 DIGITS: Final = 12  # 416 in 26 tests and 400 in 25 are the same; a float has 15
 
 
@@ -119,6 +121,8 @@ def all_series(run: Run, past: Past, *, parts: bool = False) -> Iterator[Series]
 
     They have one value more than `past` has runs: the last is that of `run`. A backend's
     figures are those of the version that `run` saw; it has none if `run` did not read it.
+    A part that tells a line of code is the same on whatever line its function has it; it is
+    shown with the last line known.
     """
     runs = (*past.runs, run)
     factors = [run.work / one.work if one.work > 0 else 1.0 for one in runs]
@@ -128,20 +132,48 @@ def all_series(run: Run, past: Past, *, parts: bool = False) -> Iterator[Series]
         known = [is_known(one, read.name, read.version) for one in runs]
         found: dict[Key, list[float | None]] = {}
         sample: dict[Key, Count] = {}
+        last: dict[Key, int] = {}
         uncounted: set[Key] = set()
         start: list[float | None] = [0.0 if one else None for one in known]
         for at, one in enumerate(runs):
             for count in one.counts if known[at] else ():
                 if count.backend != read.name or bool(count.dimensions) is not parts:
                     continue
-                key = Key(count.backend, count.counter, count.dimensions)
-                found.setdefault(key, start.copy())[at] = _value(count, factors[at])
-                sample[key] = count
+                key = Key(count.backend, count.counter, _on_any_line(count.dimensions))
+                values = found.setdefault(key, start.copy())
+                again = parts and last.get(key) == at
+                values[at] = _sum(values[at], count, factors[at], again=again)
+                if not again or (_value(count, 1.0) or 0) > (_value(sample[key], 1.0) or 0):
+                    sample[key] = count
+                last[key] = at
                 if not _is_whole(count):
                     uncounted.add(key)
         for key, values in found.items():
             told = sample[key]
-            yield Series(key, tuple(values), told.kind, told.unit, key not in uncounted)
+            shown = key._replace(dimensions=told.dimensions)
+            yield Series(shown, tuple(values), told.kind, told.unit, key not in uncounted)
+
+
+def _on_any_line(dimensions: Dimensions) -> Dimensions:
+    """A part's dimensions without the line its caller stands on: edits above it move that.
+
+    >>> _on_any_line((("caller", "shop/orders.py:17 in lines"), ("statement", "select ?")))
+    (('caller', 'shop/orders.py in lines'), ('statement', 'select ?'))
+    """
+    if not any(name == "caller" for name, _ in dimensions):
+        return dimensions
+    return tuple(
+        (name, _LINE.sub(r"\1 in ", text, count=1) if name == "caller" else text)
+        for name, text in dimensions
+    )
+
+
+def _sum(before: float | None, count: Count, factor: float, *, again: bool) -> float | None:
+    """What a part moved, with what it moved by from other lines of the same function."""
+    value = _value(count, factor)
+    if not again:
+        return value
+    return None if before is None or value is None else before + value
 
 
 def _is_whole(count: Count) -> bool:
