@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypedDict
 
 from nilometer import setting_values as values
-from nilometer.errors import ConfigError, nearest
+from nilometer.errors import ConfigError, nearest, together
 from nilometer.export.address import hidden
 from nilometer.export.exporter import open_exporter
 from nilometer.model.level import Level
@@ -154,7 +154,7 @@ def load(
     _read_keys(parsed, origins, faults)
     _check_urls(parsed, origins, faults)
     if faults:
-        raise _together(faults)
+        raise together(faults)
     _spread_dimensions(parsed, origins)
     if not parsed.get("service"):
         parsed["service"] = values.program_name()
@@ -175,7 +175,7 @@ def load_for_commands(
     mine = {name: one for name, one in given.items() if name in COMMANDS_BY_NAME}
     parsed = _parsed(mine, COMMANDS_BY_NAME, faults)
     if faults:
-        raise _together(faults)
+        raise together(faults)
     return CommandSettings(**parsed, origins={name: one.origin for name, one in mine.items()})
 
 
@@ -346,10 +346,3 @@ def _spread_dimensions(parsed: dict[str, Any], origins: dict[str, str]) -> None:
             origins[name] = origins["dimensions"]
     if dimensions or "dimensions" in parsed:
         parsed["dimensions"] = dimensions
-
-
-def _together(faults: list[ConfigError]) -> ConfigError:
-    if len(faults) == 1:
-        return faults[0]
-    told = "".join(f"\n  {fault}" for fault in faults)
-    return ConfigError(f"{len(faults)} settings cannot be used:{told}\n ", slug="bad-settings")

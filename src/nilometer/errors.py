@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 
 class NilometerError(Exception):
@@ -43,6 +43,14 @@ class WireError(NilometerError, ValueError):
 
 class StoreError(NilometerError, RuntimeError):
     """The tables cannot be read or written."""
+
+
+def together(faults: Sequence[ConfigError]) -> ConfigError:
+    """One error that tells every fault of the settings, each on a line with its slug."""
+    if len(faults) == 1:
+        return faults[0]
+    told = "".join(f"\n  {fault}" for fault in faults)
+    return ConfigError(f"{len(faults)} settings cannot be used:{told}\n ", slug="bad-settings")
 
 
 def said_by(error: Exception) -> str:

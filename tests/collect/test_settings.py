@@ -78,6 +78,11 @@ def test_every_word_has_its_setting(tmp_path):
         ({"flush": "0s"}, "bad-duration", "--flush: '0s' is too short; at least 100ms"),
         ({"store": ""}, "bad-store", "--store: '' names no place; write a directory"),
         ({"store": "memory://"}, "bad-store", "'memory://' ends with this process"),
+        ({"store": "memory:///x"}, "bad-store", "'memory:///x' ends with this process"),
+        ({"store": "s3:/oops"}, "bad-store", "'s3:/oops' is a URL without its two slashes"),
+        ({"store": "s3:oops"}, "bad-store", "'s3:oops' is a URL without its two slashes"),
+        ({"store": "s3://"}, "bad-store", "'s3://' names no bucket"),
+        ({"store": "s3:///oops"}, "bad-store", "'s3:///oops' names no bucket"),
         ({"window": "2h"}, "bad-duration", "at most 60s"),
         ({"durability": "disc"}, "no-such-durability", "did you mean 'disk'? (disk, os)"),
         ({"token_file": "/no/such/file"}, "bad-token-file", "No such file or directory"),
@@ -89,6 +94,42 @@ def test_what_cannot_be_used_is_refused_with_origin_value_and_remedy(words, slug
 
     assert refused.value.slug == slug
     assert said in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "store", ["a", "/a/b", "./s3:/x", "a b", "~/x", "s3://bucket", "file:///a", "az://c/x"]
+)
+def test_directories_and_urls_are_places(store):
+    assert CollectorSettings.parse(store=store).store == store
+
+
+def test_all_faults_are_told_together_each_with_its_flag(tmp_path):
+    with pytest.raises(ConfigError) as refused:
+        CollectorSettings.parse(
+            store="",
+            listen="0.0.0.0:80",
+            statsd="8125",
+            keep="5m",
+            token_file=str(tmp_path / "none"),
+            durability="disc",
+            window="2h",
+            flush="0s",
+        )
+
+    told = str(refused.value).splitlines()
+    assert told[0] == "7 settings cannot be used:"
+    assert [line.split(":")[0].strip() for line in told[1:-1]] == [
+        *("--store", "--statsd", "--keep", "--token-file"),
+        *("--durability", "--window", "--flush"),
+    ]
+
+
+def test_an_address_is_not_called_open_where_the_tokens_could_not_be_read(tmp_path):
+    words = {"listen": "0.0.0.0:80", "token_file": str(tmp_path / "none")}
+    with pytest.raises(ConfigError) as refused:
+        CollectorSettings.parse(**words)
+
+    assert refused.value.slug == "bad-token-file"
 
 
 @pytest.mark.parametrize(

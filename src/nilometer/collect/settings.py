@@ -6,11 +6,16 @@ import errno
 import ipaddress
 import re
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeVar
 
-from nilometer.errors import ConfigError, nearest
+from nilometer.errors import ConfigError, nearest, together
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+Value = TypeVar("Value")
 Durability = Literal["disk", "os"]
 DURABILITIES: Final[tuple[Durability, ...]] = ("disk", "os")
 UNITS_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -109,48 +114,55 @@ class CollectorSettings:
         flush: str = "10s",
         statsd_open: bool = False,
     ) -> CollectorSettings:
-        """From the words of the command line; ConfigError names flag, value and choice."""
-        window_s = seconds(window, origin="--window")
-        if window_s > WINDOW_S_MAX:
-            raise ConfigError(
-                f"--window: {window!r} is longer than senders wait; at most {WINDOW_S_MAX:g}s",
-                slug="bad-duration",
-            )
-        return cls(
-            store=_store(store),
-            listen=Address.parse(listen, origin="--listen"),
-            statsd=None if statsd == "off" else Address.parse(statsd, origin="--statsd"),
-            keep_s=_keep(keep),
-            tokens=read_tokens(token_file, origin="--token-file") if token_file else None,
+        """From the words of the command line; ConfigError names flag, value and choice.
+
+        Of several faults it tells all.
+        """
+        read = _Reading()
+        unread: Tokens | None = Tokens()  # there are some: the door is not also called open
+        settings = cls(
+            store=read(_store, store, ""),
+            listen=read(partial(Address.parse, origin="--listen"), listen, LISTEN),
+            statsd=read(_statsd, statsd, None),
+            keep_s=read(_keep, keep, None),
+            tokens=read(_tokens, token_file or "", unread),
             token_file=token_file or None,
-            durability=_durability(durability),
-            window_s=window_s,
-            flush_s=_flush(flush),
+            durability=read(_durability, durability, "disk"),
+            window_s=read(_window, window, 1.0),
+            flush_s=read(_flush, flush, FLUSH_S_MIN),
             statsd_open=statsd_open,
-        ).checked()
+        )
+        if faults := [*read.faults, *settings.faults()]:
+            raise together(faults)
+        return settings
 
     def checked(self) -> CollectorSettings:
         """Itself, if these addresses may be listened at; else ConfigError."""
+        if faults := list(self.faults()):
+            raise together(faults)
+        return self
+
+    def faults(self) -> Iterator[ConfigError]:
+        """Why these addresses may not be listened at."""
         if not self.listen.is_loopback and self.tokens is None:
-            raise ConfigError(
+            yield ConfigError(
                 f"--listen: {self.listen} can be reached from other machines, and without "
                 f"tokens anybody could write and read; add --token-file FILE, or listen at "
                 f"127.0.0.1:{self.listen.port}",
                 slug="open-without-token",
             )
         if self.statsd and not self.statsd.is_loopback and not self.statsd_open:
-            raise ConfigError(
+            yield ConfigError(
                 f"--statsd: {self.statsd} can be reached from other machines, and statsd "
                 f"datagrams carry no token; listen at 127.0.0.1:{self.statsd.port}, or add "
                 f"--statsd-open where the network keeps strangers out",
                 slug="open-without-token",
             )
         if self.listen.path:
-            raise ConfigError(
+            yield ConfigError(
                 f"--listen: {self.listen}: HTTP listens at host:port, as in 127.0.0.1:4318",
                 slug="bad-address",
             )
-        return self
 
 
 def cannot_listen(origin: str, address: Address, error: OSError, choice: str) -> ConfigError:
@@ -188,6 +200,38 @@ def seconds(text: str, *, origin: str) -> float:
     return float(number) * UNITS_S.get(unit, 0.001)
 
 
+class _Reading:
+    """Reads one word after the other, and remembers what was wrong with them."""
+
+    def __init__(self) -> None:
+        self.faults: list[ConfigError] = []
+
+    def __call__(self, parse: Callable[[str], Value], text: str, instead: Value) -> Value:
+        try:
+            return parse(text)
+        except ConfigError as fault:
+            self.faults.append(fault)
+            return instead  # goes nowhere: what has faults is not given out
+
+
+def _statsd(text: str) -> Address | None:
+    return None if text == "off" else Address.parse(text, origin="--statsd")
+
+
+def _tokens(path: str) -> Tokens | None:
+    return read_tokens(path, origin="--token-file") if path else None
+
+
+def _window(text: str) -> float:
+    window_s = seconds(text, origin="--window")
+    if window_s > WINDOW_S_MAX:
+        raise ConfigError(
+            f"--window: {text!r} is longer than senders wait; at most {WINDOW_S_MAX:g}s",
+            slug="bad-duration",
+        )
+    return window_s
+
+
 def _keep(text: str) -> int | None:
     """How many seconds of history are kept; ``forever`` is None."""
     if text == "forever":
@@ -202,8 +246,16 @@ def _keep(text: str) -> int | None:
 
 def _store(text: str) -> str:
     """A place that lasts, and is one place for all tables."""
-    if not text.strip() or text.startswith("memory:"):
-        what = "names no place" if not text.strip() else "ends with this process"
+    what = ""
+    if not text.strip():
+        what = "names no place"
+    elif text.startswith("memory:"):
+        what = "ends with this process"
+    elif re.match(r"[A-Za-z][A-Za-z0-9+.-]+:(?!//)", text):  # a directory of that name: ./s3:
+        what = "is a URL without its two slashes"
+    elif re.match(r"(?!file:)[A-Za-z0-9+.-]+://(/|$)", text):
+        what = "names no bucket"
+    if what:
         raise ConfigError(
             f"--store: {text!r} {what}; write a directory, or a URL as in s3://bucket/nilometer",
             slug="bad-store",
