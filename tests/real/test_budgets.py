@@ -1,0 +1,127 @@
+"""Budgets on MariaDB and PostgreSQL themselves, by their drivers and by SQLAlchemy."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import psycopg
+import pymysql
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from nilometer.pytest_plugin import budget
+from nilometer.pytest_plugin.instruments import let_go
+from nilometer.pytest_plugin.listening import LISTENING
+from tests.databases import mariadb, postgresql_15
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from nilometer.pytest_plugin.budgets import Budget
+
+pytestmark = pytest.mark.real
+__all__ = ("mariadb", "postgresql_15")  # the fixtures
+
+ROWS = [(1, "secret"), (2, "x"), (3, "y")]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_listens() -> Iterator[None]:
+    yield
+    LISTENING.end()
+    let_go()
+
+
+def texts(spent: Budget) -> dict[str, int]:
+    """How often each was executed, from wherever."""
+    found: Counter[str] = Counter()
+    for call, times in spent.calls.items():
+        found[call.text] += times
+    return found
+
+
+def work(connection) -> None:
+    cursor = connection.cursor()
+    cursor.execute("create temporary table shop_items (a int, name varchar(9))")
+    cursor.executemany("insert into shop_items (a, name) values (%s, %s)", ROWS)
+    for _ in range(3):
+        cursor.execute("select a from shop_items where name = 'secret'")
+        assert cursor.fetchall() in (((1,),), [(1,)])
+    cursor.close()
+
+
+WORK = {
+    "create temporary table shop_items (a int, name varchar(?))": 1,
+    "insert into shop_items (a, name) values (?, ...)": 1,
+    "select a from shop_items where name = ?": 3,
+}
+
+
+def mysql(server) -> pymysql.Connection:
+    return pymysql.connect(host="127.0.0.1", port=server.port, user="root", database="mysql")
+
+
+def test_statements_of_pymysql_count_once_however_it_sends_them(mariadb) -> None:
+    with closing(mysql(mariadb)) as connection, budget() as spent:
+        work(connection)
+
+    assert texts(spent) == WORK
+
+
+def test_statements_of_psycopg_count_once(postgresql_15) -> None:
+    with psycopg.connect(postgresql_15.url) as connection, budget() as spent:
+        work(connection)
+        connection.execute(psycopg.sql.SQL("select {}").format("secret"))
+        connection.execute(b"select 7")
+
+    assert texts(spent) == WORK | {"select ?": 2}
+
+
+def test_statements_of_psycopg_in_tasks_are_put_down_to_their_line(postgresql_15) -> None:
+    async def body() -> Budget:
+        async with await psycopg.AsyncConnection.connect(postgresql_15.url) as connection:
+            with budget() as spent:
+                async with connection.cursor() as cursor:
+                    await cursor.execute("select 1")
+                    await cursor.executemany("select %s", [(1,), (2,)])
+        return spent
+
+    calls = asyncio.run(body()).calls
+
+    assert [(c.text, n, c.where.split("_")[-1]) for c, n in calls.items()] == [
+        ("select ?", 1, "line.body"),
+        ("select %s", 1, "line.body"),
+    ]
+
+
+@pytest.mark.parametrize("kind", ["mysql+pymysql", "postgresql+psycopg"])
+def test_statements_of_an_engine_count_once_and_none_of_its_connecting(
+    kind, mariadb, postgresql_15
+) -> None:
+    mine = mariadb.url + "/mysql" if "mysql" in kind else postgresql_15.url
+    engine = sa.create_engine(mine.replace(kind.partition("+")[0], kind, 1))
+
+    with budget() as spent, engine.connect() as connection:
+        for _ in range(3):
+            connection.execute(sa.text("select 1"))
+    engine.dispose()
+
+    assert texts(spent) == {"select ?": 3}
+
+
+def test_statements_of_an_async_engine_count_once(postgresql_15) -> None:
+    async def body() -> Budget:
+        engine = create_async_engine(
+            postgresql_15.url.replace("postgresql", "postgresql+psycopg")
+        )
+        with budget() as spent:
+            async with engine.connect() as connection:
+                await connection.execute(sa.text("select 1"))
+        await engine.dispose()
+        return spent
+
+    assert texts(asyncio.run(body())) == {"select ?": 1}
