@@ -223,19 +223,6 @@ def test_every_command_and_flag_is_documented() -> None:
     assert missing == []
 
 
-def test_every_documented_command_and_flag_exists() -> None:
-    known = commands()
-    invented = [words for words in cli_sections() if words not in known]
-    invented += [
-        f"{words} {flag}"
-        for words, section in cli_sections().items()
-        for flag in re.findall(r"^\| `(--[a-z-]+)", section, flags=re.MULTILINE)
-        if words in known and flag not in flags_of(known[words])
-    ]
-
-    assert invented == []
-
-
 def test_every_command_says_what_it_does() -> None:
     assert [words for words, command in commands().items() if not command.help and words] == []
 
