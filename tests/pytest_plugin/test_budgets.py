@@ -12,14 +12,18 @@ import httpx
 import pytest
 import requests
 import sqlalchemy as sa
+from hypothesis import given
+from hypothesis import strategies as st
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import StaticPool
 
 import nilometer
 from nilometer.measure import REGISTRY
-from nilometer.pytest_plugin import budget
-from nilometer.pytest_plugin.budgets import TIMES, BudgetError
+from nilometer.pytest_plugin import budget, recording
+from nilometer.pytest_plugin.budgets import TIMES, BudgetError, printable
 from nilometer.pytest_plugin.callers import show_files_from
+from nilometer.pytest_plugin.recording import CALLS_MAX, Call, Ledger
+from nilometer.pytest_plugin.spent import sound
 from nilometer.testing import capture
 
 
@@ -324,6 +328,60 @@ def test_an_engine_that_connects_first_pays_nothing_for_it():
             connection.execute(ask_nothing)
 
     assert asked == ["version"]
+
+
+def test_a_statement_that_cannot_be_told_counts_and_disturbs_nobody(engine, monkeypatch):
+    monkeypatch.setattr("nilometer.pytest_plugin.listening.shown_statement", None)
+
+    with budget() as spent:
+        ask(engine, 2)
+
+    assert [(call.text, times) for call, times in spent.calls.items()] == [("(others)", 2)]
+
+
+STEPS = st.lists(st.sampled_from(["open", "close", "call"]), max_size=40)
+
+
+@given(STEPS)
+def test_a_ledger_counts_what_is_called_between_its_open_and_its_close(steps):
+    opened, expected, ended = [], [], []
+    for step in steps:
+        if step == "open":
+            opened.append(Ledger())
+            expected.append(0)
+            opened[-1].open()
+        elif step == "close" and opened:
+            opened[-1].close()
+            ended.append((opened.pop(), expected.pop()))
+        elif step == "call":
+            expected = [n + 1 for n in expected]
+            recording.heard("x", lambda: Call("x", "text", ""))
+    while opened:
+        opened[-1].close()
+        ended.append((opened.pop(), expected.pop()))
+
+    assert [ledger.counts.get("x", 0) for ledger, _ in ended] == [n for _, n in ended]
+    assert recording._open == []
+    assert recording._innermost() is None
+
+
+@given(st.integers(CALLS_MAX + 1, CALLS_MAX + 50))
+def test_calls_beyond_those_told_apart_are_counted_together(different):
+    ledger = Ledger(takes_all=True)
+    ledger.open()
+    for i in range(different):
+        recording.heard("x", lambda: Call("x", str(i), ""))  # noqa: B023
+    ledger.close()
+
+    assert ledger.counts == {"x": different}
+    assert ledger.calls[Call("x", "(others)", "")] == different - CALLS_MAX
+    assert len(ledger.calls) == CALLS_MAX + 1
+
+
+@given(st.text(st.characters()))
+def test_what_is_printed_moves_no_cursor_and_what_is_written_can_be_encoded(text):
+    assert printable(text).isprintable()
+    assert sound(text).encode("utf-8").decode("utf-8") == sound(text)
 
 
 def test_after_a_budget_statements_are_as_before(engine):

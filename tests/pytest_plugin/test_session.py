@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from nilometer.cli.run_file import digest_of, read_run_file
+from nilometer.pytest_plugin import recording
 from nilometer.pytest_plugin.budgets import TIMES
 from nilometer.pytest_plugin.summary import together
 
@@ -292,6 +293,69 @@ assert http_client.watcher is None and "collect" not in vars(REGISTRY)
     )
 
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("file", [".", "no/such/folder/o.json"])
+def test_a_file_that_cannot_be_written_is_refused_before_any_test(shop, file):
+    result = shop.runpytest_inprocess(f"--nilometer-json={file}")
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: --nilometer-json*: no file can be written there"])
+
+
+def test_a_file_is_written_where_pytest_was_started_wherever_tests_go(shop):
+    shop.makepyfile(test_shop="import os\ndef test_one(): os.chdir('/')")
+    _, document = counted(shop)
+
+    assert document["by_test"] == {"test_one": {}}
+
+
+def test_a_file_that_becomes_unwritable_is_said_and_is_no_crash(shop):
+    shop.makepyfile(test_shop="import os\ndef test_one(): os.mkdir('o.json')")
+    result = shop.runpytest_inprocess("--nilometer-json=o.json")
+
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["--nilometer-json *o.json: Is a directory"])
+
+
+def test_an_interrupt_leaves_no_turn_open(shop):
+    shop.makepyfile(
+        test_shop="""
+import shop
+def test_one(): shop.ask(2)
+def test_two():
+    shop.ask(3)
+    raise KeyboardInterrupt
+"""
+    )
+    _, document = counted(shop)
+
+    assert document["by_test"] == {"test_one": {"sql.statements": 2}}
+    assert recording._open == []
+
+
+def test_a_child_that_a_test_forks_counts_nothing_and_does_not_hang(shop):
+    shop.makepyfile(
+        test_shop="""
+import os, threading, shop
+from nilometer.pytest_plugin import recording
+def test_one(nilometer_budget):
+    with nilometer_budget(sql_statements=1):
+        with recording._lock:  # as another thread may
+            child = os.fork()
+            if not child:
+                try:
+                    shop.ask(7)
+                finally:
+                    os._exit(0)
+        os.waitpid(child, 0)
+        shop.ask(1)
+"""
+    )
+    result, document = counted(shop)
+
+    result.assert_outcomes(passed=1)
+    assert document["by_test"] == {"test_one": {"sql.statements": 1}}
 
 
 def test_what_an_earlier_session_wrote_may_be_anything():

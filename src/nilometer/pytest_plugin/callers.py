@@ -51,7 +51,7 @@ def caller(*, not_through: tuple[str, ...] = ()) -> str | None:
         if file is not None:
             function = code.co_qualname.replace(".<locals>", "")
             return f"{file}:{frame.f_lineno} in {function}"
-        if not_through and frame.f_globals.get("__name__", "").startswith(not_through):
+        if not_through and str(frame.f_globals.get("__name__")).startswith(not_through):
             return None
         end = _SETTING_UP.get(code.co_name)
         if end is not None and code.co_filename.endswith(end):

@@ -69,7 +69,7 @@ def _hear(cursor: Any, statement: Any, system: str) -> None:
             STATEMENTS, shown_statement(_text(statement), vendor in NAMES_STRINGS), where
         )
 
-    heard(call)
+    heard(STATEMENTS, call)
 
 
 def _text(statement: Any) -> str:

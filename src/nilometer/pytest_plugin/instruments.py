@@ -7,6 +7,7 @@ that asks.
 
 from __future__ import annotations
 
+import os
 from threading import RLock
 from typing import TYPE_CHECKING, Any, Final
 
@@ -41,6 +42,12 @@ class Tap:
     def begin(self) -> None:
         """Add up from now on."""
         self._registry.collect = self._collected  # type: ignore[method-assign]
+
+    def after_fork(self) -> None:
+        """What was kept is the parent's, and no thread of the child holds the lock."""
+        self._lock = RLock()
+        self._readings.clear()
+        self._events.clear()
 
     def end(self) -> None:
         """Leave nothing behind."""
@@ -119,3 +126,11 @@ def let_go() -> None:
     if _tap is not None:
         _tap.end()
         _tap = None
+
+
+def _after_fork() -> None:
+    if _tap is not None:
+        _tap.after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork)

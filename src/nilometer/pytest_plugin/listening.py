@@ -40,12 +40,15 @@ def _statement(
         dialect = connection.dialect.name
         return Call(STATEMENTS, shown_statement(statement, dialect in NAMES_STRINGS), where)
 
-    heard(call)
+    heard(STATEMENTS, call)
 
 
 def _request(method: str, host: str, path: str) -> None:
     """An HTTP client is about to send a request."""
-    heard(lambda: Call(REQUESTS, f"{method} {host}{path.partition('?')[0]}", caller() or ""))
+    heard(
+        REQUESTS,
+        lambda: Call(REQUESTS, f"{method} {host}{path.partition('?')[0]}", caller() or ""),
+    )
 
 
 class Listening:

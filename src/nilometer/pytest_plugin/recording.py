@@ -7,6 +7,7 @@ belongs to the test, and two tasks that each count their statements do not count
 
 from __future__ import annotations
 
+import os
 from contextvars import ContextVar
 from threading import Lock
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -63,7 +64,8 @@ class Ledger:
         """Count no more. May be called in another context than `open`, as generators do."""
         with _lock:
             self.is_open = False
-            _open.remove(self)
+            if self in _open:  # not in a process that was forked meanwhile
+                _open.remove(self)
         if _INNERMOST.get() is self:
             _INNERMOST.set(self.parent)
 
@@ -93,7 +95,7 @@ class Ledger:
 
 _INNERMOST: Final[ContextVar[Ledger | None]] = ContextVar("nilometer.ledger", default=None)
 _open: Final[list[Ledger]] = []
-_lock: Final = Lock()
+_lock = Lock()
 
 
 def _innermost() -> Ledger | None:
@@ -104,15 +106,33 @@ def _innermost() -> Ledger | None:
     return ledger
 
 
-def heard(call: Callable[[], Call | None]) -> None:
-    """A call is being made; what it is is only asked if somebody wants to know."""
+def heard(kind: str, call: Callable[[], Call | None]) -> None:
+    """A call is being made; what it is is only asked if somebody wants to know.
+
+    It is counted even if it cannot be told. Raises nothing: it runs in the user's code.
+    """
     if not _open:
         return
     inner = _innermost()
-    told = call()
+    try:
+        told = call()
+    except Exception:  # noqa: BLE001 - whatever it was, it is one more
+        told = Call(kind, OTHERS, "")
     if told is None:
         return
     with _lock:
         for ledger in _open:
             if ledger.takes(inner):
                 ledger.note(told)
+
+
+def after_fork() -> None:
+    """A child has none of the ledgers, and no thread of it holds the lock."""
+    global _lock
+    _lock = Lock()
+    for ledger in _open:
+        ledger.is_open = False
+    _open.clear()
+
+
+os.register_at_fork(after_in_child=after_fork)

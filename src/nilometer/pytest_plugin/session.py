@@ -69,6 +69,8 @@ class Session:
         self._turns: list[Owner] = []
         self._ended: list[Owner] = []
         self.everything = Everything()
+        self._json = _writable(config)
+        self._unwritten = ""
         mode = config.getoption("--nilometer-backends")
         self._backends: Backends | None = None
         if mode and not self._is_worker:
@@ -80,6 +82,8 @@ class Session:
 
     def end(self) -> None:
         """Give back what was taken from the environment."""
+        if self._turns:  # an interrupt has left somebody's turn open
+            self._turns.pop().pause()
         if self._run_file:
             os.environ[VARIABLE] = self._run_file
         if self._backends is not None:
@@ -183,16 +187,31 @@ class Session:
         if self._run_file:
             with suppress(OSError):  # `measure` says that it was told nothing
                 write_run_file(Path(self._run_file), self.everything, by)
-        file = self._config.getoption("--nilometer-json")
-        if file:
+        if self._json is not None:
             text = json.dumps(summary.document(self.everything), indent=1)
-            Path(file).write_text(text + "\n", encoding="utf-8")
+            try:
+                self._json.write_text(text + "\n", encoding="utf-8")
+            except OSError as error:
+                self._unwritten = f"--nilometer-json {self._json}: {error.strerror or error}"
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Show what costs most."""
         config = self._config
         if config.getoption("--nilometer-report") or config.getoption("verbose") > 0:
             summary.show(self.everything, terminalreporter)
+        if self._unwritten:
+            terminalreporter.write_line(self._unwritten, red=True)
+
+
+def _writable(config: pytest.Config) -> Path | None:
+    """The file for the counts, from where pytest was started. Raises pytest.UsageError."""
+    given = config.getoption("--nilometer-json")
+    if not given:
+        return None
+    file = Path(config.invocation_params.dir, given)
+    if file.is_dir() or not file.parent.is_dir():
+        raise pytest.UsageError(f"--nilometer-json {given}: no file can be written there")
+    return file
 
 
 def write_run_file(file: Path, everything: Everything, by: str) -> None:
