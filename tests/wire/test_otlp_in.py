@@ -1,6 +1,7 @@
 """OTLP requests become batches; what is wrong is refused by itself and said."""
 
 import json
+import re
 import subprocess
 import sys
 import tracemalloc
@@ -573,7 +574,7 @@ def test_a_member_of_a_wrong_type_is_named_and_refuses_its_span_only(member, val
     assert len(decoded.batches[0].spans) == 2
     assert decoded.rejected == {"field": 1}
     assert decoded.because.startswith("field: 1 (")
-    assert "set_int_max" not in decoded.because
+    assert not re.search(r"set_int_max|int\(\)|float:", decoded.because)  # Python's words
     assert len(decoded.because) < 200
     assert member in decoded.because or member in ("attributes", "status")
 

@@ -163,13 +163,19 @@ def _scalar(field: Any, value: Any) -> Any:
     if kind == FieldDescriptor.CPPTYPE_ENUM:
         names = field.enum_type.values_by_name
         return names[value].number if value in names else _whole(value)
-    return float(value)  # NaN, Infinity and -Infinity are texts
+    try:
+        return float(value)  # NaN, Infinity and -Infinity are texts
+    except ValueError:
+        raise ValueError(f"{value!r} is not a number") from None
 
 
 def _whole(value: float | str) -> int:
-    if isinstance(value, float) and not value.is_integer():
-        raise ValueError(f"{value} is not a whole number")
-    number = int(value)
+    try:
+        number = int(value)
+    except (ValueError, OverflowError):
+        number = None
+    if number is None or (isinstance(value, float) and number != value):
+        raise ValueError(f"{value!r} is not a whole number")
     if abs(number) >= 2**64:
         raise ValueError("a number beyond 64 bits")
     return number
