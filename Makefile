@@ -7,7 +7,7 @@ SHELL := /bin/bash
 PY := .venv/bin/python
 ARGS ?=
 
-.PHONY: help run demo-gate setup test test-fast lint types docs docs-check sanitize bench bench-docs bench-gate bench-gate-series clean
+.PHONY: help run demo-gate setup test test-fast lint types docs docs-check sanitize bench bench-collect bench-docs bench-gate bench-gate-series clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ bench-docs: ## the same, written into docs/performance.md and docs/measuring.md;
 	@mkdir -p build
 	@$(MAKE) bench ARGS='--json build/bench.json'
 	@.venv-bench/bin/python -m bench.page build/bench.json --write
+
+bench-collect: setup ## what reading four real backends costs, as a process: time and memory beside the target
+	@$(PY) -m bench.collect $(ARGS)
 
 bench-gate-series: setup ## the gate's rules next to published ones, on labelled series; tables for docs/gate-evidence.md
 	@scripts/install-otava

@@ -66,7 +66,8 @@ MODULES: dict[str, set[str]] = {
     "": {"model", "measure", "trace", "assembly", "config"},
     "assembly": ANYTHING,
     # Opens each exporter once, so that a wrong URL is told with all other wrong settings.
-    "config": {"model", "export", "setting_table", "setting_values"},
+    "config": {"model", "export", "setting_sources", "setting_table", "setting_values"},
+    "setting_sources": {"setting_table"},
     "setting_table": {"setting_values"},
     "setting_values": {"model"},
     # Parts of `assembly`: what Nilometer measures of itself, which integrations it installs.

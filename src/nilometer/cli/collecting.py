@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from nilometer.clock import Clock
-from nilometer.config import load_for_commands
 from nilometer.counters.backend import Surroundings
 from nilometer.counters.choice import chosen
 from nilometer.counters.document import Document, DocumentError, difference, document, parse
 from nilometer.counters.gather import Gatherer
+from nilometer.setting_sources import load_for_commands
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

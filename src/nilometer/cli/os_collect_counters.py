@@ -6,12 +6,14 @@ click nor rich, because it is started often and should cost nothing that can be 
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
+import os
 import sys
 from argparse import ArgumentParser
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from nilometer import clock
 from nilometer.cli.collecting import backends, collected, read_document
@@ -130,5 +132,18 @@ def _told(found: Document) -> int:
     return Exit.UNREACHABLE if unread or invalid else Exit.OK
 
 
+def run() -> NoReturn:
+    """The program: ends the process with the exit code.
+
+    It leaves garbage alone, and does not take the interpreter apart at its end: both together
+    are a seventh of its time, and connections are closed by then.
+    """
+    gc.disable()
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

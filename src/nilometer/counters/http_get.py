@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from nilometer.counters.http_reply import Reply, ReplyError, read_body, read_head
 from nilometer.counters.link import Link, Place, why
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable
-    from http.client import HTTPConnection, HTTPResponse
+    from typing import BinaryIO
 
     from nilometer.counters.backend import BackendError
 
@@ -42,7 +43,11 @@ class Http:
         self._where = where
         self._failed = failed
         self._tls = tls
-        self._headers = {"User-Agent": "nilometer", "Accept-Encoding": "identity"}
+        self._headers = {
+            "Host": _host(where),
+            "User-Agent": "nilometer",
+            "Accept-Encoding": "identity",
+        }
         self._user = user
         if user:
             self._headers["Authorization"] = _basic(user, password)
@@ -52,19 +57,19 @@ class Http:
             " " <= char <= "~" for char in self._headers.get("Authorization", "")
         )
         self._link: Link | None = None
-        self._connection: HTTPConnection | None = None
+        self._incoming: BinaryIO | None = None
 
     def get(self, path: str, *, accept: str = "*/*") -> bytes:
         """The body of the answer to GET. Raises BackendError."""
-        from http.client import HTTPException  # 40 ms with what it brings
-
         asked = f"GET {path.partition('?')[0]}"
-        if not self._sendable:  # http.client would say so, and what it is
+        if not self._sendable:
             raise self._failed(f"{asked}: the token has characters that HTTP cannot send")
-        reused = self._connection is not None
+        if not all("!" <= char <= "~" for char in path):  # it could end our head, and add to it
+            raise self._failed(f"{asked!a}: a path is written in visible ASCII, with %20")
+        reused = self._incoming is not None
         try:
             return self._got(path, accept)
-        except (ConnectionError, HTTPException) as error:
+        except (ConnectionError, ReplyError) as error:
             self.close()
             if not reused:
                 raise self._failed(f"{asked}: {_told(error)}") from error
@@ -73,71 +78,57 @@ class Http:
             raise self._failed(f"{asked}: {why(error)}") from error
         try:  # it may have hung up between two reads, as servers do
             return self._got(path, accept)
-        except (OSError, HTTPException) as error:
+        except (OSError, ReplyError) as error:
             self.close()
             raise self._failed(f"{asked}: {_told(error)}") from error
 
     def _got(self, path: str, accept: str) -> bytes:
-        connection, link = self._connected()
+        link, incoming = self._connected()
         link.begin()
-        connection.request("GET", path, headers={**self._headers, "Accept": accept})
-        response = connection.getresponse()
-        if response.status == OK:
-            return self._body(path, response)
-        said = response.read(SAID_CHARS_MAX).decode(errors="replace")
-        moved = response.getheader("Location")
+        headers = {**self._headers, "Accept": accept}
+        head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        link.sendall(f"GET {path} HTTP/1.1\r\n{head}\r\n".encode("ascii"))
+        reply = read_head(incoming)
+        if reply.status == OK:
+            return self._body(path, reply, incoming)
+        said = read_body(incoming, reply, SAID_CHARS_MAX).decode(errors="replace")
         self.close()
-        refusal = self._refusal(response, moved, said)
+        refusal = self._refusal(reply, said[:SAID_CHARS_MAX])
         raise self._failed(f"GET {path.partition('?')[0]}: {refusal}")
 
-    def _refusal(self, response: HTTPResponse, moved: str | None, said: str) -> str:
-        status = f"{response.status} {response.reason}"
-        if response.status in {401, 403}:
+    def _refusal(self, reply: Reply, said: str) -> str:
+        status = f"{reply.status} {reply.reason}"
+        if reply.status in {401, 403}:
             who = (
                 f"user {self._user!r} with this password" if self._user else "anonymous readers"
             )
             return f"{status}: it does not let {who} in"
-        if moved is not None and response.status // 100 == 3:
+        moved = reply.headers.get("location")
+        if moved is not None and reply.status // 100 == 3:
             place = moved[:SAID_CHARS_MAX]
             return f"{status}: it sends us on to {place!r}; name that place itself"
         return f"{status}: {' '.join(said.split())!r}"
 
-    def _body(self, path: str, response: HTTPResponse) -> bytes:
-        body = response.read(REPLY_BYTES_MAX + 1)
+    def _body(self, path: str, reply: Reply, incoming: BinaryIO) -> bytes:
+        body = read_body(incoming, reply, REPLY_BYTES_MAX)
         if len(body) > REPLY_BYTES_MAX:
             self.close()
             raise self._failed(f"GET {path}: the answer is longer than {REPLY_BYTES_MAX} bytes")
-        if response.will_close:
+        if not reply.is_whole:
             self.close()
-        else:
-            response.close()
         return body
 
-    def _connected(self) -> tuple[HTTPConnection, Link]:
-        if self._connection is None or self._link is None:
-            from http.client import HTTPConnection
-
+    def _connected(self) -> tuple[Link, BinaryIO]:
+        if self._link is None or self._incoming is None:
             self._link = Link(self._where, tls=self._tls)
-            self._connection = HTTPConnection(self._where.host or "localhost", self._where.port)
-            self._connection.sock = _Lent(self._link)
-        return self._connection, self._link
+            self._incoming = self._link.makefile()
+        return self._link, self._incoming
 
     def close(self) -> None:
         """Hang up; the next request connects again."""
         if self._link is not None:
             self._link.close()
-        self._link = self._connection = None
-
-
-class _Lent:
-    """A link as http.client uses sockets; it closes them before the last answer is read."""
-
-    def __init__(self, link: Link) -> None:
-        self.sendall = link.sendall
-        self.makefile = link.makefile
-
-    def close(self) -> None:
-        """Nothing: who made the link closes it."""
+        self._link = self._incoming = None
 
 
 OK: Final = 200
@@ -146,7 +137,17 @@ OK: Final = 200
 def _told(error: Exception) -> str:
     if isinstance(error, OSError):
         return why(error)
-    return f"no HTTP: {type(error).__name__}: {str(error)[:SAID_CHARS_MAX]!r}"
+    return f"no HTTP: {str(error)[:SAID_CHARS_MAX]}"
+
+
+def _host(where: Place) -> str:
+    """What the header says; a name in other letters as those who look it up write it."""
+    if where.socket:
+        return "localhost"
+    try:
+        return where.shown.encode("ascii" if where.shown.isascii() else "idna").decode()
+    except UnicodeError:
+        return "localhost"  # a name that is none: connecting says so
 
 
 def _basic(user: str, password: str) -> str:
