@@ -190,6 +190,15 @@ def test_tasks_side_by_side_each_count_their_own(engine):
     assert asyncio.run(both()) == [2, 5, 7]
 
 
+def test_what_was_started_before_a_budget_counts_in_it(engine):
+    with budget():
+        earlier = contextvars.copy_context()
+        with budget() as spent:
+            earlier.run(ask, engine, 2)
+
+    assert spent.counts["sql.statements"] == 2
+
+
 def test_a_generator_that_ends_elsewhere_leaves_nothing_behind(engine):
     def steps():
         with budget() as spent:
@@ -255,6 +264,7 @@ def test_too_many_requests_fail_and_are_shown(server):
 
 
 def test_instruments_have_budgets_by_either_name():
+    REGISTRY.lost("test", "on purpose")
     placed, taken = nilometer.counter("test.orders"), nilometer.timer("test.took")
     placed.add(7)  # before the block: not its own
 
@@ -270,6 +280,7 @@ def test_instruments_have_budgets_by_either_name():
         "2 test.orders where test.orders=1 allows 1\n [budget-exceeded]"
     )
     assert spent.counts["test.took.samples"] == 1
+    assert [name for name in spent.counts if name.startswith("nilometer.")] == []
     REGISTRY.collect()
 
 
@@ -362,7 +373,7 @@ def test_a_ledger_counts_what_is_called_between_its_open_and_its_close(steps):
 
     assert [ledger.counts.get("x", 0) for ledger, _ in ended] == [n for _, n in ended]
     assert recording._open == []
-    assert recording._innermost() is None
+    assert recording._INNERMOST.get() is None
 
 
 @given(st.integers(CALLS_MAX + 1, CALLS_MAX + 50))

@@ -11,6 +11,7 @@ import aiosqlite
 import pytest
 import sqlalchemy as sa
 
+from nilometer.integrations.patches import Patches
 from nilometer.pytest_plugin import budget, drivers
 from nilometer.pytest_plugin.listening import LISTENING
 
@@ -37,6 +38,21 @@ def listed():
     return list(Item.objects.filter(name="secret"))
 
 from nilometer.pytest_plugin import budget
+
+# What Django asks a server when it connects; on SQLite it asks nothing.
+setting_up = {}
+exec('''
+def init_connection_state():
+    with connection.cursor() as cursor:
+        cursor.execute("select 'setting up'")
+''', {"connection": connection}, setting_up)
+connection.init_connection_state = setting_up["init_connection_state"]
+
+with budget() as connecting:
+    connection.connect()
+print(len(connecting.calls))
+with connection.schema_editor() as editor:
+    editor.create_model(Item)
 
 with budget(sql_statements=5) as spent:
     listed()
@@ -65,9 +81,10 @@ def test_statements_of_django_count_once_whatever_is_below_it(tmp_path):
     )
 
     assert done.stdout.splitlines() == [
+        "0",
         "2 SELECT item.id, item.name FROM item WHERE item.name = %s shop.py:21 in listed",
-        "1 select ? shop.py:29 in <module>",
-        "1 insert into item (name) values (%s) shop.py:30 in <module>",
+        "1 select ? shop.py:44 in <module>",
+        "1 insert into item (name) values (%s) shop.py:45 in <module>",
     ], done.stderr
 
 
@@ -150,9 +167,20 @@ def driver(monkeypatch):
     return module
 
 
-def test_executing_many_is_one_statement(driver):
-    from nilometer.integrations.patches import Patches
+def test_a_driver_below_sqlalchemy_is_not_heard_again(driver, monkeypatch):
+    patches = Patches()
+    drivers.listen_to_cursors(driver, patches)
+    engine = {"__name__": "sqlalchemy.engine.default"}
+    exec("def do_execute(cursor): cursor.execute('select 1')", engine)
+    with budget() as spent:
+        engine["do_execute"](driver.Cursor())
+        driver.Cursor().execute("select 2 from here")
+    patches.undo()
 
+    assert texts(spent) == {"select ? from here": 1}
+
+
+def test_executing_many_is_one_statement(driver):
     patches = Patches()
     drivers.listen_to_cursors(driver, patches)
     with budget() as spent:

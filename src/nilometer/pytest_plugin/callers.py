@@ -23,10 +23,7 @@ _LIBRARIES: Final = tuple(
         )
     }
 )
-_SETTING_UP: Final = {
-    "first_connect": str(Path("sqlalchemy", "engine", "create.py")),
-    "connect": str(Path("django", "db", "backends", "base", "base.py")),
-}
+_CONNECTING: Final = str(Path("django", "db", "backends", "base", "base.py"))
 
 _root = ""
 
@@ -41,9 +38,9 @@ def show_files_from(root: str) -> None:
 def caller(*, not_through: tuple[str, ...] = ()) -> str | None:
     """``file:line in function``; empty if no frame is the user's.
 
-    None if one of the packages `not_through` is in between, and where a connection is being
-    made: what a library asks a server then is nobody's statement, as which test would count it
-    is a matter of which comes first.
+    None if one of the packages `not_through` is in between, and where Django connects:
+    what it asks a server then is nobody's statement, as which test would count it is a matter
+    of which comes first. SQLAlchemy tells nobody of its own.
     """
     for frame in _frames():
         code = frame.f_code
@@ -53,8 +50,7 @@ def caller(*, not_through: tuple[str, ...] = ()) -> str | None:
             return f"{file}:{frame.f_lineno} in {function}"
         if not_through and str(frame.f_globals.get("__name__")).startswith(not_through):
             return None
-        end = _SETTING_UP.get(code.co_name)
-        if end is not None and code.co_filename.endswith(end):
+        if code.co_name == "connect" and code.co_filename.endswith(_CONNECTING):
             return None
     return ""
 
