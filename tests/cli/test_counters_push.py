@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from nilometer.clock import Clock
 from nilometer.model.run import BackendRead, Count, Run
 from nilometer.store.runs import History
+from tests.collector import start
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,6 +58,25 @@ def test_a_file_goes_to_graphite(nilometer, tmp_path) -> None:
     assert received == (
         b"ci.gate.testrun 12500 1700000000\nci.gate.mysql.Queries 9 1700000000\n"
     )
+
+
+def test_a_difference_goes_to_a_collector_which_adds_up_moves(nilometer, tmp_path) -> None:
+    now_s = Clock().wall_ns() / 1e9
+    with start(tmp_path) as collector:
+        url = collector.url.replace("http", "otlp")
+        for ago_s in (40, 20):
+            meta = {"unixtime": now_s - ago_s, "delta_seconds": 12.5, "prefix": "gate"}
+            moved = {"__meta__": meta, "mysql": {"Queries": 9}}
+            ran = nilometer("counters", "push", "--to", url, stdin=json.dumps(moved))
+            assert ran.returncode == 0, ran.stderr
+
+        stats = ("metrics", "stats", "gate.mysql.Queries", "--json", "--url", collector.url)
+        told = nilometer(*stats)
+
+    assert told.returncode == 0, told.stderr
+    found = json.loads(told.stdout)
+    [row] = found["statistics"]
+    assert (found["kind"], row["count"], row["sum"]) == ("counter", 2, 18)
 
 
 @pytest.fixture

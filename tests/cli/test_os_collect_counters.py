@@ -127,10 +127,12 @@ def test_documents_come_out_of_a_stream_as_they_went_in(
     with (tmp_path / "run").open("ab") as stream:
         stream.write(collect("--subunit").stdout)
     two = nilometer("counters", "from-subunit", str(tmp_path / "run"))
+    last = nilometer("counters", "from-subunit", str(tmp_path / "run"), "--last")
 
     assert (one.returncode, json.loads(one.stdout)["nilometer"]) == (0, {"orders": 5})
     lines = [json.loads(line)["nilometer"] for line in two.stdout.splitlines()]
     assert (two.returncode, lines) == (0, [{"orders": 5}, {"orders": 7}])
+    assert (last.returncode, json.loads(last.stdout)["nilometer"]) == (0, {"orders": 7})
 
 
 def test_of_a_damaged_stream_what_is_whole_is_printed_and_the_rest_told(

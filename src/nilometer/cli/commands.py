@@ -33,8 +33,8 @@ class InOrder(click.Group):
 class Later(InOrder):
     """Imports a command's module when that command is asked for, and no other.
 
-    `later` has the module of each command, which is the function of that name in it. All
-    modules together take five times as long to import as the longest of them.
+    `later` has the module of each command, which is the function of that name in it, or of the
+    name after a colon. All modules together take five times as long to import as the longest.
     """
 
     def __init__(self, *args: Any, later: Mapping[str, str], **kwargs: Any) -> None:
@@ -49,5 +49,6 @@ class Later(InOrder):
         """The command, its module imported now."""
         if cmd_name not in self._later:
             return None
-        found: click.Command = getattr(import_module(self._later[cmd_name]), cmd_name)
+        module, _, name = self._later[cmd_name].partition(":")
+        found: click.Command = getattr(import_module(module), name or cmd_name)
         return found

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 from nilometer.cli.exits import Exit
 from nilometer.cli.terminal import stop
-from nilometer.config import load_for_commands
 from nilometer.errors import ConfigError, StoreError
+from nilometer.setting_sources import load_for_commands
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from nilometer.config import CommandSettings
     from nilometer.model.run import Run
+    from nilometer.setting_sources import CommandSettings
     from nilometer.store.runs import History
 
 LAST: Final = "last"
