@@ -142,6 +142,19 @@ def test_the_first_line_says_where_it_listens_and_where_the_store_lies(tmp_path)
     )
 
 
+def test_what_is_stored_is_not_for_every_user_of_the_machine(tmp_path):
+    with start(tmp_path) as collector:
+        sender = Sender(collector, bytes(range(1, 17)))
+        sender.start()
+        while not sender.acknowledged:
+            time.sleep(0.01)
+    sender.join()
+
+    made = [collector.store, *collector.store.rglob("*")]
+    assert len(made) > 5
+    assert [path for path in made if path.stat().st_mode & 0o007] == []
+
+
 def refused(tmp_path, **settings):
     """What a collector says that cannot start."""
     with pytest.raises(RuntimeError) as failure:

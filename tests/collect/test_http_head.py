@@ -264,6 +264,32 @@ def test_however_many_connections_ask_nothing_others_are_served_at_once(begun):
     assert len(reasons) >= 41
 
 
+def test_whoever_was_refused_and_owes_a_body_makes_room_first():
+    """A stranger without a token opens many and finishes none; who has one is served."""
+
+    async def refuse_posts(scope, receive, send):
+        await (refuse if scope["method"] == "POST" else answer_ok)(scope, receive, send)
+
+    async def talk(connect):
+        for _ in range(60):
+            reader, writer = await connect()
+            writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")
+            assert await reader.readline() == b"HTTP/1.1 401 Unauthorized\r\n"
+            owing.append(writer)
+        for _ in range(30):
+            reader, writer = await connect()
+            writer.write(ASK)
+            assert await asyncio.wait_for(reader.readline(), 10) == b"HTTP/1.1 200 OK\r\n"
+            writer.close()
+        for each in owing:
+            each.close()
+
+    owing = []
+    reasons = visit(talk, refuse_posts, limit_concurrency=20)
+
+    assert set(reasons) == {("http", "idle-connection")}
+
+
 def test_whoever_has_asked_nothing_for_the_longest_makes_room_and_no_request_is_cut_off():
     async def talk(connect):
         asking, silent_long, silent = [await connect() for _ in range(3)]

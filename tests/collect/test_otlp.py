@@ -243,6 +243,22 @@ def test_a_log_record_without_a_time_happened_when_it_came(tmp_path):
     assert dated.at_ns == 5
 
 
+def test_a_point_without_a_time_was_measured_when_it_came(tmp_path):
+    """Kept as of 1970 it would be in no answer, and deleted by the next maintenance."""
+    points = [{"asInt": "5"}, {"asInt": "6", "timeUnixNano": "7"}]
+    metric = {"name": "m", "sum": {"aggregationTemporality": 1, "dataPoints": points}}
+    request = {"resourceMetrics": [{"scopeMetrics": [{"metrics": [metric]}]}]}
+    tables = Tables()
+    before = wall_ns()
+
+    answer = post(tmp_path, json.dumps(request), JSON, tables=tables, path="/v1/metrics")
+
+    undated, dated = tables.readings
+    assert answer.status_code == 200
+    assert before <= undated.started_ns == undated.ended_ns <= wall_ns()
+    assert dated.ended_ns == 7
+
+
 def test_a_zip_bomb_is_refused_before_it_unpacks(tmp_path):
     squeeze = zlib.compressobj(9, wbits=31)
     bomb = b"".join(squeeze.compress(bytes(1 << 20)) for _ in range(100)) + squeeze.flush()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import resource
 import signal
 import socket
@@ -235,6 +236,8 @@ def serve(settings: CollectorSettings, *, say: Callable[[str], None] | None = No
         _be_heard()
     _allow_files()
     with contextlib.ExitStack() as open_parts:
+        # Attributes may be private: what is made here is not for every user of the machine.
+        open_parts.callback(os.umask, os.umask(0o027))
         try:
             settings.checked()
             listening = open_parts.enter_context(listen_at(settings.listen))

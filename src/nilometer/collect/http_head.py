@@ -133,23 +133,31 @@ class BoundedHead(HttpToolsProtocol):
 
     @property
     def _is_idle(self) -> bool:
-        """Whether nothing is asked: a head has not come whole, and all answers are read."""
+        """Whether nothing is asked: a head has not come whole, and all answers are read.
+
+        Nor is anything where the answer was given before the body came: it is of no use.
+        """
         return (
-            (self._timer is not None or not self._in_message)
+            (self._timer is not None or not self._in_message or self._owes_rest)
             and (self.cycle is None or self.cycle.response_complete)
             and not self.transport.is_closing()
             and not self.transport.get_write_buffer_size()
         )
 
+    @property
+    def _owes_rest(self) -> bool:
+        """Whether it was answered, refused mostly, and its body is still to come."""
+        return self._rest_timer is not None
+
     def _make_room(self) -> None:
-        """Hang up where nothing was asked for the longest, if anywhere.
+        """Hang up where nothing was asked for the longest, if anywhere; who owes goes first.
 
         So there is one connection at most beyond those being answered, and it is told 503.
         """
         others = [each for each in self.connections if isinstance(each, BoundedHead)]
         idle = [each for each in others if each is not self and each._is_idle]
         if idle:
-            longest = min(idle, key=lambda each: each._idle_since)
+            longest = min(idle, key=lambda each: (not each._owes_rest, each._idle_since))
             longest._hang_up(MADE_ROOM)
             self.connections.discard(longest)  # the loop would say so only after this turn
 

@@ -166,12 +166,19 @@ def _named(decoded: otlp_in.Decoded) -> otlp_in.Decoded:
 
 
 def _dated(batch: Batch, clock: Clock) -> Batch:
-    """A log record without any time happened now, as far as anybody knows; not in 1970."""
-    if all(event.at_ns for event in batch.events):
+    """What comes without any time happened now, as far as anybody knows; not in 1970."""
+    timeless = [one for one in batch.events if not one.at_ns]
+    if not timeless and all(reading.ended_ns for reading in batch.readings):
         return batch
     now_ns = clock.wall_ns()
     events = [one if one.at_ns else one._replace(at_ns=now_ns) for one in batch.events]
-    return batch._replace(events=tuple(events))
+    readings = [
+        one
+        if one.ended_ns
+        else one._replace(started_ns=one.started_ns or now_ns, ended_ns=now_ns)
+        for one in batch.readings
+    ]
+    return batch._replace(events=tuple(events), readings=tuple(readings))
 
 
 def _media_type(*, json: bool) -> str:
