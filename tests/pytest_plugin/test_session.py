@@ -328,9 +328,12 @@ def test_two():
     raise KeyboardInterrupt
 """
     )
-    _, document = counted(shop)
+    shop.inline_run("--nilometer-json=o.json", no_reraise_ctrlc=True)
+    document = json.loads((shop.path / "o.json").read_text())
 
-    assert document["by_test"] == {"test_one": {"sql.statements": 2}}
+    assert [(one["test"], one["counts"]) for one in document["tests"]] == [
+        ("test_shop.py::test_one", {"sql.statements": 2})
+    ]
     assert recording._open == []
 
 
