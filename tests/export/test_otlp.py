@@ -172,6 +172,64 @@ def test_of_a_batch_of_many_requests_only_those_not_taken_are_left(
     assert len(receiver.spans()) == 20
 
 
+ROWS_OF = {"/v1/traces": "spans", "/v1/metrics": "readings", "/v1/logs": "events"}
+
+
+@pytest.mark.parametrize("path", ROWS_OF)
+@pytest.mark.parametrize("why_halved", ["by its rows", "by its bytes", "by a 413"])
+def test_a_request_that_was_not_answered_comes_again_with_the_same_rows(
+    make, receiver, exporter, monkeypatch, path, why_halved
+):
+    """The collector knows by its content what it has taken already."""
+    monkeypatch.setattr(otlp, "ROWS_MAX", 13)
+    if why_halved == "by its bytes":
+        monkeypatch.setattr(otlp, "BYTES_MAX", 700)
+    asked = []
+    for lane in exporter._lanes.values():
+        monkeypatch.setattr(
+            lane, "ask", lambda *of, ask=lane.ask: (asked.append(of[1]), ask(*of))[1]
+        )
+    answers = deque([(413, {}, b"")] if why_halved == "by a 413" else [])
+    for _ in range(3):
+        answers += [(200, {}, b""), (503, {}, b"")]
+    receiver.answers_to[path] = answers
+    outlet = Outlet("otlp", exporter)
+
+    outlet.offer(make.batch(**{ROWS_OF[path]: 100}))
+    for _ in range(4):
+        outlet.hurry()
+        outlet.deliver()
+
+    assert (outlet.is_empty, outlet.delivered, outlet.lost) == (True, 100, {})
+    assert len(asked) - len(set(asked)) == receiver.refused - (why_halved == "by a 413") == 3
+
+
+def test_a_fault_of_ours_between_two_requests_moves_no_border(
+    make, receiver, exporter, monkeypatch
+):
+    monkeypatch.setattr(otlp, "ROWS_MAX", 10)
+    receiver.answers += [(413, {}, b""), (400, {}, b"")]
+    lane, outlet = exporter._lanes[otlp.SIGNALS[0]], Outlet("otlp", exporter)
+    ask, asked = lane.ask, []
+
+    def ask_or_fail(*of):
+        asked.append(of[1])
+        if len(asked) == 4:
+            raise ZeroDivisionError
+        ask(*of)
+
+    monkeypatch.setattr(lane, "ask", ask_or_fail)
+    outlet.offer(make.batch(spans=30))
+    for _ in range(2):
+        outlet.hurry()
+        outlet.deliver()
+
+    assert asked[3] == asked[4]
+    assert len(set(asked)) == 1 + 2 + 2
+    assert (outlet.delivered, outlet.lost) == (25, {("spans", "http_400"): 5})
+    assert exporter._course is None
+
+
 @pytest.mark.parametrize("status", [301, 400, 401, 404, 500])
 def test_a_refusal_is_final_counted_and_leaves_the_other_signals_alone(
     make, receiver, exporter, status

@@ -40,8 +40,9 @@ class Exporter(Protocol):
 class Undelivered(Exception):  # noqa: N818 - a state of affairs, not always an error
     """What became of a batch that was not taken whole.
 
-    `left` is to be tried again, after `retry_after_s` if the receiver asked for that. `refused`
-    counts what is lost for good by (what, reason): trying it again would not help.
+    `left` is to be tried again, after `retry_after_s` if the receiver asked for that: the same
+    object, by which an exporter may know how it had cut it into requests. `refused` counts what
+    is lost for good by (what, reason): trying it again would not help.
     """
 
     def __init__(

@@ -27,7 +27,7 @@ from nilometer.model import Batch
 from nilometer.wire import otlp
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from ssl import SSLContext
     from typing import Any
 
@@ -112,9 +112,10 @@ class Otlp:
         self._tls = tls
         self._clock = clock
         self._lanes = {signal: Lane(self._connect, timeout_s) for signal in SIGNALS}
+        self._course: _Course | None = None
 
     def __call__(self, batch: Batch, /) -> None:
-        course = _Course(batch)
+        course = self._course_of(batch)
         headers = self._headers()
         try:
             while asked := self._ask(course, headers):
@@ -122,7 +123,20 @@ class Otlp:
         except BaseException:  # an answer that nobody reads would be the next request's
             self.close()
             raise
+        self._course = course if course.is_later else None
         course.tell()
+
+    def _course_of(self, batch: Batch) -> _Course:
+        """How far this batch has come: what comes again goes on where it was.
+
+        A receiver knows a request that comes again by its content, and what was asked and not
+        answered may have been taken: it is never cut anew.
+        """
+        course = self._course
+        if course is None or course.batch is not batch:
+            course = self._course = _Course(batch)
+        course.is_later = False
+        return course
 
     def _ask(self, course: _Course, headers: dict[str, str]) -> list[Signal]:
         """Write the next request of each signal; which were written."""
@@ -170,6 +184,7 @@ class Otlp:
 
     def abandon(self) -> None:
         """In a forked child: let go of the parent's connections without using them."""
+        self._course = None
         for lane in self._lanes.values():
             lane.abandon()
 
@@ -180,9 +195,14 @@ class Otlp:
 
 
 class _Course:
-    """What has become of a batch so far: per signal the rows to send yet, in requests."""
+    """What has become of a batch so far: per signal the rows to send yet, in requests.
+
+    It outlives an attempt that failed, with the borders of the requests as they are.
+    """
 
     def __init__(self, batch: Batch) -> None:
+        self.batch = batch  # what it is about: of one that failed, what was left of it
+        self.is_later = False
         self._resource = batch.resource
         self._to_send: dict[Signal, deque[tuple[Any, ...]]] = {}
         for signal in SIGNALS:
@@ -191,14 +211,13 @@ class _Course:
             self._to_send[signal] = deque(chunks)
         self._refused: Counter[tuple[str, str]] = Counter()
         self._because: list[str] = []
-        self._is_later = False
         self._retry_after_s: float | None = None
 
     def next_body(self, signal: Signal) -> bytes | None:
         """The next request of a signal, no larger than one may be; None if there is none."""
         to_send = self._to_send[signal]
-        while to_send and not self._is_later:
-            body = signal.encode(_only(self._resource, signal, to_send[0]))
+        while to_send and not self.is_later:
+            body = signal.encode(_of(self._resource, {signal.rows: to_send[0]}))
             if len(body) <= BYTES_MAX:
                 return body
             self._halve(signal)
@@ -237,30 +256,31 @@ class _Course:
 
     def postpone(self, because: str, wait_s: float | None = None) -> None:
         """The receiver cannot take it now: what is not sent is left for another time."""
-        if not self._is_later:
+        if not self.is_later:
             self._because.insert(0, because)
-        self._is_later = True
+        self.is_later = True
         if wait_s is not None:
             self._retry_after_s = max(wait_s, self._retry_after_s or 0.0)
 
     def tell(self) -> None:
         """Raise Undelivered unless everything was taken."""
-        if self._is_later:
+        refused, self._refused = self._refused, Counter()
+        because, self._because = self._because, []
+        retry_after_s, self._retry_after_s = self._retry_after_s, None
+        if self.is_later:
             left = {s.rows: tuple(chain.from_iterable(c)) for s, c in self._to_send.items()}
+            self.batch = _of(self._resource, left)
             raise Undelivered(
-                self._because[0],
-                left=Batch(self._resource, **left),
-                refused=self._refused,
-                retry_after_s=self._retry_after_s,
+                because[0], left=self.batch, refused=refused, retry_after_s=retry_after_s
             )
-        if self._refused:
-            raise Undelivered(self._because[0], refused=self._refused)
+        if refused:
+            raise Undelivered(because[0], refused=refused)
 
 
-def _only(resource: Resource, signal: Signal, rows: tuple[Any, ...]) -> Batch:
-    """A batch of nothing but these rows."""
-    kinds: dict[str, tuple[Any, ...]] = {signal.rows: rows}
-    return Batch(resource, **kinds)
+def _of(resource: Resource, rows: Mapping[str, tuple[Any, ...]]) -> Batch:
+    """A batch of nothing but these rows, by their kind."""
+    readings, spans, events = (rows.get(kind, ()) for kind in ("readings", "spans", "events"))
+    return Batch(resource, readings, spans, events)
 
 
 def _sentence(answer: Answer) -> str:
