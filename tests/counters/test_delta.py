@@ -34,9 +34,21 @@ def test_a_gauge_may_fall_and_a_counter_may_not() -> None:
 def test_a_counter_shown_from_its_first_move_on_has_moved_by_its_value() -> None:
     new = ("calls", (("digest", "SELECT ?"),))
 
-    moves = delta(snapshot_of({}), snapshot_of({new: 7, "a": 7}))
+    moves = delta(snapshot_of({"calls": 1}), snapshot_of({"calls": 8, new: 7, "a": 7}))
+    whole = delta(snapshot_of({}, whole=True), snapshot_of({"calls": 7, "a": 7}))
 
-    assert moves == Delta({new: 7}, {("a", ()): "new: it was not there in the first snapshot"})
+    unknown = {("a", ()): "new: it was not there in the first snapshot"}
+    assert moves == Delta({("calls", ()): 7, new: 7}, unknown)
+    assert whole == Delta({("calls", ()): 7}, unknown)
+
+
+def test_what_a_first_read_that_failed_in_part_lacks_is_unknown_and_not_zero() -> None:
+    new = ("calls", (("digest", "SELECT ?"),))
+
+    moves = delta(snapshot_of({"a": 1}), snapshot_of({"a": 1, "calls": 5041, new: 5041}))
+
+    assert moves.moved == {("a", ()): 0}
+    assert moves.unknown.keys() == {("calls", ()), new}
 
 
 def test_a_counter_that_vanished_is_named() -> None:

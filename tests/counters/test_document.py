@@ -191,3 +191,36 @@ def test_any_json_is_a_document_or_refused_and_documents_can_be_subtracted(
     named = {*made.totals, *made.told.get("invalid", {})}
     gone = {key for key in before.totals.keys() - after.totals.keys() if not before.totals[key]}
     assert named == {*before.totals, *after.totals} - gone
+
+
+def test_what_the_first_document_could_not_read_is_unknown_and_not_zero() -> None:
+    original = parse({"mysql": {"a": 1}, "__meta__": {"unixtime": 1}}, origin="old.json")
+    after = at(2, {"a": 3, "calls": 82, PART: 82})
+
+    for before in (original, at(1, {"a": 1})):
+        moved = difference(before, after)
+
+        assert moved.totals == {"mysql": {"a": 2}}
+        assert moved.parts == {"mysql": []}
+        assert moved.told["unknown"]["mysql"].keys() == {"calls"}
+
+
+def test_a_document_keeps_that_it_is_whole() -> None:
+    after = at(2, {"a": 3, "calls": 82}, whole=True)
+
+    assert difference(at(1, {"a": 1}, whole=True), after).totals == {
+        "mysql": {"a": 2, "calls": 82}
+    }
+
+
+def test_a_document_keeps_since_when_single_counters_count() -> None:
+    since = {("calls", ()): "counted since 7", PART: "counted since 7"}
+    before = at(1, {"a": 1, "calls": 1, PART: 1})
+    after = at(2, {"a": 3, "calls": 9, PART: 9}, incarnations=since)
+
+    moved = difference(before, after)
+
+    assert moved.told["invalid" if "invalid" in moved.told else "unknown"] == {
+        "mysql": {"calls": "not one count throughout: counted since 7"}
+    }
+    assert (moved.totals, moved.parts) == ({"mysql": {"a": 2}}, {"mysql": []})

@@ -173,3 +173,47 @@ def test_a_request_that_cannot_be_is_refused(url: str, because: str) -> None:
 
 def test_it_is_never_looked_for() -> None:
     assert prometheus.find(Surroundings({}, Path("/nowhere"))) == []
+
+
+def test_what_a_first_scrape_did_not_show_is_unknown_and_what_it_announced_is_zero() -> None:
+    down = "\n".join(
+        [
+            "process_start_time_seconds 1.7951819e+09",
+            "# TYPE db_up gauge",
+            "db_up 0",
+            "# TYPE told_total counter",
+        ]
+    )
+    up = (
+        down.replace("db_up 0", "db_up 1")
+        + '\ntold_total{code="1"} 3\n# TYPE db_rows_total counter\ndb_rows_total 123456789\n'
+        + '# TYPE db_calls_total counter\ndb_calls_total{c="x"} 987654321\n'
+    )
+
+    before, after = reads(down + "\n", up)
+    moves = delta(before, after)
+
+    assert {series: n for series, n in moves.moved.items() if series[0] == "told_total"} == {
+        ("told_total", ()): 3,
+        ("told_total", (("code", "1"),)): 3,
+    }
+    assert moves.unknown.keys() == {
+        ("db_rows_total", ()),
+        ("db_calls_total", ()),
+        ("db_calls_total", (("c", "x"),)),
+    }
+
+
+def test_a_part_is_shown_or_summed_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "PARTS_MAX", 3)
+    began = "process_start_time_seconds 1\n# TYPE x_total counter\n"
+    first = began + "".join(f'x_total{{n="{n}"}} 100\n' for n in "567")
+    second = first + "".join(f'x_total{{n="{n}"}} 1\n' for n in "12")
+
+    moves = delta(*reads(first, second))
+
+    assert moves.unknown == {}
+    assert {part: n for (name, part), n in moves.moved.items() if name == "x_total" and n} == {
+        (): 2,
+        (("overflow", "true"),): 2,
+    }

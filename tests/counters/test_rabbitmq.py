@@ -371,3 +371,29 @@ def test_a_broker_that_collects_more_often_is_waited_for_less(backend: str) -> N
     for said in ("0", "x", "nan", "301"):
         with pytest.raises(ConfigError, match="settle_s="):
             connect(f"{backend}://h:1?settle_s={said}", origin="-b")
+
+
+def test_a_scope_is_shown_or_summed_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queues, "SCOPES_MAX", 2)
+    old = [queue(name, publish=100) for name in ("m", "n")]
+    with broker("queues", *old) as (bodies, one):
+        before = shot(one)
+        new = [queue(name, publish=1) for name in ("a", "b")]
+        bodies["/api/queues"] = json.dumps([*new, *old]).encode()
+        after = shot(one)
+
+    moved = {name: n for (name, _), n in delta(before, after).moved.items() if n}
+    assert moved == {"overflow_publish": 2}
+
+
+def test_exchanges_that_were_not_read_at_first_are_unknown_and_not_zero() -> None:
+    some = {"name": "nova", "vhost": "/", "message_stats": {"publish_in": 5041}}
+    with broker("exchanges", some) as (bodies, one):
+        exchanges = bodies.pop("/api/exchanges")
+        before = shot(one)
+        bodies["/api/exchanges"] = exchanges
+        after = shot(one)
+
+    moves = delta(before, after)
+    assert not any(name.startswith("exchange.") for name, _ in moves.moved)
+    assert any(name == "exchange.publish_in" for name, _ in moves.unknown)

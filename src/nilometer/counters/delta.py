@@ -36,9 +36,11 @@ def delta(before: Snapshot, after: Snapshot) -> Delta:
         return Delta({}, {}, because)
     moved: dict[Series, Number] = {}
     unknown: dict[Series, str] = {}
+    read = {name for name, _ in before.values}
     for series, value in after.values.items():
         fact = after.fact(series[0])
-        earlier = before.values.get(series, 0 if fact.from_zero else None)
+        was_read = before.whole or (bool(series[1]) and series[0] in read)
+        earlier = before.values.get(series, 0 if fact.from_zero and was_read else None)
         begun = before.incarnations.get(series, ""), after.incarnations.get(series, "")
         if begun[0] != begun[1]:
             unknown[series] = f"not one count throughout: {begun[1] or begun[0]}"

@@ -112,7 +112,23 @@ def _told(one: Snapshot) -> dict[str, Any]:
         "took_ms": round(one.took_ns / 1e6, 3),
         "gauges": sorted(gauges),
         "from_zero": sorted(fresh),
+        **({"whole": True} if one.whole else {}),
+        **_begun(one),
         **({"notes": list(one.notes)} if one.notes else {}),
+    }
+
+
+def _begun(one: Snapshot) -> dict[str, Any]:
+    """Since when single counters count: of totals, and of all parts where it is the same."""
+    totals = {name: text for (name, part), text in one.incarnations.items() if not part}
+    of_parts: dict[str, set[str]] = {}
+    for (name, part), text in one.incarnations.items():
+        if part:
+            of_parts.setdefault(name, set()).add(text)
+    parts = {name: min(texts) for name, texts in of_parts.items() if len(texts) == 1}
+    return {
+        **({"incarnations": dict(sorted(totals.items()))} if totals else {}),
+        **({"incarnations_of_parts": dict(sorted(parts.items()))} if parts else {}),
     }
 
 
@@ -223,8 +239,12 @@ def _snapshots(before: Document, after: Document, key: str) -> tuple[Snapshot, S
         for name in {*before.totals[key], *after.totals[key], *fresh}
     }
     identified = "incarnation" in known and "incarnation" in _about(before, key)
+    # A section of os-collect-counters, which does not say so, has everything or is empty.
+    first = _about(before, key)
+    was_whole = first.get("whole") is True if first else bool(before.totals[key])
+    earlier = _snapshot(before, key, facts, identified=identified)
     return (
-        _snapshot(before, key, facts, identified=identified),
+        earlier._replace(whole=known.get("whole") is True and was_whole),
         _snapshot(after, key, facts, identified=identified),
     )
 
@@ -239,7 +259,14 @@ def _snapshot(
     instance, version, incarnation = (
         str(said.get(what, "")) for what in ("instance", "version", "incarnation")
     )
-    return Snapshot(key, instance, version, incarnation, 0, 0, 0, values, facts)
+    begun, of_parts = said.get("incarnations"), said.get("incarnations_of_parts")
+    incarnations = {
+        (name, part): str(since[name])
+        for name, part in values
+        if isinstance(since := of_parts if part else begun, dict) and name in since
+    }
+    known = Snapshot(key, instance, version, incarnation, 0, 0, 0, values, facts)
+    return known._replace(incarnations=incarnations)
 
 
 def _about(one: Document, key: str) -> Mapping[str, Any]:

@@ -187,6 +187,22 @@ def counters_of(exposition: Exposition) -> Iterator[tuple[Sample, Family, bool]]
             yield sample, family, told
 
 
+def declared(exposition: Exposition) -> Iterator[tuple[str, Family]]:
+    """The counters that are announced by a TYPE line and have counted nothing yet.
+
+    Only those whose sample can have no other name: ``x_total``, and of a histogram its count
+    and sum.
+    """
+    shown = {sample.name for sample in exposition.samples}
+    for name, family in exposition.families.items():
+        names = [name] if family.type == "counter" and name.endswith("_total") else []
+        if family.type == "histogram":
+            names = [f"{name}_count", f"{name}_sum"]
+        for one in names:
+            if one not in shown:
+                yield one, family
+
+
 SUFFIXES: Final = (
     "_total",
     "_count",

@@ -23,7 +23,8 @@ class Fact(NamedTuple):
     `unit` is UCUM. `exact` says how it proved itself under a fixed workload: True, it moved by
     the same number each time; False, it did not; None, nobody has measured. `from_zero` says
     that the backend shows the counter, or a part of it, only from its first move on, so that
-    one which is new in the second snapshot has moved by its value.
+    one which is new in the second snapshot has moved by its value: if it was read then, which
+    another part of the same counter shows, or figures that are `whole`.
     """
 
     meaning: str
@@ -43,7 +44,8 @@ class Figures(NamedTuple):
     for a part of it. `incarnation` changes when the server starts again or its figures are
     reset. `incarnations` say the same of single counters that can begin anew, or lose a part of
     what they counted, while the server goes on. `notes` say what could not be read, and what to
-    do about it.
+    do about it. `whole` is said by a backend that reads all of its counters or none: what it
+    does not show has not moved yet.
     """
 
     values: Mapping[Series, Number]
@@ -51,3 +53,4 @@ class Figures(NamedTuple):
     version: str = ""
     notes: tuple[str, ...] = ()
     incarnations: Mapping[Series, str] = {}  # never written to
+    whole: bool = False

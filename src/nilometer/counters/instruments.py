@@ -23,7 +23,7 @@ from nilometer import clock
 from nilometer.counters.figures import Fact, Figures
 from nilometer.counters.http_get import Http
 from nilometer.counters.link import TLS_OPTIONS, place, tls_context, unreadable
-from nilometer.counters.parts import bounded
+from nilometer.counters.parts import Kept, bounded
 from nilometer.errors import WireError
 from nilometer.model import Distribution, Kind
 from nilometer.wire import jsonlines
@@ -77,6 +77,7 @@ class Instruments:
     def __init__(self, instance: str, interval_s: float) -> None:
         self.instance = instance
         self.settle_s = interval_s
+        self._kept = Kept()
         self._facts: dict[str, Fact] = {}
 
     def facts(self) -> Mapping[str, Fact]:
@@ -90,8 +91,8 @@ class Instruments:
         self, values: Mapping[Series, Number], incarnation: str, *notes: str
     ) -> Figures:
         gauges = frozenset(n for n, fact in self._facts.items() if fact.kind is Kind.GAUGE)
-        kept, more = bounded(values, gauges=gauges)
-        return Figures(kept, incarnation, notes=(*notes, *more))
+        kept, more = bounded(values, gauges=gauges, kept=self._kept)
+        return Figures(kept, incarnation, notes=(*notes, *more), whole=True)
 
 
 class File(Instruments):

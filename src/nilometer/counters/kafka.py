@@ -13,7 +13,7 @@ from nilometer.counters.backend import BackendError
 from nilometer.counters.figures import Fact, Figures
 from nilometer.counters.link import ANSWER_S, CONNECT_S, listens, unreadable
 from nilometer.counters.members import Members
-from nilometer.counters.parts import bounded
+from nilometer.counters.parts import Kept, bounded
 from nilometer.counters.rabbitmq_api import SCOPE_OPTIONS, scopes_of
 from nilometer.counters.target import Secret, Target
 
@@ -74,6 +74,7 @@ class Kafka:
         self._settings = settings(target)
         self._scopes = scopes_of(target)
         self._members = Members()
+        self._kept = Kept()
         self._admin: Any = None
 
     def read(self) -> Figures:
@@ -92,8 +93,9 @@ class Kafka:
             self.close()
             raise unreadable(self.name, self.instance, error.args[0].str()) from error
         values, incarnations = self._summed(ends)
-        kept, left = bounded(values)
-        return Figures(kept, f"cluster {cluster}", "", (*notes, *left), incarnations)
+        kept, left = bounded(values, kept=self._kept)
+        told = (*notes, *left)
+        return Figures(kept, f"cluster {cluster}", "", told, incarnations, whole=not notes)
 
     def _ends(self) -> tuple[str, dict[tuple[str, int], int], list[str]]:
         """The cluster's id, and where each log ends, by topic and partition."""

@@ -120,13 +120,13 @@ class MySQL:
         # MariaDB shows itself to old replicas as MySQL 5.5.5.
         version = str(connection.server_version).removeprefix("5.5.5-")
         # Where they were not counted at first there is no earlier value to subtract.
-        begun = {(name, ()): f"counted since {_moment(first)}" for name in STATEMENTS.values()}
+        begun = f"counted since {_moment(first)}"
         return Figures(
             values,
-            incarnation_of(born, first),
+            incarnation_of(born),
             version,
             (*notes, *more),
-            {series: text for series, text in begun.items() if series in values},
+            dict.fromkeys(statements, begun),
         )
 
     def facts(self) -> Mapping[str, Fact]:
@@ -286,21 +286,18 @@ def reason_of(error: Exception, target: Target) -> str:
 # --- What it says --------------------------------------------------------------------------
 
 
-def incarnation_of(born: Iterable[Sequence[Any]], digests_first_s: int) -> str:
-    """When the server started, its status was flushed, and its digests were begun.
+def incarnation_of(born: Iterable[Sequence[Any]]) -> str:
+    """When the server started, and when its status was flushed.
 
     >>> flushed = ("UPTIME_SINCE_FLUSH_STATUS", 7.0, 1, "b4")
-    >>> incarnation_of([("UPTIME", 5.0, 1, "b4"), flushed], 6)
-    'started 1970-01-01T00:00:05Z as b4, status since 1970-01-01T00:00:07Z, digests since \
-1970-01-01T00:00:06Z'
+    >>> incarnation_of([("UPTIME", 5.0, 1, "b4"), flushed])
+    'started 1970-01-01T00:00:05Z as b4, status since 1970-01-01T00:00:07Z'
     """
     seconds = {str(row[0]).upper(): int(float(row[1])) for row in born}
     lots = {str(row[3]) for row in born}
     said = [f"started {_moment(seconds.get('UPTIME', 0))} as {', '.join(sorted(lots))}"]
     if "UPTIME_SINCE_FLUSH_STATUS" in seconds:  # Percona's forks lack it in some versions
         said.append(f"status since {_moment(seconds['UPTIME_SINCE_FLUSH_STATUS'])}")
-    if digests_first_s:
-        said.append(f"digests since {_moment(digests_first_s)}")
     return ", ".join(said)
 
 

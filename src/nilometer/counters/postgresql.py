@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from nilometer.counters.backend import BackendError
 from nilometer.counters.figures import Figures
-from nilometer.counters.parts import bounded
+from nilometer.counters.parts import Kept, bounded
 from nilometer.counters.postgresql_facts import GAUGES, fact_of
 from nilometer.counters.postgresql_options import OPTIONS, PORT, find, parameters
 from nilometer.counters.postgresql_views import (
@@ -166,6 +166,7 @@ class PostgreSQL:
         self._connection: Connection | None = None
         self._catalogue = Catalogue({}, "")
         self._losses = Losses()
+        self._kept = Kept()
         self._facts: dict[str, Fact] = {}
 
     def read(self) -> Figures:
@@ -183,7 +184,7 @@ class PostgreSQL:
             **statements_begun(reply, self._catalogue.columns),
             **self._losses.seen(raw),
         }
-        values, notes = bounded(raw, gauges=GAUGES)
+        values, notes = bounded(raw, gauges=GAUGES, kept=self._kept)
         for name, _ in values:
             if name not in self._facts:
                 self._facts[name] = fact_of(name)

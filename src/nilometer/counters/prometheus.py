@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from nilometer.counters.exposition import Exposition, Family, counters_of, parse
+from nilometer.counters.exposition import Exposition, Family, counters_of, declared, parse
 from nilometer.counters.figures import Fact, Figures
 from nilometer.counters.http_get import Http
 from nilometer.counters.link import TLS_OPTIONS, place, secure, tls_context, unreadable
-from nilometer.counters.parts import bounded
+from nilometer.counters.parts import Kept, bounded
 from nilometer.counters.scopes import NAME_CHARS_MAX, Scopes, rules, rules_file
 from nilometer.model.reading import Kind
 
@@ -90,6 +90,7 @@ class Prometheus:
             own += rules_file(file, origin=f"{target.origin}: {target.shown}")
         self._scopes = Scopes(own, hidden=HIDDEN)
         self._facts: dict[str, Fact] = {}
+        self._kept = Kept()
 
     def read(self) -> Figures:
         """All metrics now. Raises BackendError."""
@@ -102,7 +103,7 @@ class Prometheus:
         values, facts = counted(shown, self._scopes, known_start=bool(started))
         self._facts |= facts
         gauges = frozenset(n for n, fact in facts.items() if fact.kind is Kind.GAUGE)
-        kept, left = bounded(values, gauges=gauges)
+        kept, left = bounded(values, gauges=gauges, kept=self._kept)
         return Figures(kept, started, version(shown), (*shown.faults, *left))
 
     def _failed(self, reason: str) -> BackendError:
@@ -121,9 +122,13 @@ def counted(
     shown: Exposition, scopes: Scopes, *, known_start: bool
 ) -> tuple[dict[Series, Number], dict[str, Fact]]:
     """The figures with their labels folded, counters' totals among them, and what is said of
-    them. What begins to be shown counts from zero if it is known when all of it began."""
+    them. What begins to be shown counts from zero if it is known when all of it began, and if
+    its counter was shown, or announced, before."""
     values: dict[Series, Number] = {}
     facts: dict[str, Fact] = {}
+    for name, family in declared(shown):
+        values[name, ()] = 0
+        facts[name] = _fact(name, family, grows=True, from_zero=known_start)
     for sample, family, grows in counters_of(shown):
         labels = _folded(sample.labels, scopes)
         series = (sample.name, labels)

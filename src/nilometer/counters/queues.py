@@ -28,7 +28,7 @@ from nilometer.counters.rabbitmq_api import (
 from nilometer.counters.target import Target
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from nilometer.counters.backend import Surroundings
     from nilometer.counters.figures import Number, Series
@@ -96,6 +96,8 @@ class Queues:
         self._api = Api(where, target, self.name)
         self._scopes = scopes_of(target)
         self._members = Members()
+        self._shown: set[str] = set()
+        self._many = False
         self._facts: dict[str, Fact] = dict(CHURN)
 
     def read(self) -> Figures:
@@ -114,7 +116,7 @@ class Queues:
         values, incarnations = self._summed(sums, lost, notes)
         values |= _churn(overview)
         version = str(overview.get("rabbitmq_version", ""))
-        return Figures(values, incarnation, version, tuple(notes), incarnations)
+        return Figures(values, incarnation, version, tuple(notes), incarnations, whole=True)
 
     def _told(
         self, queues: list[dict[str, Any]]
@@ -130,7 +132,7 @@ class Queues:
     ) -> tuple[dict[Series, Number], dict[Series, str]]:
         values: dict[Series, Number] = {}
         incarnations: dict[Series, str] = {}
-        beyond = sorted(sums)[SCOPES_MAX:]
+        beyond = self._beyond(sums)
         if beyond:
             notes.append(f"{len(beyond)} scopes beyond {SCOPES_MAX} are summed as {MANY!r}")
         for scope, figures in sums.items():
@@ -143,6 +145,16 @@ class Queues:
                     incarnations[series] = _deleted(lost[scope])
         notes += [f"scope {scope!r}: {_deleted(number)}" for scope, number in lost.items()]
         return values, incarnations
+
+    def _beyond(self, sums: Iterable[str]) -> set[str]:
+        """The scopes that are summed as one; what was shown by itself once stays so."""
+        if not self._many:
+            shown = [scope for scope in sums if scope in self._shown]
+            fresh = sorted(scope for scope in sums if scope not in self._shown)
+            self._shown.update((shown + fresh)[:SCOPES_MAX])
+        beyond = {scope for scope in sums if scope not in self._shown}
+        self._many = self._many or bool(beyond)  # what went is there no more to make room
+        return beyond
 
     def _started(self, notes: list[str], *, disabled: object) -> str:
         """Which start of which nodes this is. Raises BackendError."""

@@ -22,7 +22,7 @@ from nilometer.counters.link import (
     unreadable,
 )
 from nilometer.counters.members import Members
-from nilometer.counters.parts import bounded
+from nilometer.counters.parts import Kept, bounded
 from nilometer.counters.rabbitmq_api import (
     API_PORT,
     LAG_OPTIONS,
@@ -160,6 +160,7 @@ class RabbitMQ:
         self.settle_s = 0.0 if self._api is None else self._lag_s
         self._scopes = scopes_of(target)
         self._members = Members()
+        self._kept = Kept()
 
     def read(self) -> Figures:
         """All counts now. Raises BackendError."""
@@ -183,7 +184,7 @@ class RabbitMQ:
         incarnations: dict[Series, str] = {}
         if self._api is not None:
             values |= self._exchanges(self._api, notes, incarnations)
-        kept, left = bounded(values)
+        kept, left = bounded(values, kept=self._kept)
         return Figures(kept, incarnation, version, (*notes, *left), incarnations)
 
     def _exchanges(

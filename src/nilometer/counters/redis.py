@@ -145,7 +145,7 @@ class Redis:
         self._facts |= facts
         begun = f"{told['run_id']} reset {values.get((RESET, ()), 0)}/{self._resets}"
         version = told.get("valkey_version") or told.get("redis_version", "")
-        return Figures(values, begun, version)
+        return Figures(values, begun, version, whole=True)
 
     def _info(self) -> str:
         """The text of INFO, connecting if needed. Raises OSError, BackendError."""

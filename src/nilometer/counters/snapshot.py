@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from nilometer.counters.figures import UNKNOWN
+from nilometer.counters.sound import sound_facts, sound_figures
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,6 +35,7 @@ class Snapshot(NamedTuple):
     facts: Mapping[str, Fact]
     notes: tuple[str, ...] = ()
     incarnations: Mapping[Series, str] = {}  # never written to
+    whole: bool = False
 
     def totals(self) -> dict[str, Number]:
         """The counters without their parts, by name."""
@@ -45,10 +47,11 @@ class Snapshot(NamedTuple):
 
 
 def snapshot(backend: Backend, clock: Clock) -> Snapshot:
-    """Read a backend once. Raises BackendError."""
+    """Read a backend once. Raises BackendError; TypeError for what nobody can count with."""
     began_ns = clock.elapsed_ns()
-    figures = backend.read()
+    given = backend.read()
     ended_ns = clock.elapsed_ns()
+    figures = sound_figures(given)
     return Snapshot(
         backend.name,
         backend.instance,
@@ -58,7 +61,8 @@ def snapshot(backend: Backend, clock: Clock) -> Snapshot:
         ended_ns,
         ended_ns - began_ns,
         figures.values,
-        backend.facts(),
+        sound_facts(backend.facts()),
         figures.notes,
         figures.incarnations,
+        figures.whole,
     )
