@@ -271,6 +271,10 @@ def test_an_empty_trace_is_drawn():
 def test_a_trace_deeper_than_python_recurses_is_drawn():
     deep = tree_of([(API, span(i, i - 1, "f", i, 99_999 - i)) for i in range(1, 5000)])
 
+    def spans_in(nodes):
+        return sum(1 + spans_in(node["children"]) for node in nodes)
+
+    assert spans_in(json.loads(osprofiler.encode(deep))["children"]) == 4999
     assert osprofiler.encode(deep).count('"trace_id"') == 3 * 4999
     assert len(json.loads(chrome.encode(deep))["traceEvents"]) == 1 + 4999
     assert len(json.loads(speedscope.encode(deep))["profiles"][0]["events"]) == 2 * 4999

@@ -29,10 +29,11 @@ if TYPE_CHECKING:
 
     from nilometer.model import Batch
 
-# Decoding takes some 10 us a kB in Python; a larger body is decoded in a thread, so that the
-# others' requests are answered meanwhile. Below, the change of threads would cost more. One at
-# a time: the interpreter runs one anyway, and the worst bodies let in take 0.6 GB meanwhile.
-INLINE_BYTES_MAX: Final = 64 << 10
+# Decoding takes some 10 us a kB in Python, and a hundred times that if somebody packs it with
+# empty items; a larger body is decoded in a thread, so that the others' requests are answered
+# meanwhile. Below, the change of threads would cost more. One at a time: the interpreter runs
+# one anyway, and the worst bodies let in take 0.6 GB meanwhile.
+INLINE_BYTES_MAX: Final = 4 << 10
 
 NAME_CHARS_MAX: Final = 255  # what OpenTelemetry allows an instrument
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from nilometer.model.tree import Node, Tree
 
 NS_PER_MS: Final = 1_000_000
+DEPTH_MAX: Final = 200  # as deep as the native answer nests
 
 BASE_ID: Final = "osprofiler.base_id"
 """The attribute that keeps a base id which is no UUID."""
@@ -55,7 +56,23 @@ def _nodes(tree: Tree) -> Iterator[str]:
             continue
         yield f'\n{json.dumps(_node(at, origin_ns))[:-1]}, "children": ['
         waiting.append("]}")
-        waiting.extend(_separated(at.children))
+        waiting.extend(_separated(_below(at)))
+
+
+def _below(node: Node) -> list[Node]:
+    """What the report shows within a node: at the greatest depth all that is below it.
+
+    Readers recurse, Python's own at most some 500 spans deep. `parent_id` tells the truth.
+    """
+    if node.depth < DEPTH_MAX:
+        return node.children
+    found: list[Node] = []
+    waiting = list(reversed(node.children)) if node.depth == DEPTH_MAX else []
+    while waiting:
+        one = waiting.pop()
+        found.append(one)
+        waiting.extend(reversed(one.children))
+    return found
 
 
 def _separated(nodes: Any) -> list[Node | str]:
