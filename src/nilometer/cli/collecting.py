@@ -48,7 +48,8 @@ def collected(
     try:
         found = document(gatherer.gather(), wall_ns=clock.wall_ns(), prefix=prefix)
     finally:
-        gatherer.close()
+        for because in gatherer.close():
+            print(f"nilometer: {because}", file=sys.stderr)
     return found if since is None else difference(since, found)
 
 

@@ -17,6 +17,7 @@ from nilometer.counters.backend import (
     BackendError,
     Surroundings,
     foreign,
+    found_by,
     module_of,
 )
 from nilometer.counters.clients import CLIENTS, is_here
@@ -115,7 +116,8 @@ def _listed(name: str, surroundings: Surroundings, named: Sequence[tuple[str, st
     try:
         module = module_of(name, origin="counters list")
         meaning = module.MEANING
-        found = [(_where(target), target.origin) for target in module.find(surroundings)]
+        targets = found_by(module, name, surroundings)
+        found = [(_where(target), target.origin) for target in targets]
     except (BackendError, ConfigError) as error:
         return Listed(name, "", tuple(named), library, str(error))
     except Exception as error:  # noqa: BLE001 - somebody else's backend may raise anything

@@ -126,7 +126,8 @@ def measure(
     except _Interrupted as ended:
         codes = [ended.code]
     finally:
-        gatherer.close()
+        for because in gatherer.close():
+            say(f"nilometer: {because}")
     raise SystemExit(next(filter(None, codes), 0))
 
 

@@ -26,6 +26,17 @@ class BackendError(NilometerError, RuntimeError):
         super().__init__(message, slug=slug)
 
 
+class BackendFailsError(ConfigError):
+    """A backend whose code does not do what a backend does; the message names it."""
+
+    SLUG: Final = "foreign-backend-fails"
+
+    def __init__(self, name: str, doing: str, error: BaseException) -> None:
+        whose = BACKENDS.get(name) or foreign().get(name, "?")
+        what = f"{type(error).__name__}: {error}"
+        super().__init__(f"backend {name!r}, {whose}: {doing}: {what}", slug=self.SLUG)
+
+
 class Backend(Protocol):
     """A system whose counters are read. Its calls never overlap.
 
@@ -108,7 +119,31 @@ def connect(url: str, *, origin: str) -> Backend:
     if url.partition("://")[0] not in schemes:
         schemes = {**SCHEMES, **{name: name for name in foreign()}}
     target = Target.parse(url, origin=origin, schemes=schemes)
-    return module_of(target.backend, origin=origin).connect(target)
+    return connected(module_of(target.backend, origin=origin), target.backend, target)
+
+
+def connected(module: BackendModule, name: str, target: Target) -> Backend:
+    """The backend at a target. Raises ConfigError for bad options; BackendFailsError."""
+    try:
+        backend = module.connect(target)
+        for told, kind in (("name", str), ("instance", str), ("settle_s", (int, float))):
+            if not isinstance(getattr(backend, told), kind):
+                raise TypeError(f"its {told} is {getattr(backend, told)!r}")
+    except ConfigError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise BackendFailsError(name, "connect()", error) from error
+    return backend
+
+
+def found_by(module: BackendModule, name: str, surroundings: Surroundings) -> list[Target]:
+    """Where a backend says that it is. Raises ConfigError, BackendFailsError."""
+    try:
+        return list(module.find(surroundings))
+    except ConfigError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise BackendFailsError(name, "find()", error) from error
 
 
 def module_of(name: str, *, origin: str) -> BackendModule:
@@ -123,11 +158,8 @@ def module_of(name: str, *, origin: str) -> BackendModule:
         )
     try:
         return cast("BackendModule", _load(points[name]))
-    except Exception as error:
-        raise ConfigError(
-            f"{origin}: backend {name!r}, {points[name]}, cannot be loaded: {error!r}",
-            slug="foreign-backend-fails",
-        ) from error
+    except (Exception, SystemExit) as error:
+        raise BackendFailsError(name, "it cannot be loaded", error) from error
 
 
 def foreign() -> dict[str, str]:

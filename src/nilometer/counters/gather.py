@@ -67,12 +67,17 @@ class Gatherer:
         self._reading[id(backend)] = thread
         thread.start()
 
-    def close(self) -> None:
-        """Let go of all connections, but of those that hang."""
+    def close(self) -> list[str]:
+        """Let go of all connections, but of those that hang; what went wrong with it."""
+        faults: list[str] = []
         for backend in self.backends:
             reading = self._reading.get(id(backend))
             if reading is None or not reading.is_alive():
-                backend.close()
+                try:
+                    backend.close()
+                except (Exception, SystemExit) as error:  # noqa: BLE001 - as in read_once
+                    faults.append(f"{_where(backend)}: close: {type(error).__name__}: {error}")
+        return faults
 
 
 def read_once(backend: Backend, clock: Clock) -> Snapshot | Unread:
@@ -81,6 +86,10 @@ def read_once(backend: Backend, clock: Clock) -> Snapshot | Unread:
         return snapshot(backend, clock)
     except BackendError as error:
         because = str(error)
-    except Exception as error:  # noqa: BLE001 - somebody else's backend may raise anything
-        because = f"{backend.name} at {backend.instance}: {type(error).__name__}: {error}"
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - somebody else's may raise anything
+        because = f"{_where(backend)}: {type(error).__name__}: {error}"
     return Unread(backend.name, backend.instance, because)
+
+
+def _where(backend: Backend) -> str:
+    return f"{backend.name} at {backend.instance}"
