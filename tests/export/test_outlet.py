@@ -144,6 +144,37 @@ def test_an_outage_of_any_length_loses_no_sum_if_half_the_buffer_holds_all_serie
     assert outlet.delivered + outlet.merged == sum(offers)
 
 
+@given(STEPS, st.integers(1, 40))
+def test_an_outlet_is_through_when_nothing_of_the_first_batches_is_held(make, steps, rows_max):
+    """A batch is known by the time of its rows; one that merging joined is as old as both."""
+    fake, exporter = FakeTime(), Scripted([])
+    outlet, offered = Outlet("x", exporter, clock=fake.clock, rows_max=rows_max), 0
+    for step in steps:
+        if step[0] == "offer":
+            batch = make.batch(readings=step[1], spans=step[2])
+            offered += bool(batch.rows)
+            outlet.offer(
+                batch._replace(
+                    readings=tuple(r._replace(started_ns=offered) for r in batch.readings),
+                    spans=tuple(s._replace(started_ns=offered) for s in batch.spans),
+                )
+            )
+        else:
+            exporter.script = [step[1]]
+            outlet.hurry()
+            outlet.deliver()
+        oldest = min(
+            (row.started_ns for b in held(outlet) for row in (*b.readings, *b.spans)),
+            default=offered + 1,
+        )
+
+        assert outlet.offered == offered
+        through = [n for n in range(offered + 1) if outlet.is_through(n)]
+        assert set(through) <= set(range(oldest))
+        if outlet.is_empty:
+            assert through == list(range(offered + 1))
+
+
 def test_what_was_attempted_stays_as_it_is_and_what_was_not_is_merged(make):
     exporter = MemoryExporter()
     exporter.fail_with = OSError("down")

@@ -164,6 +164,55 @@ def test_flush_gives_up_in_time_when_a_receiver_hangs(pump_of):
     assert pump.flush(0.05) is False
 
 
+class Prompting(MemoryExporter):
+    """An exporter in whose time there is always something new to send."""
+
+    def __init__(self):
+        super().__init__(waits=True)
+        self.prompt = lambda: None
+
+    def __call__(self, batch):
+        super().__call__(batch)
+        self.prompt()
+
+
+def test_flush_waits_for_what_was_there_and_not_for_what_comes_meanwhile(pump_of):
+    prompting, quick = Prompting(), MemoryExporter()
+    pump, _ = pump_of(prompting, quick)
+    prompting.prompt = pump.cycle
+
+    assert [pump.flush(5), pump.flush(5)] == [True, True]
+
+    prompting.prompt = lambda: None
+
+
+def test_flush_is_not_content_with_what_came_later(pump_of):
+    """Of two intervals the first hangs: the second is not through before it."""
+    stuck = Stuck()
+    pump, _ = pump_of(stuck)
+    pump.cycle()
+    assert stuck.entered.wait(5)
+
+    assert pump.flush(0.05) is False
+    stuck.release.set()
+    assert pump.flush(5) is True
+    assert sum(batch.rows for batch in stuck.batches) == 6
+
+
+def test_the_end_drains_once_more_and_then_no_more(pump_of, caplog):
+    prompting = Prompting()
+    pump, source = pump_of(prompting)
+
+    def wake_and_let_it_drain():
+        pump.wake()
+        threading.Event().wait(0.02)  # if it still turned, it would drain now
+
+    prompting.prompt = wake_and_let_it_drain
+
+    assert pump.stop(5) is True
+    assert (source.asked, caplog.messages) == ([True], [])
+
+
 def test_flush_asks_an_exporter_that_is_backing_off_once(pump_of):
     failing = MemoryExporter(waits=True)
     failing.fail_with = OSError("down")

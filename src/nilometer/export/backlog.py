@@ -33,6 +33,7 @@ class _Kept(NamedTuple):
     batch: Batch
     buckets: int
     parts: int  # how many of the batches that were handed over are in this one
+    since: int  # which of them all, counted from 1, is the oldest in it
 
 
 class Backlog:
@@ -42,6 +43,7 @@ class Backlog:
     """
 
     def __init__(self) -> None:
+        self.appended = 0  # how many batches were ever put here
         self.clear()
 
     def clear(self) -> None:
@@ -56,9 +58,15 @@ class Backlog:
         """All that waits."""
         return [kept.batch for kept in self._kept]
 
+    @property
+    def oldest(self) -> int:
+        """Which batch of all that were ever put here is the oldest; the next one if none is."""
+        return self._kept[0].since if self._kept else self.appended + 1
+
     def append(self, batch: Batch) -> None:
         """Put a batch last."""
-        self._kept.append(self._entered(batch, 1))
+        self.appended += 1
+        self._kept.append(self._entered(batch, 1, self.appended))
 
     def take(self, rows_max: int) -> Batch | None:
         """The oldest batch, or as much of it, and as many after it as go along; None if empty.
@@ -102,7 +110,7 @@ class Backlog:
         readings = min(rows_max, len(batch.readings))
         events = min(rows_max - readings, len(batch.events))
         taken, rest = _split(batch, readings, events, rows_max - readings - events)
-        self._kept[0] = self._entered(rest, oldest.parts)
+        self._kept[0] = self._entered(rest, oldest.parts, oldest.since)
         self._left(oldest)
         return taken
 
@@ -141,7 +149,7 @@ class Backlog:
         parts = older.parts + newer.parts
         if parts > self._parts_max or older.batch.resource != newer.batch.resource:
             return False
-        joined = self._entered(_joined(older.batch, newer.batch), parts)
+        joined = self._entered(_joined(older.batch, newer.batch), parts, older.since)
         self._left(older)
         self._left(newer)
         self._kept[self._at : self._at + 2] = [joined]
@@ -177,13 +185,13 @@ class Backlog:
             rows -= lost.rows
             gone.append(lost)
             if rest.rows:
-                still.append(self._entered(rest, kept.parts))
+                still.append(self._entered(rest, kept.parts, kept.since))
             self._left(kept)  # last: whoever looks meanwhile must not see too little
         self._kept = still
         return gone
 
-    def _entered(self, batch: Batch, parts: int) -> _Kept:
-        kept = _Kept(batch, _buckets(batch.readings), parts)
+    def _entered(self, batch: Batch, parts: int, since: int) -> _Kept:
+        kept = _Kept(batch, _buckets(batch.readings), parts, since)
         self.rows += batch.rows
         self.readings += len(batch.readings)
         self.buckets += kept.buckets

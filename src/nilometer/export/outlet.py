@@ -93,6 +93,7 @@ class Outlet:
         self._delivering = threading.Lock()
         self._untried = Backlog()
         self._tried: Batch | None = None  # never changed: its receiver may have it already
+        self._tried_since = 0  # see Backlog.oldest
         self._is_flying = False
         self._closed = False
         self._failures = 0
@@ -144,9 +145,21 @@ class Outlet:
         return tried.rows if tried is not None else 0
 
     @property
-    def is_settled(self) -> bool:
-        """Whether nothing is under way and nothing can be done just now."""
-        return not self._delivering.locked() and self.wait_s() != 0.0
+    def offered(self) -> int:
+        """How many batches were offered so far; what `has_settled` and `is_through` ask for."""
+        return self._untried.appended
+
+    def is_through(self, offered: int) -> bool:
+        """Whether all of the first so many batches were delivered or are lost."""
+        with self._lock:
+            if self._tried is not None and self._tried_since <= offered:
+                return False
+            return self._untried.oldest > offered
+
+    def has_settled(self, offered: int) -> bool:
+        """Whether it is through with so many batches, or nothing can be done just now."""
+        is_at_it = self._delivering.locked() or self.wait_s() == 0.0
+        return not is_at_it or self.is_through(offered)
 
     @property
     def is_empty(self) -> bool:
@@ -170,6 +183,7 @@ class Outlet:
     def _taken(self) -> Batch | None:
         with self._lock:
             if self._tried is None:
+                self._tried_since = self._untried.oldest
                 self._tried = self._untried.take(max(1, self.rows_max // SHARE_MAX))
             self._is_flying = self._tried is not None
             return self._tried

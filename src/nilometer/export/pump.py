@@ -66,6 +66,7 @@ class Pump:
         self._reset()
 
     def _reset(self) -> None:
+        self._ending = False  # nothing more is drained but by `stop` itself
         self._stopping = False
         self._draining = threading.Lock()
         self._at_work: set[int] = set()  # threads inside of a drain or a delivery of ours
@@ -184,9 +185,9 @@ class Pump:
         """The pump's thread."""
         interval_ns = int(self.interval_s * 1e9)
         bell, next_ns = self._bell, self._clock.elapsed_ns() + interval_ns
-        while not self._stopping and bell is self._bell:
+        while not self._ending and bell is self._bell:
             rung = bell.wait((next_ns - self._clock.elapsed_ns()) / 1e9)
-            if self._stopping:
+            if self._ending:
                 return
             is_time = self._clock.elapsed_ns() >= next_ns
             if is_time:  # after a suspended machine: one interval, not all that were missed
@@ -208,21 +209,23 @@ class Pump:
     def flush(self, timeout_s: float) -> bool:
         """Drain now and wait for the exporters; whether all of it was taken in time.
 
-        An exporter that is backing off is asked once, now. From inside of a drain of the same
-        thread (a signal came meanwhile) it returns False at once.
+        What is measured meanwhile is not waited for: there is always more of it. An exporter
+        that is backing off is asked once, now. From inside of a drain of the same thread (a
+        signal came meanwhile) it returns False at once.
         """
         deadline_ns = self._clock.elapsed_ns() + int(timeout_s * 1e9)
         if self.pid:
             self._start_again_if_lost()
         if not self.cycle(within_s=max(0.0, timeout_s)):
             return False
+        offered = [(outlet, outlet.offered) for outlet in self.outlets]
         self._hurry()
         pause = threading.Event()
-        while not all(outlet.is_settled for outlet in self.outlets):
+        while not all(outlet.has_settled(so_far) for outlet, so_far in offered):
             if self._clock.elapsed_ns() >= deadline_ns:
                 break
             pause.wait(SETTLE_S)
-        return all(outlet.is_empty for outlet in self.outlets)
+        return all(outlet.is_through(so_far) for outlet, so_far in offered)
 
     def _hurry(self) -> None:
         """Have each exporter try now: by its thread, or if there is none, by this one."""
@@ -244,6 +247,8 @@ class Pump:
     def stop(self, timeout_s: float) -> bool:
         """Flush, end the threads, close the exporters; whether everything was taken."""
         deadline_ns = self._clock.elapsed_ns() + int(timeout_s * 1e9)
+        self._ending = True  # first: what was drained after the last flush would be written off
+        self._bell.ring()
         self.flush(timeout_s)
         self._stopping = True
         self._bell.ring()
