@@ -1,6 +1,7 @@
 """A backend for tests, as a package of somebody else would bring it: counters in a file.
 
 ``fake:///path/of/file``: each read moves ``reads`` by one, as reading a real server does.
+``?settle_s=`` is by how much it says that its figures lag.
 `bump` is what a command does to move the others.
 """
 
@@ -44,10 +45,10 @@ class Fake:
     """The counters in a file."""
 
     name = "fake"
-    settle_s = 0.0
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, settle_s: float = 0.0) -> None:
         self.instance = path
+        self.settle_s = settle_s
         self.pids: list[int] = []
 
     def read(self) -> Figures:
@@ -75,7 +76,7 @@ class Fake:
 
 def connect(target: Any) -> Fake:
     """The backend at a target."""
-    return Fake(target.path)
+    return Fake(target.path, float(target.option("settle_s", "0")))
 
 
 def bump(path: str, name: str, by: int) -> None:

@@ -333,6 +333,37 @@ def test_ctrl_c_at_a_terminal_reaches_the_command_once(place, wait_until):
     assert (started.returncode, run.because) == (5, "interrupted by SIGINT")
 
 
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+@pytest.mark.parametrize(("status", "code"), [(7, 7), (0, 130)])
+def test_a_signal_while_figures_are_waited_for_loses_neither_the_run_nor_its_status(
+    place, wait_until, name, status, code
+):
+    lagging = f"fake://{place.server}?settle_s=600"
+    command = place.command("-b", lagging, "--", "sh", "-c", f"exit {status}", backend=False)
+    started = subprocess.Popen(
+        command, cwd=place.root, env=place.environment, stderr=subprocess.PIPE, text=True
+    )
+    reads = 1 + 3 + 1
+    wait_until(lambda: read_so_often(place.server) == reads, what="the end was read")
+
+    started.send_signal(signal.Signals[name])
+    started.communicate(timeout=30)
+
+    [run] = place.runs()
+    assert (started.returncode, run.exit_status) == (code, status)
+    assert run.because == f"interrupted by {name} before its counters were read"
+    assert run.backends[0].because == run.because
+    assert moved(run) == {}
+    assert place.journal() == []
+
+
+def read_so_often(server: Path) -> int:
+    try:
+        return json.loads(server.read_text()).get("reads", 0)
+    except ValueError:  # it is being written
+        return 0
+
+
 def test_signals_that_are_ignored_stay_ignored(place):
     script = "import signal; print(signal.getsignal(signal.SIGHUP) == signal.SIG_IGN)"
     command = place.command("-q", "--", sys.executable, "-c", script)

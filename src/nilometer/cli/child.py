@@ -12,7 +12,7 @@ import subprocess
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from resource import RUSAGE_SELF, getrusage
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from nilometer.model.reading import Kind
 from nilometer.model.run import Count
@@ -90,6 +90,57 @@ class Signals:
         if self._pid is not None:
             with suppress(ProcessLookupError):  # it ended at the same moment
                 os.kill(self._pid, number)
+
+
+class Held:
+    """Signals that would end us, from `begin` to `end`: what a run came to is recorded first.
+
+    They raise KeyboardInterrupt until the command has `started`, and while we are `waiting`
+    after it; else only by their number: whoever sends so many has lost patience with recording.
+    """
+
+    IMPATIENT: Final = 3
+
+    def __init__(self) -> None:
+        self.came: list[str] = []
+        self._breaks = False
+        self._before: dict[int, Any] = {}
+
+    def begin(self) -> None:
+        """From now on they do not end us; those that are ignored already stay so."""
+        self._breaks = True
+        for number in ENDING:
+            before = signal.getsignal(number)
+            if before is not signal.SIG_IGN:
+                self._before[number] = before
+                signal.signal(number, self._take)
+
+    def started(self) -> None:
+        """From now on there is a command, whose end must not be lost."""
+        self._breaks = False
+
+    def end(self) -> None:
+        """From now on they do again."""
+        for number, before in self._before.items():
+            signal.signal(number, signal.SIG_DFL if before is None else before)
+        self._before.clear()
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """What may be broken off: a signal raises KeyboardInterrupt in it."""
+        self._breaks = True
+        try:
+            if self.came:
+                raise KeyboardInterrupt(self.came[0])
+            yield
+        finally:
+            self._breaks = False
+
+    def _take(self, number: int, _frame: object) -> None:
+        self.came.append(signal.Signals(number).name)
+        if self._breaks or len(self.came) >= self.IMPATIENT:
+            self._breaks = False
+            raise KeyboardInterrupt(self.came[0])
 
 
 def run_command(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 import click
 
 from nilometer.cli.against import measure_against
+from nilometer.cli.child import Held
 from nilometer.cli.collecting import backends
 from nilometer.cli.counters import backend_options
 from nilometer.cli.exits import INTERRUPTED, Exit
@@ -192,6 +193,17 @@ def _job(command: Sequence[str], options: Options) -> Job:
 
 def _one(job: Job, options: Options, gatherer: Gatherer, clock: Clock) -> int:
     """Measure once and record it; the exit code that tells of both."""
+    held = Held()
+    try:
+        code = _measured(job, options, gatherer, clock, held)
+    finally:
+        held.end()
+    if held.came:
+        raise _Interrupted(code or INTERRUPTED)
+    return code
+
+
+def _measured(job: Job, options: Options, gatherer: Gatherer, clock: Clock, held: Held) -> int:
     journal = Journal(options.history, state_directory())
     entry: list[Entry] = []
     waits = _Waits()
@@ -205,12 +217,13 @@ def _one(job: Job, options: Options, gatherer: Gatherer, clock: Clock) -> int:
                 f"nilometer: {journal.begun}: {error.strerror or error}; "
                 "if measure dies now, nobody will know of this run"
             )
+        held.begin()
 
     def opened(unread: Sequence[str]) -> None:
         for because in unread:
             say(f"nilometer: {because}")
 
-    watch = Watch(waits.tell, opened, begun, waits.begin)
+    watch = Watch(waits.tell, opened, begun, waits.begin, held.started, held.waiting)
     brackets = state_directory() / "brackets"
     with waits:
         try:

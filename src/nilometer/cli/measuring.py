@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from secrets import token_hex
@@ -18,6 +19,7 @@ from nilometer.model.run import BackendRead, Run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from nilometer.clock import Clock
     from nilometer.counters.gather import Gatherer
@@ -55,13 +57,16 @@ class Watch(NamedTuple):
     """Who hears of a run while it goes on.
 
     `waiting` of what is waited for and how long, `opened` why nothing will be known of some
-    backends, `begun` of the run when the command is about to start, `ended` when it has ended.
+    backends, `begun` of the run when the command is about to start, then `started`, `ended`.
+    What is read after it is read within `breakable`, which KeyboardInterrupt may end.
     """
 
     waiting: Callable[[str, float], None] = lambda _what, _seconds: None
     opened: Callable[[Sequence[str]], None] = lambda _unread: None
     begun: Callable[[Run], None] = lambda _run: None
     ended: Callable[[], None] = lambda: None
+    started: Callable[[], None] = lambda: None
+    breakable: Callable[[], AbstractContextManager[None]] = nullcontext
 
 
 ALONE: Final = Watch()
@@ -88,9 +93,9 @@ def measure_once(
         bare = _bare(job, run_id, started_ns, notes)
         watch.begun(bare)
         held = () if seen is None else (seen.lock,)
-        ended, told = _run_it(job, gatherer, clock, notes, held)
+        ended, told = _run_it(job, gatherer, clock, notes, held, watch)
         watch.ended()
-        backends, counts, because = _closed(bracket, gatherer, ended)
+        backends, counts, because = _closed(bracket, gatherer, ended, watch)
         _tell_jump(notes, clock.wall_ns() - started_ns, clock.elapsed_ns() - began_ns)
         ended_ns = clock.wall_ns()
     finally:
@@ -158,7 +163,12 @@ def _seen(
 
 
 def _run_it(
-    job: Job, gatherer: Gatherer, clock: Clock, notes: dict[str, Any], held: Sequence[int]
+    job: Job,
+    gatherer: Gatherer,
+    clock: Clock,
+    notes: dict[str, Any],
+    held: Sequence[int],
+    watch: Watch,
 ) -> tuple[Ended, Told]:
     """Run the command, with a file to tell us what it did, which is gone after.
 
@@ -166,6 +176,7 @@ def _run_it(
     """
 
     def started(pid: int) -> None:
+        watch.started()
         for backend in gatherer.backends:
             try:
                 getattr(backend, "of_process", lambda _pid: None)(pid)
@@ -195,7 +206,7 @@ def _run_it(
 
 
 def _closed(
-    bracket: Bracket, gatherer: Gatherer, ended: Ended
+    bracket: Bracket, gatherer: Gatherer, ended: Ended, watch: Watch
 ) -> tuple[tuple[BackendRead, ...], tuple[Count, ...], str]:
     """The backends' part of a run, and why it cannot be used as a whole.
 
@@ -205,9 +216,11 @@ def _closed(
     because = f"interrupted by {ended.interrupted}" if ended.interrupted else ""
     if not because:
         try:
-            return *bracket.close(), ""
-        except KeyboardInterrupt:
-            because = "interrupted before its counters were read"
+            with watch.breakable():
+                return *bracket.close(), ""
+        except KeyboardInterrupt as broken:
+            by = f" by {broken.args[0]}" if broken.args else ""
+            because = f"interrupted{by} before its counters were read"
     backends = [BackendRead(b.name, b.instance, because=because) for b in gatherer.backends]
     return tuple(backends), (), because
 
