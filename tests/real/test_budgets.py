@@ -1,4 +1,4 @@
-"""Budgets on MariaDB and PostgreSQL themselves, by their drivers and by SQLAlchemy."""
+"""Budgets on real MariaDB, PostgreSQL and RabbitMQ, by their clients and by SQLAlchemy."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections import Counter
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+import amqp
+import pika
 import psycopg
 import pymysql
 import pytest
@@ -16,6 +18,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from nilometer.pytest_plugin import budget
 from nilometer.pytest_plugin.instruments import let_go
 from nilometer.pytest_plugin.listening import LISTENING
+from tests.brokers import rabbitmq, reachable_folder
 from tests.databases import mariadb, postgresql_15
 
 if TYPE_CHECKING:
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
     from nilometer.pytest_plugin.budgets import Budget
 
 pytestmark = pytest.mark.real
-__all__ = ("mariadb", "postgresql_15")  # the fixtures
+__all__ = ("mariadb", "postgresql_15", "rabbitmq", "reachable_folder")  # the fixtures
 
 ROWS = [(1, "secret"), (2, "x"), (3, "y")]
 
@@ -125,3 +128,37 @@ def test_statements_of_an_async_engine_count_once(postgresql_15) -> None:
         return spent
 
     assert texts(asyncio.run(body())) == {"select ?": 1}
+
+
+def by_pika(broker) -> None:
+    connection = pika.BlockingConnection(pika.URLParameters(broker.amqp_url))
+    channel = connection.channel()
+    channel.exchange_declare("news", "fanout")
+    for _ in range(3):
+        channel.basic_publish("news", "", b"secret")
+    channel.basic_publish("", "nowhere", b"x")
+    connection.close()
+
+
+def by_amqp(broker, *, confirm: bool = False) -> None:
+    where = f"127.0.0.1:{broker.port}"
+    with amqp.Connection(where, "guest", "guest", confirm_publish=confirm) as connection:
+        channel = connection.channel()
+        channel.exchange_declare("news", "fanout", auto_delete=False)
+        for _ in range(3):
+            channel.basic_publish(amqp.Message("secret"), exchange="news")
+        channel.basic_publish(amqp.Message("x"), "", "nowhere")
+
+
+def by_amqp_confirmed(broker) -> None:
+    by_amqp(broker, confirm=True)
+
+
+@pytest.mark.parametrize("publish", [by_pika, by_amqp, by_amqp_confirmed])
+def test_messages_count_once_by_exchange_and_line(rabbitmq, publish) -> None:
+    with budget(messages_published=4) as spent:
+        publish(rabbitmq)
+
+    assert spent.counts["messages.published"] == 4
+    assert texts(spent) == {"to news": 3, "to (default)": 1}
+    assert all("tests/real/test_budgets.py:" in call.where for call in spent.calls)

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Final
 from nilometer.errors import NilometerError, nearest
 from nilometer.pytest_plugin import instruments
 from nilometer.pytest_plugin.listening import LISTENING
-from nilometer.pytest_plugin.recording import HEARD, REQUESTS, STATEMENTS, Call, Ledger
+from nilometer.pytest_plugin.recording import (
+    HEARD,
+    MESSAGES,
+    REQUESTS,
+    STATEMENTS,
+    Call,
+    Ledger,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,7 +22,11 @@ if TYPE_CHECKING:
 
 TIMES: Final = "\N{MULTIPLICATION SIGN}"
 LINES_MAX: Final = 30  # different calls that a failure shows, the most frequent first
-NAMES: Final = {STATEMENTS: "SQL statements", REQUESTS: "HTTP requests"}
+NAMES: Final = {
+    STATEMENTS: "SQL statements",
+    REQUESTS: "HTTP requests",
+    MESSAGES: "messages published",
+}
 NOWHERE: Final = "(no code of yours: a library did it, or a thread of one)"
 
 

@@ -1,4 +1,4 @@
-"""Hears every SQL statement and HTTP request of this process, whoever makes it.
+"""Hears every SQL statement, HTTP request and message of this process, whoever makes it.
 
 Engines and clients exist long before the first test: applications make them when imported. So
 SQLAlchemy is heard by an event of all engines, and not by the integration, which measures those
@@ -15,6 +15,7 @@ from typing import Any, Final
 from nilometer.integrations import http_client
 from nilometer.integrations.arrivals import Arrivals
 from nilometer.integrations.patches import Patches
+from nilometer.pytest_plugin.brokers import CHANNELS, listen_to_channels
 from nilometer.pytest_plugin.callers import caller
 from nilometer.pytest_plugin.drivers import CURSORS, listen_to_cursors, listen_to_sqlite
 from nilometer.pytest_plugin.recording import REQUESTS, STATEMENTS, Call, heard
@@ -25,7 +26,7 @@ SQLITE: Final = "sqlite3"
 CLIENTS: Final = {"urllib3.connectionpool": "urllib3", "httpx": "httpx"}
 """HTTP clients by the module after whose import they are heard, and their integrations."""
 
-LIBRARIES: Final = (ENGINES, SQLITE, *CURSORS, *CLIENTS)
+LIBRARIES: Final = (ENGINES, SQLITE, *CURSORS, *CLIENTS, *CHANNELS)
 
 
 def _statement(
@@ -104,6 +105,8 @@ class Listening:
             event.listen(Engine, "before_cursor_execute", _statement)
         elif library == SQLITE:
             listen_to_sqlite(sys.modules[library], self._patches)
+        elif library in CHANNELS:
+            listen_to_channels(sys.modules[library], self._patches)
         else:
             listen_to_cursors(sys.modules[library], self._patches)
 

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 STATEMENTS: Final = "sql.statements"
 REQUESTS: Final = "http.requests"
-HEARD: Final = (STATEMENTS, REQUESTS)
+MESSAGES: Final = "messages.published"
+HEARD: Final = (STATEMENTS, REQUESTS, MESSAGES)
 """What is heard of libraries; all else that can be counted are instruments."""
 
 CALLS_MAX: Final = 1_000
@@ -28,7 +29,10 @@ OTHERS: Final = "(others)"
 
 
 class Call(NamedTuple):
-    """A statement without its values, or a request; `where` is ``file:line in function``."""
+    """One statement, request or message; `where` is ``file:line in function``.
+
+    `text` is a statement without its values, a request's address, a message's exchange.
+    """
 
     kind: str
     text: str

@@ -21,7 +21,11 @@ SHARED: Final = "fixtures."
 """Before the names of what fixtures spent that several tests share: who comes first makes them,
 and with several processes each makes its own, so that it is no test's."""
 
-WORDS: Final = {"sql.statements": "statement", "http.requests": "request"}
+WORDS: Final = {
+    "sql.statements": "statement",
+    "http.requests": "request",
+    "messages.published": "message",
+}
 """What the text of a call is called among the dimensions of its part."""
 
 
