@@ -236,6 +236,55 @@ def test_a_broken_exporter_is_reported_once_and_its_recovery_once(make, caplog):
     assert outlet.delivered == 2
 
 
+def said(caplog):
+    """What was said, each in a few words: a fault by what stands at its end, or recovery."""
+    found = []
+    for message in caplog.messages:
+        if "[exporter-failing]" in message:
+            found.append(message.split("works again")[1].removesuffix(" [exporter-failing]"))
+        else:
+            found.append(message.split(" works again ")[1].split(";")[0])
+    return found
+
+
+def test_a_fault_that_comes_and_goes_is_said_every_ten_minutes_and_counted_between(
+    make, caplog
+):
+    fake, exporter = FakeTime(), Scripted([])
+    outlet = Outlet("otlp://c1", exporter, clock=fake.clock)
+
+    for _ in range(65):  # each 20 s a batch is refused, and the next taken
+        for exporter.script in (["refuse"], ["ok"]):
+            outlet.offer(make.batch(readings=1))
+            outlet.deliver()
+            fake.advance(10)
+
+    again = "; 29 more faults came and went meanwhile"
+    recovery = "after 1 failures"
+    assert said(caplog) == ["", recovery, again, recovery, again, recovery]
+    assert outlet.lost == {("readings", "http_400"): 65}
+
+
+def test_a_fault_that_lasts_is_said_when_the_ten_minutes_since_the_last_are_over(make, caplog):
+    fake, exporter = FakeTime(), Scripted(["refuse", "ok"])
+    outlet = Outlet("otlp://c1", exporter, clock=fake.clock, jitter=lambda: 1.0)
+    for _ in range(2):
+        outlet.offer(make.batch(readings=1))
+        outlet.deliver()
+    exporter.script = ["raise"] * 1000
+    outlet.offer(make.batch(readings=1))
+    spoken_after = []
+
+    for second in range(1200):
+        before = len(caplog.messages)
+        outlet.deliver()
+        spoken_after += [second] * (len(caplog.messages) - before)
+        fake.advance(1)
+
+    assert [600 <= second <= 660 for second in spoken_after] == [True]
+    assert said(caplog) == ["", "after 1 failures", ""]
+
+
 def test_attempts_back_off_with_jitter_up_to_a_minute(make):
     fake, exporter = FakeTime(), MemoryExporter()
     exporter.fail_with = OSError("down")

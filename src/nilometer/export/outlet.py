@@ -2,7 +2,8 @@
 
 For every row ever offered: produced = delivered + lost + still buffered + merged into another.
 Merging keeps sums: of each counter, produced = delivered + lost + still buffered. Nothing here
-raises, and a fault is said once, when it begins, and once more when it is over.
+raises, and a fault is said once, when it begins, and once more when it is over; one that comes
+and goes is said every ten minutes at most.
 """
 
 from __future__ import annotations
@@ -42,6 +43,10 @@ day costs 1,440 attempts."""
 
 RETRY_AFTER_S_MAX: Final = 300.0
 """What a receiver may ask for; a longer wait would overflow the buffer of any busy service."""
+
+SAY_NS_MIN: Final = 600 * 10**9
+"""From one warning of a fault to the next: a receiver that refuses every other batch would fill
+the log with 8,640 lines a day, two for each 20 s; so it is 288."""
 
 BECAUSE_CHARS_MAX: Final = 500  # two lines of a log: what a receiver says is not trusted
 
@@ -97,6 +102,9 @@ class Outlet:
         self._is_flying = False
         self._closed = False
         self._failures = 0
+        self._said_ns: int | None = None  # when a fault was said the last time
+        self._is_said = False  # of the fault that lasts
+        self._unsaid = 0  # faults that began and ended since one was said
         self._because = ""
         self._not_before_ns = 0
         self.delivered = 0
@@ -226,16 +234,28 @@ class Outlet:
             wait_s = max(wait_s, min(state.retry_after_s or 0.0, RETRY_AFTER_S_MAX))
             self._not_before_ns = self._clock.elapsed_ns() + int(wait_s * 1e9)
         self._because = _plain(state.because)
-        if self._failures == 1:
-            log.warning(
-                "exporter %s is failing: %s; measuring goes on, what cannot be kept is counted "
-                "in nilometer.lost, and it is said when it works again [exporter-failing]",
-                self.name,
-                self._because,
-            )
+        self._say_failing()
+
+    def _say_failing(self) -> None:
+        """Say the fault that lasts, unless it was said, or another one not long ago."""
+        now_ns = self._clock.elapsed_ns()
+        is_early = self._said_ns is not None and now_ns - self._said_ns < SAY_NS_MIN
+        if self._is_said or is_early:
+            return
+        again = f"; {self._unsaid} more faults came and went meanwhile" if self._unsaid else ""
+        log.warning(
+            "exporter %s is failing: %s; measuring goes on, what cannot be kept is counted "
+            "in nilometer.lost, and it is said when it works again%s [exporter-failing]",
+            self.name,
+            self._because,
+            again,
+        )
+        self._is_said, self._said_ns, self._unsaid = True, now_ns, 0
 
     def _recovered(self) -> None:
-        if self._failures:
+        if self._failures and not self._is_said:
+            self._unsaid += 1
+        elif self._failures:
             log.warning(
                 "exporter %s works again after %d failures; %d rows were lost [exporter-works]",
                 self.name,
@@ -243,6 +263,7 @@ class Outlet:
                 sum(self.lost.values()),
             )
         self._failures = 0
+        self._is_said = False
         self._because = ""
         self._not_before_ns = 0
 
