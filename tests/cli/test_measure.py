@@ -625,6 +625,22 @@ def test_work_and_test_set_may_come_from_junit_and_flags_win(place):
     assert (second.work, second.test_set) == (9, "mine")
 
 
+@pytest.mark.parametrize("rewrites", [False, True])
+def test_a_junit_file_of_an_earlier_run_tells_nothing_of_this_one(place, rewrites):
+    junit = '<testsuites><testsuite><testcase classname="a" name="b"/></testsuite></testsuites>'
+    (place.root / "out.xml").write_text(junit)
+    script = 'printf %s "$1" >out.xml' if rewrites else "true"
+
+    ended = place.measure("--junit", "out.xml", "--", "sh", "-c", script, "sh", junit)
+
+    [run] = place.runs()
+    assert run.work == int(rewrites)
+    assert bool(run.test_set) == rewrites
+    told = f"{place.root}/out.xml: not written by this run, but before it"
+    assert [one.because for one in run.backends if one.because] == [told] * (not rewrites)
+    assert (told in ended.stderr) == (not rewrites)
+
+
 def job(**more: Any) -> Job:
     return Job(("true",), "unit", Path.cwd(), os.environ, 0.0)._replace(**more)
 

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from nilometer.cli.child import BACKEND, Ended, counts_of, run_command
-from nilometer.cli.run_file import VARIABLE, Told, read_junit, read_run_file
+from nilometer.cli.run_file import VARIABLE, Told, read_junit, read_run_file, written_when
 from nilometer.counters.bracket import Bracket
 from nilometer.counters.overlap import OpenBracket, open_bracket, place_of
 from nilometer.model.run import BackendRead, Run
@@ -183,6 +183,8 @@ def _run_it(
             except Exception as error:  # noqa: BLE001 - the command runs, and goes on
                 notes[f"of_process.{backend.name}"] = repr(error)
 
+    junit = None if job.junit is None else job.directory / job.junit
+    earlier = None if junit is None else written_when(junit)
     with TemporaryDirectory(prefix="nilometer-", ignore_cleanup_errors=True) as private:
         file = Path(private) / "run.json"
         ended = run_command(
@@ -195,8 +197,8 @@ def _run_it(
         )
         taken = {*(one.name for one in gatherer.backends), BACKEND}
         told = read_run_file(file, taken=taken)
-    if job.junit is not None and not told.work:
-        from_junit = read_junit(job.directory / job.junit)
+    if junit is not None and not told.work:
+        from_junit = read_junit(junit, earlier=earlier)
         told = told._replace(
             work=from_junit.work,
             test_set=from_junit.test_set,
