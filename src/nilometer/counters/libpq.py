@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from nilometer import clock
+from nilometer.counters.hang_up import until_ended
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -200,10 +201,11 @@ class Connection:
         return said.partition(" ")[0]
 
     def close(self) -> None:
-        """Let go of it."""
+        """Let go of it, and wait until the server has: what it did is counted then."""
         connection, self._connection = self._connection, None
         if connection:
-            self._pq.PQfinish(connection)
+            with until_ended(self._pq.PQsocket(connection)):
+                self._pq.PQfinish(connection)
 
 
 def _text(said: bytes | None) -> str:

@@ -1,7 +1,8 @@
 """MySQL and MariaDB: the server's global status, and statements by digest if it keeps them.
 
-Three statements make a read: one that tells when the server started, ``SHOW GLOBAL STATUS``,
-and one over the digests. They move `Questions` and its like by the same number each time.
+A read is a connection and three statements: one that tells when the server started,
+``SHOW GLOBAL STATUS``, and one over the digests. They move `Questions` and its like by the
+same number each time.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from nilometer.counters.backend import BackendError
 from nilometer.counters.figures import Figures
+from nilometer.counters.hang_up import until_ended
 from nilometer.counters.mysql_facts import STATEMENTS, fact_of
 from nilometer.counters.mysql_options import find
 from nilometer.counters.parts import OVERFLOW, PARTS_MAX
@@ -87,7 +89,11 @@ def connect(target: Target) -> MySQL:
 
 
 class MySQL:
-    """A server, read over one connection that is kept."""
+    """A server, read over a connection for each read.
+
+    One that was kept would be cut by servers that hang up on the silent, and by whoever ends
+    all connections before a test; and having it back costs another number than keeping it.
+    """
 
     name = "mysql"
     settle_s = 0.0  # a statement is counted before, or some microseconds after, it is answered
@@ -103,14 +109,18 @@ class MySQL:
         """All its counters now. Raises BackendError."""
         connection = self._connected()
         try:
-            born = self._born(connection)
-            values = status_values(self._rows(connection, STATUS))
-            digests, notes = self._digests(connection, performance_schema=born[0][2])
+            return self._figures(connection)
         except BackendError:
             raise
         except Exception as error:
-            self.close()
             raise self._failed("was not read", error) from error
+        finally:
+            self.close()
+
+    def _figures(self, connection: Any) -> Figures:
+        born = self._born(connection)
+        values = status_values(self._rows(connection, STATUS))
+        digests, notes = self._digests(connection, performance_schema=born[0][2])
         statements, more = statement_values(digests)
         values.update(statements)
         for name, _ in values:
@@ -137,8 +147,8 @@ class MySQL:
         """Let go of the connection."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            with suppress(Exception):  # it may be gone already
-                connection.close()
+            with suppress(Exception), until_ended(getattr(connection, "_sock", None)):
+                connection.close()  # it may be gone already
 
     def _connected(self) -> Any:
         if self._connection is None:
@@ -168,7 +178,6 @@ class MySQL:
         )
         rows = self._rows(connection, BORN.format(schema=schema))
         if not rows:
-            self.close()
             raise BackendError(f"mysql at {self.instance} does not tell when it was started")
         return rows
 

@@ -1,7 +1,7 @@
 """PostgreSQL: its cumulative statistics, and statements where pg_stat_statements keeps them.
 
-One statement makes a read. Which views there are, and which columns, the catalogue says once
-for each connection; every number is a counter.
+A read is a connection, a statement that asks the catalogue which views there are, and which
+columns, and one that asks them; every number is a counter.
 """
 
 from __future__ import annotations
@@ -150,7 +150,11 @@ def connect(target: Target) -> PostgreSQL:
 
 
 class PostgreSQL:
-    """A server, and one database of it, read over one connection that is kept."""
+    """A server, and one database of it, read over a connection for each read.
+
+    While one is open, nobody can drop that database, or make another after its pattern, as
+    test suites do; and servers hang up on the silent.
+    """
 
     name = "postgresql"
 
@@ -176,9 +180,11 @@ class PostgreSQL:
         try:
             connection = self._connected()
             reply = self._asked(connection, self._catalogue.statement)
+            version = connection.version
         except PostgresError as error:
-            self.close()
             raise self._failed("cannot be read", error) from error
+        finally:
+            self.close()
         raw = values_of(reply, self._catalogue.columns)
         incarnations = {
             **statements_begun(reply, self._catalogue.columns),
@@ -193,7 +199,7 @@ class PostgreSQL:
         return Figures(
             values,
             incarnation_of(reply),
-            connection.version,
+            version,
             (*self._catalogue.notes, *notes, *((HIDDEN,) if hidden else ())),
             incarnations,
         )
