@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nilometer.counters.backend import SCHEMES, connect
+from nilometer.counters.backend import SCHEMES, BackendError, Surroundings, connect
+from nilometer.counters.choice import chosen
 from nilometer.counters.target import Target, hidden
 from nilometer.errors import ConfigError
 
@@ -56,6 +57,76 @@ def test_an_unknown_backend_is_told_with_the_nearest_and_all() -> None:
     assert str(refused.value).startswith(
         "--backend: no backend for 'mysqll://***@db'; did you mean 'mysql'? (mysql, postgresql,"
     )
+
+
+@pytest.mark.parametrize(
+    "secret", ["pa/ss", "pa?ss", "pa#ss", "p@a/ss", "12/ss", "12?ss", "12#ss"]
+)
+@pytest.mark.parametrize("scheme", ["mysql", "http"])
+def test_a_password_that_is_not_escaped_is_refused_and_no_part_of_it_shown(
+    scheme: str, secret: str
+) -> None:
+    url = f"{scheme}://root:{secret}@host"
+
+    with pytest.raises(ConfigError) as refused:
+        parsed(url)
+
+    said = str(refused.value)
+    assert "in a password / ? # @ are to be written %2F %3F %23 %40" in said
+    assert said.startswith(f"nilometer.toml:3: '{scheme}://***")
+    for part in ("pa", "ss", "12"):
+        assert part not in hidden(url)
+        assert part not in said.partition("' is not a URL")[0]
+
+
+def test_an_option_without_a_name_may_be_a_secret() -> None:
+    assert hidden("http://h/x?s3cret") == "http://h/x?***"
+    with pytest.raises(ConfigError) as refused:
+        parsed("http://h/x?s3cret")
+    assert "s3cret" not in str(refused.value)
+
+
+@given(st.text(alphabet="s3/?#@:&=%[]", min_size=6).map(lambda text: f"S3{text}S3"))
+def test_no_part_of_a_password_is_shown_however_it_is_written(password: str) -> None:
+    url = f"mysql://root:{password}@host"
+    try:
+        said = parsed(url).shown
+    except ConfigError as error:
+        said = str(error)
+
+    assert "S3" not in hidden(url) + said
+
+
+@pytest.mark.parametrize(
+    ("url", "instance"),
+    [
+        ("http://h/metrics?query=token%3DS3CRET", "h:80/metrics?token=***"),
+        ("http://h/metrics?query=S3CRET", "h:80/metrics?***"),
+        ("telegraf://?command=telegraf+--token+S3CRET", "telegraf …"),
+    ],
+)
+def test_no_secret_is_in_the_place_of_a_backend_or_in_its_errors(
+    url: str, instance: str
+) -> None:
+    backend = connect(url, origin="-b")
+
+    with pytest.raises(BackendError) as unread:
+        backend.read()
+
+    assert backend.instance == instance
+    assert "S3CRET" not in str(unread.value)
+
+
+def test_what_differs_only_in_its_secrets_stays_apart() -> None:
+    url = "http://h/metrics?query=token%3D"
+    named = [(url + "S3", "-b"), (url + "S4", "-b"), (url + "S3", "-b")]
+
+    found = chosen(named, Surroundings({}, Path("/nowhere")))
+
+    assert [one.instance for one in found] == [
+        "h:80/metrics?token=***",
+        "h:80/metrics?token=*** (2)",
+    ]
 
 
 @given(st.text() | st.text().map(lambda text: f"mysql://{text}"))

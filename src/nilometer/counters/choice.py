@@ -71,7 +71,7 @@ def chosen(
         backends += [one for one in found if one.name not in left_out]
     if faults:
         raise faults[0] if len(faults) == 1 else _together(faults)
-    return list({(one.name, one.instance): one for one in backends}.values())
+    return _told_apart(backends)
 
 
 def _of(text: str, origin: str, surroundings: Surroundings) -> list[Backend]:
@@ -86,6 +86,22 @@ def _of(text: str, origin: str, surroundings: Surroundings) -> list[Backend]:
             slug="backend-not-found",
         )
     return [connected(module, text, target) for target in targets]
+
+
+def _told_apart(backends: Sequence[Backend]) -> list[Backend]:
+    """Each place once. What differs only in what is not shown of it has a number.
+
+    `identity` is what a backend has beside `instance` if that does not show all: a secret.
+    """
+    found: dict[tuple[str, str], dict[str, Backend]] = {}
+    for one in backends:
+        identity = getattr(one, "identity", "")
+        found.setdefault((one.name, one.instance), {})[identity] = one
+    for (_, instance), alike in found.items():
+        for number, one in enumerate(alike.values(), 1):
+            if number > 1:
+                one.instance = f"{instance} ({number})"
+    return [one for alike in found.values() for one in alike.values()]
 
 
 def _together(faults: list[ConfigError]) -> ConfigError:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from nilometer.counters.http_reply import Reply, ReplyError, read_body, read_head
 from nilometer.counters.link import Link, Place, why
+from nilometer.counters.target import hidden
 
 if TYPE_CHECKING:
     import ssl
@@ -105,7 +106,7 @@ class Http:
             return f"{status}: it does not let {who} in"
         moved = reply.headers.get("location")
         if moved is not None and reply.status // 100 == 3:
-            place = moved[:SAID_CHARS_MAX]
+            place = hidden(moved)[:SAID_CHARS_MAX]
             return f"{status}: it sends us on to {place!r}; name that place itself"
         return f"{status}: {' '.join(said.split())!r}"
 
@@ -113,7 +114,9 @@ class Http:
         body = read_body(incoming, reply, REPLY_BYTES_MAX)
         if len(body) > REPLY_BYTES_MAX:
             self.close()
-            raise self._failed(f"GET {path}: the answer is longer than {REPLY_BYTES_MAX} bytes")
+            raise self._failed(
+                f"GET {hidden(path)}: the answer is longer than {REPLY_BYTES_MAX} bytes"
+            )
         if not reply.is_whole:
             self.close()
         return body

@@ -15,6 +15,7 @@ from nilometer.counters.http_get import Http
 from nilometer.counters.link import TLS_OPTIONS, place, secure, tls_context, unreadable
 from nilometer.counters.parts import Kept, bounded
 from nilometer.counters.scopes import NAME_CHARS_MAX, Scopes, rules, rules_file
+from nilometer.counters.target import hidden
 from nilometer.model.reading import Kind
 
 if TYPE_CHECKING:
@@ -76,7 +77,9 @@ class Prometheus:
         self._path = f"{path}?{query}" if query else path
         if not all("!" <= char <= "~" for char in self._path):
             target.refuse("path and query of a request have no spaces and only ASCII: %20")
-        self.instance = where.shown if self._path == "/metrics" else where.shown + self._path
+        shown = hidden(self._path)  # options of a request are where tokens stand
+        self.instance = where.shown if shown == "/metrics" else where.shown + shown
+        self.identity = self._path
         self._http = Http(
             where,
             self._failed,
@@ -98,7 +101,7 @@ class Prometheus:
         shown = parse(body.decode(errors="replace"))
         if not shown.samples:
             said = body[:60].decode(errors="replace")
-            raise self._failed(f"GET {self._path}: no metrics in its answer: {said!r}")
+            raise self._failed(f"GET {hidden(self._path)}: no metrics in its answer: {said!r}")
         started = began(shown)
         values, facts = counted(shown, self._scopes, known_start=bool(started))
         self._facts |= facts

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from nilometer.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
+    from urllib.parse import SplitResult
 
 
 class Secret(str):
@@ -51,11 +52,7 @@ class Target(NamedTuple):
 password='***', path='/0', options=(), scheme='redis')
         """
         try:
-            split = urlsplit(url)
-            port = split.port
-            query = parse_qsl(
-                split.query, keep_blank_values=True, strict_parsing=bool(split.query)
-            )
+            split, port, query = _taken_apart(url)
         except ValueError as error:
             raise ConfigError(
                 f"{origin}: {hidden(url)!r} is not a URL: {error}", slug="bad-backend-url"
@@ -113,16 +110,58 @@ password='***', path='/0', options=(), scheme='redis')
         raise ConfigError(f"{self.origin}: {self.shown}: {why}", slug="bad-backend-url")
 
 
+def _taken_apart(url: str) -> tuple[SplitResult, int | None, list[tuple[str, str]]]:
+    """The URL's parts, its port, its options. Raises ValueError in words that show none of it:
+    those of the standard library hold what may be a password."""
+    doing = "its host is none"
+    try:
+        split = urlsplit(url)
+        doing = f"what follows the host is no port, or {ESCAPES}"
+        port = split.port
+        doing = f"its options are not name=value, or {ESCAPES}"
+        query = parse_qsl(split.query, keep_blank_values=True, strict_parsing=bool(split.query))
+    except ValueError:
+        raise ValueError(doing) from None
+    if split.fragment or ("@" in split.path and _may_hold_password(split.netloc)):
+        raise ValueError(f"# or @ is out of place: {ESCAPES}")
+    return split, port, query
+
+
+ESCAPES: Final = "in a password / ? # @ are to be written %2F %3F %23 %40"
+
+
+def _may_hold_password(netloc: str) -> bool:
+    return ":" in netloc or "@" in netloc
+
+
 def hidden(url: str) -> str:
     """A URL without the user, the password and the values of its options.
 
+    Where a password was written with what ends it, as in the second, rather too much goes.
+
     >>> hidden("mysql://me:secret@db:3306/shop?password=secret")
     'mysql://***@db:3306/shop?password=***'
+    >>> hidden("mysql://me:sec/ret@db/shop")
+    'mysql://***@db/shop'
     """
-    head, question, query = url.partition("?")
-    scheme, slashes, rest = head.partition("://")
-    where, slash, path = rest.partition("/")
-    _, at, host = where.rpartition("@")
-    options = [f"{option.partition('=')[0]}=***" for option in query.split("&") if option]
-    shown = f"{scheme}{slashes}{'***@' if at else ''}{host}{slash}{path}"
-    return shown + question + "&".join(options)
+    head, mark, rest = _cut(url)
+    scheme, slashes, place = head.partition("://")
+    netloc = place.partition("/")[0]
+    if "@" in place and _may_hold_password(netloc):
+        place = f"***@{place.rpartition('@')[2]}"
+    elif slashes and ":" in netloc and ("@" in rest or not _ends_in_port(netloc)):
+        place = "***"
+    options = rest.split("&") if mark == "?" else [rest]
+    shown = "&".join(f"{o.partition('=')[0]}=***" if "=" in o else "***" for o in options if o)
+    return f"{scheme}{slashes}{place}{mark}{shown}"
+
+
+def _cut(url: str) -> tuple[str, str, str]:
+    """What comes before the first ``?`` or ``#``, which one it is, and the rest."""
+    at = min((url.index(mark) for mark in "?#" if mark in url), default=len(url))
+    return url[:at], url[at : at + 1], url[at + 1 :]
+
+
+def _ends_in_port(netloc: str) -> bool:
+    host, _, port = netloc.rpartition(":")
+    return (port.isascii() and port.isdigit()) or port == "" or host.startswith("[")

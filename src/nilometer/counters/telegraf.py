@@ -91,9 +91,10 @@ class Telegraf:
         try:
             self._command = shlex.split(command)
         except ValueError as error:
-            target.refuse(f"command={command!r}: {error}")
+            target.refuse(f"command=***: {error}")
         self._path = Path(target.path)
-        self.instance = command or target.path
+        self.instance = f"{self._command[0]} …" if self._command else target.path
+        self.identity = command  # its words may be secrets, and only the first is shown
         self.settle_s = 0.0 if command else LAG_S
         named = (one.strip() for one in target.option("counters").split(","))
         self._patterns = (*COUNTERS, *(one for one in named if one))
