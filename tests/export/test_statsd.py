@@ -172,6 +172,76 @@ def test_spans_and_events_are_not_asked_for(make, listener):
     assert (outlet.is_empty, outlet.lost) == (True, {})
 
 
+@pytest.fixture
+def localhost_of(monkeypatch):
+    """Has `localhost` be these addresses, in this order."""
+    families = {"127.0.0.1": socket.AF_INET, "::1": socket.AF_INET6}
+
+    def be(*hosts):
+        def found(host, port, type=0):  # noqa: A002 - getaddrinfo's own
+            assert host == "localhost"
+            return [(families.get(h, socket.AF_INET), type, 17, "", (h, port)) for h in hosts]
+
+        monkeypatch.setattr(socket, "getaddrinfo", found)
+
+    return be
+
+
+@pytest.mark.parametrize("scheme", ["statsd", "dogstatsd", "monasca-statsd"])
+def test_localhost_is_found_where_it_is_also_that_of_ipv6(make, listener, localhost_of, scheme):
+    """As on Debian, whose /etc/hosts has both."""
+    localhost_of("::1", "127.0.0.1")
+    port = listener.getsockname()[1]
+    outlet = Outlet("s", open_exporter(f"{scheme}://localhost:{port}?resource=no"))
+
+    outlet.offer(make.batch(readings=200))
+    outlet.deliver()
+    outlet.close()
+
+    assert counted(packets(listener)) == sum(range(200))
+    assert (outlet.delivered, outlet.lost) == (200, {})
+
+
+def test_a_datagram_that_is_refused_goes_to_the_next_address_of_the_name(
+    make, listener, localhost_of, free_port, caplog
+):
+    localhost_of("127.0.0.2", "127.0.0.3", "127.0.0.1")
+    port = listener.getsockname()[1]
+    outlet = Outlet("s", open_exporter(f"statsd://localhost:{port}"))
+
+    for _ in range(2):
+        outlet.offer(make.batch(readings=200))
+        outlet.deliver()
+    outlet.close()
+
+    assert counted(packets(listener)) == 2 * sum(range(200))
+    assert (outlet.delivered, outlet.lost, caplog.messages) == (400, {}, [])
+
+
+def test_when_no_address_is_left_what_went_does_not_go_again(make, localhost_of):
+    localhost_of("127.0.0.1", "::1", "127.0.0.2")
+    with socket.socket(type=socket.SOCK_DGRAM) as first:
+        first.bind(("127.0.0.1", 0))
+        port = first.getsockname()[1]
+        outlet = Outlet("s", open_exporter(f"statsd://localhost:{port}?bytes_max=128"))
+        outlet.offer(make.batch(readings=100))
+        outlet.deliver()
+        received = packets(first)
+    outlet.offer(make.batch(readings=100))
+    outlet.deliver()
+    assert (outlet.delivered, outlet.rows) == (100, 100)
+
+    with socket.socket(type=socket.SOCK_DGRAM) as last:
+        last.bind(("127.0.0.2", port))
+        outlet.hurry()
+        outlet.deliver()
+        received += packets(last)
+    outlet.close()
+
+    assert counted(received) == 2 * sum(range(100))
+    assert (outlet.delivered, outlet.lost) == (200, {})
+
+
 def test_only_a_name_that_must_be_looked_up_may_wait():
     waits = {
         host: open_exporter(f"statsd://{host}:8125").waits

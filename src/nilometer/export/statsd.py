@@ -1,8 +1,9 @@
 """``statsd://``, ``dogstatsd://``, ``monasca-statsd://``: readings as packed datagrams.
 
-One connected socket that never blocks, UDP or unix. Aggregates go out, a few lines per series
-and interval, twenty and more to a datagram. Spans and events have no place in statsd and are
-not asked for. A receiver that is down is noticed as far as UDP tells.
+One connected socket that never blocks, UDP or unix; a name's addresses are tried in turn.
+Aggregates go out, a few lines per series and interval, twenty and more to a datagram. Spans and
+events have no place in statsd and are not asked for. A receiver that is down is noticed as far
+as UDP tells.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import errno
 import os
 import socket
 from collections import Counter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from nilometer.export.exporter import Undelivered
 from nilometer.model import Batch
@@ -47,6 +48,13 @@ def open_statsd(address: Address) -> Statsd:
     )
 
 
+class _Place(NamedTuple):
+    """A socket's family and address."""
+
+    family: int
+    target: Any  # as the family has it
+
+
 class Statsd:
     """Sends the readings of batches to one statsd; see the module.
 
@@ -72,17 +80,20 @@ class Statsd:
         self._bytes_max = bytes_max
         self._with_resource = with_resource
         self._socket: socket.socket | None = None
+        self._others: list[_Place] = []  # the name's addresses that were not tried yet
 
     def __call__(self, batch: Batch, /) -> None:
         lines, owners, refused = self._lines(batch)
-        sock = self._socket or self._connect()
+        if self._socket is None:
+            self._others = self._places()
+            self._connect()
         first = 0
         for packet in statsd.datagrams(lines, self._bytes_max):
             after, size = first, 0
             while size < len(packet):  # datagrams hold whole items, in order
                 size += len(lines[after])
                 after += 1
-            fault = _send(sock, packet)
+            fault = self._send(packet)
             if fault == errno.EMSGSIZE:
                 refused["readings", "too_long"] += len(set(owners[first:after]))
             elif fault:
@@ -128,30 +139,66 @@ class Statsd:
             refused=refused,
         )
 
-    def _connect(self) -> socket.socket:
+    def _places(self) -> list[_Place]:
+        """Where to send, the likeliest first."""
         if not self._address.host:
-            sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-            target: str | tuple[str, int] = self._address.path
-        else:
-            family, _, _, _, found = socket.getaddrinfo(
-                self._address.host, self._address.port or PORT, type=socket.SOCK_DGRAM
-            )[0]
-            sock = socket.socket(family, socket.SOCK_DGRAM)
-            target = found  # type: ignore[assignment]
-        try:
-            sock.setblocking(False)
-            sock.connect(target)
-        except BaseException:
-            sock.close()
-            raise
-        self._socket = sock
-        return sock
+            return [_Place(socket.AF_UNIX, self._address.path)]
+        found = socket.getaddrinfo(
+            self._address.host, self._address.port or PORT, type=socket.SOCK_DGRAM
+        )
+        places = [_Place(family, target) for family, _, _, _, target in found]
+        if self._address.is_loopback:  # Debian's is ::1 first, where few servers listen
+            places.sort(key=lambda place: place.family != socket.AF_INET)
+        return places
 
-    def close(self) -> None:
-        """Close the socket."""
+    def _connect(self) -> socket.socket:
+        """A socket to the first of the places left that can be had; the last one's OSError."""
+        self._disconnect()
+        while True:
+            place = self._others.pop(0)
+            try:
+                self._socket = _connected(place)
+            except OSError:  # as of ::1 where the kernel knows no IPv6
+                if not self._others:
+                    raise
+            else:
+                return self._socket
+
+    def _send(self, packet: bytes) -> int:
+        """Send a datagram; one that is refused goes to the name's next address.
+
+        The error number if it did not go; nothing is raised: what went before would go twice.
+        """
+        sock, fault = self._socket, errno.ECONNREFUSED
+        while True:
+            if sock is not None:
+                fault = _send(sock, packet)
+            if fault != errno.ECONNREFUSED or not self._others:
+                return fault
+            try:
+                sock = self._connect()
+            except OSError as error:
+                return error.errno or errno.EIO
+
+    def _disconnect(self) -> None:
         sock, self._socket = self._socket, None
         if sock is not None:
             sock.close()
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._disconnect()
+
+
+def _connected(place: _Place) -> socket.socket:
+    sock = socket.socket(place.family, socket.SOCK_DGRAM)
+    try:
+        sock.setblocking(False)
+        sock.connect(place.target)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 def _send(sock: socket.socket, packet: bytes) -> int:
