@@ -74,6 +74,31 @@ def test_a_prefix_in_both_documents_is_kept_and_no_error(orders, collect, tmp_pa
     assert document(ran)["__meta__"]["delta_seconds"] > 0
 
 
+@pytest.mark.parametrize("program", [("counters", "collect"), ("os",)], ids=" ".join)
+def test_whatever_a_backend_or_a_document_says_what_is_printed_is_json(
+    tmp_path, program
+) -> None:
+    said = '{"name": "m", "fields": {"a": NaN, "b": -Infinity, "c": 1e999, "d": 2}, "tags": {}}'
+    (tmp_path / "t.json").write_text(said + "\n")
+    earlier = {"telegraf": {"m.d": 1.0}, "__meta__": {"unixtime": 7e77}}
+    text = json.dumps(earlier).replace("1.0", '1, "m.x": NaN').replace("7e+77", "1e999")
+    (tmp_path / "before.json").write_text(text)
+    module = "nilometer" if program[0] == "counters" else "nilometer.cli.os_collect_counters"
+    words = [*(program if program[0] == "counters" else ()), "--delta", "before.json"]
+    named = ["--backend", f"telegraf://{tmp_path}/t.json"]
+
+    for flags, value in (([], 2), (words[-2:], 1)):
+        ran = subprocess.run(
+            [sys.executable, "-m", module, *words[:-2], *named, *flags],
+            capture_output=True,
+            timeout=60,
+            cwd=tmp_path,
+            check=False,
+        )
+        found = json.loads(ran.stdout, parse_constant=pytest.fail)
+        assert found["telegraf"] == {"m.d": value}
+
+
 def test_a_backend_that_fails_is_named_and_the_exit_code_says_so(orders, collect) -> None:
     ran = collect("--backend", "redis://127.0.0.1:1")
 

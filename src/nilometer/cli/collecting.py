@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -72,6 +73,17 @@ def read_json(file: str, *, origin: str) -> tuple[Any, bytes]:
     if len(text) > DOCUMENT_BYTES_MAX:
         raise DocumentError(f"{origin} {file}: larger than {DOCUMENT_BYTES_MAX >> 20} MiB")
     try:
-        return json.loads(text), text
+        return loads(text), text
     except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, or nested without end
         raise DocumentError(f"{origin} {file}: not JSON: {error}") from None
+
+
+def loads(text: bytes) -> Any:
+    """The value of a JSON text, with nothing where Python would read what JSON cannot say:
+    NaN, infinity, and numbers that are too large. Raises ValueError, RecursionError."""
+    return json.loads(text, parse_constant=lambda _: None, parse_float=_finite)
+
+
+def _finite(text: str) -> float | None:
+    value = float(text)
+    return value if isfinite(value) else None

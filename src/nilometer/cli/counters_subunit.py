@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from nilometer.cli.collecting import loads
 from nilometer.cli.counters import SUBUNIT_MISSING
 from nilometer.cli.exits import Exit
 from nilometer.cli.terminal import one_line, say, stop, write
@@ -40,7 +41,7 @@ def from_subunit(file: str, name: str, *, last: bool) -> None:
     found = []
     for place, one in enumerate(stream.attachments, 1):
         try:
-            value = json.loads(one.content)
+            value = loads(one.content)
             parse(value, origin=f"attachment {place} of {file}")
         except (ValueError, RecursionError) as error:
             say(f"nilometer: attachment {place} of {file}: {error}")
@@ -49,7 +50,12 @@ def from_subunit(file: str, name: str, *, last: bool) -> None:
     if last:
         found = found[-1:]
     for value in found:
-        write(json.dumps(value, indent=1 if len(found) == 1 else None, sort_keys=True) + "\n")
+        write(
+            json.dumps(
+                value, indent=1 if len(found) == 1 else None, sort_keys=True, allow_nan=False
+            )
+            + "\n"
+        )
     if stream.because:
         stop(f"{file}: the stream is damaged: {one_line(stream.because)}", Exit.REFUSED)
     if not found:

@@ -296,7 +296,7 @@ def _keep(run: Run, journal: Journal, error: Exception) -> None:
 def _append_json(run: Run, file: str) -> None:
     try:
         with Path(file).open("a") as stream:
-            stream.write(json.dumps(as_json(run)) + "\n")
+            stream.write(json.dumps(as_json(run), allow_nan=False) + "\n")
     except OSError as error:
         say(f"nilometer: --json {file}: {error.strerror or error}")
 

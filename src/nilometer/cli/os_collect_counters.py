@@ -46,7 +46,7 @@ def main(words: Sequence[str] | None = None) -> int:
     whole = found.as_json()
     for section in SECTIONS:
         whole.setdefault(section, {})
-    content = json.dumps(whole, indent=1, sort_keys=True) + "\n"
+    content = json.dumps(whole, indent=1, sort_keys=True, allow_nan=False) + "\n"
     if given.output is not None:
         try:
             Path(given.output).write_text(content)

@@ -10,6 +10,7 @@ stands what a difference needs to be right: which server it was, and which start
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from nilometer.counters.delta import delta
@@ -173,7 +174,10 @@ def _parts(
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    """Whether it is one that JSON can say and that can be subtracted from."""
+    if isinstance(value, float):
+        return isfinite(value)
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _kind(value: object) -> str:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 import shlex
 from fnmatch import fnmatchcase
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -222,7 +223,9 @@ def _metric(
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    if isinstance(value, float):
+        return isfinite(value)  # Python reads NaN, Infinity and 1e999, which are no JSON
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _seconds(stamp: object) -> float:
