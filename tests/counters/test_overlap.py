@@ -134,3 +134,32 @@ def test_old_brackets_are_forgotten(tmp_path, time):
     opened(tmp_path, time.clock, "new", MYSQL).close()
 
     assert [path.name for path in tmp_path.iterdir()] == ["new.json"]
+
+
+SERVER = ("mysql", "started 2026-01-02T00:00:00Z as b00b")
+
+
+@pytest.mark.parametrize("identified", [("one", "two"), ("two", "one")])
+def test_brackets_on_one_server_by_two_urls_see_each_other(tmp_path, time, identified):
+    brackets = {
+        "one": opened(tmp_path, time.clock, "one", MYSQL, REDIS),
+        "two": opened(tmp_path, time.clock, "two", ("mysql", "/run/mysqld.sock")),
+    }
+    for name in identified:
+        time.advance(1)
+        brackets[name].also([SERVER])
+    time.advance(1)
+
+    assert brackets["one"].close() == {SERVER: met("two")}
+    time.advance(1)
+    assert brackets["two"].close() == {SERVER: met("one")}
+
+
+def test_what_is_learned_later_leaves_the_bracket_locked(tmp_path, time):
+    one = opened(tmp_path, time.clock, "one", MYSQL)
+    one.also([SERVER])
+    time.advance(1)
+    late = opened(tmp_path, time.clock, "late", SERVER)
+
+    assert late.close() == {SERVER: met("one")}
+    assert one.close() == {SERVER: met("late")}

@@ -16,6 +16,7 @@ from nilometer.counters import link, queues, rabbitmq
 from nilometer.counters.backend import BackendError, Surroundings, connect
 from nilometer.counters.delta import delta
 from nilometer.counters.exposition import parse
+from nilometer.counters.overlap import places_of
 from nilometer.counters.rabbitmq_api import figures_of
 from nilometer.counters.snapshot import Snapshot, snapshot
 from nilometer.counters.target import Target
@@ -397,3 +398,11 @@ def test_exchanges_that_were_not_read_at_first_are_unknown_and_not_zero() -> Non
     moves = delta(before, after)
     assert not any(name.startswith("exchange.") for name, _ in moves.moved)
     assert any(name == "exchange.publish_in" for name, _ in moves.unknown)
+
+
+@pytest.mark.parametrize("option", ["", "?api=no", "?api=localhost:15672"])
+def test_a_broker_and_its_queues_are_on_one_server(option: str) -> None:
+    broker_itself = connect(f"rabbitmq://127.0.0.1:15692{option}", origin="test")
+    its_queues = connect("queues://localhost", origin="test")
+
+    assert set(places_of(broker_itself)) & set(places_of(its_queues))

@@ -20,6 +20,7 @@ from nilometer.counters.backend import BackendError, connect
 from nilometer.counters.delta import delta
 from nilometer.counters.mysql import DENIED, OFF
 from nilometer.counters.mysql_facts import EXACT
+from nilometer.counters.overlap import places_of
 from tests.databases import mariadb, moved, of, snapshots
 
 if TYPE_CHECKING:
@@ -363,3 +364,14 @@ def test_a_certificate_that_nobody_vouches_for_is_refused_where_that_is_asked(
     server, _ = tls_server
 
     assert "certificate verify failed" in refusal(f"{server.url}?tls=verify")
+
+
+def test_one_server_is_known_by_all_its_urls(mariadb: MariaDB, spare: MariaDB) -> None:
+    by_socket = f"mysql://root@/?socket={mariadb.socket}"
+    backends = [connect(url, origin="test") for url in (mariadb.url, by_socket, spare.url)]
+    for backend in backends:
+        snapshots(backend)
+    one, same, other = (set(places_of(backend)) for backend in backends)
+
+    assert one & same
+    assert not other & (one | same)

@@ -19,6 +19,7 @@ import pytest
 from examples.servers.databases import PostgreSQL, folder
 from nilometer.counters.backend import BackendError, Surroundings, connect, module_of
 from nilometer.counters.delta import delta
+from nilometer.counters.overlap import places_of
 from nilometer.counters.postgresql_facts import EXACT
 from nilometer.counters.postgresql_views import HIDDEN, HIDDEN_TEXT, LAG_S, MISSING, NOT_LOADED
 from tests.databases import moved, of, postgresql_15, postgresql_18, snapshots
@@ -437,3 +438,12 @@ def test_nothing_is_found_where_nothing_is(monkeypatch: pytest.MonkeyPatch) -> N
     module = module_of("postgresql", origin="test")
 
     assert module.find(Surroundings({}, Path("/nowhere"))) == []
+
+
+def test_one_server_is_known_by_all_its_urls(server: PostgreSQL) -> None:
+    backends = [connect(url, origin="test") for url in (server.url, shop(server))]
+    for backend in backends:
+        snapshots(backend)
+    one, same = (set(places_of(backend)) for backend in backends)
+
+    assert one & same

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from nilometer.cli.child import BACKEND, Ended, counts_of, run_command
 from nilometer.cli.run_file import VARIABLE, Told, read_junit, read_run_file, written_when
 from nilometer.counters.bracket import Bracket
-from nilometer.counters.overlap import OpenBracket, open_bracket, place_of
+from nilometer.counters.overlap import OpenBracket, open_bracket, places_of
 from nilometer.model.run import BackendRead, Run
 
 if TYPE_CHECKING:
@@ -88,6 +88,7 @@ def measure_once(
         idle_s = job.idle_s if gatherer.backends else 0
         bracket = Bracket(gatherer, clock, idle_s=idle_s, told=watch.waiting)
         bracket.open()
+        _identified(seen, gatherer, notes)
         watch.opened(bracket.unread())
         started_ns, began_ns = clock.wall_ns(), clock.elapsed_ns()
         bare = _bare(job, run_id, started_ns, notes)
@@ -100,7 +101,7 @@ def measure_once(
         ended_ns = clock.wall_ns()
     finally:
         met = {} if seen is None else _met(seen, notes)
-    backends = _without_met(backends, met)
+    backends = _without_met(backends, gatherer, met)
     unusable = {one.name for one in backends if one.because}
     moved = (*counts, *counts_of(ended), *told.counts)
     return bare._replace(
@@ -154,12 +155,21 @@ def _seen(
     """Let other runs see this one; where that cannot be, the run says so and goes on."""
     if brackets is None or not gatherer.backends:
         return None
-    places = [(one.name, one.instance) for one in gatherer.backends]
+    places = [place for one in gatherer.backends for place in places_of(one)]
     try:
         return open_bracket(brackets, clock, run_id=run_id, suite=job.suite, places=places)
     except OSError as error:
         notes["overlap.unknown"] = f"{brackets}: {error.strerror or error}"
         return None
+
+
+def _identified(seen: OpenBracket | None, gatherer: Gatherer, notes: dict[str, Any]) -> None:
+    """Let others see, too, what the servers said they are when they were read."""
+    if seen is not None:
+        try:
+            seen.also(place for one in gatherer.backends for place in places_of(one))
+        except OSError as error:
+            notes["overlap.unknown"] = error.strerror or str(error)
 
 
 def _run_it(
@@ -244,12 +254,14 @@ def _met(seen: OpenBracket, notes: dict[str, Any]) -> dict[tuple[str, str], str]
 
 
 def _without_met(
-    backends: Sequence[BackendRead], met: Mapping[tuple[str, str], str]
+    backends: Sequence[BackendRead], gatherer: Gatherer, met: Mapping[tuple[str, str], str]
 ) -> tuple[BackendRead, ...]:
     """The same, but nothing is known of those on which another run was measured, too."""
     return tuple(
-        one._replace(because=one.because or met.get(place_of(one.name, one.instance), ""))
-        for one in backends
+        one._replace(
+            because=one.because or next((met[p] for p in places_of(backend) if p in met), "")
+        )
+        for one, backend in zip(backends, gatherer.backends, strict=True)
     )
 
 

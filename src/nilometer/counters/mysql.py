@@ -104,6 +104,7 @@ class MySQL:
         self._target = target
         self._connection: Any = None
         self._facts: dict[str, Fact] = {}
+        self.servers: tuple[tuple[str, str], ...] = ()
 
     def read(self) -> Figures:
         """All its counters now. Raises BackendError."""
@@ -131,9 +132,11 @@ class MySQL:
         version = str(connection.server_version).removeprefix("5.5.5-")
         # Where they were not counted at first there is no earlier value to subtract.
         begun = f"counted since {_moment(first)}"
+        incarnation = incarnation_of(born)
+        self.servers = ((self.name, incarnation.partition(",")[0]),)
         return Figures(
             values,
-            incarnation_of(born),
+            incarnation,
             version,
             (*notes, *more),
             dict.fromkeys(statements, begun),

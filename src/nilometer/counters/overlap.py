@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from nilometer.clock import Clock
+    from nilometer.counters.backend import Backend
 
 BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
 
@@ -28,7 +29,7 @@ KEPT_S: Final = 7 * 24 * 3600
 FILE_BYTES_MAX: Final = 1 << 16  # a hundred backends are 5 kB
 
 Place = tuple[str, str]
-"""A backend's name and instance."""
+"""A backend's name and instance, or what the server says it is."""
 
 
 class Told(NamedTuple):
@@ -57,6 +58,17 @@ class OpenBracket:
         self._met: dict[Place, str] = {}
         for places, alive in self._others():
             self._met |= places if alive else {}
+
+    def also(self, places: Iterable[Place]) -> None:
+        """It is on these places, too, as was learned since. Raises OSError."""
+        same = self._told.places.union(place_of(name, place) for name, place in places)
+        if same == self._told.places:
+            return
+        self._told = self._told._replace(places=same)
+        before, self.lock = self.lock, _written(self._file, self._told)
+        os.close(before)
+        for met, alive in self._others():
+            self._met |= met if alive else {}
 
     def _others(self) -> Iterator[tuple[dict[Place, str], bool]]:
         """Of each bracket on a place of ours: the places, who it was, whether it is open."""
@@ -112,6 +124,16 @@ def place_of(name: str, instance: str) -> Place:
     ('mysql', '127.0.0.1:3306')
     """
     return name.partition("@")[0], instance.replace("localhost", "127.0.0.1")
+
+
+def places_of(backend: Backend) -> tuple[Place, ...]:
+    """Where a backend is by its URL, and what its server said it is when it was read.
+
+    One server has many URLs: a socket or an address, one database or another. What it says of
+    itself is the same by all of them.
+    """
+    said: Sequence[Place] = getattr(backend, "servers", ())
+    return tuple(place_of(*one) for one in ((backend.name, backend.instance), *said))
 
 
 def _written(file: Path, told: Told) -> int:

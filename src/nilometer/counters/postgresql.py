@@ -172,6 +172,7 @@ class PostgreSQL:
         self._losses = Losses()
         self._kept = Kept()
         self._facts: dict[str, Fact] = {}
+        self.servers: tuple[tuple[str, str], ...] = ()
 
     def read(self) -> Figures:
         """All its counters now. Raises BackendError."""
@@ -185,6 +186,7 @@ class PostgreSQL:
             raise self._failed("cannot be read", error) from error
         finally:
             self.close()
+        self.servers = ((self.name, f"started {reply['started']}Z"),)
         raw = values_of(reply, self._catalogue.columns)
         incarnations = {
             **statements_begun(reply, self._catalogue.columns),

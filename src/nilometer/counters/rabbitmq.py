@@ -156,6 +156,9 @@ class RabbitMQ:
             password=target.password,
         )
         self._api = _api_of(target, where)
+        usual = Place(where.host, API_PORT).shown
+        api = usual if self._api is None else self._api.instance
+        self.servers = (("queues", api),)  # which counts what goes through the same broker
         self._lag_s = lag_s(target)
         self.settle_s = 0.0 if self._api is None else self._lag_s
         self._scopes = scopes_of(target)
