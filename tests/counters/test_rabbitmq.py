@@ -96,15 +96,15 @@ def test_queues_of_one_name_in_two_virtual_hosts_are_two_queues() -> None:
 
 
 def test_a_scope_that_lost_a_queue_is_unknown_and_the_others_are_not() -> None:
-    left, gone, new = queue(f"reply_{HEX}", publish=3), queue("reply_x", publish=4), queue("b")
+    left, gone, new = queue(f"reply_{HEX}", publish=3), queue("answer_x", publish=4), queue("b")
     with broker("queues", left, queue(f"reply_{HEX[::-1]}", publish=4), gone) as (bodies, one):
         before = shot(one)
-        after_all = [queue(f"reply_{HEX}", publish=30), queue("reply_x", publish=6), new]
+        after_all = [queue(f"reply_{HEX}", publish=30), queue("answer_x", publish=6), new]
         bodies["/api/queues"] = json.dumps(after_all).encode()
         after, later = shot(one), shot(one)
 
     moves = delta(before, after)
-    assert moves.moved[("reply_x_publish", ())] == 2
+    assert moves.moved[("answer_x_publish", ())] == 2
     assert moves.unknown == {
         ("reply_publish", ()): "not one count throughout: "
         "1 queue of it deleted, or emptied of figures, since the first read",

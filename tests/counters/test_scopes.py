@@ -23,6 +23,17 @@ WORDS = st.from_regex(r"[g-z]{1,9}([._-][g-z]{2,9}){0,3}", fullmatch=True)
     [
         (f"reply_{HEX}", "reply"),
         (f"compute_fanout_{HEX}", "compute_fanout"),
+        ("reply_foo", "reply"),
+        ("reply_ctl1:nova-api:3", "reply"),
+        ("reply_ctl1.example.org:nova-api:12", "reply"),
+        ("reply", "reply"),
+        ("replying_foo", "replying_foo"),
+        ("compute_fanout_ctl1:nova-compute:1", "compute_fanout"),
+        (
+            "q-agent-notifier-port-update_fanout_ctl1:neutron:7",
+            "q-agent-notifier-port-update_fanout",
+        ),
+        ("compute_fanout_audit", "compute_fanout_audit"),
         ("compute", "compute"),
         ("notifications.info", "notifications.info"),
         ("compute.node-7", "compute"),

@@ -40,6 +40,13 @@ RANDOM: Final[Sequence[re.Pattern[str]]] = tuple(
 SERVER_NAMED: Final = re.compile(r"^(amq\.(?:gen|ctag))-[A-Za-z0-9_-]{22}$")
 """Queues that the broker names itself: 128 random bits in base64."""
 
+OSLO: Final = (
+    re.compile(r"^(reply)_.+", re.DOTALL),
+    re.compile(r"^(.+?_fanout)_[^:]+:[^:]+:\d+$", re.DOTALL),
+)
+"""Queues of oslo.messaging: replies to whomever, as os-collect-counters takes them together,
+and fan-outs to ``host:process:number``, as its queue manager calls processes."""
+
 # A pod of a Kubernetes deployment: replica set and pod, in the alphabet without vowels.
 POD: Final = re.compile(
     r"-(?=[bcdf-hj-np-tv-z2-9]*[0-9])[bcdf-hj-np-tv-z2-9]{8,10}-[bcdf-hj-np-tv-z2-9]{5}"
@@ -115,7 +122,8 @@ class Scopes:
             for random in RANDOM:
                 name = random.sub(self._hidden, name)
             return name
-        name = SERVER_NAMED.sub(r"\1", name)
+        for pattern in (SERVER_NAMED, *OSLO):
+            name = pattern.sub(r"\1", name)
         for random in RANDOM:
             name = _without(random, name)
         for ending in (POD, HOST, self._host):
