@@ -360,6 +360,30 @@ def test_a_child_that_makes_its_own_eventlet_hub_sends_after_its_first_flush(run
     assert "Traceback" not in output
 
 
+@pytest.mark.parametrize("library", GREEN)
+def test_a_pump_from_before_patching_never_stops_the_hub(run, receiver, library):
+    """As in a gunicorn worker under `nilometer run`, which patches itself after it began."""
+    output = run(
+        f"""
+        import faulthandler
+        faulthandler.dump_traceback_later(20, exit=True)  # the hub may stand still
+        nilometer.configure(service="s", export=[url], interval_s=0.05)
+        exec({GREEN[library]!r})
+        from {library} import sleep, spawn
+        nilometer.gauge("q", read=lambda: sleep(0.02) or 3)  # asks a neighbour, say
+        def flush():
+            for _ in range(5):
+                requests.add()
+                assert nilometer.flush(20)
+        for flushing in [spawn(flush) for _ in range(4)]:
+            (flushing.get if hasattr(flushing, "get") else flushing.wait)()
+        """
+    )
+
+    assert receiver.total("api.requests") == 20, output
+    assert "q" in {metric.name for _, metric in receiver.metrics()}, output
+
+
 APPLICATION = """
 import os
 import nilometer

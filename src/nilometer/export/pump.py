@@ -153,7 +153,7 @@ class Pump:
         self._at_work.add(me)
         began_ns = thread_time_ns()
         try:
-            if not self._draining.acquire(timeout=min(within_s, threading.TIMEOUT_MAX)):
+            if not self._may_drain(within_s):
                 return False
             try:
                 self._hand_over(everything, min(READS_S, within_s / 2))
@@ -167,6 +167,20 @@ class Pump:
         finally:
             self._at_work.discard(me)
             self._spent(thread_time_ns() - began_ns)
+        return True
+
+    def _may_drain(self, within_s: float) -> bool:
+        """Take the lock of draining; whether it was to be had in time.
+
+        It is asked for again and again, never waited for: it may be a native one, from before
+        the service patched itself, and held by a greenlet that waits for a gauge. Who waits
+        for such a lock stops the hub, and with it the greenlet that would let go of it.
+        """
+        until_ns = self._clock.elapsed_ns() + within_s * 1e9
+        while not self._draining.acquire(blocking=False):
+            if self._clock.elapsed_ns() >= until_ns:
+                return False
+            threading.Event().wait(SETTLE_S)  # the others' turn, whatever threads are now
         return True
 
     def _hand_over(self, everything: bool, reads_s: float) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from nilometer.clock import Clock
 from nilometer.export.bell import Bell
-from nilometer.export.threads import patched_by, start_thread
+from nilometer.export.threads import start_thread, where_threads_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable
@@ -59,7 +59,7 @@ class Worker:
     """One thread that calls what it is given until it is left behind."""
 
     def __init__(self, clock: Clock, returned: Callable[[Worker], None]) -> None:
-        self.kind = patched_by()
+        self.where = where_threads_run()
         self.has_begun = self.is_left = False
         self.at: Read | None = None
         self.since_ns = 0
@@ -119,7 +119,7 @@ class Readers:
     def begin(self) -> None:
         """Start the thread if there is none: at the end of a process it may be too late."""
         worker = self._worker
-        if worker is not None and worker.kind == patched_by():
+        if worker is not None and worker.where == where_threads_run():
             return
         if worker is not None:
             worker.leave()

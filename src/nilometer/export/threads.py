@@ -31,6 +31,15 @@ def patched_by() -> str:
     return ""
 
 
+def where_threads_run() -> tuple[str, int]:
+    """Where a thread begun here gets its turns: a green one in no hub but its native thread's.
+
+    The same as before: what was begun then runs beside who asks now.
+    """
+    patcher = patched_by()
+    return patcher, _thread.get_native_id() if patcher else 0
+
+
 def start_thread(run: Callable[[], None], name: str) -> None:
     """Run a function in a daemon thread, green where threads are green.
 
