@@ -3,6 +3,7 @@
 import asyncio
 import importlib
 import os
+import time
 from unittest.mock import ANY
 
 import pytest
@@ -14,6 +15,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 import nilometer.trace as trace
 from nilometer.integrations import sqlalchemy as ours
+from nilometer.integrations import statement
 from nilometer.integrations.statement import (
     READ_CHARS_MAX,
     SHOWN_CHARS_MAX,
@@ -258,6 +260,9 @@ def test_another_s_wrapper_around_ours_goes_on_working(registry):
             "SELECT col1 FROM t1 WHERE a=$1 AND b=:b2",
         ),
         ("SELECT\n\t1", "SELECT ?"),
+        ("SELECT _utf8'secret', t.x'5EC2E7', a.q'[it's secret]'", "SELECT _utf8?, t.?, a.?"),
+        ("SELECT 'secret\\", "SELECT ?"),
+        ("SELECT 'a''secret\\", "SELECT ?"),
     ],
 )
 def test_no_value_is_shown(statement, shown):
@@ -306,10 +311,48 @@ def test_any_text_is_read_and_bounded(text):
 
 @pytest.mark.parametrize("part", ["'", "(", "/*", "--", "$$", "1,", "(?,", " ", "'\\", "$a"])
 def test_hostile_statements_take_no_time_and_no_room(part):
-    statement = part * READ_CHARS_MAX
+    hostile = part * READ_CHARS_MAX
 
-    assert len(normalised(statement, double_quotes_strings=True)) <= SHOWN_CHARS_MAX
-    assert operation_of(statement) == "OTHER"
+    assert len(normalised(hostile, double_quotes_strings=True)) <= SHOWN_CHARS_MAX
+    assert operation_of(hostile) == "OTHER"
+
+
+UNITS = [
+    *("a", "_", "1", "$", "'", "''a", "[", "[a", "[]", "a.", "a ", "a$", ". ", "/*", "/", "*"),
+    *("-", "--", "(", "(?,", "(?),", "(?, ", "(1),", "(1,2),", "q'", "q'x ", "e'", "\\", "'\\"),
+    *("`", '"', '"a', "0x", "1e", "+", "+1", ".1", "1.", "$a$", "$a ", "\n", " ", ":a ", "%s,"),
+    *("( %s ,", "(:a,", "é", "x'", "? , ", "( ? ", "/**/", "%(a)s,", "$1$", "['", "a'"),
+]
+
+
+def cpu_ns(statement, double_quotes_strings):
+    began_ns = time.thread_time_ns()
+    normalised(statement, double_quotes_strings=double_quotes_strings)
+    return time.thread_time_ns() - began_ns
+
+
+@pytest.mark.parametrize("double_quotes_strings", [False, True])
+@pytest.mark.parametrize("end", ["", "'", "\\", '"', "]", "$"])
+def test_the_time_that_a_statement_takes_is_its_length_s(
+    end, double_quotes_strings, monkeypatch
+):
+    """Eight times as long: 8 times the time, and 64 if it were its length's square.
+
+    The least of several times, so that a busy machine decides nothing.
+    """
+    monkeypatch.setattr(statement, "READ_CHARS_MAX", 1 << 20)
+
+    def worst_ratio(unit):
+        short, long = ("select " + (unit * chars)[:chars] + end for chars in (2_000, 16_000))
+        shorts, longs = [], []
+        for _ in range(9):
+            shorts.append(cpu_ns(short, double_quotes_strings))
+            longs.append(cpu_ns(long, double_quotes_strings))
+            if min(longs) < 20 * min(shorts):
+                break
+        return min(longs) / min(shorts)
+
+    assert [unit for unit in UNITS if worst_ratio(unit) >= 20] == []
 
 
 def test_no_value_is_in_the_span_of_what_fails_nor_in_those_around_it(registry):
