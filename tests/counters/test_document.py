@@ -224,3 +224,11 @@ def test_a_document_keeps_since_when_single_counters_count() -> None:
         "mysql": {"calls": "not one count throughout: counted since 7"}
     }
     assert (moved.totals, moved.parts) == ({"mysql": {"a": 2}}, {"mysql": []})
+
+
+def test_a_clock_that_was_set_back_makes_no_negative_time() -> None:
+    moved = difference(at(10_000, {"a": 1}), at(2, {"a": 3}))
+
+    assert moved.totals == {"mysql": {"a": 2}}
+    assert "delta_seconds" not in moved.told
+    assert moved.told["clock_went_back_s"] == 9998.0

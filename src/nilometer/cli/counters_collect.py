@@ -14,7 +14,7 @@ from nilometer.cli.collecting import backends, collected, read_document
 from nilometer.cli.counters import SUBUNIT_MISSING, backend_options
 from nilometer.cli.exits import Exit
 from nilometer.cli.terminal import say, show_json, stop
-from nilometer.counters.document import DocumentError
+from nilometer.counters.document import WENT_BACK, DocumentError
 from nilometer.errors import ConfigError
 from nilometer.wire.subunit import FILE_NAME, attached
 
@@ -99,6 +99,11 @@ def _end(found: Document) -> None:
     for key, because in told.get("invalid", {}).items():
         if key not in told.get("unread", {}):
             say(f"nilometer: {key} cannot be compared: {because}")
+    if WENT_BACK in told:
+        say(
+            f"nilometer: the clock was set back by {told[WENT_BACK]:g} s or more meanwhile: "
+            "how long it took is not known"
+        )
     if not missing and not found.totals:
         stop("no backend was found here; name one with --backend", Exit.NOT_FOUND)
     if missing:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from nilometer.counters.document import WENT_BACK
 from nilometer.model import Batch, Event, Kind, Reading, Resource
 from nilometer.model.dimensions import dimensions_of
 
@@ -43,13 +44,14 @@ def batch_of(document: Document, *, wall_ns: int, parts: bool = False) -> Sendab
     """The counters of a document, named ``[prefix.]backend.counter``.
 
     Those of a difference are how far they moved, and ``testrun`` is its time in nanoseconds;
-    those of a snapshot count from the server's start, and are cumulative. A document that says
-    no time is taken for a difference that ended at `wall_ns`. What went back is left out.
+    those of a snapshot count from the server's start, and are cumulative. Where the clock was
+    set back meanwhile there is no ``testrun``. A document that says no time is taken for a difference that ended at `wall_ns`. What went back is left out.
     """
     told = document.told
     until, since_s = _seconds(told.get("unixtime")), _seconds(told.get("delta_seconds"))
     ended_ns = wall_ns if until is None else until
-    span = _Span(ended_ns - (since_s or 0), ended_ns, since_s is not None or until is None)
+    is_move = until is None or "delta_seconds" in told or WENT_BACK in told
+    span = _Span(ended_ns - (since_s or 0), ended_ns, is_move)
     prefix = f"{told['prefix']}." if isinstance(told.get("prefix"), str) else ""
     readings: list[Reading] = []
     left_out: list[str] = []

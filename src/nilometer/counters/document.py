@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 META: Final = "__meta__"
 PARTS: Final = "__parts__"
+WENT_BACK: Final = "clock_went_back_s"
 NS_PER_S: Final = 10**9
 
 
@@ -188,7 +189,9 @@ def _kind(value: object) -> str:
 def difference(before: Document, after: Document) -> Document:
     """How far the counters moved from one document to the other.
 
-    ``unixtime`` stays that of `after`, ``delta_seconds`` is the time between the two. A backend
+    ``unixtime`` stays that of `after`, ``delta_seconds`` is the time between the two; where the
+    clock was set back meanwhile nobody knows it, and ``clock_went_back_s`` says by how much at
+    least. A backend
     that restarted is left out, named under ``invalid`` with the reason; a counter of which the
     move is not known (it vanished, is new, or went back) is left out, too, and named under
     ``unknown``. So no counter's move is ever negative, unless it is a gauge.
@@ -196,7 +199,10 @@ def difference(before: Document, after: Document) -> Document:
     told = {key: value for key, value in after.told.items() if key != "backends"}
     since, until = before.told.get("unixtime"), after.told.get("unixtime")
     if isinstance(since, int | float) and isinstance(until, int | float):
-        told["delta_seconds"] = until - since
+        if until >= since:
+            told["delta_seconds"] = until - since
+        else:
+            told[WENT_BACK] = since - until
     totals: dict[str, dict[str, Number]] = {}
     parts: dict[str, list[tuple[str, Mapping[str, str], Number]]] = {}
     invalid: dict[str, str] = {}
