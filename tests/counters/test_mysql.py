@@ -342,3 +342,21 @@ def test_the_page_names_every_option_and_no_other() -> None:
     first_cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
 
     assert sorted(re.findall(r"`([a-z]+)`", " ".join(first_cells))) == sorted(OPTIONS)
+
+
+def test_a_unit_follows_from_the_name_where_that_is_certain() -> None:
+    told = {
+        "Innodb_buffer_pool_pages_flushed": "{page}",
+        "Innodb_dblwr_pages_written": "{page}",
+        "Innodb_page_compression_saved": "By",
+        "Innodb_lsn_current": "By",
+        "Binlog_bytes_written": "By",
+        "Binlog_commits": "{commit}",
+        "Key_read_requests": "{request}",
+        "Cpu_time": "s",
+        "Update_scan": "{statement}",
+    }
+
+    assert {name: fact_of(name).unit for name in told} == told
+    assert fact_of("wsrep_thread_count").kind is Kind.GAUGE
+    assert fact_of("Binlog_group_commit_trigger_timeout").kind is Kind.COUNTER

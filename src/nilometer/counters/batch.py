@@ -45,7 +45,8 @@ def batch_of(document: Document, *, wall_ns: int, parts: bool = False) -> Sendab
 
     Those of a difference are how far they moved, and ``testrun`` is its time in nanoseconds;
     those of a snapshot count from the server's start, and are cumulative. Where the clock was
-    set back meanwhile there is no ``testrun``. A document that says no time is taken for a difference that ended at `wall_ns`. What went back is left out.
+    set back meanwhile there is no ``testrun``. A document that says no time is taken for a
+    difference that ended at `wall_ns`. What went back is left out.
     """
     told = document.told
     until, since_s = _seconds(told.get("unixtime")), _seconds(told.get("delta_seconds"))

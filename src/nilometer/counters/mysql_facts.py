@@ -100,7 +100,7 @@ GAUGES: Final = re.compile(
     r"|Slave_open_temp_tables|Slaves_.*|Ssl_(ctx_verify|default|verify)_.*"
     r"|Ssl_session_cache_size|Ssl_used_session_cache_entries|Stack_usage"
     r"|Table_open_cache_active_instances|Tc_log_(max_pages_used|page_size)|Threadpool_.*"
-    r"|Threads_(cached|connected|running)|Uptime.*|wsrep|wsrep_(cluster_.*|local_index"
+    r"|Threads_(cached|connected|running)|Uptime.*|wsrep|wsrep_(cluster_.*|thread_count|local_index"
     r"|local_(cert|recv|send)_queue.*|flow_control_paused|.*_thread_count)"
 )
 """Levels, that may fall. Uptimes too: the clock that they are taken from can be set back."""
@@ -189,20 +189,36 @@ FAMILIES: Final[tuple[tuple[re.Pattern[str], str, str], ...]] = tuple(
         (r"Com_(.*)", "{0} statements", "{statement}"),
         (r"Handler_(.*)", "calls of the storage engines' handlers: {0}", "{call}"),
         (r"Feature_(.*)", "times that something of this kind was used: {0}", "{use}"),
-        (r"Innodb_(.*_bytes.*|mem_.*|.*_size|.*written)", "InnoDB: {0}", "By"),
+        (
+            r"Innodb_(data_(?:read|written)|.*_bytes.*|mem_.*|.*_size|lsn_.*|page_compression_saved)",
+            "InnoDB: {0}",
+            "By",
+        ),
+        (r"Innodb_((?:.*_)?pages_.*)", "InnoDB: {0}", "{page}"),
+        (r"Innodb_(ibuf_(?:merged|discarded)_.*)", "InnoDB: {0}", "{operation}"),
+        (r"Innodb_(.*_waits?)", "InnoDB: {0}", "{wait}"),
         (r"Innodb_(.*)", "InnoDB: {0}", "1"),
         (r"Connection_errors_(.*)", "connections that failed: {0}", "{error}"),
         (r"Performance_schema_(.*)_lost", "what found no room to be measured: {0}", "1"),
         (r"Aria_(.*)", "the Aria storage engine: {0}", "1"),
+        (r"Key_(.*_requests)", "the key cache of MyISAM: {0}", "{request}"),
+        (r"Key_(blocks_.*)", "the key cache of MyISAM: {0}", "{block}"),
         (r"Key_(.*)", "the key cache of MyISAM: {0}", "1"),
         (r"Qcache_(.*)", "the query cache: {0}", "1"),
+        (r"Binlog_(bytes_.*)", "the binary log: {0}", "By"),
+        (r"Binlog_((?:group_)?commits)", "the binary log: {0}", "{commit}"),
         (r"Binlog_(.*)", "the binary log: {0}", "1"),
         (r"Rpl_semi_sync_(.*)", "semi-synchronous replication: {0}", "1"),
         (r"Slaves?_(.*)", "replication, where this server is a replica: {0}", "1"),
         (r"Ssl_(.*)", "TLS: {0}", "1"),
+        (r"Sort_(range|scan|priority_queue_sorts)", "sorts: {0}", "{sort}"),
         (r"Sort_(.*)", "sorts: {0}", "1"),
         (r"Select_(.*)", "how SELECT found its rows: {0}", "{statement}"),
+        (r"Table_(open_cache_(?:hits|misses))", "tables: {0}", "{lookup}"),
         (r"Table_(.*)", "tables: {0}", "1"),
+        (r"(Delete|Update)_scan", "{0} statements that scanned their table", "{statement}"),
+        (r"Opened_(.*)", "opened since the start: {0}", "1"),
+        (r"(Busy|Cpu)_time", "{0} time of the server's sessions", "s"),
         (r"Threads_(.*)", "threads: {0}", "{thread}"),
         (r"Acl_(.*)", "privileges in memory: {0}", "1"),
         (r"Mysqlx_(.*)", "the X protocol: {0}", "1"),
