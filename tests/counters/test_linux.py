@@ -96,6 +96,124 @@ def test_processes_are_found_by_a_pattern_of_their_command_and_named(
     ]
 
 
+# The middle process has a child that works before and after it is alone, and after a third word
+# ends; the root waits for the middle. With "ignored" nobody asks how a child ended.
+FAMILY = """
+import os, signal, sys
+def work(fd, times):
+    for _ in range(times): os.write(fd, b'x')
+null = os.open('/dev/null', os.O_WRONLY)
+to_middle, to_child = os.pipe(), os.pipe()
+back = os.pipe()
+def step(word):
+    os.write(back[1], b'.')
+if sys.argv[1] == 'ignored':
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+middle = os.fork()
+if middle == 0:
+    os.close(to_child[1])
+    if os.fork() == 0:
+        work(null, 1000); step('born')
+        os.read(to_child[0], 1); work(null, 100); step('alone')
+        os.read(to_child[0], 1); step('ends'); os._exit(0)
+    os.read(to_middle[0], 1)
+    os._exit(0)
+for line in sys.stdin:
+    if line == 'orphan\\n':
+        os.write(to_middle[1], b'.')
+        try: os.waitpid(middle, 0)
+        except ChildProcessError: pass
+        os.write(to_child[1], b'.')
+    if line == 'end\\n':
+        os.write(to_child[1], b'.')
+    os.read(back[0], 1)
+    work(null, 2000)
+    print('done', flush=True)
+"""
+
+
+@pytest.fixture
+def family():
+    """``family()`` starts one; ``.say(word)`` makes it do that, and returns when it is done."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(ignored: str = "asked") -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-c", FAMILY, ignored],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        process.say = lambda word: say(process, word)
+        process.say("born")
+        return process
+
+    def say(process: subprocess.Popen[str], word: str) -> None:
+        process.stdin.write(f"{word}\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == "done\n"
+
+    yield start
+    for process in started:
+        process.kill()  # and its child reads an end, and ends
+        process.communicate(timeout=10)
+
+
+def test_what_outlives_its_parent_stays_in_the_tree(family) -> None:
+    process = family()
+    backend = connect(f"linux://?pid={process.pid}", origin="-b")
+
+    moved = moved_by(backend, lambda: process.say("orphan"))
+
+    assert 2100 <= moved["syscw"] < 2110  # what they did, and a few words to each other
+
+
+def test_a_process_that_ends_without_a_parent_makes_the_totals_unknown(
+    family, wait_until
+) -> None:
+    process = family()
+    backend = connect(f"linux://?pid={process.pid}", origin="-b")
+    backend.read()  # which sees whose child it is
+    process.say("orphan")
+    before = snapshot(backend, Clock())
+    process.say("end")
+    wait_until(lambda: backend.read().values["processes", ()] == 1, what="the orphan ended")
+
+    found = delta(before, snapshot(backend, Clock()))
+
+    assert found.unknown["syscw", ()] == (
+        "not one count throughout: 1 process of it ended, and its figures are with none of its "
+        "parents"
+    )
+    assert found.moved["processes", ()] == -1
+
+
+def test_where_nobody_asks_how_a_child_ended_the_totals_are_unknown(family, wait_until) -> None:
+    process = family("ignored")
+    backend = connect(f"linux://?pid={process.pid}", origin="-b")
+    before = snapshot(backend, Clock())
+    process.say("orphan")
+
+    found = delta(before, snapshot(backend, Clock()))
+
+    assert "1 process of it ended" in found.unknown["syscw", ()]
+
+
+def test_a_pattern_means_neither_us_nor_who_started_us(worker, tmp_path: Path) -> None:
+    script = (
+        "import sys\nfrom nilometer.counters.backend import connect\n"
+        "values = connect(sys.argv[1], origin='-b').read().values\n"
+        "print(values['processes', ()])"
+    )
+    url = f"linux://?name={tmp_path.name}/file"
+    command = ["sh", "-c", '"$@"; exit $?', "sh", sys.executable, "-c", script, url]
+
+    told = subprocess.run(command, capture_output=True, text=True, check=True)
+
+    assert told.stdout == "1\n"
+
+
 def test_a_process_that_is_gone_is_told(worker) -> None:
     with pytest.raises(BackendError, match=r"linux at pid=\d+: no such process runs"):
         connect("linux://?pid=4194304", origin="-b").read()

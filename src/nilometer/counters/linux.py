@@ -6,8 +6,9 @@
     linux://?cgroup=/system.slice/mariadb.service     a control group (version 2)
 
 When a process ends, the kernel adds its CPU time, page faults and I/O to its parent's, once the
-parent has asked how it ended; so nothing of a tree is lost while its root lives. It does not
-add context switches: those of what began and ended between two reads are not seen.
+parent has asked how it ended. What outlives its parent stays in the tree if a read saw it
+before; if it then ends, or if a parent does not ask, the tree's totals are unknown. The kernel
+does not add context switches: those of what began and ended between two reads are not seen.
 Source: proc(5), and the kernel's Documentation/admin-guide/cgroup-v2.rst.
 """
 
@@ -20,10 +21,11 @@ from typing import TYPE_CHECKING, Final
 
 from nilometer.counters.backend import BackendError
 from nilometer.counters.figures import Fact, Figures
+from nilometer.counters.lineage import Lineage
 from nilometer.counters.parts import bounded
 from nilometer.counters.procfs import (
     Process,
-    descendants,
+    ancestry,
     device_lines,
     named_numbers,
     paired_lines,
@@ -33,7 +35,7 @@ from nilometer.counters.target import Target
 from nilometer.model.reading import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Container, Iterator, Mapping, Sequence
 
     from nilometer.counters.backend import Surroundings
     from nilometer.counters.figures import Number, Series
@@ -162,10 +164,14 @@ class Linux:
         """Nothing is open."""
 
     def _figures(
-        self, values: Mapping[Series, Number], incarnation: str, *notes: str
+        self,
+        values: Mapping[Series, Number],
+        incarnation: str,
+        *notes: str,
+        incarnations: Mapping[Series, str] | None = None,
     ) -> Figures:
         kept, more = bounded(values, gauges=PER_PROCESS)
-        return Figures(kept, incarnation, _version(), (*notes, *more))
+        return Figures(kept, incarnation, _version(), (*notes, *more), incarnations or {})
 
 
 class Processes(Linux):
@@ -177,12 +183,14 @@ class Processes(Linux):
         super().__init__(instance, OF_PROCESSES)
         self._pid = pid
         self._pattern = pattern
+        self._lineage = Lineage()
 
     def read(self) -> Figures:
         """All counters of the tree now. Raises BackendError."""
         everybody = list(_processes())
-        roots = [one for one in everybody if self._is_root(one)]
-        tree = descendants(everybody, [one.pid for one in roots])
+        ours = ancestry(everybody, os.getpid())
+        roots = [one for one in everybody if self._is_root(one, ours)]
+        tree = self._lineage.tree(everybody, [one.pid for one in roots]) if roots else []
         if not tree:
             raise BackendError(f"linux at {self.instance}: no such process runs")
         values: dict[Series, Number] = {}
@@ -196,12 +204,27 @@ class Processes(Linux):
                     values[key] = values.get(key, 0) + number
         note = f"{unreadable} of {len(tree)} processes are another user's: their I/O is unknown"
         began = " ".join(f"{one.pid}:{one.numbers['started_ticks']}" for one in roots)
-        return self._figures(values, f"{_boot()} {began}", *([note] if unreadable else []))
+        notes = [note] if unreadable else []
+        return self._figures(
+            values, f"{_boot()} {began}", *notes, incarnations=self._losses(values)
+        )
 
-    def _is_root(self, one: Process) -> bool:
+    def _losses(self, values: Mapping[Series, Number]) -> dict[Series, str]:
+        """The totals, and the parts by name, that lost what an ended process had counted."""
+        lost = self._lineage.lost
+        if not lost:
+            return {}
+        what = "1 process" if len(lost) == 1 else f"{len(lost)} processes"
+        why = f"{what} of it ended, and its figures are with none of its parents"
+        parts = {(), *((("process", name),) for name in lost)}
+        return {one: why for one in values if one[1] in parts and one[0] not in PER_PROCESS}
+
+    def _is_root(self, one: Process, ours: Container[int]) -> bool:
+        """Whether it is one of those named; a pattern never means us, nor who started us: the
+        command line of each of them holds the pattern itself."""
         if self._pattern is None:
             return one.pid == self._pid
-        if one.pid == os.getpid():
+        if one.pid in ours:
             return False
         command = _text(PROC / str(one.pid) / "cmdline").replace("\0", " ").strip()
         return bool(self._pattern.search(one.name) or self._pattern.search(command))

@@ -71,6 +71,16 @@ def descendants(processes: Iterable[Process], roots: Iterable[int]) -> list[Proc
     return [by_pid[pid] for pid in sorted(found)]
 
 
+def ancestry(processes: Iterable[Process], pid: int) -> set[int]:
+    """The process, its parent, that one's parent and so on."""
+    parents = {one.pid: one.parent for one in processes}
+    found: set[int] = set()
+    while pid in parents and pid not in found:
+        found.add(pid)
+        pid = parents[pid]
+    return found
+
+
 def named_numbers(text: str, separator: str = ":") -> dict[str, int]:
     """Lines of a name and a whole number, as in /proc/PID/io; other lines are left out.
 
