@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from nilometer.cli.collecting import collected
+from nilometer.counters.backend import BACKENDS, Surroundings
+from nilometer.counters.choice import chosen
 from nilometer.model import Batch, Kind, Reading, Resource
 from nilometer.wire import jsonlines
 from nilometer.wire.subunit import attachments
@@ -72,6 +77,42 @@ def test_a_prefix_in_both_documents_is_kept_and_no_error(orders, collect, tmp_pa
     assert document(ran)["nilometer"] == {"orders": 3}
     assert document(ran)["__meta__"]["prefix"] == "gate.job1"
     assert document(ran)["__meta__"]["delta_seconds"] > 0
+
+
+def closed_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def test_a_place_that_was_only_guessed_and_is_not_there_is_no_error(monkeypatch) -> None:
+    monkeypatch.setattr("nilometer.counters.rabbitmq.PROMETHEUS_PORT", closed_port())
+    api = f"127.0.0.1:{closed_port()}"
+    monkeypatch.setenv("OS_QA_RABBITMQ_API", api)
+    surroundings = Surroundings(os.environ, Path("/nowhere"))
+    others = [name for name in BACKENDS if name != "rabbitmq"]
+
+    guessed = collected(chosen([], surroundings, without=others))
+    named = collected(chosen([("rabbitmq", "-b")], surroundings))
+
+    assert list(guessed.told["passed_over"]) == ["rabbitmq"]
+    assert guessed.told["unread"] == {}
+    assert list(named.told["unread"]) == ["rabbitmq"]
+
+
+def test_backends_that_another_tool_s_document_does_not_know_are_no_error(
+    orders, collect, tmp_path
+) -> None:
+    theirs = {"__meta__": {"unixtime": 1.0}, "mysql": {}, "queues": {}}
+    (tmp_path / "theirs.json").write_text(json.dumps(theirs))
+
+    ran = collect("--delta", "theirs.json")
+
+    assert (ran.returncode, ran.stderr) == (0, b"")
+    assert document(ran)["__meta__"]["passed_over"] == {
+        "nilometer": "it is not in the first document"
+    }
 
 
 @pytest.mark.parametrize("program", [("counters", "collect"), ("os",)], ids=" ".join)

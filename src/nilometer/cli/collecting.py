@@ -16,7 +16,7 @@ from nilometer.clock import Clock
 from nilometer.counters.backend import Surroundings
 from nilometer.counters.choice import chosen
 from nilometer.counters.document import Document, DocumentError, difference, document, parse
-from nilometer.counters.gather import Gatherer
+from nilometer.counters.gather import Gatherer, Unread
 from nilometer.setting_sources import load_for_commands
 
 if TYPE_CHECKING:
@@ -43,11 +43,24 @@ def backends(named: Sequence[str], without: Sequence[str] = ()) -> list[Backend]
 def collected(
     chosen_ones: Sequence[Backend], *, prefix: str = "", since: Document | None = None
 ) -> Document:
-    """One read of these backends as a document; how far they moved `since` an earlier one."""
+    """One read of these backends as a document; how far they moved `since` an earlier one.
+
+    A backend whose place was only `guessed`, and which is not there, is ``passed_over``.
+    """
     clock = Clock()
     gatherer = Gatherer(chosen_ones, clock)
     try:
-        found = document(gatherer.gather(), wall_ns=clock.wall_ns(), prefix=prefix)
+        read = gatherer.gather()
+        passed = [
+            one
+            for backend, one in zip(chosen_ones, read, strict=True)
+            if isinstance(one, Unread) and getattr(backend, "guessed", False)
+        ]
+        kept = [one for one in read if one not in passed]
+        found = document(kept, wall_ns=clock.wall_ns(), prefix=prefix)
+        if passed:
+            told = {"passed_over": {one.backend: one.because for one in passed}}
+            found = found._replace(told={**found.told, **told})
     finally:
         for because in gatherer.close():
             print(f"nilometer: {because}", file=sys.stderr)

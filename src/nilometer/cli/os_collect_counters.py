@@ -124,6 +124,8 @@ def _write_subunit(content: str, file_name: str) -> bool:
 def _told(found: Document) -> int:
     """Name what is missing."""
     unread, invalid = found.told.get("unread", {}), found.told.get("invalid", {})
+    for key, because in found.told.get("passed_over", {}).items():
+        log.debug("%s is passed over: %s", key, because)
     for because in unread.values():
         log.error("%s", because)
     for key, because in invalid.items():

@@ -85,7 +85,11 @@ def _of(text: str, origin: str, surroundings: Surroundings) -> list[Backend]:
             f"name it as in {text}://host:port",
             slug="backend-not-found",
         )
-    return [connected(module, text, target) for target in targets]
+    found = [connected(module, text, target) for target in targets]
+    for one in found:
+        if origin and getattr(one, "guessed", False):
+            one.guessed = False  # type: ignore[attr-defined]  # somebody asks for it by name
+    return found
 
 
 def _told_apart(backends: Sequence[Backend]) -> list[Backend]:

@@ -194,7 +194,8 @@ def difference(before: Document, after: Document) -> Document:
     least. A backend
     that restarted is left out, named under ``invalid`` with the reason; a counter of which the
     move is not known (it vanished, is new, or went back) is left out, too, and named under
-    ``unknown``. So no counter's move is ever negative, unless it is a gauge.
+    ``unknown``. Another tool's document knows few backends: those it lacks are ``passed_over``.
+    So no counter's move is ever negative, unless it is a gauge.
     """
     told = {key: value for key, value in after.told.items() if key != "backends"}
     since, until = before.told.get("unixtime"), after.told.get("unixtime")
@@ -206,10 +207,12 @@ def difference(before: Document, after: Document) -> Document:
     totals: dict[str, dict[str, Number]] = {}
     parts: dict[str, list[tuple[str, Mapping[str, str], Number]]] = {}
     invalid: dict[str, str] = {}
+    passed_over: dict[str, str] = dict(after.told.get("passed_over", {}))
     unknown: dict[str, dict[str, str]] = {}
     for key in after.totals:
         if key not in before.totals:
-            invalid[key] = "it is not in the first document"
+            absent = invalid if "backends" in before.told else passed_over
+            absent[key] = "it is not in the first document"
             continue
         moves = delta(*_snapshots(before, after, key))
         if moves.because:
@@ -227,6 +230,7 @@ def difference(before: Document, after: Document) -> Document:
             **told,
             "backends": after.told.get("backends", {}),
             **({"invalid": invalid} if invalid else {}),
+            **({"passed_over": passed_over} if passed_over else {}),
             **({"unknown": unknown} if unknown else {}),
         },
         totals,

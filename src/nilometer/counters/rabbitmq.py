@@ -25,6 +25,7 @@ from nilometer.counters.members import Members
 from nilometer.counters.parts import Kept, bounded
 from nilometer.counters.rabbitmq_api import (
     API_PORT,
+    API_VARIABLE,
     LAG_OPTIONS,
     PROMETHEUS_PORT,
     SCOPE_OPTIONS,
@@ -159,6 +160,7 @@ class RabbitMQ:
         usual = Place(where.host, API_PORT).shown
         api = usual if self._api is None else self._api.instance
         self.servers = (("queues", api),)  # which counts what goes through the same broker
+        self.guessed = target.origin == API_VARIABLE  # which names the API, and not this port
         self._lag_s = lag_s(target)
         self.settle_s = 0.0 if self._api is None else self._lag_s
         self._scopes = scopes_of(target)
