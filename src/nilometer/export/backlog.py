@@ -26,7 +26,7 @@ LITTLE: Final = 8
 """Readings that take up less than an eighth of the room are not merged for the sake of spans
 and events: that would cost their times and hardly make room."""
 
-_series_of = itemgetter(*map(Reading._fields.index, ("name", "dimensions", "unit", "scope")))
+series_of = itemgetter(*map(Reading._fields.index, ("name", "dimensions", "unit", "scope")))
 
 
 class _Kept(NamedTuple):
@@ -223,20 +223,20 @@ def _merged(older: tuple[Reading, ...], newer: tuple[Reading, ...]) -> tuple[Rea
     if not older or not newer:
         return older + newer
     readings = list(older)
-    places = {_series_of(reading): place for place, reading in enumerate(older)}
+    places = {series_of(reading): place for place, reading in enumerate(older)}
     for reading in newer:
-        series = _series_of(reading)
+        series = series_of(reading)
         place = places.get(series)
-        both = None if place is None else _both(readings[place], reading)
-        if place is None or both is None:
+        joined = None if place is None else both(readings[place], reading)
+        if place is None or joined is None:
             places[series] = len(readings)
             readings.append(reading)
         else:
-            readings[place] = both
+            readings[place] = joined
     return tuple(readings)
 
 
-def _both(older: Reading, newer: Reading) -> Reading | None:
+def both(older: Reading, newer: Reading) -> Reading | None:
     """One reading for two of a series; None where that cannot be said in one."""
     if older.kind is not newer.kind or older.cumulative or newer.cumulative:
         return None
