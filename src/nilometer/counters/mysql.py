@@ -150,8 +150,9 @@ class MySQL:
         """Let go of the connection."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            with suppress(Exception), until_ended(getattr(connection, "_sock", None)):
-                connection.close()  # it may be gone already
+            connected = getattr(connection, "_sock", None)
+            with suppress(Exception), until_ended(connected):  # it may be gone already
+                connection.close()
 
     def _connected(self) -> Any:
         if self._connection is None:
