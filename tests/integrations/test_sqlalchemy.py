@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import orm
 from sqlalchemy.engine.base import Engine
 from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -415,7 +416,94 @@ class Coded(DatabaseError):
         (DatabaseError(("secret",), "secret"), ""),
         (DatabaseError(), ""),
         (ValueError("it's 5"), "it's 5"),
+        (
+            sa.exc.PendingRollbackError("This Session's over: 'secret' [SQL: x = 'secret']"),
+            "This Session's over",
+        ),
+        (ValueError("it failed [SQL: x = 'secret']"), "it failed "),
     ],
 )
 def test_of_a_database_s_error_the_code_and_no_value_is_told(error, told):
     assert described(error)[1] == told
+
+
+KEY_IS_THERE = "duplicate key\nDETAIL:  Key (email)=(secret) is there."
+SYNTAX = sa.exc.ProgrammingError(
+    "select 'secret'", {"p": "secret"}, DatabaseError('at "secret"')
+)
+
+
+@pytest.mark.parametrize(
+    ("error", "words", "told"),
+    [
+        (Coded(KEY_IS_THERE), "failed: {0}", "failed: duplicate key\n23505: duplicate key"),
+        (Coded(KEY_IS_THERE), "Key (email)=(secret) is there", "23505: duplicate key"),
+        (Coded(KEY_IS_THERE), "{0!r}", "Coded('duplicate key\\n23505: duplicate key"),
+        (DatabaseError(1062, "Entry 'secret' again"), "no: {0.args[1]}", "no: 1062: Entry"),
+        (SYNTAX, "it was {0.statement}", "it was at"),
+        (SYNTAX, "it was {0}", "it was at"),
+        (SYNTAX, "it was {0.orig}", "it was at"),
+        (DatabaseError("no such table: users"), "{0}, really", "no such table: users, really"),
+        (ValueError("not 'secret' of a database"), "{0}", "not 'secret' of a database"),
+    ],
+)
+@pytest.mark.parametrize("deep", [0, 3])
+def test_who_quotes_a_database_s_error_tells_no_more_than_it(error, words, told, deep):
+    def failing():
+        try:
+            raise error
+        except Exception as raised:
+            raise RuntimeError(words.format(raised)) from raised
+
+    def again(times):
+        try:
+            again(times - 1) if times else failing()
+        except Exception as raised:
+            raise LookupError(str(raised)) from None  # its context is still known
+
+    with pytest.raises(LookupError) as caught:
+        again(deep)
+
+    assert described(caught.value)[1] == told
+
+
+def test_exceptions_that_led_to_each_other_end():
+    first, second = ValueError("first"), DatabaseError("'secret'")
+    first.__context__, second.__context__ = second, first
+
+    assert described(first)[1] == "first"
+
+
+def test_a_session_that_was_not_rolled_back_tells_no_value(registry):
+    metadata = sa.MetaData()
+    users = sa.Table("u", metadata, sa.Column("email", sa.String, primary_key=True))
+    engine = sa.create_engine("sqlite://", poolclass=sa.StaticPool)
+    metadata.create_all(engine)
+
+    class User:
+        def __init__(self, email):
+            self.email = email
+
+    orm.registry().map_imperatively(User, users)
+    trace.drain_spans()
+
+    def flushed_and_went_on():
+        with (
+            start_root("request", request=Trace(bytes(range(16)))),
+            orm.Session(engine) as session,
+        ):
+            session.execute(sa.insert(users), {"email": "secret"})
+            session.add(User("secret"))
+            with pytest.raises(sa.exc.IntegrityError):
+                session.flush()
+            session.execute(sa.select(users))
+
+    with pytest.raises(sa.exc.PendingRollbackError, match="secret"):
+        flushed_and_went_on()
+    (span,) = drain_spans()
+
+    assert span.status_message == (
+        "This Session's transaction has been rolled back due to a previous exception during "
+        "flush. To begin a new transaction with this Session, first issue Session.rollback"
+    )
+    assert "secret" not in repr(span)

@@ -9,6 +9,8 @@ from reprlib import Repr
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from nilometer.model import AttributeValue
 
 SPANS_RING_MAX: Final = 16_384
@@ -136,13 +138,27 @@ def attributes_of(given: dict[str, object]) -> tuple[dict[str, AttributeValue], 
 
 
 _OF_DATABASES: Final = frozenset(
-    ["DatabaseError", "InterfaceError", "PostgresError", "StatementError"]
+    ["DatabaseError", "InterfaceError", "PostgresError", "SQLAlchemyError"]
 )
 _VALUES: Final = frozenset("\"'`([{<\u00ab\u201c\u201e\u20180123456789")
 """What a value begins with in a driver's text: a quotation mark, a bracket or a digit."""
 
 _CODES: Final = ("sqlstate", "pgcode", "sqlite_errorname", "full_code")
 """Where psycopg and asyncpg, psycopg2, sqlite3 and oracledb have the error's code."""
+
+
+CHAIN_MAX: Final = 16
+"""Exceptions looked at that led to one; a chain may be as long as a retry's patience."""
+
+NEEDLE_CHARS: Final = 24
+"""How much of a line tells that it stands in another text: "Key (email)=" and more than that,
+and a message that somebody cut still has it."""
+
+NEEDLE_CHARS_MIN: Final = 4
+"""Less than a word stands in any text."""
+
+ITEMS_MAX: Final = 8
+"""Arguments of an exception that are looked at; no driver has more than five."""
 
 
 def class_name(kind: type) -> str:
@@ -164,6 +180,14 @@ def _is_of_database(error: BaseException) -> bool:
     )
 
 
+def _shown_chars(line: str) -> int:
+    """How much of a line stands before the first value; the ' of "Session's" begins none."""
+    for at, sign in enumerate(line):
+        if sign in _VALUES and not (line[at : at + 3] == "'s " and line[at - 1 : at].isalpha()):
+            return at
+    return len(line)
+
+
 def _of_database(error: BaseException) -> str:
     """The driver's code, and its first line as far as it shows no value.
 
@@ -182,22 +206,65 @@ def _of_database(error: BaseException) -> str:
     if more and (type(first) is int or (type(first) is str and len(first) == 5)):
         code, text = code or str(first), str(more[0])  # MySQL's drivers, ODBC's
     line = text.strip().partition("\n")[0].removeprefix(code)
-    end = next((at for at, sign in enumerate(line) if sign in _VALUES), len(line))
-    line = line[:end].strip(" :")
+    line = line[: _shown_chars(line)].strip(" :")
     return f"{code}: {line}" if code and line else code or line
+
+
+def _around(error: BaseException) -> list[BaseException]:
+    """What led to an exception and is of a database: it may have been quoted."""
+    found: list[BaseException] = []
+    seen = {id(error)}
+    waiting = [error]
+    while waiting and len(seen) < CHAIN_MAX:
+        one = waiting.pop()
+        for other in (one.__cause__, one.__context__, getattr(one, "orig", None)):
+            if isinstance(other, BaseException) and id(other) not in seen:
+                seen.add(id(other))
+                waiting.append(other)
+                if _is_of_database(other):
+                    found.append(other)
+    return found
+
+
+def _lines_of(error: BaseException) -> Iterator[str]:
+    """What a database's error may be quoted by, as far as it shows a value."""
+    for source in (str(error), getattr(error, "statement", None), *error.args[:ITEMS_MAX]):
+        if isinstance(source, str):
+            for line in str.splitlines(source[:TEXT_CHARS_MAX]):
+                if _shown_chars(line) < len(line):
+                    yield line.strip()
+                    yield line.partition(": ")[2].strip()  # after DETAIL
+
+
+def _without_quoted(error: BaseException, text: str) -> str:
+    """The text of an exception, up to where it quotes a database's: f"failed: {error}"."""
+    text = text[:TEXT_CHARS_MAX]
+    end = text.find("[SQL:")  # SQLAlchemy's mark, whichever way it came here
+    end, told = (len(text), "") if end < 0 else (end, "")
+    for other in _around(error):
+        for line in _lines_of(other):
+            needle = line[:NEEDLE_CHARS]
+            at = text.find(needle, 0, end + len(needle) - 1)
+            if at >= 0 and len(needle) >= NEEDLE_CHARS_MIN:
+                end, told = at, _of_database(other)
+    return text[:end] + told
 
 
 def described(error: BaseException) -> tuple[str, str]:
     """An exception's class and its text, both bounded; a failing ``__str__`` is told as such.
 
-    Of a database's error only what names no value: see `_of_database`.
+    Of a database's error only what names no value: see `_of_database`. Of one that quotes such
+    an error only what comes before.
 
     >>> described(KeyError("id"))
     ('KeyError', "'id'")
     """
     kind = class_name(type(error))
     try:
-        text = _of_database(error) if _is_of_database(error) else str(error)
+        if _is_of_database(error):
+            text = _of_database(error)
+        else:
+            text = _without_quoted(error, str.__str__(str(error)))
         return kind, cut(_utf8(str.__str__(text)), MESSAGE_CHARS_MAX)
     except Exception as failure:  # noqa: BLE001 -- the application's error must come through
         return kind, f"<{kind}: {type(failure).__name__} in str>"
