@@ -165,6 +165,28 @@ def test_levels_that_come_and_go_are_no_steps() -> None:
     assert places(values) == []
 
 
+@pytest.mark.parametrize("length", [15, 20, 30])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_however_many_steps_lead_one_way_each_is_found(length: int, sign: int) -> None:
+    random = Random(3)
+    levels = [200 + sign * 5 * at for at in range(6)]
+    values = [random.gauss(level, 0.5) for level in levels for _ in range(length)]
+
+    assert places(values) == [length * at for at in range(1, 6)]
+
+
+@pytest.mark.parametrize("length", [3, 8, 11])
+@pytest.mark.parametrize("factor", [0, 0.3, 1.3, 2.5])
+def test_an_excursion_hides_no_step_that_comes_after_it(factor: float, length: int) -> None:
+    hidden = 0
+    for seed in range(20):
+        values = [v * (1.06 if at >= 60 else 1) for at, v in enumerate(noisy(seed, 100))]
+        values[25 : 25 + length] = [factor * v for v in values[25 : 25 + length]]
+        hidden += not any(abs(at - 60) <= 5 for at in places(values))
+
+    assert hidden <= 2  # of 20; of 11 runs most were before
+
+
 def test_a_level_that_lasted_before_it_was_left_is_two_steps() -> None:
     values = noisy(1, 120)
     values[50:80] = [v + 10 for v in values[50:80]]
@@ -205,6 +227,13 @@ def test_noise_of_every_kind_alarms_in_fewer_than_one_series_in_ten(kind, points
 def test_values_at_the_ends_of_what_floats_hold_are_judged(extreme: float) -> None:
     assert places([0.0] * 20 + [extreme] * 20) in ([], [20])
     assert places([-extreme] * 20 + [extreme] * 20) in ([], [20])
+
+
+def test_a_step_of_large_values_is_told_in_their_own_unit() -> None:
+    (step,) = steps([1e300] * 20 + [1.5e300] * 20)
+
+    assert (step.before, step.after) == (1e300, 1.5e300)
+    assert step.because.startswith("the level moved from 1e+300 to 1.5e+300 (+50.0%, ")
 
 
 @given(st.lists(st.none() | st.floats() | st.integers(-(2**60), 2**60), max_size=60))

@@ -26,6 +26,7 @@ POINTS_MIN: Final = 8  # fewer have no level before and after
 # alike; others are of another time.
 SIDE_RUNS_MAX: Final = 60
 SIDE_RUNS_MIN: Final = 5  # a level of fewer runs has not lasted
+AWAY_SHARE_MAX: Final = 0.2  # of a level may be excursions: more often, they are its noise
 EXCURSION_RUNS: Final = 12  # a level of fewer, left for the one before, went away by itself
 SHIFT_SCALES_MIN: Final = 1.8
 SHIFT_SHARE_MIN: Final = 0.004  # of the level: twice the smallest scale of `robust`
@@ -34,6 +35,7 @@ SIGNIFICANCE_MIN: Final = 1.0  # of the rank sum, in what the best of all border
 LINE_LOSS_MIN: Final = 1.05  # of a straight line through both levels: less is drift
 LEVELS_MANY: Final = 5  # of so many that usually last less than `LEVEL_RUNS` ...
 LEVEL_RUNS: Final = 25  # ... each is one observation, as each run is in steadier series
+WAY_SCALES_MIN: Final = 1.645  # chance makes one series in twenty lead somewhere
 EDGE_RUNS: Final = 12  # next to the border ...
 EDGE_SHARE_MIN: Final = 0.35  # ... which must show so much of the shift: else it is drift
 
@@ -60,14 +62,17 @@ def steps(values: Sequence[float | None]) -> tuple[Step, ...]:
     if len(kept) < POINTS_MIN:
         return ()
     series = [value for _, value in kept]
-    if max(map(abs, series)) > WIDE:
-        return _of_wide(values)
+    # Those whose squares or differences no float holds are made smaller first.
+    unit = WIDE if max(map(abs, series)) > WIDE else 1.0
+    series = [value / unit for value in series]
     noise = noise_of(series)
     proposed = [*segments(series, noise), len(series)]
-    looked_at = _Series(series, noise, _changes(series, proposed))
+    levels = _levels(series, proposed)
+    changes = sorted(abs(after - before) for before, after in pairwise(levels))
+    looked_at = _Series(series, noise, changes, _is_on_its_way(levels), [])
     borders = _lasting(looked_at, proposed)
     return tuple(
-        _step(kept[at][0], _Border(looked_at, start, at, stop))
+        _step(kept[at][0], _Border(looked_at, start, at, stop), unit)
         for start, at, stop in _threes(borders)
     )
 
@@ -78,56 +83,87 @@ class _Series(NamedTuple):
     values: Sequence[float]
     noise: Noise
     changes: Sequence[float]  # how far the level moves at each border proposed, from the least
+    is_on_its_way: bool  # the levels lead somewhere, and do not come and go
+    away: list[tuple[int, int]]  # the excursions left out: where each begins and ends
+
+    def leave_out(self, start: int, stop: int) -> None:
+        """An excursion, with those in it."""
+        self.away[:] = [(a, b) for a, b in self.away if b <= start or stop <= a]
+        self.away.append((start, stop))
+
+    def sides(
+        self, start: int, at: int, stop: int, most: int
+    ) -> tuple[Sequence[float], Sequence[float]]:
+        """Of each side of a border the runs next to it, at most so many.
+
+        Without excursions: they are of another level. Too many of them are the noise of it.
+        """
+        return self._usual(start, at)[-most:], self._usual(at, stop)[:most]
+
+    def _usual(self, start: int, stop: int) -> Sequence[float]:
+        gone = [(a, b) for a, b in self.away if start <= a and b <= stop]
+        if not gone or sum(b - a for a, b in gone) > AWAY_SHARE_MAX * (stop - start):
+            return self.values[start:stop]
+        edges = [start, *(edge for one in sorted(gone) for edge in one), stop]
+        kept = zip(edges[::2], edges[1::2], strict=True)
+        return [value for a, b in kept for value in self.values[a:b]]
 
     def inflation(self, shift: float) -> float:
         """How many runs say as much as one would, of a shift of this size.
 
         In a series that keeps changing its level as much, as by builds, a change must outlast
-        that.
+        that; but not in one whose changes add up.
         """
         levels = len(self.changes) - bisect_left(self.changes, abs(shift) / 2) + 1
         usual = len(self.values) / levels
-        if levels < LEVELS_MANY or usual > LEVEL_RUNS:
+        if self.is_on_its_way or levels < LEVELS_MANY or usual > LEVEL_RUNS:
             return self.noise.inflation
         return max(self.noise.inflation, usual)
 
 
-def _changes(values: Sequence[float], borders: Sequence[int]) -> list[float]:
-    levels = [median(values[start:stop]) for start, stop in pairwise(borders)]
-    return sorted(abs(after - before) for before, after in pairwise(levels))
+def _levels(values: Sequence[float], borders: Sequence[int]) -> list[float]:
+    return [median(values[start:stop]) for start, stop in pairwise(borders)]
 
 
-def _of_wide(values: Sequence[float | None]) -> tuple[Step, ...]:
-    """Of values whose squares or differences no float holds: they are made smaller first."""
-    found = steps([None if v is None else v / WIDE for v in values])
-    return tuple(
-        Step(step.index, step.because, step.before * WIDE, step.after * WIDE) for step in found
-    )
+def _is_on_its_way(levels: Sequence[float]) -> bool:
+    """Whether levels keep what they moved by, more than independent ones would by chance.
+
+    By von Neumann's ratio, the mean square of the changes over the variance: 2 where each level
+    is independent of the one before, with a variance of 4 (n - 2) / (n^2 - 1); less where
+    changes add up.
+    """
+    count = len(levels)
+    if count < LEVELS_MANY:
+        return False
+    centre, reach = sum(levels) / count, max(levels) - min(levels)
+    if not reach:
+        return False
+    spread = sum(((level - centre) / reach) ** 2 for level in levels)
+    moved = sum(((after - before) / reach) ** 2 for before, after in pairwise(levels))
+    by_chance = 2 * sqrt((count - 2) / (count * count - 1))
+    return moved / spread < 2 - WAY_SCALES_MIN * by_chance
 
 
-def _step(index: int, border: _Border) -> Step:
+def _step(index: int, border: _Border, unit: float) -> Step:
+    before, after = border.before * unit, border.after * unit
     share = f"{border.shift / abs(border.before):+.1%}" if border.before else "from zero"
     because = (
-        f"the level moved from {border.before:.6g} to {border.after:.6g} ({share}, "
+        f"the level moved from {before:.6g} to {after:.6g} ({share}, "
         f"{abs(border.shift) / border.scale:.1f} times the noise) and stayed for "
         f"{border.runs_after} runs"
     )
-    return Step(index, because, border.before, border.after)
+    return Step(index, because, before, after)
 
 
 class _Border:
     """Two neighbouring levels, and how strongly they differ."""
 
     def __init__(self, series: _Series, start: int, at: int, stop: int) -> None:
-        values = series.values
-
-        def sides(most: int) -> tuple[Sequence[float], Sequence[float]]:
-            return values[max(start, at - most) : at], values[at : min(stop, at + most)]
-
-        before, after = sides(SIDE_RUNS_MAX)
+        before, after = series.sides(start, at, stop, SIDE_RUNS_MAX)
         inflation = series.inflation(median(after) - median(before))
         if inflation > 1:
-            before, after = sides(round(SIDE_RUNS_MAX * inflation))
+            most = round(SIDE_RUNS_MAX * inflation)
+            before, after = series.sides(start, at, stop, most)
         runs = len(before), len(after)
         self.before, self.after = median(before), median(after)
         self.shift = self.after - self.before
@@ -136,7 +172,7 @@ class _Border:
         squares = sum(s * s * n for s, n in zip(spreads, runs, strict=True))
         self.scale = max(NORMAL_PER_MAD * sqrt(squares / sum(runs)), series.noise.scale)
         # The greatest of n normal numbers is about sqrt(2 log n): a border could be anywhere.
-        chances = sqrt(2 * log(len(values)) * inflation)
+        chances = sqrt(2 * log(len(series.values)) * inflation)
         self.strength = self._strength(before, after, chances) if self.shift else 0.0
 
     def _strength(
@@ -205,6 +241,8 @@ def _lasting(series: _Series, borders: list[int]) -> list[int]:
 
     while len(borders) > 2:
         if gone := _excursion(series.values, borders):
+            series.leave_out(borders[gone], borders[gone + 1])
+            known.clear()
             del borders[gone : gone + 2]
             continue
         if short := _too_short(series.values, borders):
