@@ -709,6 +709,24 @@ run run-1 of unit: ended by signal 9 after 2.50 s, 40 units of work
     )
 
 
+def test_the_summary_says_what_reading_itself_moved():
+    moved = [
+        ("Bytes_sent", 9000, "By"),
+        ("Com_a", 1, "1"),
+        ("Com_b", 3, "1"),
+        ("Com_c", 2, "1"),
+    ]
+    counts = tuple(Count("mysql", n, 0, unit=unit, footprint=f) for n, f, unit in moved)
+    part = Count("mysql", "Com_b", 0, (("digest", "a"),), footprint=9)
+    run = Run(
+        "run-1", "unit", 0, 1, 10**9, (*counts, part, Count("redis", "x", 0)), exit_status=0
+    )
+
+    assert summary(run)[1:] == [
+        "  reading mysql itself moved, subtracted: Com_b 3, Com_c 2, Com_a 1 and 1 more"
+    ]
+
+
 def test_a_command_is_written_down_without_its_secrets():
     words = ["tox", "--db=mysql://me:s3@db/x?password=s3", "TOKEN=s3", "a b"]
 

@@ -79,6 +79,15 @@ def test_a_prefix_in_both_documents_is_kept_and_no_error(orders, collect, tmp_pa
     assert document(ran)["__meta__"]["delta_seconds"] > 0
 
 
+def test_what_collecting_cost_is_told(orders, collect) -> None:
+    cost = document(collect())["__meta__"]["cost"]
+
+    assert sorted(cost) == ["cpu_ms", "max_rss_bytes", "read_ms"]
+    assert 0 < cost["read_ms"] < 60_000
+    assert 10 < cost["cpu_ms"] < 60_000  # an interpreter that does nothing takes as much
+    assert 5 << 20 < cost["max_rss_bytes"] < 1 << 30
+
+
 def closed_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

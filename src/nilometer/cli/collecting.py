@@ -48,6 +48,7 @@ def collected(
     A backend whose place was only `guessed`, and which is not there, is ``passed_over``.
     """
     clock = Clock()
+    began_ns = clock.elapsed_ns()
     gatherer = Gatherer(chosen_ones, clock)
     try:
         read = gatherer.gather()
@@ -58,13 +59,27 @@ def collected(
         ]
         kept = [one for one in read if one not in passed]
         found = document(kept, wall_ns=clock.wall_ns(), prefix=prefix)
+        told: dict[str, Any] = {"cost": _cost(clock.elapsed_ns() - began_ns)}
         if passed:
-            told = {"passed_over": {one.backend: one.because for one in passed}}
-            found = found._replace(told={**found.told, **told})
+            told["passed_over"] = {one.backend: one.because for one in passed}
+        found = found._replace(told={**found.told, **told})
     finally:
         for because in gatherer.close():
             print(f"nilometer: {because}", file=sys.stderr)
     return found if since is None else difference(since, found)
+
+
+def _cost(wall_ns: int) -> dict[str, float]:
+    """What reading took of this machine: the time of the reads, and of the whole process so far
+    its CPU time and the most memory that it held."""
+    from resource import RUSAGE_SELF, getrusage
+
+    usage = getrusage(RUSAGE_SELF)
+    return {
+        "read_ms": round(wall_ns / 1e6, 3),
+        "cpu_ms": round((usage.ru_utime + usage.ru_stime) * 1e3, 3),
+        "max_rss_bytes": usage.ru_maxrss * 1024,  # which Linux tells in KiB
+    }
 
 
 def read_document(file: str, *, origin: str) -> Document:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from nilometer.model.run import Count, Run
 
 ROWS_MAX: Final = 12  # half a screen
+FOOTPRINTS_MAX: Final = 3  # what a line has room for
 ROWS_EACH: Final = 4  # of each backend, while there are that many lines
 
 PLAIN_UNITS: Final = {"ns", "By", "s", "ms"}
@@ -28,6 +29,7 @@ def summary(run: Run) -> list[str]:
     lines = [f"run {run.id} of {run.suite}: {how} after {duration(run.wall_ns)}{work}"]
     lines += [f"  not usable: {run.because}"] * bool(run.because)
     lines += _table(run)
+    lines += _footprints(run.counts)
     lines += [
         f"  nothing is known of {read.name}: {read.because}"
         for read in run.backends
@@ -59,6 +61,22 @@ def _table(run: Run) -> list[str]:
         f"  {a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}  {d:>{widths[3]}}".rstrip()
         for a, b, c, d in rows
     ]
+
+
+def _footprints(counts: Sequence[Count]) -> list[str]:
+    """What reading each backend moved in it, a line each: that was subtracted."""
+    lines = []
+    for name in dict.fromkeys(one.backend for one in counts):
+        own = [c for c in counts if c.backend == name and not c.dimensions and c.footprint]
+        own.sort(key=lambda c: (c.unit in PLAIN_UNITS, -c.footprint, c.counter))
+        if own:
+            shown = [
+                f"{c.counter} {quantity(c.footprint, c.unit)}" for c in own[:FOOTPRINTS_MAX]
+            ]
+            more = len(own) - len(shown)
+            rest = f" and {more} more" if more else ""
+            lines.append(f"  reading {name} itself moved, subtracted: {', '.join(shown)}{rest}")
+    return lines
 
 
 def most(counts: Sequence[Count]) -> list[Count]:
