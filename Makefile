@@ -10,7 +10,7 @@ ARGS ?=
 .PHONY: help run demo-gate setup test test-fast lint types docs docs-check sanitize bench bench-collect bench-docs bench-gate bench-gate-series clean
 
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## the main job: two services, real requests, what Nilometer saw (ARGS=--once ends by itself)
 	@scripts/setup run

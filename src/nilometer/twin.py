@@ -23,6 +23,11 @@ class Choice(NamedTuple):
     because: str
 
 
+SLOWER = (
+    "several times slower than the C core; for that install a compiler and "
+    "Python's headers (on Debian gcc and python3-dev), then Nilometer again"
+)
+
 CHOICES: dict[str, Choice] = {}
 """By package, in the order they were chosen."""
 
@@ -41,7 +46,7 @@ def choose(pure: str, compiled: str) -> ModuleType:
         except ImportError as error:
             if os.environ.get("NILOMETER_REQUIRE_C", "") not in ("", "0"):
                 raise
-            because = str(error)
+            because = f"{error}: {SLOWER}"
         else:
             CHOICES[package] = Choice(package, "c", "the compiled twin is installed")
             return module

@@ -61,7 +61,7 @@ def app() -> None:
       nilometer trace new --key-file trace.key        ask for one request to be traced
       nilometer metrics top                           the timers that cost most
 
-    Exit codes: 0 done, 1 not found, 2 wrong flag or setting, 3 no collector answers,
-    4 the collector refused, 5 `doctor` found something, 6 `gate check --fail` did,
-    130 Ctrl-C, 141 nobody read on.
+    Exit codes: 0 done, 1 not found, 2 wrong flag or setting, 3 a collector or backend does
+    not answer, 4 it refused, 5 `doctor` found something, 6 `gate check --fail` did, 7 a run
+    could not be recorded, 130 Ctrl-C, 141 nobody read on.
     """

@@ -15,8 +15,8 @@ class Exit(IntEnum):
     OK = 0
     NOT_FOUND = 1  # asked and answered: there is no such trace or metric
     USAGE = 2  # a flag, argument, setting or file cannot be used (click's own code, too)
-    UNREACHABLE = 3  # nobody answers at the collector's address, or not in time
-    REFUSED = 4  # the collector answered, and said no: token, limits, its own fault
+    UNREACHABLE = 3  # a collector, backend or receiver does not answer, or not in time
+    REFUSED = 4  # it answered, and said no; or what was given is damaged
     UNHEALTHY = 5  # `doctor` found something that wants a person
     FAILED = 6  # `gate check --fail` found a change that costs more
     UNRECORDED = 7  # `measure` ran its command, which ended with 0, and kept the run in a file
