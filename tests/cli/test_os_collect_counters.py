@@ -175,7 +175,11 @@ def test_as_subunit_the_document_is_an_attachment(orders, collect, flags, name) 
         (("--delta", "nowhere.json"), b"--delta nowhere.json: No such file or directory"),
         (("--output", "no/dir"), b"--output no/dir: No such file or directory"),
         (("--backend", "mysqll://x"), b"no backend for 'mysqll://x'; did you mean 'mysql'"),
-        (("--loglevel", "LOUD"), b"argument --loglevel: invalid"),
+        (
+            ("--loglevel", "debgu"),
+            b"--loglevel: 'debgu' is no number and no level; did you mean 'debug'? (debug,",
+        ),
+        (("--loglevel", "LOUD"), b"'LOUD' is no number and no level; choose from debug, info,"),
     ],
 )
 def test_a_wrong_word_is_told(orders, collect, flags, because) -> None:

@@ -20,6 +20,7 @@ from nilometer.counters.figures import Fact, Figures
 from nilometer.counters.gather import Gatherer, Unread
 from nilometer.counters.snapshot import Snapshot
 from nilometer.counters.target import Target
+from nilometer.errors import ConfigError
 
 HERE = Surroundings({}, Path("/nowhere"))
 
@@ -188,3 +189,14 @@ def test_connections_that_cannot_be_closed_are_told_and_the_others_closed(strang
     gatherer = Gatherer(chosen([], HERE, without=backends.BACKENDS), Clock())
 
     assert gatherer.close() == ["strange at there: close: OSError: no"]
+
+
+def test_a_misspelt_name_that_is_to_be_left_out_is_an_error_with_the_nearest(stranger) -> None:
+    stranger()
+
+    with pytest.raises(ConfigError) as refused:
+        chosen([], HERE, without=[*backends.BACKENDS, "well", "redsi"])
+
+    said = str(refused.value)
+    assert said.startswith("--without: no backend 'redsi'; did you mean 'redis'? (mysql,")
+    assert said.endswith("strange, well) [no-such-backend]")

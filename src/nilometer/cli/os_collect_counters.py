@@ -11,7 +11,7 @@ import json
 import logging
 import os
 import sys
-from argparse import ArgumentParser
+from argparse import ArgumentParser, ArgumentTypeError
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
@@ -19,7 +19,7 @@ from nilometer import clock
 from nilometer.cli.collecting import backends, collected, read_document
 from nilometer.cli.exits import Exit
 from nilometer.counters.document import DocumentError
-from nilometer.errors import ConfigError
+from nilometer.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -100,11 +100,12 @@ def _parser() -> ArgumentParser:
 
 
 def _level(text: str) -> int | str:
-    """A level by its name or number, as logging takes them. Raises ValueError."""
-    if text.isdigit():
+    """A level by its name or number, as logging takes them. Raises ArgumentTypeError."""
+    if text.isascii() and text.isdigit():
         return int(text)
     if text.upper() not in LEVELS:
-        raise ValueError(text)
+        choice = nearest(text, [level.lower() for level in LEVELS])
+        raise ArgumentTypeError(f"{text!r} is no number and no level{choice}")
     return text.upper()
 
 

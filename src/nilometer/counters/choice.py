@@ -14,7 +14,8 @@ from nilometer.counters.backend import (
     found_by,
     module_of,
 )
-from nilometer.errors import ConfigError
+from nilometer.counters.target import hidden
+from nilometer.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -57,7 +58,7 @@ def chosen(
     cannot be used at once, and for a name that is found nowhere.
     """
     left_out = set(without)
-    faults: list[ConfigError] = []
+    faults = _unknown(left_out)
     backends: list[Backend] = []
     everywhere = (*BACKENDS, *foreign()) if not named else ()  # 20 ms that only a search costs
     for text, origin in named or [(name, "") for name in everywhere if name not in left_out]:
@@ -90,6 +91,20 @@ def _of(text: str, origin: str, surroundings: Surroundings) -> list[Backend]:
         if origin and getattr(one, "guessed", False):
             one.guessed = False  # type: ignore[attr-defined]  # somebody asks for it by name
     return found
+
+
+def _unknown(left_out: Iterable[str]) -> list[ConfigError]:
+    """Names that no backend has: a misspelt one would leave nothing out, and say nothing."""
+    odd = [name for name in left_out if name not in BACKENDS]
+    known = [*BACKENDS, *foreign()] if odd else []
+    return [
+        ConfigError(
+            f"--without: no backend {hidden(name)!r}{nearest(name, known)}",
+            slug="no-such-backend",
+        )
+        for name in sorted(odd)
+        if name not in known
+    ]
 
 
 def _told_apart(backends: Sequence[Backend]) -> list[Backend]:
