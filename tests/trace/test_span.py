@@ -3,6 +3,7 @@
 import contextvars
 import gc
 import inspect
+import time
 import weakref
 from importlib import import_module
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from nilometer.model import Event, SpanKind, SpanRecord, Status
 from nilometer.trace import limits
 from nilometer.trace.current import CURRENT, Joined
+from nilometer.trace.limits import described, without_queries
 from nilometer.trace.propagation import carry, headers
 from tests.trace.conftest import TWINS, Traced
 
@@ -665,3 +667,48 @@ def test_a_root_takes_over_the_attributes_it_is_given(twin):
         twin.core.start_root("four", request=twin.request(), unknown=1)
     with pytest.raises(TypeError):
         twin.core.start_root("five")
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        (
+            "HTTPConnectionPool(host='h'): with url: /x?token=secret (Caused by X('y'))",
+            "HTTPConnectionPool(host='h'): with url: /x?... (Caused by X('y'))",
+        ),
+        (
+            "for url: http://127.0.0.1:8080/x?token=secret",
+            "for url: http://127.0.0.1:8080/x?...",
+        ),
+        (
+            "404 for url 'http://h/x?token=it's&secret=1'\nFor more: https://m.org/404",
+            "404 for url 'http://h/x?...'\nFor more: https://m.org/404",
+        ),
+        ("http://me:secret@h:1/x, https://u:s@secret@h", "http://...@h:1/x, https://...@h"),
+        ("[http://h?secret], (/x?a?secret).", "[http://h?...], (/x?...)."),
+        ("x?secret=1 y", "x?... y"),
+        ("why? and/or? a@b.c, 1/2 // x", "why? and/or? a@b.c, 1/2 // x"),
+    ],
+)
+def test_of_a_url_in_an_exception_s_text_no_query_and_no_password_is_told(text, kept):
+    assert described(OSError(text)) == ("OSError", kept)
+
+
+@given(st.text(alphabet="/?@=:' \"),ab\n", max_size=60), st.text("/?@=:'\"),", max_size=20))
+def test_whatever_stands_around_a_query_it_is_not_told(before, within):
+    told = without_queries(f"{before} http://h/x?{within}\N{SNOWMAN}{within}")
+
+    assert "\N{SNOWMAN}" not in told
+
+
+@pytest.mark.parametrize(
+    "unit", ["/", "//", "/?", "?", "?=", "//a", "@", "//@", "/a?)", "?a", "//a@"]
+)
+def test_the_time_that_a_text_takes_is_its_length_s(unit):
+    def cpu_ns(chars):
+        text = (unit * chars)[:chars] + "')'x"
+        began_ns = time.thread_time_ns()
+        without_queries(text)
+        return time.thread_time_ns() - began_ns
+
+    assert min(cpu_ns(40_000) for _ in range(9)) < 30 * min(cpu_ns(4_000) for _ in range(9))

@@ -5,6 +5,7 @@ Nothing here runs before a span is drained, except `described`, when an exceptio
 
 from __future__ import annotations
 
+import re
 from reprlib import Repr
 from typing import TYPE_CHECKING, Final
 
@@ -250,11 +251,44 @@ def _without_quoted(error: BaseException, text: str) -> str:
     return text[:end] + told
 
 
+# Possessive: a text of nothing but slashes takes no longer than another. A quotation mark does
+# not end a query, since clients send it as it is.
+_URLS: Final = re.compile(
+    r"""(?P<user>//[^\s/?@]*+@)(?:[^\s/?@]*+@)*+
+      | (?P<path>/[^\s/?]*+)(?P<query>\?\S++)?+
+      | (?P<bare>\?)[^\s=?]*+=\S*""",
+    re.VERBOSE,
+)
+
+
+_CLOSING: Final = "'\"),.;:>]"
+"""Signs at the end of a URL that are the text's, which is around it."""
+
+
+def _of_url(match: re.Match[str]) -> str:
+    if match["user"]:
+        return "//...@"
+    if match["bare"]:
+        return "?..."
+    query = match["query"] or ""
+    closing = query[len(query.rstrip(_CLOSING)) :]
+    return match["path"] + ("?..." + closing if query else "")
+
+
+def without_queries(text: str) -> str:
+    """A text with its URLs' queries and passwords left out: tokens and names are in them.
+
+    >>> without_queries("404 for 'http://me:key@host/x?token=y', why?")
+    "404 for 'http://...@host/x?...', why?"
+    """
+    return _URLS.sub(_of_url, text)
+
+
 def described(error: BaseException) -> tuple[str, str]:
     """An exception's class and its text, both bounded; a failing ``__str__`` is told as such.
 
     Of a database's error only what names no value: see `_of_database`. Of one that quotes such
-    an error only what comes before.
+    an error only what comes before; of URLs no query.
 
     >>> described(KeyError("id"))
     ('KeyError', "'id'")
@@ -264,7 +298,7 @@ def described(error: BaseException) -> tuple[str, str]:
         if _is_of_database(error):
             text = _of_database(error)
         else:
-            text = _without_quoted(error, str.__str__(str(error)))
+            text = without_queries(_without_quoted(error, str.__str__(str(error))))
         return kind, cut(_utf8(str.__str__(text)), MESSAGE_CHARS_MAX)
     except Exception as failure:  # noqa: BLE001 -- the application's error must come through
         return kind, f"<{kind}: {type(failure).__name__} in str>"
