@@ -199,6 +199,8 @@ class Session:
         config = self._config
         if config.getoption("--nilometer-report") or config.getoption("verbose") > 0:
             summary.show(self.everything, terminalreporter)
+        else:
+            summary.show_unread(self.everything, terminalreporter)
         if self._unwritten:
             terminalreporter.write_line(self._unwritten, red=True)
 

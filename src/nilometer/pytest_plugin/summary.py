@@ -48,6 +48,13 @@ def show(session: Session, terminal: pytest.TerminalReporter) -> None:
     _show_backends(session.backends, terminal)
 
 
+def show_unread(session: Session, terminal: pytest.TerminalReporter) -> None:
+    """Backends of which nothing is known; whoever asked for them hears it in any case."""
+    for backend, told in sorted(session.backends.items()):
+        if told.get("because"):
+            terminal.write_line(f"nilometer: {backend}: {printable(told['because'])}")
+
+
 def _show_backends(backends: Mapping[str, Any], terminal: pytest.TerminalReporter) -> None:
     for backend, told in sorted(backends.items()):
         if told.get("because"):
