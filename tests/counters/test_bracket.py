@@ -170,6 +170,28 @@ def test_a_restart_in_the_run_makes_its_counters_unknown_and_no_others() -> None
     assert of(counts, "Queries").delta == 7
 
 
+def test_a_server_that_could_not_be_read_is_not_waited_for_again() -> None:
+    time = FakeTime()
+    dead, well = Server(time, lag_s=5), Server(time)
+    dead.instance, asked = "dead:1", []
+
+    def read() -> Figures:
+        asked.append(time.clock.elapsed_ns())
+        raise BackendError("mysql at dead:1: no whole answer in 10 s")
+
+    dead.read = read
+    around = bracket(time, dead, well)
+    around.open()
+    well.run(7)
+    backends, counts = around.close()
+
+    assert len(asked) == 1
+    because = "mysql at dead:1: no whole answer in 10 s [backend-unreadable]"
+    assert around.unread() == [because]
+    assert backends == (BackendRead("mysql", "dead:1", because=because), READ)
+    assert of(counts, "Queries").delta == 7
+
+
 def test_a_server_that_fails_at_one_end_is_named_with_the_reason() -> None:
     time = FakeTime()
     early, late = Server(time), Server(time)

@@ -20,7 +20,7 @@ from nilometer.model.reading import Kind
 from nilometer.model.run import BackendRead, Count
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from nilometer.clock import Clock
     from nilometer.counters.figures import Number, Series
@@ -148,13 +148,24 @@ class Bracket:
         self._quiesce_s_max = quiesce_s_max
         self._told = told
         self._bases: list[Baseline | str] = []
+        self._last: Sequence[Snapshot | Unread] = ()
 
     def open(self) -> None:
         """Learn drift and footprint; the run may begin when this returns."""
         early = self._gatherer.gather()
         self._wait("idle", self._idle_s)
-        reads = [self._gatherer.gather() for _ in range(FOOTPRINT_READS)]
-        self._bases = [_learned(of_one) for of_one in zip(early, *reads, strict=True)]
+        looks = [early]
+        for _ in range(FOOTPRINT_READS):
+            looks.append(self._again(looks[-1]))
+        self._bases = [_learned(of_one) for of_one in zip(*looks, strict=True)]
+        self._last = looks[-1]
+
+    def _again(self, last: Sequence[Snapshot | Unread]) -> list[Snapshot | Unread]:
+        """Another look at what could be read at the last one: each vain one may take 20 s."""
+        backends = self._gatherer.backends
+        chosen = [b for b, one in zip(backends, last, strict=True) if isinstance(one, Snapshot)]
+        now = iter(self._gatherer.gather(chosen))
+        return [next(now) if isinstance(one, Snapshot) else one for one in last]
 
     def unread(self) -> list[str]:
         """Why nothing will be known of some backends, as far as `open` can tell."""
@@ -162,7 +173,7 @@ class Bracket:
 
     def close(self) -> tuple[tuple[BackendRead, ...], tuple[Count, ...]]:
         """What each backend moved by since `open`. Reads what lags until two reads agree."""
-        ends = self._gatherer.gather()
+        ends = self._again(self._last)
         reads = [1] * len(ends)
         self._quiesce(ends, reads)
         backends: list[BackendRead] = []
@@ -177,7 +188,11 @@ class Bracket:
         """Read those that lag again until nothing moves but what does so by itself."""
         until_ns = self._clock.elapsed_ns() + int(self._quiesce_s_max * 1e9)
         backends = self._gatherer.backends
-        waiting = {i for i, backend in enumerate(backends) if backend.settle_s > 0}
+        waiting = {
+            i
+            for i, backend in enumerate(backends)
+            if backend.settle_s > 0 and isinstance(self._last[i], Snapshot)
+        }
         while waiting and self._clock.elapsed_ns() < until_ns:
             self._wait("quiesce", max(backends[i].settle_s for i in waiting))
             chosen = sorted(waiting)
