@@ -46,7 +46,7 @@ class GaugeRead:
             self._failed("read_failed")
 
     def missed(self) -> None:
-        """Say that it was not read this time: it has no value then, and that is counted."""
+        """Say that it was not read in time: it has no value then, and that is counted."""
         self._failed("read_hangs")
 
     def _failed(self, reason: str) -> None:
