@@ -101,6 +101,22 @@ def test_what_a_span_costs_is_told_within_a_factor_of_two():
     assert real / FACTOR < told < real * FACTOR
 
 
+def test_what_an_event_costs_is_told_within_a_factor_of_two():
+    registry = Registry()
+    calls = 0
+
+    def event():
+        nonlocal calls
+        calls += 1
+        if calls % 1_000 == 0:  # the buffer never fills: that would be cheaper
+            registry.collect()
+        registry.event("order.failed", host="c1", attempt=2)
+
+    real, said = compared(event, lambda: None, said_by(registry))
+
+    assert real / FACTOR < said < real * FACTOR
+
+
 def test_what_it_costs_to_verify_a_trigger_is_counted_for_each():
     triggers = Triggers([KEY])
     headers = {name.lower(): value for name, value in new_trigger(KEY)[1].items()}
@@ -116,7 +132,14 @@ def test_what_it_costs_to_verify_a_trigger_is_counted_for_each():
 
 @pytest.mark.parametrize(
     "calibrate",
-    [costs.statement, costs.client_request, costs.pool_work, cost.span_ns, cost.trigger_ns],
+    [
+        costs.statement,
+        costs.client_request,
+        costs.pool_work,
+        cost.span_ns,
+        cost.trigger_ns,
+        overhead.event_ns,
+    ],
 )
 def test_calibrating_leaves_nothing_in_this_process_s_instruments(calibrate):
     REGISTRY.collect()

@@ -66,9 +66,10 @@ class EventSource:
 class EventBuffer:
     """Events until the next collect, bounded by their number and by the text they carry."""
 
-    __slots__ = ("_chars", "_events")
+    __slots__ = ("_chars", "_events", "kept")
 
     def __init__(self) -> None:
+        self.kept = 0  # ever, for what they cost; two threads at once may count one
         self.take()
 
     @property
@@ -81,6 +82,7 @@ class EventBuffer:
         values = event.attributes.values()
         self._chars += sum(map(len, event.attributes))
         self._chars += sum(len(value) for value in values if isinstance(value, str))
+        self.kept += 1
         self._events.append(event)  # a line of its own: a take may swap the list before it
 
     def take(self) -> tuple[Event, ...]:

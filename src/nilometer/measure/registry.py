@@ -65,7 +65,8 @@ class Registry:
         # Ours stay on when everything else is switched off, so that losses are never silent.
         self._levels: dict[str, Level] = {"": Level.BASIC, "nilometer": Level.BASIC}
         self._dearer: dict[str, tuple[Callable[[], float], Callable[[], int] | None]] = {}
-        self._events = EventBuffer()
+        self._events = events = EventBuffer()
+        self.costs_also("events", _event_ns, lambda: events.kept)
         self._start_afresh()
         self._lost = self.counter("nilometer.lost", description="What we lost, and why.")
         self._overflow = self.counter(
@@ -368,8 +369,15 @@ class Registry:
         """Forget all values and let go of locks that another thread held: for the child."""
         self._start_afresh()
         self._events.take()
+        self._events.kept = 0
         for instrument in list(self._instruments.values()):
             instrument.reset()
+
+
+def _event_ns() -> float:
+    from nilometer.measure.overhead import event_ns
+
+    return event_ns()
 
 
 _REGISTRIES: Final[weakref.WeakSet[Registry]] = weakref.WeakSet()
