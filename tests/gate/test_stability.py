@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nilometer.gate.baseline import baseline
+from nilometer.gate.baseline import Held, baseline
 from nilometer.gate.bound import Bound, bound
 from nilometer.gate.stability import Stability, standing
 from nilometer.model.reading import Kind
@@ -150,14 +150,30 @@ def test_an_accepted_step_moves_what_was_before_onto_the_new_level() -> None:
     found = baseline([800.0, 801.0, 800.0, 800.0, 840.0, 840.0], [4])
 
     assert found.values == (840.0, 841.0, 840.0, 840.0, 840.0, 840.0)
-    assert (found.since, found.runs, found.steps) == (4, 2, ())
+    assert (found.runs, found.steps, found.held) == (2, (), None)
 
 
-def test_a_step_that_lasted_is_found_and_told() -> None:
+def test_a_step_down_that_lasted_is_found_and_followed() -> None:
+    found = baseline([840.0] * 20 + [800.0] * 10)
+
+    assert (set(found.values), found.runs, found.held) == ({800.0}, 10, None)
+    assert [step.index for step in found.steps] == [20]
+
+
+def test_a_step_up_that_lasted_is_found_and_held() -> None:
     found = baseline([800.0] * 20 + [840.0] * 10)
 
-    assert set(found.values) == {840.0}
+    assert (set(found.values), found.runs, found.held) == ({800.0}, 20, Held(20, 840.0))
     assert [step.index for step in found.steps] == [20]
+
+
+def test_a_held_step_ends_where_it_is_gone_or_accepted() -> None:
+    held = [800.0] * 20 + [840.0] * 20
+
+    gone, accepted = baseline(held + [800.0] * 20), baseline([*held, 840.0], [40])
+
+    assert (set(gone.values), gone.held) == ({800.0}, None)
+    assert (set(accepted.values), accepted.held, accepted.steps) == ({840.0}, None, ())
 
 
 @given(

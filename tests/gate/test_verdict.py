@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 BASE = {"Com_select": 800, "Com_insert": 400, "Bytes": 90_000}
 MORE = {**BASE, "Com_select": 840}
+BASE_LESS = {"Com_select": 800, "Com_insert": 400}
 
 
 def names(verdict: Verdict) -> list[str]:
@@ -258,17 +259,78 @@ def test_an_alarm_that_went_away_is_marked() -> None:
     assert "it went away" in verdict.because
 
 
-def test_a_change_alarms_until_it_lasted_and_is_then_told_as_a_step() -> None:
-    history = runs(30, BASE)
+def retried(history: list[Run], figures: dict[str, int], times: int) -> list[Verdict]:
+    """What is said of as many further runs that all did this; they become history."""
     said = []
-    for at in range(30, 38):
-        said.append(judge(run(at, MORE), history))
-        history.append(run(at, MORE))
+    for at in range(len(history), len(history) + times):
+        said.append(judge(run(at, figures), history, may_fail=True, only_confirmed=True))
+        history.append(run(at, figures))
+    return said
 
-    assert [bool(one.findings) for one in said] == [True] * 5 + [False] * 3
-    assert any(
-        "from run r30 on" in note and "nobody accepted" in note for note in said[-1].notes
-    )
+
+def test_a_change_that_nobody_accepted_alarms_however_often_it_is_retried() -> None:
+    history = runs(60, BASE)
+
+    first, *further = retried(history, MORE, 40)
+
+    assert [names(one) for one in further] == [["mysql:Com_select"]] * 39
+    assert {one.outcome for one in further} == {Outcome.FAIL}
+    assert (first.outcome, further[-1].confirmed) == (Outcome.WARN, "run r60")
+    (finding,) = further[-1].findings
+    assert (finding.expected, finding.now) == (800, 840)
+    assert finding.since == "since run r60, 39 runs, nobody accepted it"
+    assert finding.since in further[-1].because
+    assert further[-1].previous == history[59]
+
+
+def test_a_change_in_a_counter_that_varies_alarms_however_often_it_is_retried() -> None:
+    random = Random(3)
+
+    def varying(at: int, factor: float) -> Run:
+        return run(at, {"Bytes": round(90_000 * factor * random.gauss(1, 0.004)), **BASE_LESS})
+
+    history = [varying(at, 1.0) for at in range(40)]
+    said = []
+    for at in range(40, 60):
+        said.append(judge(varying(at, 1.06), history))
+        history.append(varying(at, 1.06))
+
+    assert [names(one) for one in said] == [["mysql:Bytes"]] * 20
+
+
+def test_a_lasting_change_is_silent_once_it_is_gone_or_accepted() -> None:
+    history = runs(60, BASE)
+    retried(history, MORE, 12)
+
+    accepted = [accept(71, "mysql:Com_select")]
+    stays = judge(run(72, MORE), history, accepted)
+    second = judge(run(72, {**BASE, "Com_select": 880}), history, accepted)
+    back = [bool(one.findings) for one in retried(history, BASE, 8)]
+
+    assert (stays.outcome, stays.findings, stays.notes) == (Outcome.PASS, (), ())
+    assert [(one.expected, one.now) for one in second.findings] == [(840, 880)]
+    assert back == [False] * 8
+
+
+def test_what_comes_on_top_of_a_lasting_change_is_told_from_the_level_before() -> None:
+    history = runs(60, BASE)
+    retried(history, MORE, 10)
+
+    (little,) = judge(run(70, {**BASE, "Com_select": 850}), history).findings
+    (much,) = judge(run(70, {**BASE, "Com_select": 1000}), history).findings
+
+    assert (little.expected, little.since != "") == (800, True)
+    assert (much.expected, much.since) == (800, "")
+
+
+def test_a_lasting_change_to_less_is_the_level_from_then_on() -> None:
+    history = runs(60, BASE)
+
+    less = retried(history, {**BASE, "Com_select": 700}, 10)
+    (more,) = retried(history, BASE, 1)
+
+    assert [one.findings for one in less] == [()] * 10
+    assert [(one.expected, one.now) for one in more.findings] == [(700, 800)]
 
 
 def test_a_change_that_was_taken_back_does_not_blind_the_gate() -> None:

@@ -3,16 +3,20 @@
 A level ends where somebody accepted a step, or where one is found that lasted. What came before
 is not thrown away: moved by the difference of the medians it still tells how much the counter
 varies, so that an accepted change does not blind the gate for twenty runs.
+
+A step up that alarms is different: it is *held* until somebody accepts it, or it is gone. Its
+runs are moved onto the level before it, by which runs go on being judged; else whoever retries
+a build often enough would have made the new level the old one.
 """
 
 from __future__ import annotations
 
 from itertools import pairwise
 from math import sqrt
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from nilometer.gate.robust import NORMAL_PER_MAD, are_counts, median
-from nilometer.gate.stability import NOISY_SHARE_MAX
+from nilometer.gate.robust import NORMAL_PER_MAD, are_counts, mad, median
+from nilometer.gate.stability import NOISY_SHARE_MAX, spread_of
 from nilometer.gate.steps import steps
 
 if TYPE_CHECKING:
@@ -23,17 +27,24 @@ if TYPE_CHECKING:
     from nilometer.model.run import Accepted, Run
 
 
-class Baseline(NamedTuple):
-    """A series on its current level.
+class Held(NamedTuple):
+    """A lasting step up that nobody accepted: from which place on, and the level it led to."""
 
-    `since` is the first run of that level, `runs` how many known values it has; `steps` are
-    those that were found and that nobody accepted.
+    start: int
+    level: float
+
+
+class Baseline(NamedTuple):
+    """A series on the level that runs are judged by.
+
+    `runs` is how many known values that level itself has; `steps` are those that were found and
+    that nobody accepted; `held` is the one of them that is an alarm until somebody does.
     """
 
     values: tuple[float | None, ...]
-    since: int = 0
     runs: int = 0
     steps: tuple[Step, ...] = ()
+    held: Held | None = None
 
     @property
     def doubt(self) -> float:
@@ -45,8 +56,11 @@ class Baseline(NamedTuple):
         return sqrt(1 + 1 / self.runs) if 0 < self.runs < DOUBTFUL_RUNS else 1.0
 
 
-DOUBTFUL_RUNS = 5  # the fewest from which a level is told at all
-ACCEPT_NEAR_RUNS = 3  # a found step so near an accepted one is the same
+DOUBTFUL_RUNS: Final = 5  # the fewest from which a level is told at all
+ACCEPT_NEAR_RUNS: Final = 3  # a found step so near an accepted one is the same
+
+HELD_SCALES_MIN: Final = 4.0
+"""That is `joint.SCALES_MIN`: smaller steps alarmed nobody, and are followed and told."""
 
 
 def baseline(values: Sequence[float | None], accepted: Sequence[int] = ()) -> Baseline:
@@ -63,18 +77,57 @@ def baseline(values: Sequence[float | None], accepted: Sequence[int] = ()) -> Ba
         for step in found
         if all(abs(step.index - at) > ACCEPT_NEAR_RUNS for at in accepted)
     )
-    cuts = sorted({at for at in accepted if 0 < at < len(values)} | {s.index for s in told})
-    borders = [0, *cuts, len(values)]
-    levels = [_level(values[start:stop]) for start, stop in pairwise(borders)]
-    current = next((level for level in reversed(levels) if level is not None), None)
-    moved: list[float | None] = []
-    for level, start, stop in zip(levels, borders, borders[1:], strict=False):
-        shift = 0.0 if level is None or current is None else current - level
-        shift = float(round(shift)) if whole else shift  # counts stay counts
-        moved += [None if v is None else float(v) + shift for v in values[start:stop]]
-    since = borders[-2]
-    runs = sum(value is not None for value in values[since:])
-    return Baseline(tuple(moved), since, runs, told)
+    ends = {at for at in accepted if 0 < at < len(values)}
+    cuts = sorted(ends | {s.index for s in told})
+    levels = _Levels(whole=whole)
+    for start, stop in pairwise([0, *cuts, len(values)]):
+        levels.add(values[start:stop], start, is_accepted=start in ends)
+    news = tuple(step for step in told if step.index > max(ends, default=0))
+    return Baseline(levels.moved(), levels.runs, news, levels.held)
+
+
+class _Levels:
+    """The levels of a series, one after the other, and the one that runs are judged by."""
+
+    def __init__(self, *, whole: bool) -> None:
+        self.held: Held | None = None
+        self.runs = 0
+        self._whole = whole
+        self._level: float | None = None
+        self._pieces: list[tuple[Sequence[float | None], float | None]] = []
+
+    def add(self, values: Sequence[float | None], start: int, *, is_accepted: bool) -> None:
+        """The next level, from `start` on."""
+        own = _level(values)
+        if own is not None:
+            if self._level is None or is_accepted or not self._is_alarm(own):
+                self.held, self._level, self.runs = None, own, 0
+            elif self.held is None:
+                self.held = Held(start, own)
+            else:
+                self.held = self.held._replace(level=own)
+            if self.held is None:
+                self.runs = sum(value is not None for value in values)
+        elif is_accepted:  # a level that no run has shown yet
+            self.held = None
+        self._pieces.append((values, own))
+
+    def _is_alarm(self, level: float) -> bool:
+        """Whether runs of this level alarm by those before it."""
+        assert self._level is not None
+        known = [value for value in self.moved() if value is not None]
+        deviation = float(mad(known, self._level))
+        scale = spread_of(known, self._level, deviation, is_counted=self._whole).scale
+        return level > self._level and level - self._level >= HELD_SCALES_MIN * scale
+
+    def moved(self) -> tuple[float | None, ...]:
+        """All values so far, on that level; counts stay counts."""
+        found: list[float | None] = []
+        for values, own in self._pieces:
+            shift = 0.0 if own is None or self._level is None else self._level - own
+            shift = float(round(shift)) if self._whole else shift
+            found += [None if v is None else float(v) + shift for v in values]
+        return tuple(found)
 
 
 def _may_gate(values: Sequence[float | None]) -> bool:

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 class Finding:
     """A counter that moved: from what it was expected to be, in the work of this run.
 
-    `scales` is how far, in what is usual for it. `went_away` is told of a run that others
-    followed in which the counter was back.
+    `scales` is how far, in what is usual for it. `since` is told of a lasting change that
+    nobody accepted: the run it began with. `went_away` is told of a run that others followed in
+    which the counter was back.
     """
 
     key: Key
@@ -29,6 +30,7 @@ class Finding:
     bound: Bound | None = None
     parts: tuple[Part, ...] = ()
     went_away: str = ""
+    since: str = ""
 
     @property
     def delta(self) -> float:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from nilometer.gate.bound import bound
 from nilometer.gate.finding import Finding
 from nilometer.gate.history import why_unknown
 from nilometer.gate.stability import RUNS_MIN, standing
-from nilometer.gate.steps import SIDE_RUNS_MIN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -16,25 +16,30 @@ if TYPE_CHECKING:
     from nilometer.gate.history import Series
     from nilometer.gate.joint import Joint, Moved
     from nilometer.gate.matrix import Cohort, Matrix
+    from nilometer.model.run import Run
 
 NAMED_MAX: Final = 5  # in a sentence; the run itself has all
+
+PENDING_MAX: Final = 12
+"""Runs that alarm one after the other. A lasting step is found from five to ten on, and held; a
+counter whose neighbours are alike takes more."""
 
 
 def pending_of(matrix: Matrix) -> int:
     """How many of the latest runs alarm, each after the other, by those before the first.
 
     They do not judge the next one: they wait for somebody to accept them, or for a run that
-    shows that they went away. `SIDE_RUNS_MIN` of them are a level of their own, and wait no
-    more.
+    shows that they went away. Once there are enough of them to be a level of their own, the
+    step to it is found, and held (see `baseline`).
     """
-    for number in range(min(SIDE_RUNS_MIN, matrix.last - RUNS_MIN), 0, -1):
+    for number in range(min(PENDING_MAX, matrix.last - RUNS_MIN), 0, -1):
         start = matrix.last - number
         cohorts = [one for one in matrix.cohorts(start) if len(one.places) >= RUNS_MIN]
         if all(
             any(matrix.judge(cohort, at).is_alarm for cohort in cohorts)
             for at in range(start, matrix.last)
         ):
-            return number % SIDE_RUNS_MIN
+            return number
     return 0
 
 
@@ -63,10 +68,33 @@ class Judged:
         return min(1.0, sum(rates))
 
     def findings(self) -> tuple[Finding, ...]:
-        """What costs more."""
+        """What costs more, and since when, if it lasts and nobody accepted it."""
         return tuple(
-            self._finding(cohort, one) for cohort, found in self.alarms for one in found.moved
+            self._since(self._finding(cohort, one))
+            for cohort, found in self.alarms
+            for one in found.moved
         )
+
+    def _since(self, finding: Finding) -> Finding:
+        start = self.held_at(finding)
+        if start is None:
+            return finding
+        values = self._of_key[finding.key].values[start : self._matrix.last]
+        runs = sum(value is not None for value in values)
+        since = f"since run {self._matrix.runs[start].id}, {runs} runs, nobody accepted it"
+        return replace(finding, since=since)
+
+    def held_at(self, finding: Finding) -> int | None:
+        """The place of the lasting step that a finding is, or is mostly; None if it is none."""
+        held = self._matrix.baseline(self._of_key[finding.key]).held
+        if held is None or held.level < finding.expected + finding.delta / 2:
+            return None
+        return held.start
+
+    def before(self, findings: Sequence[Finding]) -> tuple[Run, ...]:
+        """The earlier runs in which none of these had moved yet."""
+        held = [at for one in findings if (at := self.held_at(one)) is not None]
+        return self.base[: min(held)] if held else self.base
 
     def improved(self) -> tuple[Finding, ...]:
         """What costs less: judged the same way, and no alarm."""
@@ -125,7 +153,10 @@ class Judged:
                     yield cohort, one
 
     def confirmed_by(self, findings: Sequence[Finding]) -> str:
-        """The pending run in which one of these moved as well; empty if there is none."""
+        """An earlier run in which one of these moved as well; empty if there is none."""
+        held = [at for one in findings if (at := self.held_at(one)) is not None]
+        if held:
+            return f"run {self._matrix.runs[min(held)].id}"
         keys = {one.key for one in findings}
         for at in range(self._matrix.last - 1, self._start - 1, -1):
             for cohort, _ in self.pairs:

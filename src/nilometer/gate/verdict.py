@@ -97,12 +97,16 @@ def judge(
     verdict = _bare(judged, run, past, notes)
     if verdict.findings:
         after = past_of(run, later)
-        parts = tuple(all_series(run, past._replace(runs=judged.base), parts=True))
+        parts = tuple(
+            all_series(run, past._replace(runs=judged.before(verdict.findings)), parts=True)
+        )
         findings = tuple(
             replace(one, parts=parts_of(one.key, one.delta, parts)) for one in verdict.findings
         )
         findings = tuple(sorted(findings, key=lambda one: (not one.parts, -one.scales)))
         confirmed = judged.confirmed_by(findings)
+        before = judged.before(findings)
+        verdict = replace(verdict, previous=before[-1] if before else None)
         verdict = _after(replace(verdict, findings=findings, confirmed=confirmed), after)
     return _final(verdict, may_fail=may_fail, only_confirmed=only_confirmed)
 
@@ -144,6 +148,8 @@ def _final(verdict: Verdict, *, may_fail: bool, only_confirmed: bool) -> Verdict
     if len(verdict.findings) > 1:
         head += f" and {len(verdict.findings) - 1} more"
     because = f"{head}: {verdict.because}"
+    if since := next((one.since for one in verdict.findings if one.since), ""):
+        because += f"; {since}"
     if all(one.went_away for one in verdict.findings):
         because += "; it went away"
     if verdict.runs < WARN_RUNS_MIN:

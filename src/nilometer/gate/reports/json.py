@@ -67,6 +67,7 @@ def finding_document(finding: Finding) -> dict[str, Any]:
         "bound": None
         if limit is None
         else {"upper": finite(limit.upper), "because": limit.because},
+        "since": finding.since or None,
         "went_away": finding.went_away or None,
         "parts": [_part(part) for part in finding.parts],
     }

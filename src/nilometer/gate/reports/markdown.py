@@ -61,6 +61,8 @@ def _row(finding: Finding) -> str:
     change = moved(finding.delta, finding.expected)
     if finding.went_away:
         change += "; went away"
+    elif finding.since:
+        change += f"; {code(finding.since)}"
     cells = [
         code(name(finding)),
         change,

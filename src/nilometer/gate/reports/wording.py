@@ -62,7 +62,8 @@ def evidence(finding: Finding) -> str:
     what = f"{number(finding.now)} instead of {number(finding.expected)}"
     away = f"; went away: {flat(finding.went_away)}" if finding.went_away else ""
     sure = f"{known.stability.value} over {known.runs} runs"
-    return f"{what}, {finding.scales:.1f} scales; {sure}{away}"
+    since = f"; {flat(finding.since)}" if finding.since else ""
+    return f"{what}, {finding.scales:.1f} scales; {sure}{since}{away}"
 
 
 def which(part: Part) -> str:
