@@ -270,6 +270,27 @@ def test_greenlets_are_their_threads(library, imported, pure):
     ], ended.stderr
 
 
+@pytest.mark.parametrize("taken_before", [0, 1, 2])
+def test_a_thread_that_begins_and_ends_while_others_are_taken_loses_nothing(
+    registry, taken_before
+):
+    counter = registry.counter("c", per_thread=True)
+
+    def count():
+        for name in "ab":
+            thread = threading.Thread(target=counter.add, name=name)
+            thread.start()
+            thread.join()
+
+    count()
+    taking = registry._instruments["c"].taken()
+    values = [next(taking)[1] for _ in range(taken_before)]
+    count()
+    values += [value for _, value in taking]
+
+    assert sum(values) + sum(by_name(registry, "c").values()) == 4
+
+
 def test_threads_beyond_the_bound_share_the_overflow(registry):
     registry.series_max = 2
     counter = registry.counter("c", per_thread=True)

@@ -194,21 +194,27 @@ class Instrument:
             held[dimensions] = self._leases.setdefault(dimensions, Lease())
 
     def taken(self) -> Iterator[tuple[Dimensions, Any]]:
-        """Take what each series has to say; then give back those of threads that have ended."""
+        """Take what each series has to say, and give back those of threads that have ended."""
         ended = self._ended() if self.per_thread else ()
         told = self.kind != "gauge" or self.family.on
         for dimensions, series in list(self.series.items()):
-            value = series.take()
+            value = self._last(dimensions, series) if dimensions in ended else series.take()
             if value is not None and told:
                 yield dimensions, value
-        for dimensions in ended:
-            with self._leasing:
-                if dimensions not in self._leases:  # else a thread of that name began
-                    self.calls_before += self.series.pop(dimensions).calls
 
-    def _ended(self) -> list[Dimensions]:
-        """Which series no thread will record in again."""
-        return [d for d in list(self.series) if d not in self._leases and d != OVERFLOW]
+    def _last(self, dimensions: Dimensions, series: Any) -> Any:
+        """Give a series back first, and take then: nobody records in it in between."""
+        with self._leasing:
+            if dimensions in self._leases:  # a thread of that name began
+                return series.take()
+            del self.series[dimensions]
+        value = series.take()
+        self.calls_before += series.calls
+        return value
+
+    def _ended(self) -> set[Dimensions]:
+        """Which series no thread records in any more."""
+        return {d for d in list(self.series) if d not in self._leases and d != OVERFLOW}
 
     def _overflow(self, known: dict[Dimensions, Any]) -> Any:
         self.overflowed += 1
