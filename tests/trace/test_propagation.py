@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 import pytest
 
@@ -117,6 +117,15 @@ def test_a_tracing_executor_carries_what_it_is_given(twin):
         pool.submit(work, 5)
 
     assert twin.drawn() == {f"work {n}": "root" for n in range(4)} | {"root": None}
+
+
+@pytest.mark.parametrize(
+    "wrapped", [TracingExecutor, lambda p: TracingExecutor(TracingExecutor(p))]
+)
+def test_a_pool_of_processes_gets_what_it_can_pickle_in_a_traced_request_too(twin, wrapped):
+    with wrapped(ProcessPoolExecutor(1)) as pool, twin.root():
+        assert pool.submit(abs, -1).result(60) == 1
+        assert list(pool.map(abs, [-1, 2], timeout=60)) == [1, 2]
 
 
 def test_a_tracing_executor_may_be_the_default_of_a_loop(twin):

@@ -8,7 +8,7 @@ other libraries keep there, and so change what the application computes.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, Self, TypeVar
 
 from nilometer.trace.current import CURRENT, Joined
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+_ELSEWHERE: Final = {"ProcessPoolExecutor", "InterpreterPoolExecutor"}
+"""Executors by their class, loky's too: what they are given is pickled, which no span is."""
 
 
 def headers() -> dict[str, str]:
@@ -68,16 +71,23 @@ def carry(function: Callable[P, R]) -> Callable[P, R]:
     return carried
 
 
+def _as_it_is(function: Callable[P, R]) -> Callable[P, R]:
+    return function
+
+
 class TracingExecutor:
     """An executor of `concurrent.futures` whose functions see the submitter's span.
 
     For a pool that must not be patched; `loop.run_in_executor` takes it as well. It passes for
     an instance of the wrapped executor's class: `loop.set_default_executor` insists on one of
-    `ThreadPoolExecutor`.
+    `ThreadPoolExecutor`. Pools of other processes get each function as it is: no span reaches
+    those.
     """
 
     def __init__(self, executor: Any) -> None:
         self._executor = executor
+        classes = {one.__name__ for one in executor.__class__.__mro__}
+        self._carried = _as_it_is if classes & _ELSEWHERE else carry
 
     @property  # type: ignore[misc]
     def __class__(self) -> type:
@@ -85,13 +95,14 @@ class TracingExecutor:
 
     def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """As the wrapped executor's; the function runs inside the current span."""
-        return self._executor.submit(carry(function), *args, **kwargs)
+        return self._executor.submit(self._carried(function), *args, **kwargs)
 
     def map(
         self, function: Callable[..., Any], *iterables: Iterable[Any], **options: Any
     ) -> Iterator[Any]:
         """As the wrapped executor's; the function runs inside the current span."""
-        results: Iterator[Any] = self._executor.map(carry(function), *iterables, **options)
+        carried = self._carried(function)
+        results: Iterator[Any] = self._executor.map(carried, *iterables, **options)
         return results
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
