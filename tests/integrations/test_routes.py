@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import sys
 
 import falcon
 import pytest
@@ -221,6 +222,54 @@ def test_routes_of_dispatched_wsgi_applications_are_told_apart(
     inner = DispatcherMiddleware(flask_users(), {"/in": flask_users()})
     mounts = {"/v1": flask_users(), "/v2": inner, "/falcon": falcon_users()}
     app = wsgi.Middleware(DispatcherMiddleware(flask_users(), mounts), registry=registry)
+
+    assert series_of(app, registry, path, deployed_at) == {
+        f"http.request.method=GET,http.route={route}": 1
+    }
+
+
+@pytest.fixture
+def routes_of_falcon():
+    falcon_routes.install()
+    yield
+    falcon_routes.uninstall()
+
+
+@pytest.mark.parametrize(
+    ("path", "route"),
+    [
+        ("/users", "/users"),
+        ("/v1/users", None),
+        ("/falcon/users", None),
+        ("/named/users", "/named/users"),
+    ],
+)
+def test_without_its_integration_a_dispatcher_s_applications_are_not_made_one(
+    twin, registry, routes_of_falcon, path, route
+):
+    def named(environ, start_response):
+        environ["http.route"] = "/named/users"
+        return flask_users()(environ, start_response)
+
+    mounts = {"/v1": flask_users(), "/falcon": falcon_users(), "/named": named}
+    app = wsgi.Middleware(DispatcherMiddleware(flask_users(), mounts), registry=registry)
+
+    dimensions = "http.request.method=GET" + ("" if route is None else f",http.route={route}")
+    assert series_of(app, registry, path) == {dimensions: 1}
+
+
+def test_where_nothing_dispatches_the_prefix_of_a_server_hides_no_route(
+    twin, registry, monkeypatch
+):
+    monkeypatch.delitem(sys.modules, routes.DISPATCHER)
+    app = wsgi.Middleware(flask_users(), registry=registry)
+
+    assert series_of(app, registry, "/users", "/prefix") == {
+        "http.request.method=GET,http.route=/users": 1
+    }
+
+
+def series_of(app, registry, path, deployed_at=""):
     environ = {
         "REQUEST_METHOD": "GET",
         "SCRIPT_NAME": deployed_at,
@@ -235,9 +284,7 @@ def test_routes_of_dispatched_wsgi_applications_are_told_apart(
     result = app(environ, lambda status, headers, exc_info=None: None)
     assert b"".join(result) == b"users"
     result.close()
-
-    series = {f"http.request.method=GET,http.route={route}": 1}
-    assert read(registry)["http.server.request"] == series
+    return read(registry)["http.server.request"]
 
 
 def test_the_environ_is_asked_for_each_header_of_a_trigger():

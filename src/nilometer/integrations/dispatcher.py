@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from nilometer.integrations.patches import Patches
-from nilometer.integrations.routes import DISPATCHED
+from nilometer.integrations.routes import DISPATCHED, DISPATCHER, told
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,14 +18,16 @@ def install() -> bool:
     """Tell what each request is dispatched by from now on; False if that is done already."""
     if _patches.active:
         return False
-    dispatcher = import_module("werkzeug.middleware.dispatcher").DispatcherMiddleware
+    dispatcher = import_module(DISPATCHER).DispatcherMiddleware
     _patches.replace(dispatcher, "__call__", _told)
+    told.add(DISPATCHER)
     return True
 
 
 def uninstall() -> None:
     """Leave the dispatcher alone."""
     _patches.undo()
+    told.discard(DISPATCHER)
 
 
 def _told(original: Callable[..., Any]) -> Callable[..., Any]:

@@ -10,6 +10,7 @@ their say in: it is taken for what somebody mounted something under, or left out
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -45,6 +46,12 @@ ASGI: Final[Mapping[str, Callable[[Any], object]]] = {
 DISPATCHED: Final = "nilometer.dispatched"
 """In the environ: (mounts, SCRIPT_NAME before) of each `DispatcherMiddleware` passed."""
 
+DISPATCHER: Final = "werkzeug.middleware.dispatcher"
+"""The module that mounts applications, of which its integration tells."""
+
+told: Final[set[str]] = set()
+"""Such modules whose integration is installed."""
+
 MOUNTED_UNDER_MAX: Final = 256
 """Prefixes whose templates are remembered; those with a parameter in them have no end."""
 
@@ -58,6 +65,19 @@ def mounted_under(carrier: Mapping[str, Any]) -> str:
     if "app_root_path" in carrier:  # Starlette's Mount leaves it
         return _mounted(carrier)
     return ""
+
+
+def is_unclear(carrier: Mapping[str, Any]) -> bool:
+    """Whether it may be mounted under something that nobody tells.
+
+    Then two applications with a template in common would be one route.
+    """
+    return (
+        bool(carrier.get("SCRIPT_NAME"))
+        and DISPATCHED not in carrier
+        and DISPATCHER in sys.modules
+        and DISPATCHER not in told
+    )
 
 
 def _dispatched(environ: Mapping[str, Any]) -> str:
@@ -111,7 +131,8 @@ def tell(request: Any, route: str) -> None:
     for name in ("scope", "environ", "env"):  # ASGI's; Django's and Falcon's of WSGI
         carrier = getattr(request, name, None)
         if isinstance(carrier, dict):
-            carrier.setdefault("http.route", mounted_under(carrier) + route)
+            if not is_unclear(carrier):
+                carrier.setdefault("http.route", mounted_under(carrier) + route)
             return
 
 
@@ -129,6 +150,8 @@ def reader(readers: Mapping[str, Callable[[Any], object]]) -> Callable[[Any], st
                 route = read(carrier[key])
                 if isinstance(route, str) and route:
                     if key != "http.route":
+                        if is_unclear(carrier):
+                            continue
                         under = mounted_under(carrier)
                         route = under if _is_mount(carrier[key]) else under + route
                     return route[:ROUTE_LENGTH_MAX]
