@@ -2,11 +2,12 @@
 
 import os
 import time
+from contextlib import nullcontext
 from functools import partial
 
 import pytest
 
-from nilometer.integrations import asgi, costs, wsgi
+from nilometer.integrations import asgi, costs, http_client, wsgi
 from nilometer.integrations.http_client import Client
 from nilometer.measure import REGISTRY, Registry, overhead
 from nilometer.trace import Trace, cost, drain_spans, span, start_root
@@ -149,6 +150,24 @@ def test_calibrating_leaves_nothing_in_this_process_s_instruments(calibrate):
 
     assert REGISTRY.collect() == ((), ())
     assert drain_spans() == ()
+
+
+@pytest.mark.parametrize("is_traced", [False, True])
+def test_what_is_calibrated_is_no_request_that_anybody_made(monkeypatch, is_traced):
+    seen = []
+    monkeypatch.setattr(http_client, "watcher", lambda *request: seen.append(request))
+    registry = Registry()
+    drain_spans()
+    root = start_root("root", request=Trace(os.urandom(16)) if is_traced else None)
+    with root or nullcontext():
+        with Client(registry).request("GET", "localhost", "/once"):
+            registry.collect()
+        registry.collect()
+        assert registry.overhead() > 0
+
+    assert seen == [("GET", "localhost", "/once")]
+    names = [one.name for one in drain_spans()]
+    assert names == (["GET", "root"] if is_traced else [])
 
 
 def test_a_calibration_that_fails_is_counted_and_costs_nothing():

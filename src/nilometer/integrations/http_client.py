@@ -94,9 +94,13 @@ def send_to(patterns: Iterable[str]) -> None:
 
 
 class Client:
-    """The instruments of outgoing requests in one registry."""
+    """The instruments of outgoing requests in one registry.
 
-    def __init__(self, registry: Registry = REGISTRY) -> None:
+    Of requests that nobody sends, to see what they cost, `watcher` is not told.
+    """
+
+    def __init__(self, registry: Registry = REGISTRY, *, is_watched: bool = True) -> None:
+        self.is_watched = is_watched
         self._timer = registry.timer(
             "http.client.request", description="From the request to the head of its response."
         )
@@ -138,7 +142,7 @@ class Request:
         self._span: Any = None
 
     def __enter__(self) -> Self:
-        if watcher is not None:
+        if watcher is not None and self._client.is_watched:
             watcher(self._method, self._host, self._path)
         if CURRENT.get() is not None:
             self._span = span(self._method)
