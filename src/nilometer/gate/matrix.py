@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from nilometer.gate.baseline import accepted_at, baseline
+from nilometer.gate.bystanders import why_bystander
 from nilometer.gate.history import all_series, is_known, read_of
 from nilometer.gate.joint import Column, joint
 from nilometer.gate.stability import RUNS_MIN
@@ -33,7 +34,8 @@ class Matrix:
     """The totals of a run, which is the last row, and of the runs that it is compared with.
 
     Places count the runs from the oldest; `last` is that of the run itself. Gauges are kept
-    apart: they say where something stands, and not what a run cost.
+    apart: they say where something stands, and not what a run cost. So are `bystanders`, which
+    others than the run move, with the reason.
     """
 
     def __init__(
@@ -46,7 +48,11 @@ class Matrix:
         self.runs = (*past.runs, run)
         self.last = len(past.runs)
         every = tuple(all_series(run, past))
-        self.series = tuple(one for one in every if one.kind is not Kind.GAUGE)
+        told = {one.key for one in every if one.values[-1] is not None}
+        moved = [one for one in every if one.kind is not Kind.GAUGE]
+        reasons = [(one, why_bystander(one.key, told)) for one in moved]
+        self.bystanders = tuple((one, because) for one, because in reasons if because)
+        self.series = tuple(one for one, because in reasons if not because)
         self.gauges = tuple(one for one in every if one.kind is Kind.GAUGE)
         relevant = _until(run, accepted, known)
         self._accepted = {

@@ -86,8 +86,10 @@ def learn(
     matrix = Matrix(latest, past, accepted, history)
     places = _quiet(matrix)
     changes = _changes(matrix, accepted)
+    told = [(one, "") for one in (*matrix.series, *matrix.gauges)]
     found = [
-        _predictor(matrix, one, places, changes) for one in (*matrix.series, *matrix.gauges)
+        _predictor(matrix, one, places, changes, because)
+        for one, because in (*told, *matrix.bystanders)
     ]
     found.sort(key=_worth)
     return Learned(latest, places, tuple(found), past.left_out)
@@ -100,10 +102,16 @@ def _quiet(matrix: Matrix) -> int:
 
 
 def _predictor(
-    matrix: Matrix, one: Series, places: int, changes: Sequence[tuple[int, Accepted]]
+    matrix: Matrix,
+    one: Series,
+    places: int,
+    changes: Sequence[tuple[int, Accepted]],
+    because: str,
 ) -> Predictor:
     values = matrix.level(one)[:places]
     known = standing(values, one.kind, is_counted=one.is_counted)
+    if because:
+        known = known._replace(stability=Stability.EXCLUDED, because=because)
     concerned = [at for at, which in changes if _concerns(which, one.key)]
     moved = sum(_moved_at(one.values, at, known) for at in concerned)
     return Predictor(

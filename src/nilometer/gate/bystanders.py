@@ -1,0 +1,68 @@
+"""Counters that a server moves by itself, too: they say nothing sure of what a run cost.
+
+PostgreSQL's figures of a database hold what its own sessions do there. An autovacuum worker
+looks at every database once a minute, and reads some thousand rows of the catalogue; statistics
+that it has gathered make every later session look up more, and what it writes is WAL. Whether a
+page was still in the cache, or the kernel's, is up to the machine. The same workload moved each
+of these by another number, in one run of thirty or from one hour to the next.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from nilometer.gate.history import Key
+
+BYSTANDERS: Final[Mapping[str, Mapping[str, str]]] = {
+    "postgresql": {
+        "blk_read_time": "",
+        "blks_hit": "",
+        "blks_read": "",
+        "statement.shared_blks_read": "",
+        "statement.shared_blks_written": "",
+        "tup_deleted": "n_tup_del",
+        "tup_fetched": "idx_tup_fetch",
+        "tup_inserted": "n_tup_ins",
+        "tup_returned": "seq_tup_read",
+        "tup_updated": "n_tup_upd",
+        "wal_bytes": "statement.wal_bytes",
+        "wal_fpi": "",
+        "wal_records": "statement.wal_records",
+        "wal_sync": "",
+        "wal_write": "",
+        "xact_commit": "statement.calls",
+    }
+}
+"""By kind of backend; and which counter tells the same of the run alone, if any.
+
+Where that one is not known (`pg_stat_statements` is not there) it stays with this one, but for
+what is looked up in the catalogue, `ALWAYS`: that alarms more often than it tells.
+"""
+
+OWN_WORK: Final[Mapping[str, tuple[str, ...]]] = {
+    "postgresql": ("bgwriter.", "checkpointer.", "io.")
+}
+"""How the names begin of what the whole server does, for whoever."""
+
+ALWAYS: Final = frozenset({"tup_fetched", "tup_returned"})
+
+
+def why_bystander(key: Key, known: Collection[Key]) -> str:
+    """Why a counter takes no part, as others than the run move it; empty if it may.
+
+    `known` are the counters that the judged run has a figure of.
+    """
+    kind = key.backend.partition("@")[0]  # postgresql@db1:5432, where there are several
+    told_by = BYSTANDERS.get(kind, {}).get(key.counter)
+    if key.counter.startswith(OWN_WORK.get(kind, ())):
+        told_by = ""
+    if told_by is None:
+        return ""
+    instead = key._replace(counter=told_by) in known
+    if told_by and not instead and key.counter not in ALWAYS:
+        return ""
+    hint = f"; {told_by} tells it of the run alone" if instead else ""
+    return f"the server moves it by itself, too{hint}"

@@ -1,0 +1,126 @@
+"""What a server does by itself is not put down to a run."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bench.gate.series import DATA
+from nilometer.counters.postgresql_facts import EXACT, TABLE, fact_of
+from nilometer.gate.bystanders import BYSTANDERS, OWN_WORK
+from nilometer.gate.rank import learn
+from nilometer.gate.stability import Stability
+from nilometer.gate.verdict import Outcome, judge
+from tests.gate.histories import run, runs
+
+if TYPE_CHECKING:
+    from nilometer.model.run import Run
+
+FIGURES = {
+    "blks_hit": 4200,
+    "blks_read": 4,
+    "idx_scan": 920,
+    "idx_tup_fetch": 920,
+    "n_tup_ins": 400,
+    "statement.calls": 2120,
+    "tup_fetched": 1215,
+    "tup_inserted": 400,
+    "tup_returned": 1585,
+    "xact_commit": 406,
+}
+# What one look of an autovacuum worker at the database added to a run of two seconds.
+LOOK = {"tup_returned": 1057, "tup_fetched": 120, "blks_hit": 310, "blks_read": 6}
+LEARN = 20
+
+
+def recorded(series: str, kind: str, start: int = 0) -> list[Run]:
+    """PostgreSQL 15 on a fixed workload, with and without its `pg_stat_statements`."""
+    file = DATA / "counters" / "postgresql" / "fixed_workload.json"
+    moved: dict[str, list[float | None]] = json.loads(file.read_text())[series][kind]
+    number = len(moved["idx_scan"])
+    found = []
+    for at in range(number):
+        one = run(start + at, {n: v[at] for n, v in moved.items()}, backend="postgresql")
+        counts = tuple(c._replace(kind=fact_of(c.counter).kind) for c in one.counts)
+        found.append(one._replace(counts=counts))
+    return found
+
+
+def learned(series: str) -> tuple[list[Run], list[Run]]:
+    """The history, as nobody accepts an alarm, and the runs that alarmed."""
+    base = recorded(series, "base")
+    history, alarmed = base[:LEARN], []
+    for one in base[LEARN:]:
+        verdict = judge(one, history)
+        (alarmed if verdict.outcome is Outcome.WARN else history).append(one)
+    return history, alarmed
+
+
+@pytest.mark.parametrize(("series", "false"), [("statements", []), ("no statements", ["r30"])])
+def test_of_80_unchanged_runs_of_postgresql_at_most_one_alarms(series, false) -> None:
+    _, alarmed = learned(series)
+
+    assert [one.id for one in alarmed] == false
+
+
+@pytest.mark.parametrize("series", ["statements", "no statements"])
+@pytest.mark.parametrize("kind", ["n1", "wide"])
+def test_more_selects_and_wider_rows_are_caught_without_the_server_s_own(series, kind) -> None:
+    history, _ = learned(series)
+
+    said = [judge(one, history) for one in recorded(series, kind, start=200)]
+
+    assert {one.outcome for one in said} == {Outcome.WARN}
+
+
+@pytest.mark.parametrize("backend", ["postgresql", "postgresql@db1:5432"])
+def test_autovacuum_looking_in_is_no_change_of_the_run(backend: str) -> None:
+    history = runs(30, FIGURES, backend=backend)
+    looked_in = {name: value + LOOK.get(name, 0) for name, value in FIGURES.items()}
+
+    said = judge(run(30, looked_in, backend=backend), history)
+    more = judge(run(30, looked_in | {"idx_scan": 960}, backend=backend), history)
+
+    assert (said.outcome, said.findings) == (Outcome.PASS, ())
+    assert [one.key.counter for one in more.findings] == ["idx_scan"]
+
+
+@pytest.mark.parametrize(
+    ("counter", "instead"),
+    [
+        ("xact_commit", "statement.calls"),
+        ("tup_inserted", "n_tup_ins"),
+    ],
+)
+def test_where_nothing_else_tells_it_a_figure_takes_part(counter: str, instead: str) -> None:
+    history = runs(30, FIGURES, backend="postgresql")
+    moved = FIGURES | {counter: 500}
+
+    known = judge(run(30, moved, backend="postgresql"), history)
+    unknown = judge(run(30, moved | {instead: None}, backend="postgresql"), history)
+
+    assert known.findings == ()
+    assert [one.key.counter for one in unknown.findings] == [counter]
+
+
+def test_what_is_learned_says_why_it_takes_no_part() -> None:
+    found = learn(runs(30, FIGURES, backend="postgresql"))
+
+    assert found is not None
+    told = {one.key.counter: one.standing for one in found.predictors}
+    assert told["tup_returned"].because == "the server moves it by itself, too"
+    assert told["xact_commit"].because == (
+        "the server moves it by itself, too; statement.calls tells it of the run alone"
+    )
+    assert told["blks_hit"].stability is Stability.EXCLUDED
+    assert told["idx_scan"].stability is Stability.EXACT
+
+
+def test_nothing_is_left_out_that_a_fixed_workload_moves_exactly() -> None:
+    left_out = BYSTANDERS["postgresql"]
+
+    assert set(left_out) | {told for told in left_out.values() if told} <= set(TABLE)
+    assert not set(left_out) & EXACT
+    assert not [name for name in EXACT if name.startswith(OWN_WORK["postgresql"])]
