@@ -337,6 +337,65 @@ def test_two():
     assert recording._open == []
 
 
+def test_a_marker_holds_the_whole_test_to_its_budget(shop):
+    shop.makepyfile(
+        test_shop="""
+import pytest, shop
+@pytest.fixture
+def stocked():
+    shop.ask(9)
+@pytest.mark.nilometer_budget(sql_statements=3)
+def test_within(stocked):
+    shop.ask(3)
+@pytest.mark.nilometer_budget(sql_statements=3, http_requests=0)
+def test_beyond(stocked):
+    shop.ask(4)
+@pytest.mark.nilometer_budget(sql_statements=1)
+class TestNearest:
+    @pytest.mark.nilometer_budget(sql_statements=2)
+    def test_near(self):
+        shop.ask(2)
+    def test_far(self):
+        shop.ask(2)
+@pytest.mark.nilometer_budget(sql_statements=1)
+def test_that_fails_by_itself():
+    shop.ask(2)
+    raise LookupError("its own")
+@pytest.mark.xfail(strict=True)
+@pytest.mark.nilometer_budget(sql_statements=0)
+def test_that_is_known_to_do_more():
+    shop.ask(1)
+@pytest.mark.nilometer_budget(3)
+def test_without_a_name():
+    pass
+@pytest.mark.nilometer_budget
+def test_without_a_limit():
+    pass
+@pytest.mark.nilometer_budget(sql_statement=3)
+def test_misspelt():
+    pass
+@pytest.mark.nilometer_budget(sql_statements="3")
+def test_no_number():
+    pass
+"""
+    )
+    result = shop.runpytest_inprocess("--strict-markers", "-rf")
+
+    result.assert_outcomes(passed=2, failed=7, xfailed=1)
+    result.stdout.fnmatch_lines_random(
+        [
+            "*BudgetError: 4 SQL statements where sql_statements=3 allows 3",
+            "*shop.py:11 in ask",
+            "*BudgetError: 2 SQL statements where sql_statements=1 allows 1",
+            "*LookupError: its own",
+            "*BudgetError: the marker nilometer_budget takes its limits by name*",
+            "*BudgetError: nothing that can be counted is called 'sql_statement'*",
+            "*BudgetError: sql_statements='3': a budget is a whole number, 0 or more*",
+        ]
+    )
+    result.stdout.no_fnmatch_line("*pytest_plugin*")
+
+
 def test_a_child_that_a_test_forks_counts_nothing_and_does_not_hang(shop):
     shop.makepyfile(
         test_shop="""

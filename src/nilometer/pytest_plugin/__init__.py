@@ -7,17 +7,20 @@ fails a test that does more than it may:
         with nilometer_budget(sql_statements=3):
             orders()
 
+The marker of the same name, ``@pytest.mark.nilometer_budget(sql_statements=3)``, takes the
+whole test.
+
 pytest loads this module at every start, so it loads nothing of ours until it is needed.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Generator, Mapping
 
     from nilometer.pytest_plugin.budgets import Budget
 
@@ -64,6 +67,34 @@ def nilometer_budget(pytestconfig: pytest.Config) -> Callable[..., Budget]:
     return budget
 
 
+@pytest.hookimpl(hookwrapper=True)  # the form that every pytest knows
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, None]:
+    """Hold a test that is marked to its budget; its fixtures are not counted."""
+    marker = item.get_closest_marker("nilometer_budget")
+    if marker is None:
+        yield
+        return
+    from nilometer.pytest_plugin.budgets import BudgetError
+    from nilometer.pytest_plugin.callers import show_files_from
+
+    show_files_from(str(item.config.rootpath))
+    try:
+        if marker.args or not marker.kwargs:
+            raise BudgetError(
+                "the marker nilometer_budget takes its limits by name: (sql_statements=3)",
+                slug="budget-invalid",
+            )
+        limits = budget(**marker.kwargs)
+        limits.__enter__()
+    except BudgetError as error:
+        pytest.fail(f"BudgetError: {error}", pytrace=False)
+    outcome = yield
+    try:
+        limits.__exit__(*(outcome.excinfo or (None, None, None)))
+    except BudgetError as error:
+        outcome.force_exception(pytest.fail.Exception(f"BudgetError: {error}", pytrace=False))
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """The flags, and the setting of pytest.ini that stands for the first."""
     group = parser.getgroup("nilometer", "what each test costs (Nilometer)")
@@ -103,6 +134,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Begin, if asked to."""
+    config.addinivalue_line(
+        "markers",
+        "nilometer_budget(sql_statements=3, ...): fail the test if it does more than this",
+    )
     if config.getini("nilometer") or any(config.getoption(flag) for flag in FLAGS):
         from nilometer.pytest_plugin.session import Session
 
