@@ -1,4 +1,4 @@
-"""devstack's performance.json: every row that means something counts, and nothing is endless."""
+"""devstack's performance.json: every row that means something counts, none is endless."""
 
 from __future__ import annotations
 
