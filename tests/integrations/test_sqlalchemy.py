@@ -289,10 +289,46 @@ def test_in_mysql_double_quotes_hold_values():
     )
 
 
+@pytest.mark.parametrize(
+    ("statement", "shown"),
+    [
+        (
+            'SELECT a FROM t WHERE b = "secret" OR c = b"secret"',
+            "SELECT a FROM t WHERE b = ? OR c = b?",
+        ),
+        ("SELECT '''it's 'secret' ''', a", "SELECT ?"),
+        ('SELECT """a "secret" """, a', "SELECT ?"),
+        ("SELECT a FROM t # why\nWHERE b = 'secret'", "SELECT a FROM t WHERE b = ?"),
+        ("SELECT a # it's\n'secret', b --it's\nsecret'", "SELECT a ?"),
+        ("SELECT a --'a\nsecret'", "SELECT a ?"),
+        ("SELECT $$secret$$", "SELECT ?"),
+        ("SELECT `it's` FROM t", "SELECT `it's` FROM t"),
+    ],
+)
+def test_in_a_dialect_that_is_not_known_nothing_is_shown_that_may_be_a_value(statement, shown):
+    assert normalised(statement, double_quotes_strings=None) == shown
+
+
+@pytest.mark.parametrize(
+    ("dialect", "shown"),
+    [("bigquery", "select ?"), ("postgresql", 'select "secret"'), ("sqlite", "select ?")],
+)
+def test_what_double_quotes_are_is_the_dialect_s(dialect, shown, registry, root):
+    engine = sa.create_engine("sqlite://")
+    engine.dialect.name = dialect
+    ours.instrument(engine, registry=registry)
+    with engine.connect() as connection, pytest.raises(sa.exc.OperationalError):
+        connection.exec_driver_sql('select "secret" from nowhere')
+    ours.uninstall()
+
+    (found,) = [span for span in drain_spans() if span.name == "SELECT"]
+    assert found.attributes["db.query.text"] == f"{shown} from nowhere"
+
+
 QUOTABLE = st.text(st.characters(exclude_characters="\x00"), max_size=30)
 
 
-@given(QUOTABLE, QUOTABLE, st.booleans())
+@given(QUOTABLE, QUOTABLE, st.sampled_from([False, True, None]))
 def test_no_quoted_text_gets_through(one, other, mysql):
     def quoted(text):
         return "'" + text.replace("'", "''") + "'"
@@ -332,7 +368,7 @@ def cpu_ns(statement, double_quotes_strings):
     return time.thread_time_ns() - began_ns
 
 
-@pytest.mark.parametrize("double_quotes_strings", [False, True])
+@pytest.mark.parametrize("double_quotes_strings", [False, True, None])
 @pytest.mark.parametrize("end", ["", "'", "\\", '"', "]", "$"])
 def test_the_time_that_a_statement_takes_is_its_length_s(
     end, double_quotes_strings, monkeypatch

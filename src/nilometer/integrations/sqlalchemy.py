@@ -19,7 +19,12 @@ from weakref import WeakKeyDictionary
 from nilometer.clock import Clock
 from nilometer.integrations import costs
 from nilometer.integrations.patches import Patches
-from nilometer.integrations.statement import READ_CHARS_MAX, normalised, operation_of
+from nilometer.integrations.statement import (
+    NAMES_IN_DOUBLE_QUOTES,
+    READ_CHARS_MAX,
+    normalised,
+    operation_of,
+)
 from nilometer.measure import REGISTRY
 from nilometer.model import SpanKind
 from nilometer.trace import span
@@ -117,7 +122,11 @@ class Database:
         name = engine.dialect.name
         self.system = SYSTEMS.get(name, name)
         self.patches = Patches()
-        self._double_quotes_strings = name in ("mysql", "mariadb", "sqlite")
+        self._double_quotes_strings: bool | None = None
+        if name in ("mysql", "mariadb", "sqlite"):
+            self._double_quotes_strings = True
+        elif name in NAMES_IN_DOUBLE_QUOTES:
+            self._double_quotes_strings = False
         self._timer = registry.timer(
             "db.client.operation", description="Statements, from the call to their result."
         )

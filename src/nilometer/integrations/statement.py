@@ -57,6 +57,14 @@ OPERATIONS: Final = frozenset(
 )
 """The words that may become a dimension; every other is "OTHER"."""
 
+NAMES_IN_DOUBLE_QUOTES: Final = frozenset(
+    [
+        *("postgresql", "oracle", "mssql", "redshift", "cockroachdb", "snowflake", "duckdb"),
+        *("ibm_db_sa", "db2", "firebird", "trino", "presto", "vertica", "hana", "crate"),
+    ]
+)
+"""SQLAlchemy's names of databases where double quotes stand around names and nothing else."""
+
 _SKIPPED: Final = re.compile(r"(?:\s+|--[^\n]*(?:\n|$)|/\*.*?\*/|\()*", re.DOTALL)
 _WORD: Final = re.compile(r"[A-Za-z]+")
 
@@ -88,11 +96,24 @@ _MYSQL: Final = r"""
   | (?P<double>"(?:[^"\\]++|""|\\(?:[^"]|\Z))*+(?:"|\\".*|\Z))    # a string, no name
   | (?P<hash>\#[^\n]*|--(?:\s[^\n]*|\Z))
 """
+# Where the dialect is not known, what is a value or a comment in any of them is not shown.
+_TRIPLE: Final = r"""
+    (?P<triple>(?:'''|\"\"\").*)                                  # BigQuery, Spark
+  |"""
+_UNKNOWN: Final = r"""
+  | (?P<dollar>\$(?P<tag>(?:[^\W\d]\w*)?)\$.*)
+  | (?P<double>"(?:[^"\\]++|""|\\(?:[^"]|\Z))*+(?:"|\\".*|\Z))
+  | (?P<doubt>(?:\#|--)[^\n'"`]*+['"`].*)                         # a comment, or none
+  | (?P<hash>(?:\#|--)[^\n]*)
+"""
 _LAST: Final = r"""
   | (?P<charset>[^\W\d][\w$]*+)                                  # _utf8'it', as one word
 """
 _LITERALS: Final = re.compile(_COMMON + _STANDARD + _LAST, re.VERBOSE | re.DOTALL)
 _LITERALS_MYSQL: Final = re.compile(_COMMON + _MYSQL + _LAST, re.VERBOSE | re.DOTALL)
+_LITERALS_UNKNOWN: Final = re.compile(
+    _TRIPLE + _COMMON + _UNKNOWN + _LAST, re.VERBOSE | re.DOTALL
+)
 _SHOWN: Final = frozenset(["words", "name", "tick", "charset"])
 _BLANK: Final = frozenset(["comment", "dashes", "hash", "space"])
 _VALUE: Final = r"(?:\?|%s|%\(\w+\)s|:\w+|\$\d+)"
@@ -120,11 +141,11 @@ def _replacement(match: re.Match[str]) -> str:
     return " " if kind in _BLANK else "?"
 
 
-def normalised(statement: str, *, double_quotes_strings: bool = False) -> str:
+def normalised(statement: str, *, double_quotes_strings: bool | None = False) -> str:
     """A statement without literals, comments and the length of its lists, and not too long.
 
     `double_quotes_strings` is right for MySQL, where they do not quote names, and for SQLite,
-    where they may quote either.
+    where they may quote either; None where it is not known.
 
     >>> normalised("SELECT * FROM users WHERE name = 'O''Hara' AND age > 41 -- hi")
     'SELECT * FROM users WHERE name = ? AND age > ?'
@@ -133,6 +154,8 @@ def normalised(statement: str, *, double_quotes_strings: bool = False) -> str:
     """
     text = statement[:READ_CHARS_MAX]
     literals = _LITERALS_MYSQL if double_quotes_strings else _LITERALS
+    if double_quotes_strings is None:
+        literals = _LITERALS_UNKNOWN
     text = literals.sub(_replacement, text)
     text = _ROWS.sub("(?, ...)", _LISTS.sub("(?, ...)", text))
     text = _ROWS_OF_ONE.sub(r"\1", text).strip()

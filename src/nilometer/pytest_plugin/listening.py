@@ -19,7 +19,7 @@ from nilometer.pytest_plugin.brokers import CHANNELS, listen_to_channels
 from nilometer.pytest_plugin.callers import caller
 from nilometer.pytest_plugin.drivers import CURSORS, listen_to_cursors, listen_to_sqlite
 from nilometer.pytest_plugin.recording import REQUESTS, STATEMENTS, Call, heard
-from nilometer.pytest_plugin.statements import NAMES_STRINGS, shown_statement
+from nilometer.pytest_plugin.statements import double_quotes_strings_in, shown_statement
 
 ENGINES: Final = "sqlalchemy.engine"
 SQLITE: Final = "sqlite3"
@@ -39,7 +39,9 @@ def _statement(
         if where is None:
             return None
         dialect = connection.dialect.name
-        return Call(STATEMENTS, shown_statement(statement, dialect in NAMES_STRINGS), where)
+        return Call(
+            STATEMENTS, shown_statement(statement, double_quotes_strings_in(dialect)), where
+        )
 
     heard(STATEMENTS, call)
 
