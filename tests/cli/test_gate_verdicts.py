@@ -221,6 +221,16 @@ def test_an_earlier_run_is_judged_by_those_before_it(gate) -> None:
     assert (told["run"]["id"], told["runs"], told["outcome"]) == ("r25", 25, "pass")
 
 
+@pytest.mark.usefixtures("quiet")
+def test_the_last_run_is_the_one_recorded_last_whatever_its_clock_said(recorded, gate) -> None:
+    recorded(run(-1000, MORE))
+
+    said = gate("check")
+
+    assert said.stdout.splitlines()[0] == "warn: run r-1000 of shop"
+    assert "note: a clock is wrong: 58 runs" in said.stdout
+
+
 def test_suites_are_apart_and_the_latest_is_taken(recorded, gate) -> None:
     other = [one._replace(id=f"o{one.id}") for one in runs(4, MORE, suite="other")]
     recorded(*other, *runs(6, BASE))

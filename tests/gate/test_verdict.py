@@ -507,6 +507,33 @@ def test_a_clock_that_went_back_is_told_and_the_counts_are_judged() -> None:
     )
 
 
+def test_a_clock_that_was_wrong_changes_no_order_and_is_told() -> None:
+    ahead = run(900, MORE)  # recorded before the one that is judged
+    early = run(-1000, MORE)
+
+    verdict = judge(run(31, BASE), [*runs(30, BASE), ahead])
+    first = judge(early, runs(30, BASE))
+    accepted = judge(early, [*runs(30, BASE), ahead], [accept(900)])
+
+    assert verdict.notes == (
+        (
+            "a clock is wrong: 1 runs that were recorded before this one began after it ended "
+            "(r900); the order is that of recording"
+        ),
+    )
+    assert (names(first), "30 runs that were recorded" in first.notes[0]) == (
+        ["mysql:Com_select"],
+        True,
+    )
+    assert accepted.findings == ()
+
+
+def test_a_run_that_has_not_begun_yet_is_told() -> None:
+    verdict = judge(run(30, BASE), runs(30, BASE), now_ns=29 * 60 * SECOND)
+
+    assert verdict.notes == ("the run ends 61 s from now: a clock is wrong",)
+
+
 def test_a_clock_that_was_set_during_a_run_is_told_as_measure_noted_it() -> None:
     jumped = run(30, BASE, attributes={"clock.jumped_ns": 7_200 * SECOND})
 

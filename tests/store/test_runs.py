@@ -118,14 +118,14 @@ def test_whatever_stands_in_a_row_the_run_is_told_and_nothing_raised(run, data):
     assert 1 <= len(found) <= 2
 
 
-def test_what_was_appended_comes_back_oldest_first(history):
+def test_what_was_appended_comes_back_in_that_order_whatever_its_clock_said(history):
     runs = [run_of(2), run_of(0), run_of(1, suite="other"), run_of(3)]
     for run in runs:
         history.append(run)
 
-    assert history.runs() == [runs[1], runs[2], runs[0], runs[3]]
-    assert history.runs("unit") == [runs[1], runs[0], runs[3]]
-    assert history.runs("unit", limit=2) == [runs[0], runs[3]]
+    assert history.runs() == runs
+    assert history.runs("unit") == [runs[0], runs[1], runs[3]]
+    assert history.runs("unit", limit=2) == [runs[1], runs[3]]
     assert history.runs(since_ns=runs[0].ended_ns) == [runs[0], runs[3]]
     assert history.runs("nobody's") == []
     assert history.runs("unit", limit=1, parts=False) == [
@@ -158,6 +158,21 @@ def test_a_run_during_which_the_clock_went_back_stands_where_it_was_appended(tmp
 
     assert ids(history.runs()) == ["run--2", "ahead", "run-2"]
     history.close()
+
+
+def test_a_run_recorded_while_the_clock_was_ahead_is_before_those_recorded_after(tmp_path):
+    time = FakeTime(wall_ns=NOW_NS + 7_200 * S)
+    place = tmp_path / "history"
+    for number, back_s in enumerate([7_200, 0, 0, 0]):
+        history = History(place, clock=time.clock)  # each run by a process of its own
+        history.append(run_of(number, started_ns=time.clock.wall_ns()))
+        history.close()
+        time = FakeTime(wall_ns=NOW_NS + number * S) if back_s else time
+
+    found = History(place)
+    assert ids(found.runs()) == ["run-0", "run-1", "run-2", "run-3"]
+    assert ids(found.runs(limit=1)) == ["run-3"]
+    found.close()
 
 
 def test_a_history_of_many_runs_stays_a_few_files_and_loses_none(history):
@@ -256,7 +271,7 @@ def test_what_was_told_to_be_recorded_survives_kill_9(tmp_path):
 def spoil(history: History, **columns: object) -> None:
     """Append a run of which one row, the last, has other values in these columns."""
     table = StoredTable(history.place.inside("runs"), tables.RUNS, durable=False)
-    rows = table_of("runs", [part_of(run_of(9))], 1)
+    rows = table_of("runs", [part_of(run_of(9))], 2**62)
     listed = rows.to_pylist()
     listed[-1] |= columns
     spoiled = type(rows).from_pylist(listed, schema=rows.schema)

@@ -11,6 +11,7 @@ from nilometer.cli.collector import json_option
 from nilometer.cli.exits import Exit
 from nilometer.cli.gate_past import LAST, Past, history_options
 from nilometer.cli.terminal import cell, lines, one_line, show, show_json, stop, write
+from nilometer.clock import Clock
 
 if TYPE_CHECKING:
     from nilometer.cli.gate_past import Chosen
@@ -94,6 +95,7 @@ def _judged(
             branches=branches,
             may_fail=may_fail,
             only_confirmed=confirmed,
+            now_ns=Clock().wall_ns(),
         )
 
     verdict = of(past.choose(run_id))

@@ -148,19 +148,27 @@ def accepted_at(
     """From which of `runs` on a level of this counter was accepted; their number is beyond all.
 
     An accepted run that is none of `runs` counts from the first run after it; `known` are all
-    runs that it may be one of. One that is nowhere counts from when it was accepted.
+    runs that it may be one of, in their order. One that is nowhere counts from when it was
+    accepted.
     """
     found = set()
     places = {run.id: at for at, run in enumerate(runs)}
-    moments = {run.id: run.started_ns for run in known}
+    order = {run.id: at for at, run in enumerate(known)}
     for one in accepted:
         if one.counters and str(key) not in one.counters:
             continue
         if one.run_id in places:
             found.add(places[one.run_id])
             continue
-        moment = moments.get(one.run_id, one.at_ns)
-        found.add(
-            next((i for i, run in enumerate(runs) if run.started_ns >= moment), len(runs))
+        accepted_run = order.get(one.run_id)
+        after = (
+            at
+            for at, run in enumerate(runs)
+            if (
+                run.started_ns >= one.at_ns
+                if accepted_run is None
+                else order.get(run.id, -1) > accepted_run
+            )
         )
+        found.add(next(after, len(runs)))
     return sorted(found)

@@ -124,12 +124,13 @@ class Matrix:
 
 def _until(run: Run, accepted: Sequence[Accepted], known: Sequence[Run]) -> list[Accepted]:
     """What was accepted of this suite up to the run, and not of later ones."""
-    moments = {one.id: one.started_ns for one in known} | {run.id: run.started_ns}
+    order = {one.id: at for at, one in enumerate(known)}
+    own = order.get(run.id, len(order))
     return [
         one
         for one in accepted
         if one.suite == run.suite
-        and moments.get(one.run_id, one.at_ns) <= max(run.started_ns, moments[run.id])
+        and (order[one.run_id] <= own if one.run_id in order else one.at_ns <= run.started_ns)
     ]
 
 

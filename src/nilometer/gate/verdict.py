@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 WARN_RUNS_MIN: Final = 20  # below, what is found is told as advice
 FAIL_RUNS_MIN: Final = 59  # the largest of so many bounds 95 % of runs with 95 % confidence
 JUMPED: Final = "clock.jumped_ns"  # the attribute in which `measure` tells it
+CLOCK_NS_MAX: Final = 60_000_000_000  # by so much the clocks of two hosts may differ unnoticed
 NAMED_MAX: Final = 5  # of a kind, in a sentence; the JSON report has all
 
 
@@ -77,18 +78,21 @@ def judge(
     branches: Collection[str] = (),
     may_fail: bool = False,
     only_confirmed: bool = False,
+    now_ns: int | None = None,
 ) -> Verdict:
-    """Judge a run by those before it, oldest first.
+    """Judge a run by those before it, oldest first, in the order in which they were recorded.
 
     `later` runs, if there are any, say whether what is found went away or stayed. With
     `branches` only runs of these are compared with. It fails only if it `may_fail`, and with
-    `only_confirmed` only once a second run has shown the same.
+    `only_confirmed` only once a second run has shown the same. `now_ns` is the wall clock, by
+    which a run that has not begun yet is told.
     """
     because = unusable(run)
     if because:
         return Verdict(run, Outcome.UNKNOWN, because)
     past = past_of(run, earlier, branches=branches)
-    notes = tuple(_of_the_clock(run) + unread(run, past) + _left_out(past))
+    clock = _of_the_clock(run) + _of_the_order(run, earlier, now_ns)
+    notes = tuple(clock + unread(run, past) + _left_out(past))
     if len(past.runs) < RUNS_MIN:
         because = f"{len(past.runs)} earlier runs to compare with; {RUNS_MIN} are the least"
         return Verdict(run, Outcome.UNKNOWN, because, notes=notes, left_out=past.left_out)
@@ -177,6 +181,26 @@ def _of_the_clock(run: Run) -> list[str]:
         return []
     how = "went back" if told < 0 else "jumped"
     return [f"the clock {how} by {abs(told) / 1e9:.1f} s during the run: its times say nothing"]
+
+
+def _of_the_order(run: Run, earlier: Sequence[Run], now_ns: int | None) -> list[str]:
+    """Clocks that contradict the order in which the runs were recorded."""
+    told = []
+    if now_ns is not None and run.ended_ns > now_ns + CLOCK_NS_MAX:
+        ahead = (run.ended_ns - now_ns) / 1e9
+        told.append(f"the run ends {ahead:.0f} s from now: a clock is wrong")
+    late = [
+        one.id
+        for one in earlier
+        if one.id and one.suite == run.suite and one.started_ns > run.ended_ns + CLOCK_NS_MAX
+    ]
+    if late:
+        named = ", ".join(late[-NAMED_MAX:]) + (", ..." if len(late) > NAMED_MAX else "")
+        told.append(
+            f"a clock is wrong: {len(late)} runs that were recorded before this one began "
+            f"after it ended ({named}); the order is that of recording"
+        )
+    return told
 
 
 def _left_out(past: Past) -> list[str]:

@@ -77,7 +77,7 @@ class History:
 
         Raises StoreError if it is not; then it may be appended again, and counts once.
         """
-        self._append("runs", part_of(run))
+        self._append("runs", part_of(run), after=self._last_append())
         self._keep_up()
 
     def accept(self, accepted: Accepted) -> None:
@@ -86,9 +86,15 @@ class History:
         batch = Batch(Resource(SERVICE), events=events)
         self._append("events", parts(batch)["events"])
 
-    def _append(self, name: str, part: Part) -> None:
+    def _last_append(self) -> int:
+        """The number of the latest append, by a clock that may have been ahead."""
+        table = self._table("runs")
+        table.refresh()
+        return max((file.greatest.get("append") or 0 for file in table.files()), default=0)
+
+    def _append(self, name: str, part: Part, *, after: int = 0) -> None:
         now_ns = self._clock.wall_ns()
-        rows = table_of(name, [part], append_number(now_ns))
+        rows = table_of(name, [part], max(append_number(now_ns), after + 1))
         days, _ = days_of(name, rows, now_ns)
         self._table(name).append(rows, days)
 
@@ -129,10 +135,10 @@ class History:
     ) -> list[Run]:
         """The runs of a suite, or of all, that ended since then, or the latest of them.
 
-        Oldest first, by their start; one during which the clock went back takes its place by
-        when it was appended. Without `parts` only totals are read, which is a tenth. Rows that
-        cannot be read become a run with a `because`; so does a file that is damaged, with
-        neither id nor counts. Raises StoreError if there is no reading of the whole table.
+        Oldest first, as they were appended: clocks are set, and differ. Without `parts` only
+        totals are read, which is a tenth. Rows that cannot be read become a run with a
+        `because`; so does a file that is damaged, with neither id nor counts. Raises StoreError
+        if there is no reading of the whole table.
         """
         since = TIME_MIN if since_ns is None else max(TIME_MIN, since_ns)
         wanted: Wanted = {"ended_ns": (since, None), "suite": (suite, suite)}
@@ -162,8 +168,12 @@ class History:
             raise error
         without = [file for file, _ in bad]
         rows = self._questions.ask("runs", "runs", wanted, values, without=without)
-        lost = [_lost(file, why, suite) for file, why in bad]
-        return sorted([*runs_of(rows), *lost], key=_moment_ns)
+        found = runs_of(rows)
+        for file, why in bad:
+            lost = _lost(file, why, suite)
+            later = (at for at, one in enumerate(found) if one.ended_ns > lost.ended_ns)
+            found.insert(next(later, len(found)), lost)
+        return found
 
     def accepted(self, suite: str | None = None) -> list[Accepted]:
         """What was accepted, in a suite or in all, oldest first."""
@@ -193,10 +203,6 @@ def _lost(file: DataFile, why: str, suite: str | None) -> Run:
     because = f"lost: {file.path} of the history, {file.rows} rows, cannot be read: {why}"
     told = file.least.get("suite") or "" if suite is None else suite
     return Run("", told, ended_ns, ended_ns, exit_status=None, because=because)
-
-
-def _moment_ns(run: Run) -> int:
-    return run.started_ns if run.ended_ns >= run.started_ns else run.ended_ns
 
 
 def _event_of(accepted: Accepted, which: str) -> Event:

@@ -49,6 +49,8 @@ BOUND_CHARACTERS_MAX: Final = 64
 
 CONFIGURATION: Final = {
     "delta.checkpointInterval": str(CHECKPOINT_EVERY),
+    # Else deltalake shows the bounds of the first 32 columns only, and `append` is beyond them.
+    "delta.dataSkippingNumIndexedCols": "-1",
     # An hour of commits, one a second, is 3,600 entries; open ones read from the checkpoint on.
     "delta.logRetentionDuration": "interval 1 hours",
     "delta.deletedFileRetentionDuration": "interval 1 hours",

@@ -207,7 +207,7 @@ RUNS: Final = Table(
     ),
     time="ended_ns",
     order=("suite", "started_ns", "run_id", "position"),
-    bounded=("suite", "ended_ns"),
+    bounded=("suite", "ended_ns", "append"),
     since=2,
 )
 
