@@ -18,7 +18,7 @@ import pytest
 from nilometer.cli.measure import shown
 from nilometer.cli.measuring import Job, Watch, measure_once
 from nilometer.cli.run_json import as_json, run_of
-from nilometer.cli.run_summary import summary
+from nilometer.cli.run_summary import most, summary
 from nilometer.counters.gather import Gatherer
 from nilometer.model.reading import Kind
 from nilometer.model.run import BackendRead, Count, Run
@@ -707,6 +707,21 @@ run run-1 of unit: ended by signal 9 after 2.50 s, 40 units of work
   mysql: no digests: switch them on
   the wall clock was set meanwhile, or the machine slept: 3600 s"""
     )
+
+
+@pytest.mark.parametrize("backend", ["mysql", "mysql@db1:3306"])
+def test_the_summary_begins_with_what_is_exact_and_ends_with_gauges(backend: str):
+    def count(name: str, delta: int, **told: Any) -> Count:
+        return Count(backend, name, delta, **told)
+
+    age = count("Innodb_checkpoint_age", 9_000_000, kind=Kind.GAUGE)
+    flushed = count("Innodb_lsn_flushed", 8_000_000)
+    sent = count("Bytes_received", 7_000, unit="By")
+    selects, inserts = count("Com_select", 40), count("Com_insert", 400)
+
+    assert most([age]) == [age]
+    assert most([flushed, age, selects, sent]) == [selects, flushed, sent, age]
+    assert most([age, flushed, sent, selects, inserts]) == [inserts, selects, flushed, sent]
 
 
 def test_the_summary_says_what_reading_itself_moved():

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 from nilometer.cli.child import BACKEND
 from nilometer.cli.units import counted, duration, quantity
+from nilometer.counters import mysql_facts, postgresql_facts
+from nilometer.model.reading import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,6 +20,9 @@ ROWS_EACH: Final = 4  # of each backend, while there are that many lines
 
 PLAIN_UNITS: Final = {"ns", "By", "s", "ms"}
 """Sizes and times are large numbers by nature; what happens so often says more of a run."""
+
+EXACT: Final = {"mysql": mysql_facts.fact_of, "postgresql": postgresql_facts.fact_of}
+"""Of these it is known which counters a fixed workload moves exactly."""
 
 
 def summary(run: Run) -> list[str]:
@@ -82,12 +87,21 @@ def _footprints(counts: Sequence[Count]) -> list[str]:
 def most(counts: Sequence[Count]) -> list[Count]:
     """The totals that moved by most, those of every backend beside each other.
 
+    Of each backend first what a workload moves exactly, such as statements, gauges last.
     What the command itself took of the machine comes last, where there is room.
     """
     backends = sorted({one.backend for one in counts}, key=lambda name: (name == BACKEND, name))
     found: list[Count] = []
     for name in backends:
         mine = [c for c in counts if c.backend == name and not c.dimensions and c.delta]
-        mine.sort(key=lambda c: (c.unit in PLAIN_UNITS, -abs(c.delta or 0), c.counter))
+        mine.sort(key=_telling)
         found += mine[:ROWS_EACH]
     return found[:ROWS_MAX]
+
+
+def _telling(count: Count) -> tuple[bool, bool, bool, float, str]:
+    """The order of one backend's counters, those first that say most of what a run did."""
+    fact_of = EXACT.get(count.backend.partition("@")[0])  # mysql@db1:3306, if there are several
+    is_exact = fact_of is not None and fact_of(count.counter).exact is True
+    is_gauge, is_plain = count.kind is Kind.GAUGE, count.unit in PLAIN_UNITS
+    return is_gauge, is_plain, not is_exact, -abs(count.delta or 0), count.counter
