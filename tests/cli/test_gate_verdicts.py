@@ -162,7 +162,7 @@ def test_an_accepted_change_is_silent_from_then_on(recorded, gate) -> None:
     [
         (["--reason", " "], Exit.USAGE, "say why"),
         (["--reason", "x"], Exit.NOT_FOUND, "nothing moved in run r57"),
-        (["--reason", "x", "--counter", "mysql:Com_selct"], Exit.USAGE, "'mysql:Com_select'"),
+        (["--reason", "x", "--counter", "mysql:Com_selct"], Exit.USAGE, "mysql:Com_select?"),
         (["--reason", "x", "--counter", "a", "--all"], Exit.USAGE, "one of them"),
         (["--reason", "x", "--run", "zz"], Exit.NOT_FOUND, "the latest are r55, r56, r57"),
     ],
@@ -173,6 +173,24 @@ def test_what_cannot_be_accepted_is_refused(flags, code, said, gate) -> None:
 
     assert (answer.returncode, answer.stdout) == (code, "")
     assert said in answer.stderr
+
+
+def test_of_many_counters_those_are_named_that_may_be_meant(recorded, gate) -> None:
+    recorded(run(0, {f"Com_{at:03}": 1 + at for at in range(90)}))
+
+    def refused(counter: str) -> str:
+        said: str = gate("accept", "--reason", "x", "--counter", counter).stderr
+        return said.strip()
+
+    none = "nilometer: --counter {}: there is none; "
+    assert refused("mysql:Com_08x") == none.format("mysql:Com_08x") + (
+        "did you mean mysql:Com_089 or mysql:Com_088 or mysql:Com_087?"
+    )
+    assert refused("?") == none.format("?") + (
+        "`nilometer gate learn` shows them: mysql:Com_000, mysql:Com_001, mysql:Com_002, "
+        "mysql:Com_003, mysql:Com_004, mysql:Com_005, mysql:Com_006, mysql:Com_007, "
+        "mysql:Com_008, mysql:Com_009 and 80 more"
+    )
 
 
 @pytest.mark.usefixtures("quiet")
@@ -273,6 +291,12 @@ def test_a_damaged_file_of_the_history_is_named_and_nothing_is_guessed(
     assert "0 earlier runs to compare with" in said.stdout
     assert "lost: " in said.stdout
     assert "cannot be read" in said.stdout
+
+    other = gate("check", "--run", "r2")
+
+    assert (other.returncode, other.stdout) == (int(Exit.NOT_FOUND), "")
+    assert "no run 'r2' of 'shop' in what can be read of the history" in other.stderr
+    assert "it may be in what cannot: " in other.stderr
 
 
 def test_a_measure_that_died_is_told_and_judges_nobody(recorded, gate, place, tmp_path) -> None:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from nilometer.cli.exits import Exit
-from nilometer.cli.gate_past import LAST, Past, history_options
+from nilometer.cli.gate_past import LAST, NAMED_MAX, Past, history_options
 from nilometer.cli.terminal import one_line, stop, write
 from nilometer.clock import Clock
-from nilometer.errors import nearest
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from nilometer.cli.gate_past import Chosen
+
+NEAR_MAX: Final = 3  # names that may be meant, as many as a sentence bears
 
 
 @click.command()
@@ -80,7 +83,18 @@ def _check(counters: tuple[str, ...], chosen: Chosen) -> None:
     }
     for name in counters:
         if name not in known:
-            stop(f"--counter {name}: there is none{nearest(name, known)}", Exit.USAGE)
+            stop(f"--counter {name}: there is none{_near(name, known)}", Exit.USAGE)
+
+
+def _near(name: str, known: Collection[str]) -> str:
+    """Those that may be meant; else a few of them, and where all are."""
+    from difflib import get_close_matches
+
+    if near := get_close_matches(name, sorted(known), n=NEAR_MAX):
+        return f"; did you mean {' or '.join(near)}?"
+    some = ", ".join(sorted(known)[:NAMED_MAX])
+    more = f" and {len(known) - NAMED_MAX} more" if len(known) > NAMED_MAX else ""
+    return f"; `nilometer gate learn` shows them: {some}{more}"
 
 
 def _moved(chosen: Chosen, branches: tuple[str, ...]) -> tuple[str, ...]:

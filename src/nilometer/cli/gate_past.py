@@ -169,5 +169,13 @@ def _place(runs: Sequence[Run], run_id: str, suite: str) -> int:
         stop(f"{len(found)} runs of {suite!r} begin with {run_id!r}: {ids}", Exit.USAGE)
     if not found:
         latest = ", ".join(runs[at].id for at in named[-3:])
+        lost = [run.because for run in runs if not run.id]
+        if lost:
+            more = f", and {len(lost) - 1} parts more" if len(lost) > 1 else ""
+            stop(
+                f"no run {run_id!r} of {suite!r} in what can be read of the history; it may be "
+                f"in what cannot: {lost[0]}{more}; the latest are {latest}",
+                Exit.NOT_FOUND,
+            )
         stop(f"no run {run_id!r} of {suite!r}; the latest are {latest}", Exit.NOT_FOUND)
     return found[0]
