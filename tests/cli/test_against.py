@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -34,7 +35,7 @@ def versions(place: Place) -> Place:  # noqa: F811
 
 def against(place: Place, revision: str, *flags: str):  # noqa: F811
     command = ["--", sys.executable, "work.py", place.server]
-    return place.measure("--against", revision, "--pairs", "5", *flags, *command)
+    return place.measure("--against", revision, "--pairs", "6", *flags, *command)
 
 
 def test_what_costs_more_is_told_and_the_exit_code_says_so(versions) -> None:
@@ -75,3 +76,26 @@ def test_a_command_that_fails_ends_it_with_its_code(versions) -> None:
 
     assert (ended.returncode, ended.stdout) == (3, "")
     assert "the command failed on this version; nothing is compared" in ended.stderr
+
+
+def test_what_nobody_can_say_is_no_success(versions) -> None:
+    """CI must not take it for one: the exit code is 1."""
+    versions.server.write_text("broken")
+
+    said = versions.measure("--against", "base", "--pairs", "6", "--", "true")
+
+    assert (said.returncode, said.stdout.splitlines()[0][:8]) == (Exit.NOT_FOUND, "unknown:")
+    assert "fake" in said.stdout.splitlines()[1]
+
+
+def test_the_verdict_is_appended_as_json_and_pass_is_quiet_if_asked(versions) -> None:
+    file = versions.root / "verdicts.json"
+    flags = ("-q", "--json", str(file))
+    git(versions.root, "commit", "-qam", "more")
+
+    same, more = against(versions, "HEAD", *flags), against(versions, "base", *flags)
+
+    assert (same.returncode, same.stdout) == (0, "")
+    assert (more.returncode, more.stdout[:5]) == (Exit.FAILED, "warn:")
+    told = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [one["outcome"] for one in told] == ["pass", "warn"]

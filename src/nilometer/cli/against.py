@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from contextlib import contextmanager
@@ -26,15 +27,19 @@ REVISION_CHARS: Final = 12
 
 
 def measure_against(
-    revision: str, pairs: int, job: Job, gatherer: Gatherer, clock: Clock
+    revision: str,
+    pairs: int,
+    job: Job,
+    gatherer: Gatherer,
+    clock: Clock,
+    told: tuple[str | None, bool] = (None, False),
 ) -> int:
     """Measure both versions `pairs` times by turns and tell what differs; the exit code.
 
-    None of these runs is added to the history. Raises OSError if the command cannot start.
+    That is 0 only if they were compared and nothing costs more. `told` is the file that the
+    verdict is appended to as a line of JSON, if any, and whether to be quiet. None of these
+    runs is added to the history. Raises OSError if the command cannot start.
     """
-    from nilometer.gate.duet import duet
-    from nilometer.gate.reports.text import text
-
     top = Path(_git(job.directory, "rev-parse", "--show-toplevel"))
     commit = _git(
         job.directory, "rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}"
@@ -56,9 +61,27 @@ def measure_against(
                 status = ended.exit_status or 1
                 return status if status > 0 else 128 - status
             found.append((runs[0], runs[1]) if at % 2 == 0 else (runs[1], runs[0]))
+    return _told(found, *told)
+
+
+def _told(found: Sequence[tuple[Run, Run]], json_file: str | None, quiet: bool) -> int:
+    """Say what differs in these pairs; the exit code."""
+    from nilometer.gate.duet import duet
+    from nilometer.gate.reports.json import document
+    from nilometer.gate.reports.text import text
+
     verdict = duet(found)
-    write(lines(text(verdict)))
-    return int(Exit.FAILED if verdict.findings else Exit.OK)
+    if not quiet or not verdict.is_quiet:
+        write(lines(text(verdict)))
+    if json_file is not None:
+        try:
+            with Path(json_file).open("a") as stream:
+                stream.write(json.dumps(document(verdict), allow_nan=False) + "\n")
+        except OSError as error:
+            say(f"nilometer: --json {json_file}: {error.strerror or error}")
+    if verdict.findings:
+        return int(Exit.FAILED)
+    return int(Exit.OK if verdict.outcome.value == "pass" else Exit.NOT_FOUND)
 
 
 def _measured(job: Job, gatherer: Gatherer, clock: Clock) -> Run:

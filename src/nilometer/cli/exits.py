@@ -13,7 +13,7 @@ class Exit(IntEnum):
     """What a script may rely on."""
 
     OK = 0
-    NOT_FOUND = 1  # asked and answered: there is no such trace or metric
+    NOT_FOUND = 1  # asked and answered: no such trace or metric; `--against`: nobody can say
     USAGE = 2  # a flag, argument, setting or file cannot be used (click's own code, too)
     UNREACHABLE = 3  # a collector, backend or receiver does not answer, or not in time
     REFUSED = 4  # it answered, and said no; or what was given is damaged

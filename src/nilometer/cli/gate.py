@@ -37,7 +37,7 @@ def gate() -> None:
 
     \b
     Examples:
-      nilometer measure -- pytest && nilometer gate check
+      nilometer measure -- pytest --nilometer && nilometer gate check
       nilometer gate learn
       echo '[5, 5, 5, 5, 5, 5, 7, 7, 7, 7, 7, 7]' | nilometer gate steps -
     """

@@ -86,7 +86,7 @@ class Options(NamedTuple):
 )
 @click.option("--against", metavar="REV", help="Compare with this version, by turns.")
 @click.option(
-    "--pairs", default=7, show_default=True, type=click.IntRange(5, RUNS_MAX), help="Of these."
+    "--pairs", default=7, show_default=True, type=click.IntRange(6, RUNS_MAX), help="Of these."
 )
 @click.option("--quiet", "-q", is_flag=True, help="No summary, only what went wrong.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, required=True)
@@ -100,14 +100,15 @@ def measure(
     is added to the history, from which `nilometer gate` learns what is normal.
 
     With --against a git worktree of that version is measured by turns with this one, and what
-    costs more is told: exit code 6. These runs are not added to the history.
+    costs more is told: exit code 6, and 1 if nobody can say. These runs are not added to the
+    history; --json appends the verdict, and with -q it is told only if something is wrong.
 
     \b
     Examples:
-      nilometer measure -- pytest
+      nilometer measure -- pytest --nilometer
       nilometer measure --runs 20 --suite unit -- make test
       nilometer measure -b mysql -b rabbitmq --idle 30s -- tox -e functional
-      nilometer measure --against main --idle 1s -- pytest
+      nilometer measure --against main --idle 1s -- pytest --nilometer
     """
     try:
         options = _options(command, flags)
@@ -120,7 +121,8 @@ def measure(
     try:
         if flags["against"] is not None:
             against, pairs = flags["against"], flags["pairs"]
-            raise SystemExit(measure_against(against, pairs, job, gatherer, clock))
+            told = options.json_file, options.quiet
+            raise SystemExit(measure_against(against, pairs, job, gatherer, clock, told))
         codes = [_one(job, options, gatherer, clock) for _ in range(options.runs)]
     except OSError as error:
         stop_with(NOT_EXECUTABLE, f"{command[0]}: {error.strerror or error}")

@@ -4,7 +4,9 @@ Both runs of a pair see nearly the same machine, so their difference is free of 
 slowly (Bulej and others, "Duet Benchmarking", arXiv 2001.05811). If the versions cost the same,
 each difference could as well have the other sign. All signs are tried, and of each the largest
 statistic of any counter: a difference counts if that seldom is as large (the sign-flip form of
-Westfall and Young's maxT), so the rate holds however many counters there are.
+Westfall and Young's maxT), so the rate holds however many counters there are. With all signs
+turned, a counter that costs less everywhere looks as one that costs more everywhere does: where
+one went up and another down, that is as large twice.
 """
 
 from __future__ import annotations
@@ -16,8 +18,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from nilometer.gate.attribution import parts_of
 from nilometer.gate.finding import Finding, change
-from nilometer.gate.history import Past, all_series, unusable
-from nilometer.gate.matrix import unread
+from nilometer.gate.history import Past, all_series, read_of, unusable, why_unknown
 from nilometer.gate.robust import FLOOR_COUNT, FLOOR_SHARE, median
 from nilometer.gate.stability import standing
 from nilometer.gate.verdict import Outcome, Verdict
@@ -29,7 +30,10 @@ if TYPE_CHECKING:
     from nilometer.gate.history import Series
     from nilometer.model.run import Run
 
-PAIRS_MIN: Final = 5  # of fewer, equal signs alone are more likely by chance than `RATE_MAX`
+PAIRS_MIN: Final = 6
+"""All signs equal, or all turned: 2 of 2^6 are 3.1 %; of 2^5 they are more than `RATE_MAX`."""
+
+NAMED_MAX: Final = 5  # of a kind, in a sentence
 RATE_MAX: Final = 0.05
 FLIPS_MAX: Final = 1024  # all signs of ten pairs; of more pairs so many are drawn, always alike
 TIE: Final = 1e-9  # sums of floats in another order are equal
@@ -56,8 +60,9 @@ def duet(pairs: Sequence[tuple[Run, Run]]) -> Verdict:
         return Verdict(head, Outcome.UNKNOWN, because, previous=pairs[-1][0])
     bases, heads = [base for base, _ in pairs], [head for _, head in pairs]
     past = Past((*bases, *heads[:-1]))
-    notes = tuple(unread(head, past))
-    known = [one for one in all_series(head, past) if _is_comparable(one)]
+    every = [one for one in all_series(head, past) if one.kind is not Kind.GAUGE]
+    known = [one for one in every if None not in one.values]
+    notes = (*_unread(pairs), *_unknown(pairs, every))
     found = differences(known, len(pairs))
     parts = tuple(all_series(head, Past(tuple(bases)), parts=True))
     moved = [one for one in found if one.chance <= RATE_MAX]
@@ -66,7 +71,9 @@ def duet(pairs: Sequence[tuple[Run, Run]]) -> Verdict:
     return Verdict(
         head,
         Outcome.WARN if findings else Outcome.UNKNOWN if notes else Outcome.PASS,
-        _because(findings, rate, len(known), len(pairs)),
+        notes[0]
+        if notes and not findings
+        else _because(findings, rate, len(known), len(pairs)),
         findings,
         runs=len(pairs),
         counters=len(known),
@@ -104,8 +111,61 @@ def _not_comparable(pairs: Sequence[tuple[Run, Run]]) -> str:
     return ""
 
 
-def _is_comparable(one: Series) -> bool:
-    return one.kind is not Kind.GAUGE and None not in one.values
+def _sides(pairs: Sequence[tuple[Run, Run]]) -> Iterator[tuple[str, Run]]:
+    for number, pair in enumerate(pairs, 1):
+        for side, run in zip(("base", "head"), pair, strict=True):
+            yield f"pair {number}, {side}", run
+
+
+def _unread(pairs: Sequence[tuple[Run, Run]]) -> list[str]:
+    """The backends that not all runs have figures of in one version, and why."""
+    told = []
+    last = pairs[-1][1]
+    for name in dict.fromkeys(read.name for _, run in _sides(pairs) for read in run.backends):
+        versions = {
+            read.version
+            for _, run in _sides(pairs)
+            if (read := read_of(run, name)) is not None and not read.because
+        }
+        if not versions:  # of this backend nobody has anything to compare
+            read = read_of(last, name)
+            why = read.because if read is not None else ""
+            told.append(f"{name}: no run read it{': ' * bool(why)}{why}")
+            continue
+        found = []
+        for place, run in _sides(pairs):
+            read = read_of(run, name)
+            if read is None:
+                found.append(f"{place}: it was not read")
+            elif read.because:
+                found.append(f"{place}: {read.because}")
+            elif len(versions) > 1:
+                found.append(f"{place}: version {read.version or 'not known'}")
+        if found:
+            told.append(f"{name} cannot be compared: {_some(found)}")
+    return told
+
+
+def _unknown(pairs: Sequence[tuple[Run, Run]], every: Sequence[Series]) -> list[str]:
+    """The counters that a run, which read their backend, has no figure of, and why."""
+    runs = [*((f"pair {n}, base", b) for n, (b, _) in enumerate(pairs, 1))]
+    runs += [(f"pair {n}, head", h) for n, (_, h) in enumerate(pairs, 1)]
+    found = []
+    for one in every:
+        for (place, run), value in zip(runs, one.values, strict=True):
+            read = read_of(run, one.key.backend)
+            known = read_of(pairs[-1][1], one.key.backend)
+            if value is not None or read is None or known is None or read.because:
+                continue
+            if read.version == known.version:
+                found.append(f"{one.key}, {place}: {why_unknown(run, one.key)}")
+                break
+    return [f"cannot be compared: {_some(found)}"] if found else []
+
+
+def _some(told: Sequence[str]) -> str:
+    more = f"; and {len(told) - NAMED_MAX} more" if len(told) > NAMED_MAX else ""
+    return "; ".join(told[:NAMED_MAX]) + more
 
 
 def differences(known: Sequence[Series], pairs: int) -> list[Difference]:
