@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from nilometer.gate.baseline import accepted_at, baseline
@@ -12,7 +13,7 @@ from nilometer.gate.stability import RUNS_MIN
 from nilometer.model.reading import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from nilometer.gate.baseline import Baseline
     from nilometer.gate.history import Past, Series
@@ -162,6 +163,35 @@ def unread(run: Run, past: Past) -> list[str]:
         elif len(past.runs) >= RUNS_MIN:
             told.append(f"{read.name}: {same} earlier runs read it; {RUNS_MIN} are the least")
     return told
+
+
+def elsewhere(run: Run, past: Past) -> list[str]:
+    """Where most of the runs that it is compared with had another host or server, if they did.
+
+    Names that change with each run, as containers have, say nothing.
+    """
+    told = []
+    if (usual := _usual(one.host for one in past.runs)) and run.host not in ("", usual):
+        told.append(f"this run was on the host {run.host}; most earlier ones were on {usual}")
+    for read in run.backends:
+        if read.because or not read.instance:
+            continue
+        known = [one for one in past.runs if is_known(one, read.name, read.version)]
+        usual = _usual(there.instance for one in known if (there := read_of(one, read.name)))
+        if usual and usual != read.instance:
+            told.append(
+                f"{read.name}: this run read {read.instance}; most earlier ones read {usual}"
+            )
+    return told
+
+
+def _usual(names: Iterable[str]) -> str:
+    """The name that more than half of all have; empty if none has."""
+    every = list(names)
+    if not every:
+        return ""
+    name, number = Counter(every).most_common(1)[0]
+    return name if 2 * number > len(every) else ""
 
 
 def _other_versions(backend: str, version: str, past: Past) -> dict[str, int]:

@@ -11,7 +11,7 @@ from nilometer.gate.attribution import parts_of
 from nilometer.gate.finding import change
 from nilometer.gate.history import all_series, past_of, unusable
 from nilometer.gate.judged import Judged, pending_of
-from nilometer.gate.matrix import Matrix, unread
+from nilometer.gate.matrix import Matrix, elsewhere, unread
 from nilometer.gate.stability import RUNS_MIN
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def judge(
         return Verdict(run, Outcome.UNKNOWN, because)
     past = past_of(run, earlier, branches=branches)
     clock = _of_the_clock(run) + _of_the_order(run, earlier, now_ns)
-    notes = tuple(clock + unread(run, past) + _left_out(past))
+    notes = tuple(clock + unread(run, past) + elsewhere(run, past) + _left_out(past))
     if len(past.runs) < RUNS_MIN:
         because = f"{len(past.runs)} earlier runs to compare with; {RUNS_MIN} are the least"
         return Verdict(run, Outcome.UNKNOWN, because, notes=notes, left_out=past.left_out)
