@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
 from nilometer.cli.exits import Exit
 from nilometer.cli.measuring import Watch, measure_once, state_directory
 from nilometer.cli.terminal import lines, say, stop, write
+from nilometer.cli.worktrees import worktree
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from nilometer.cli.measuring import Job
     from nilometer.clock import Clock
@@ -46,7 +45,7 @@ def measure_against(
     )
     inside = job.directory.resolve().relative_to(top.resolve())
     found: list[tuple[Run, Run]] = []
-    with _worktree(top, commit) as elsewhere:
+    with worktree(top, commit, _git) as elsewhere:
         base = job._replace(directory=elsewhere / inside, revision=commit, branch="")
         if not base.directory.is_dir():
             stop(f"--against {revision}: it has no directory {inside}", Exit.USAGE)
@@ -91,18 +90,6 @@ def _measured(job: Job, gatherer: Gatherer, clock: Clock) -> Run:
     for because in told:
         say(f"nilometer: {because}")
     return run
-
-
-@contextmanager
-def _worktree(top: Path, commit: str) -> Iterator[Path]:
-    """The files of that commit in a directory of their own, which is gone after."""
-    with TemporaryDirectory(prefix="nilometer-", ignore_cleanup_errors=True) as private:
-        place = Path(private) / "base"
-        _git(top, "worktree", "add", "--quiet", "--detach", str(place), commit)
-        try:
-            yield place
-        finally:
-            _git(top, "worktree", "remove", "--force", str(place))
 
 
 def _git(directory: Path, *words: str) -> str:
