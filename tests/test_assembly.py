@@ -197,11 +197,13 @@ def test_what_we_cost_is_among_the_readings():
 
 
 def test_flush_without_anybody_to_send_to_says_so():
+    before = set(threading.enumerate())
     assert nilometer.flush() is False
     nilometer.configure(service="shop")
     assert nilometer.flush() is False
     assert nilometer.shutdown() is True
-    assert not any(t.name.startswith("nilometer") for t in threading.enumerate())
+    left = set(threading.enumerate()) - before
+    assert [thread.name for thread in left if thread.name.startswith("nilometer")] == []
 
 
 def test_configure_takes_the_names_of_the_settings(tmp_path):

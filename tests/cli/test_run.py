@@ -25,6 +25,16 @@ if TYPE_CHECKING:
 STARTED = "import os\nif 'NILOMETER_EXPORT' in os.environ: "
 ADD = "import nilometer; nilometer.counter('ran').add()\n"
 BROKEN = "raise ImportError('two\\nlines')\n"
+# In the command itself the module is the one it stands in front of.
+GENUINE = """
+import sys
+from importlib import import_module
+here = os.path.dirname(__file__)
+sys.path.remove(here)
+del sys.modules[__name__]
+import_module(__name__)
+sys.path.insert(0, here)
+"""
 TELL = "import sys; print('nilometer' in sys.modules)\n"
 
 
@@ -373,7 +383,7 @@ def test_where_measuring_cannot_start_that_is_one_line_and_the_program_runs(
     run: Command, tmp_path: Path, python: str
 ) -> None:
     """Here: a module of the standard library is hidden by a broken one of the program's."""
-    script(tmp_path, STARTED + BROKEN, "tomllib.py")
+    script(tmp_path, STARTED + BROKEN + GENUINE, "random.py")
     ran = run(python, "-c", "print('runs')", PYTHONPATH=str(tmp_path))
 
     assert (ran.returncode, ran.stdout) == (0, "runs\n")
@@ -383,7 +393,7 @@ def test_where_measuring_cannot_start_that_is_one_line_and_the_program_runs(
 def test_a_program_that_closed_its_stderr_is_unharmed(
     run: Command, tmp_path: Path, python: str
 ) -> None:
-    script(tmp_path, STARTED + BROKEN, "tomllib.py")
+    script(tmp_path, STARTED + BROKEN + GENUINE, "random.py")
     closed = f"{python} -c 'print(1)' 2>&-"
     ran = run("sh", "-c", closed, PYTHONPATH=str(tmp_path))
 

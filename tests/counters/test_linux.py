@@ -92,7 +92,7 @@ def test_processes_are_found_by_a_pattern_of_their_command_and_named(
 
     assert values["processes", ()] == 1
     assert [of for name, of in values if name == "processes" and of] == [
-        (("process", Path(sys.executable).resolve().name[:15]),)
+        (("process", Path(sys.executable).name[:15]),)
     ]
 
 

@@ -97,15 +97,16 @@ buckets={50: 1, 302: 1, 318: 1}, zeros=0, negatives={}, scale=5, bounds=())
     def merged(self, other: Distribution) -> Distribution:
         """Both together. Associative and commutative, so readings may be merged in any order.
 
-        Different scales meet at the coarser one, which loses nothing but resolution.
-        Explicit bounds merge only with equal bounds.
+        Different scales meet at the coarser one, which loses nothing but resolution; where one
+        has no buckets its scale means nothing. Explicit bounds merge only with equal bounds.
 
         >>> Distribution.of([1, 2]).merged(Distribution.of([5])) == Distribution.of([1, 2, 5])
         True
         """
         if self.bounds != other.bounds:
             raise ValueError("distributions with different explicit bounds cannot be merged")
-        scale = min(self.scale, other.scale)
+        scales = [one.scale for one in (self, other) if one.buckets or one.negatives]
+        scale = min(scales or [self.scale, other.scale])
         ours, theirs = self.at_scale(scale), other.at_scale(scale)
         return Distribution(
             self.samples + other.samples,
@@ -124,6 +125,8 @@ buckets={50: 1, 302: 1, 318: 1}, zeros=0, negatives={}, scale=5, bounds=())
         shift = self.scale - scale
         if shift == 0 or self.bounds:
             return self
+        if not (self.buckets or self.negatives):
+            return self._replace(scale=scale)
         if shift < 0:
             raise ValueError(f"buckets of scale {self.scale} cannot be split to scale {scale}")
         return self._replace(
