@@ -307,7 +307,7 @@ def test_a_lasting_change_is_silent_once_it_is_gone_or_accepted() -> None:
     second = judge(run(72, {**BASE, "Com_select": 880}), history, accepted)
     back = [bool(one.findings) for one in retried(history, BASE, 8)]
 
-    assert (stays.outcome, stays.findings, stays.notes) == (Outcome.PASS, (), ())
+    assert (stays.outcome, stays.findings, len(stays.notes)) == (Outcome.PASS, (), 1)
     assert [(one.expected, one.now) for one in second.findings] == [(840, 880)]
     assert back == [False] * 8
 
@@ -488,12 +488,42 @@ def test_a_counter_that_did_not_move_is_nought() -> None:
     assert [(str(one.key), one.now) for one in verdict.improved] == [("mysql:Com_select", 0)]
 
 
-def test_a_counter_that_never_moved_before_is_told_and_alarms_nobody() -> None:
+def test_a_counter_that_never_moved_before_and_now_by_a_few_is_told_in_a_note() -> None:
     """A page read from the disk, a lock that was waited for: machines do such things."""
-    verdict = judge(run(30, {**BASE, "Select_full_join": 40}), runs(30, BASE))
+    verdict = judge(run(30, {**BASE, "Select_full_join": 4}), runs(30, BASE))
 
     assert (verdict.outcome, verdict.findings) == (Outcome.PASS, ())
-    assert verdict.notes == ("moved for the first time: mysql:Select_full_join +40",)
+    assert verdict.notes == ("moved for the first time: mysql:Select_full_join +4",)
+
+
+def test_a_counter_that_never_moved_before_is_advice_until_it_is_accepted_or_gone() -> None:
+    more = {**BASE, "Com_delete": 5000}
+    history = runs(60, BASE)
+
+    said = retried(history, more, 15)
+    accepted = judge(run(75, more), history, [accept(74)])
+    gone = judge(run(75, BASE), history)
+
+    assert {(one.outcome, one.is_advisory, one.is_quiet) for one in said} == {
+        (Outcome.PASS, True, False)
+    }
+    assert [names(one) for one in said] == [["mysql:Com_delete"]] * 15
+    assert "mysql:Com_delete +5000 (from 0): it never moved" in said[0].because
+    assert "since run r60, 14 runs, nobody accepted it" in said[-1].because
+    assert (accepted.findings, gone.findings) == ((), ())
+
+
+def test_what_is_not_known_of_the_comparison_is_told() -> None:
+    history = runs(30, BASE, test_set="")
+    history[7] = run(7, {**BASE, "Bytes": None}, test_set="")
+
+    verdict = judge(run(30, BASE, test_set=""), history, [accept(20, "mysql:Com_select")])
+
+    assert verdict.notes == (
+        "which tests ran is not known: runs of other tests are compared, too",
+        "accepted by ada from run r20 on: mysql:Com_select: the new index",
+        "run r7 is passed over for what it has no figure of: mysql:Bytes",
+    )
 
 
 def test_a_clock_that_went_back_is_told_and_the_counts_are_judged() -> None:

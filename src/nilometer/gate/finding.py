@@ -18,7 +18,7 @@ class Finding:
 
     `scales` is how far, in what is usual for it. `since` is told of a lasting change that
     nobody accepted: the run it began with. `went_away` is told of a run that others followed in
-    which the counter was back.
+    which the counter was back. `is_first`: it never moved before, which is advice and no alarm.
     """
 
     key: Key
@@ -31,6 +31,7 @@ class Finding:
     parts: tuple[Part, ...] = ()
     went_away: str = ""
     since: str = ""
+    is_first: bool = False
 
     @property
     def delta(self) -> float:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from nilometer.gate.bound import bound
 from nilometer.gate.finding import Finding
 from nilometer.gate.history import why_unknown
+from nilometer.gate.robust import FLOOR_COUNT
 from nilometer.gate.stability import RUNS_MIN, standing
 
 if TYPE_CHECKING:
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from nilometer.model.run import Run
 
 NAMED_MAX: Final = 5  # in a sentence; the run itself has all
+
+FIRST_RUNS_MIN: Final = 20  # as many as an exact counter takes to be so for good
+FIRST_COUNTS_MIN: Final = 5.0  # a page read, a lock waited for, a few of them: machines do that
 
 PENDING_MAX: Final = 12
 """Runs that alarm one after the other. A lasting step is found from five to ten on, and held; a
@@ -124,10 +128,47 @@ class Judged:
                 found.append(f"{one.key}: {why_unknown(run, one.key)}")
         return found
 
+    def first_found(self) -> tuple[Finding, ...]:
+        """The counters that never moved in many runs, and did now by more than a few counts."""
+        found = []
+        for cohort, one in self._with_cohort():
+            now = one.values[self._matrix.last]
+            if now is None or now < FIRST_COUNTS_MIN:
+                continue
+            if self._matrix.is_accepted(one, cohort.places, self._matrix.last):
+                continue
+            values = [v for v in self._matrix.values(one, cohort) if v is not None]
+            while values and values[-1] >= FIRST_COUNTS_MIN:  # nobody accepted those either
+                values.pop()
+            if len(values) >= FIRST_RUNS_MIN and set(values) == {0.0}:
+                known = standing(values, one.kind, is_counted=one.is_counted)
+                finding = Finding(one.key, one.unit, now, 0.0, now / FLOOR_COUNT, known)
+                found.append(self._since(replace(finding, is_first=True)))
+        return tuple(sorted(found, key=lambda one: -one.now))
+
+    def lacking(self) -> list[str]:
+        """The earlier runs that have no figure of a counter, though its backend was read."""
+        found: dict[str, list[str]] = {}
+        for cohort, one in self._with_cohort():
+            missing = [self._matrix.runs[at] for at in cohort.places if one.values[at] is None]
+            for run in missing:
+                found.setdefault(f"{run.id}", []).append(str(one.key))
+        told = []
+        for run_id, keys in [*found.items()][-NAMED_MAX:]:
+            more = f" and {len(keys) - NAMED_MAX} more" if len(keys) > NAMED_MAX else ""
+            named = ", ".join(keys[:NAMED_MAX])
+            told.append(
+                f"run {run_id} is passed over for what it has no figure of: {named}{more}"
+            )
+        return told
+
     def first_moves(self) -> list[str]:
         """The counters that never moved before: news, but often of the machine's own doing."""
         found = []
+        shown = {one.key for one in self.first_found()}
         for cohort, one in self._with_cohort():
+            if one.key in shown:
+                continue
             now = one.values[self._matrix.last]
             before = {one.values[at] for at in cohort.places}
             if now and before == {0.0}:

@@ -55,7 +55,7 @@ class Matrix:
         self.bystanders = tuple((one, because) for one, because in reasons if because)
         self.series = tuple(one for one, because in reasons if not because)
         self.gauges = tuple(one for one in every if one.kind is Kind.GAUGE)
-        relevant = _until(run, accepted, known)
+        relevant = until(run, accepted, known)
         self._accepted = {
             one.key: accepted_at(one.key, self.runs, relevant, known) for one in every
         }
@@ -123,7 +123,7 @@ class Matrix:
         return found
 
 
-def _until(run: Run, accepted: Sequence[Accepted], known: Sequence[Run]) -> list[Accepted]:
+def until(run: Run, accepted: Sequence[Accepted], known: Sequence[Run]) -> list[Accepted]:
     """What was accepted of this suite up to the run, and not of later ones."""
     order = {one.id: at for at, one in enumerate(known)}
     own = order.get(run.id, len(order))

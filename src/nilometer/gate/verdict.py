@@ -11,7 +11,7 @@ from nilometer.gate.attribution import parts_of
 from nilometer.gate.finding import change
 from nilometer.gate.history import all_series, past_of, unusable
 from nilometer.gate.judged import Judged, pending_of
-from nilometer.gate.matrix import Matrix, elsewhere, unread
+from nilometer.gate.matrix import Matrix, elsewhere, unread, until
 from nilometer.gate.stability import RUNS_MIN
 
 if TYPE_CHECKING:
@@ -98,7 +98,8 @@ def judge(
         return Verdict(run, Outcome.UNKNOWN, because, notes=notes, left_out=past.left_out)
     matrix = Matrix(run, past, accepted, [*earlier, run])
     judged = Judged(matrix, pending_of(matrix))
-    verdict = _bare(judged, run, past, notes)
+    notes += tuple(_of_the_accepted(run, accepted, [*earlier, run]))
+    verdict = _with_first(_bare(judged, run, past, notes), judged)
     if verdict.findings:
         after = past_of(run, later)
         parts = tuple(
@@ -107,7 +108,7 @@ def judge(
         findings = tuple(
             replace(one, parts=parts_of(one.key, one.delta, parts)) for one in verdict.findings
         )
-        findings = tuple(sorted(findings, key=lambda one: (not one.parts, -one.scales)))
+        findings = tuple(sorted(findings, key=_weight))
         confirmed = judged.confirmed_by(findings)
         before = judged.before(findings)
         verdict = replace(verdict, previous=before[-1] if before else None)
@@ -127,7 +128,7 @@ def _bare(judged: Judged, run: Run, past: Past, notes: tuple[str, ...]) -> Verdi
         min((found.runs for _, found in judged.alarms or judged.pairs), default=0),
         sum(found.counters for _, found in judged.pairs),
         judged.rate,
-        notes=(*notes, *missing, *judged.steps(), *judged.first_moves()),
+        notes=(*notes, *missing, *judged.steps(), *judged.first_moves(), *judged.lacking()),
         left_out=past.left_out,
         previous=judged.base[-1] if judged.base else None,
     )
@@ -143,6 +144,31 @@ def _bare(judged: Judged, run: Run, past: Past, notes: tuple[str, ...]) -> Verdi
     return replace(every, outcome=Outcome.PASS, because=because)
 
 
+def _weight(one: Finding) -> tuple[bool, bool, float]:
+    return one.is_first, not one.parts, -one.scales
+
+
+def _with_first(verdict: Verdict, judged: Judged) -> Verdict:
+    """With the counters that moved for the first time, unless nobody can say of the run."""
+    if verdict.outcome is Outcome.UNKNOWN:
+        return verdict
+    return replace(verdict, findings=(*verdict.findings, *judged.first_found()))
+
+
+def _of_the_accepted(run: Run, accepted: Sequence[Accepted], known: Sequence[Run]) -> list[str]:
+    """What was accepted up to the run, and why; whether runs of other tests may be there."""
+    told = []
+    if not run.test_set:
+        told.append("which tests ran is not known: runs of other tests are compared, too")
+    for one in until(run, accepted, known)[-NAMED_MAX:]:
+        counters = ", ".join(one.counters[:NAMED_MAX]) or "all counters"
+        more = len(one.counters) - NAMED_MAX
+        which = counters + (f" and {more} more" if more > 0 else "")
+        who = f" by {one.by}" if one.by else ""
+        told.append(f"accepted{who} from run {one.run_id} on: {which}: {one.reason}")
+    return told
+
+
 def _final(verdict: Verdict, *, may_fail: bool, only_confirmed: bool) -> Verdict:
     """With what follows for who asked: advice, a warning or a failure."""
     if not verdict.findings:
@@ -151,6 +177,10 @@ def _final(verdict: Verdict, *, may_fail: bool, only_confirmed: bool) -> Verdict
     head = change(first)
     if len(verdict.findings) > 1:
         head += f" and {len(verdict.findings) - 1} more"
+    if first.is_first:  # and so are the others
+        because = f"{head}: it never moved in earlier runs; advice only: {verdict.because}"
+        because += f"; {first.since}" if first.since else ""
+        return replace(verdict, is_advisory=True, because=because)
     because = f"{head}: {verdict.because}"
     if since := next((one.since for one in verdict.findings if one.since), ""):
         because += f"; {since}"

@@ -68,6 +68,7 @@ def finding_document(finding: Finding) -> dict[str, Any]:
         if limit is None
         else {"upper": finite(limit.upper), "because": limit.because},
         "since": finding.since or None,
+        "first": finding.is_first,
         "went_away": finding.went_away or None,
         "parts": [_part(part) for part in finding.parts],
     }
