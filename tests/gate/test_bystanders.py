@@ -10,6 +10,7 @@ import pytest
 from bench.gate.series import DATA
 from nilometer.counters.postgresql_facts import EXACT, TABLE, fact_of
 from nilometer.gate.bystanders import BYSTANDERS, OWN_WORK
+from nilometer.gate.duet import duet
 from nilometer.gate.rank import learn
 from nilometer.gate.stability import Stability
 from nilometer.gate.verdict import Outcome, judge
@@ -124,3 +125,27 @@ def test_nothing_is_left_out_that_a_fixed_workload_moves_exactly() -> None:
     assert set(left_out) | {told for told in left_out.values() if told} <= set(TABLE)
     assert not set(left_out) & EXACT
     assert not [name for name in EXACT if name.startswith(OWN_WORK["postgresql"])]
+
+
+def test_what_the_command_itself_reads_and_writes_alarms_nobody() -> None:
+    """A cache that lies in one tree and not in the other would, of one and the same version."""
+    history = runs(30, {"syscr": 1683.0, "wchar": 102.0}, backend="command")
+    more = run(31, {"syscr": 1687.0, "wchar": 547.0}, backend="command")
+
+    verdict = judge(more, history)
+
+    assert verdict.findings == ()
+    assert verdict.outcome in (Outcome.PASS, Outcome.UNKNOWN)
+
+
+def test_nor_does_it_where_two_versions_are_measured_by_turns() -> None:
+    base = {"syscr": 1683.0}
+    pairs = [
+        (
+            run(2 * n, base, backend="command"),
+            run(2 * n + 1, {"syscr": 1687.0}, backend="command"),
+        )
+        for n in range(7)
+    ]
+
+    assert duet(pairs).findings == ()

@@ -42,6 +42,10 @@ Where that one is not known (`pg_stat_statements` is not there) it stays with th
 what is looked up in the catalogue, `ALWAYS`: that alarms more often than it tells.
 """
 
+COMMAND: Final = "command"
+"""What the kernel charges to the command. A cache that is there or not, a longer path, a test
+that failed last time change what it reads: one version differs from one tree to the next."""
+
 OWN_WORK: Final[Mapping[str, tuple[str, ...]]] = {
     "postgresql": ("bgwriter.", "checkpointer.", "io.")
 }
@@ -56,6 +60,8 @@ def why_bystander(key: Key, known: Collection[Key]) -> str:
     `known` are the counters that the judged run has a figure of.
     """
     kind = key.backend.partition("@")[0]  # postgresql@db1:5432, where there are several
+    if kind == COMMAND:
+        return "what lies in the tree where it runs moves it, too"
     told_by = BYSTANDERS.get(kind, {}).get(key.counter)
     if key.counter.startswith(OWN_WORK.get(kind, ())):
         told_by = ""

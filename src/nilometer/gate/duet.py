@@ -17,6 +17,7 @@ from random import Random
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from nilometer.gate.attribution import parts_of
+from nilometer.gate.bystanders import why_bystander
 from nilometer.gate.finding import Finding, change
 from nilometer.gate.history import Past, all_series, read_of, unusable, why_unknown
 from nilometer.gate.robust import FLOOR_COUNT, FLOOR_SHARE, median
@@ -60,7 +61,9 @@ def duet(pairs: Sequence[tuple[Run, Run]]) -> Verdict:
         return Verdict(head, Outcome.UNKNOWN, because, previous=pairs[-1][0])
     bases, heads = [base for base, _ in pairs], [head for _, head in pairs]
     past = Past((*bases, *heads[:-1]))
-    every = [one for one in all_series(head, past) if one.kind is not Kind.GAUGE]
+    counted = [one for one in all_series(head, past) if one.kind is not Kind.GAUGE]
+    told = {one.key for one in counted if one.values and one.values[-1] is not None}
+    every = [one for one in counted if not why_bystander(one.key, told)]
     known = [one for one in every if None not in one.values]
     notes = (*_unread(pairs), *_unknown(pairs, every))
     found = differences(known, len(pairs))
