@@ -475,7 +475,7 @@ def test_runs_at_once_on_one_server_are_both_recorded_and_neither_is_believed(
     go.touch()
     outer.communicate()
 
-    first, second = place.runs()
+    second, first = place.runs()  # the inner one was recorded first
     told = [run.backends[0].because for run in (first, second)]
     assert told == [
         f"another run ({second.id}, inner) was measured on it meanwhile",
