@@ -24,7 +24,9 @@ def answering():
         def run():
             peer, _ = listening.accept()
             with peer:
-                peer.recv(65536)
+                asked = b""
+                while not asked.endswith(b"\r\n\r\nx"):  # what is left unread resets the line
+                    asked += peer.recv(65536)
                 for piece in pieces:
                     try:
                         peer.sendall(piece)
