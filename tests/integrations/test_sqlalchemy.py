@@ -18,6 +18,7 @@ import nilometer.trace as trace
 from nilometer.integrations import sqlalchemy as ours
 from nilometer.integrations import statement
 from nilometer.integrations.statement import (
+    NAMES_IN_DOUBLE_QUOTES,
     READ_CHARS_MAX,
     SHOWN_CHARS_MAX,
     normalised,
@@ -543,3 +544,11 @@ def test_a_session_that_was_not_rolled_back_tells_no_value(registry):
         "flush. To begin a new transaction with this Session, first issue Session.rollback"
     )
     assert "secret" not in repr(span)
+
+
+def test_what_may_be_a_comment_of_two_slashes_turns_no_quoting_inside_out():
+    """Snowflake's; elsewhere they divide, or are nothing."""
+    text = "SELECT * FROM t // it's theirs\nWHERE mail = 'SECRET@x.org'"
+
+    assert "SECRET" not in normalised(text, double_quotes_strings=None)
+    assert "snowflake" not in NAMES_IN_DOUBLE_QUOTES

@@ -712,3 +712,20 @@ def test_the_time_that_a_text_takes_is_its_length_s(unit):
         return time.thread_time_ns() - began_ns
 
     assert min(cpu_ns(40_000) for _ in range(9)) < 30 * min(cpu_ns(4_000) for _ in range(9))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Failed to parse: 'me:hunter2' is not a valid host or port",
+        "nonnumeric port: 'hunter2'",
+        "Invalid port: 'hunter2'",
+        "Port could not be cast to integer value as 'hunter2'",
+        "Invalid URL 'http://me:hun/ter2@': No host supplied",
+    ],
+)
+def test_a_url_that_its_client_misread_is_not_shown_at_all(text):
+    """What stands there as a host or a port is a password with a sign that was not escaped."""
+    assert described(ValueError(text))[1] == (
+        "a URL that cannot be read; it may hold a password"
+    )

@@ -59,7 +59,7 @@ OPERATIONS: Final = frozenset(
 
 NAMES_IN_DOUBLE_QUOTES: Final = frozenset(
     [
-        *("postgresql", "oracle", "mssql", "redshift", "cockroachdb", "snowflake", "duckdb"),
+        *("postgresql", "oracle", "mssql", "redshift", "cockroachdb", "duckdb"),
         *("ibm_db_sa", "db2", "firebird", "trino", "presto", "vertica", "hana", "crate"),
     ]
 )
@@ -103,8 +103,8 @@ _TRIPLE: Final = r"""
 _UNKNOWN: Final = r"""
   | (?P<dollar>\$(?P<tag>(?:[^\W\d]\w*)?)\$.*)
   | (?P<double>"(?:[^"\\]++|""|\\(?:[^"]|\Z))*+(?:"|\\".*|\Z))
-  | (?P<doubt>(?:\#|--)[^\n'"`]*+['"`].*)                         # a comment, or none
-  | (?P<hash>(?:\#|--)[^\n]*)
+  | (?P<doubt>(?:\#|--|//)[^\n'"`]*+['"`].*)                         # a comment, or none
+  | (?P<hash>(?:\#|--|//)[^\n]*)
 """
 _LAST: Final = r"""
   | (?P<charset>[^\W\d][\w$]*+)                                  # _utf8'it', as one word

@@ -275,12 +275,21 @@ def _of_url(match: re.Match[str]) -> str:
     return match["path"] + ("?..." + closing if query else "")
 
 
+_MISREAD: Final = re.compile(
+    r"Failed to parse:|is not a valid host or port|nonnumeric port:|Invalid port:"
+    r"|Invalid non-printable ASCII|Port could not be cast|Invalid URL"
+)
+"""What clients say of a URL in which they take a password for a host or a port, and show it."""
+
+
 def without_queries(text: str) -> str:
     """A text with its URLs' queries and passwords left out: tokens and names are in them.
 
     >>> without_queries("404 for 'http://me:key@host/x?token=y', why?")
     "404 for 'http://...@host/x?...', why?"
     """
+    if _MISREAD.search(text):
+        return "a URL that cannot be read; it may hold a password"
     return _URLS.sub(_of_url, text)
 
 
