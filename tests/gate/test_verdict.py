@@ -593,3 +593,23 @@ def test_a_run_does_not_judge_itself() -> None:
     history = runs(30, BASE)
 
     assert judge(history[-1], history).runs == 29
+
+
+def test_a_counter_that_vanished_is_unknown_also_where_one_earlier_run_lacked_it_too() -> None:
+    history = [
+        run(n, {"queue_created": 40.0, "shop_publish": None if n == 3 else 41.0})
+        for n in range(24)
+    ]
+
+    verdict = judge(run(24, {"queue_created": 40.0, "shop_publish": None}), history)
+
+    assert verdict.outcome is Outcome.UNKNOWN
+    assert "shop_publish" in verdict.because
+
+
+def test_where_no_counter_can_be_judged_nothing_is_passed() -> None:
+    history = [run(n, {"wild": float(n * n % 97 + 1)}) for n in range(24)]
+
+    verdict = judge(run(24, {"wild": 5.0}), history)
+
+    assert (verdict.outcome, verdict.counters) == (Outcome.UNKNOWN, 0)

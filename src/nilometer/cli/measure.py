@@ -50,6 +50,8 @@ WAITING: Final = {
 }
 
 _SECRET: Final = re.compile(r"(?i)((?:pass|passwd|password|token|secret|key)=).+")
+_SECRET_NEXT: Final = re.compile(r"(?i)-{1,2}[\w-]*(?:pass|passwd|password|token|secret|key)$")
+_HEADER: Final = re.compile(r"(?i)^([\w-]*(?:authorization|cookie|token|secret|key)[\w-]*:).+")
 
 
 class Options(NamedTuple):
@@ -166,9 +168,16 @@ def shown(command: Sequence[str]) -> str:
 
     >>> shown(["pytest", "--db=mysql://me:s3@db/x", "token=abc"])
     "pytest '--db=mysql://***@db/x' 'token=***'"
+    >>> shown(["sh", "--password", "s3cret", "-H", "Authorization: Bearer abc"])
+    "sh --password '***' -H 'Authorization: ***'"
     """
     plain = [hidden(word) if "://" in word else word for word in command]
-    words = [_SECRET.sub(r"\1***", word) for word in plain]
+    plain = [_HEADER.sub(r"\1 ***", word) for word in plain]
+    before = ["", *plain]
+    words = [
+        "***" if _SECRET_NEXT.match(last) else _SECRET.sub(r"\1***", word)
+        for last, word in zip(before, plain, strict=False)
+    ]
     text = shlex.join(words)
     return text if len(text) <= COMMAND_CHARS_MAX else text[: COMMAND_CHARS_MAX - 1] + "…"
 

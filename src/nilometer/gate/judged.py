@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 NAMED_MAX: Final = 5  # in a sentence; the run itself has all
 
+USUAL_SHARE: Final = 0.9  # a counter that is missing in more of the runs is missed in none
+
 FIRST_RUNS_MIN: Final = 20  # as many as an exact counter takes to be so for good
 FIRST_COUNTS_MIN: Final = 5.0  # a page read, a lock waited for, a few of them: machines do that
 
@@ -124,7 +126,9 @@ class Judged:
             if one.values[self._matrix.last] is not None:
                 continue
             values = self._matrix.values(one, cohort)
-            if None not in values and standing(values, one.kind).is_admitted:
+            seen = [value for value in values if value is not None]
+            is_usual = len(seen) >= RUNS_MIN and len(seen) >= len(values) * USUAL_SHARE
+            if is_usual and standing(seen, one.kind).is_admitted:
                 found.append(f"{one.key}: {why_unknown(run, one.key)}")
         return found
 

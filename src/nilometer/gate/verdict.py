@@ -140,6 +140,8 @@ def _bare(judged: Judged, run: Run, past: Past, notes: tuple[str, ...]) -> Verdi
         return replace(every, because=unknown[0] + more)
     if not judged.pairs:
         return every
+    if not every.counters:
+        return replace(every, because="no counter is steady enough to be judged")
     because = "; ".join(found.because for _, found in judged.pairs)
     return replace(every, outcome=Outcome.PASS, because=because)
 
