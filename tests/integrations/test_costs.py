@@ -54,6 +54,7 @@ def said_by(registry):
     return said
 
 
+@pytest.mark.slow  # not under the sanitizers, which make C dearer than what it is judged by
 @pytest.mark.parametrize("keys", [(), (KEY,)], ids=["no keys", "keys"])
 @pytest.mark.parametrize("protocol", ["wsgi", "asgi"])
 def test_what_an_untraced_request_costs_is_told_within_a_factor_of_two(twin, protocol, keys):
