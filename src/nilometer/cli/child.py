@@ -11,9 +11,9 @@ import signal
 import subprocess
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from resource import RUSAGE_SELF, getrusage
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from nilometer.cli.memory import KIB, peak_kib
 from nilometer.model.reading import Kind
 from nilometer.model.run import Count
 
@@ -37,14 +37,12 @@ ENDING: Final = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT}
 BY_TERMINALS: Final = {signal.SIGINT, signal.SIGQUIT, signal.SIGHUP}
 
 BACKEND: Final = "command"
-STATUS: Final = Path("/proc/self/status")
 IO: Final = Path("/proc/self/io")
 UNITS: Final = {
     **dict.fromkeys(("syscr", "syscw"), "{call}"),
     **dict.fromkeys(("rchar", "wchar", "read_bytes", "write_bytes"), "By"),
 }
 """What the kernel counts of reading and writing: calls, their bytes, bytes of disks."""
-KIB: Final = 1024  # in which Linux tells memory
 
 
 class Ended(NamedTuple):
@@ -158,7 +156,7 @@ def run_command(
     """
     signals = Signals()
     with _handing_on(signals):
-        own_kib = _own_kib()
+        own_kib = peak_kib()
         before = _io()
         began_ns = clock.elapsed_ns()
         process = subprocess.Popen(command, cwd=directory, env=dict(environment), pass_fds=held)
@@ -252,15 +250,6 @@ def counts_of(ended: Ended) -> tuple[Count, ...]:
         because = "" if moved is not None else "the kernel does not count it here"
         counts.append(Count(BACKEND, name, moved, (), counter, unit, moved, because=because))
     return (*counts, _memory(ended))
-
-
-def _own_kib() -> int:
-    """The most that this program ever held. `getrusage` would tell of who started it, too."""
-    try:
-        lines = STATUS.read_text().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
-    except (OSError, ValueError, StopIteration):
-        return getrusage(RUSAGE_SELF).ru_maxrss
 
 
 def _memory(ended: Ended) -> Count:

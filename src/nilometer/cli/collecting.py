@@ -12,6 +12,7 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from nilometer.cli.memory import KIB, peak_kib
 from nilometer.clock import Clock
 from nilometer.counters.backend import Surroundings
 from nilometer.counters.choice import chosen
@@ -78,7 +79,7 @@ def _cost(wall_ns: int) -> dict[str, float]:
     return {
         "read_ms": round(wall_ns / 1e6, 3),
         "cpu_ms": round((usage.ru_utime + usage.ru_stime) * 1e3, 3),
-        "max_rss_bytes": usage.ru_maxrss * 1024,  # which Linux tells in KiB
+        "max_rss_bytes": peak_kib() * KIB,
     }
 
 

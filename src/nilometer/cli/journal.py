@@ -105,8 +105,11 @@ class Journal:
 
 
 def _abandoned(folder: Path) -> Iterator[tuple[Path, int]]:
-    """The files there that nobody holds, each with our lock on it."""
-    for file in sorted(folder.glob("*.json")):
+    """The files there that nobody holds, oldest first, each with our lock on it.
+
+    A history is in the order of recording, and two ids of one second say nothing of theirs.
+    """
+    for file in sorted(folder.glob("*.json"), key=_written):
         with suppress(OSError):  # gone, not ours to read, or locked: somebody sees to it
             lock = os.open(file, os.O_RDONLY)
             try:
@@ -118,6 +121,13 @@ def _abandoned(folder: Path) -> Iterator[tuple[Path, int]]:
                 yield file, lock
             else:
                 os.close(lock)
+
+
+def _written(file: Path) -> tuple[int, str]:
+    try:
+        return file.stat().st_mtime_ns, file.name
+    except OSError:  # gone meanwhile, or not ours to look at: opening it will tell
+        return 0, file.name
 
 
 def _left_over(file: Path, lock: int) -> Run | None:
