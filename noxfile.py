@@ -74,6 +74,11 @@ nox.options.error_on_missing_interpreters = True
 # many processes of their own.
 SHARED = ("-n", "logical", "--dist", "loadfile")
 
+# Three times what the longest session takes on two idle processors. A session that is stuck
+# fails, and the others still run; ABRT lets pytest say where it was.
+SESSION_S_MAX = 1800
+LIMIT = ("timeout", "--foreground", "--signal=ABRT", "--kill-after=30", str(SESSION_S_MAX))
+
 
 def pytest(
     session: nox.Session, *args: str, python: str = sys.executable, part: str = "", **env: str
@@ -86,7 +91,7 @@ def pytest(
     session.log("%d s since the start", time.monotonic() - STARTED)
     unset = {name: None for name in os.environ if name.startswith("NILOMETER_")}
     report = f"--junitxml={REPORTS / (session.name + part)}.xml"
-    words = [python, "-m", "pytest", "-q", "--durations=5", "--durations-min=5", report]
+    words = [*LIMIT, python, "-m", "pytest", "-q", "--durations=5", "--durations-min=5", report]
     session.run(*words, *args, *session.posargs, env={**unset, **env}, external=True)
 
 
