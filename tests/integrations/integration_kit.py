@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+
 from nilometer.model import Distribution
+from nilometer.trace import Trace, drain_spans, start_root
 from nilometer.trace.trigger import new_trigger
 
 KEY = "a key of at least sixteen bytes"
@@ -11,6 +14,15 @@ KEY = "a key of at least sixteen bytes"
 def trigger_headers():
     """The signed headers of one new request."""
     return dict(new_trigger(KEY).headers)
+
+
+@contextmanager
+def traced_request():
+    """A request that is traced while the ``with`` lasts; then its spans are in the list."""
+    spans = []
+    with start_root("request", request=Trace(bytes(range(16)))):
+        yield spans
+    spans += drain_spans()
 
 
 def read(registry):

@@ -21,7 +21,7 @@ import nilometer
 from nilometer.measure import REGISTRY
 from nilometer.pytest_plugin import budget, recording
 from nilometer.pytest_plugin.budgets import TIMES, BudgetError, printable
-from nilometer.pytest_plugin.callers import show_files_from
+from nilometer.integrations.callers import show_files_from
 from nilometer.pytest_plugin.recording import CALLS_MAX, Call, Ledger
 from nilometer.pytest_plugin.spent import sound
 from nilometer.testing import capture

@@ -44,7 +44,8 @@ class Registry:
     """Instruments by name. A process has one, `measure.REGISTRY`; tests make their own.
 
     `correlate` returns (trace_id, span_id) of the span an event happened in; tracing sets it.
-    `on_read` is called when a gauge is given a `read=`; who collects sets it.
+    `on_read` is called when a gauge is given a `read=`; who collects sets it. `followers` are
+    called after each change of levels.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Registry:
         self.on_read: Callable[[], None] | None = None
         self._instruments: dict[str, Instrument] = {}
         self._sources: dict[str, EventSource] = {}
+        self.followers: list[Callable[[], None]] = []
         # Ours stay on when everything else is switched off, so that losses are never silent.
         self._levels: dict[str, Level] = {"": Level.BASIC, "nilometer": Level.BASIC}
         self._dearer: dict[str, tuple[Callable[[], float], Callable[[], int] | None]] = {}
@@ -247,13 +249,18 @@ class Registry:
                 instrument.family.on = self._is_on(instrument.name, instrument.level)
             for source in list(self._sources.values()):
                 source.on = self._is_on(source.name, source.level)
+            for follow in self.followers:
+                follow()
 
     def level_of(self, name: str) -> Level:
         """Return the level set for a name: that of the longest prefix that fits it."""
-        prefix = name
-        while prefix not in self._levels:
-            prefix = prefix.rpartition(".")[0]
-        return self._levels[prefix]
+        return self._levels[self.deciding(name)]
+
+    def deciding(self, name: str) -> str:
+        """Return that prefix."""
+        while name not in self._levels:
+            name = name.rpartition(".")[0]
+        return name
 
     def _is_on(self, name: str, level: Level) -> bool:
         """An instrument is on at its own level and deeper ones; one made OFF never is."""

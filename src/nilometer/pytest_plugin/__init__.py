@@ -61,7 +61,7 @@ def budget(
 @pytest.fixture(scope="session")
 def nilometer_budget(pytestconfig: pytest.Config) -> Callable[..., Budget]:
     """``with nilometer_budget(sql_statements=3): ...`` fails if it makes more than three."""
-    from nilometer.pytest_plugin.callers import show_files_from
+    from nilometer.integrations.callers import show_files_from
 
     show_files_from(str(pytestconfig.rootpath))
     return budget
@@ -74,8 +74,8 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, None]:
     if marker is None:
         yield
         return
+    from nilometer.integrations.callers import show_files_from
     from nilometer.pytest_plugin.budgets import BudgetError
-    from nilometer.pytest_plugin.callers import show_files_from
 
     show_files_from(str(item.config.rootpath))
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from nilometer.pytest_plugin.callers import caller
+from nilometer.integrations.callers import caller
 from nilometer.pytest_plugin.recording import MESSAGES, Call, heard
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import sys
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
-from nilometer.pytest_plugin.callers import caller
+from nilometer.integrations.callers import caller
 from nilometer.pytest_plugin.recording import STATEMENTS, Call, heard
 from nilometer.pytest_plugin.statements import NAMES_STRINGS, shown_statement
 

@@ -14,9 +14,9 @@ from typing import Any, Final
 
 from nilometer.integrations import http_client
 from nilometer.integrations.arrivals import Arrivals
+from nilometer.integrations.callers import caller
 from nilometer.integrations.patches import Patches
 from nilometer.pytest_plugin.brokers import CHANNELS, listen_to_channels
-from nilometer.pytest_plugin.callers import caller
 from nilometer.pytest_plugin.drivers import CURSORS, listen_to_cursors, listen_to_sqlite
 from nilometer.pytest_plugin.recording import REQUESTS, STATEMENTS, Call, heard
 from nilometer.pytest_plugin.statements import double_quotes_strings_in, shown_statement

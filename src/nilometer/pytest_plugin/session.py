@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
+from nilometer.integrations.callers import show_files_from
 from nilometer.pytest_plugin import instruments, summary
-from nilometer.pytest_plugin.callers import show_files_from
 from nilometer.pytest_plugin.listening import LISTENING
 from nilometer.pytest_plugin.recording import Ledger
 from nilometer.pytest_plugin.spent import Session as Everything

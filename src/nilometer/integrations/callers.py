@@ -46,13 +46,29 @@ def caller(*, not_through: tuple[str, ...] = ()) -> str | None:
         code = frame.f_code
         file = _shown(code.co_filename)
         if file is not None:
-            function = code.co_qualname.replace(".<locals>", "")
-            return f"{file}:{frame.f_lineno} in {function}"
+            return f"{file}:{frame.f_lineno} in {_function(frame)}"
         if not_through and str(frame.f_globals.get("__name__")).startswith(not_through):
             return None
         if code.co_name == "connect" and code.co_filename.endswith(_CONNECTING):
             return None
     return ""
+
+
+def where() -> dict[str, str | int]:
+    """The same as attributes of a span, by OpenTelemetry's names; none if nobody's is found."""
+    for frame in _frames():
+        file = _shown(frame.f_code.co_filename)
+        if file is not None:
+            return {
+                "code.file.path": file,
+                "code.line.number": frame.f_lineno,
+                "code.function.name": _function(frame),
+            }
+    return {}
+
+
+def _function(frame: FrameType) -> str:
+    return frame.f_code.co_qualname.replace(".<locals>", "")
 
 
 def _frames() -> Iterator[FrameType]:

@@ -1,0 +1,162 @@
+"""Calls of a library's functions: timed always, with a span where the request is traced.
+
+For integrations whose calls differ from one to the next (a command, a destination): what is
+known of each kind of call is an `Operation`, made once, and one call of it is a `Call`. It
+holds a clock and a span and nothing of the caller's, so it serves ``async`` code as well.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from nilometer.clock import elapsed_ns
+from nilometer.measure import REGISTRY
+from nilometer.model import Level, SpanKind
+from nilometer.trace import CURRENT, span
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Mapping
+
+    from nilometer.measure import Registry
+
+OPERATIONS_MAX: Final = 1000
+"""Operations remembered of an integration, half a KiB each; what exceeds it is made anew each
+time, and its series end in their instrument's overflow."""
+
+LEVELS: Final = "integrations"
+"""``levels = {"integrations.redis" = "deep"}``: the level of an integration, by its name."""
+
+
+class Depth:
+    """How deep one integration measures; it follows the levels while the process runs.
+
+    OFF passes every call on untouched. DEEP adds to spans where in the caller's code they
+    began. A process that is OFF as a whole still traces the requests that are asked for.
+    """
+
+    __slots__ = ("on", "deep", "_registry", "_name")
+
+    def __init__(self, integration: str, registry: Registry = REGISTRY) -> None:
+        self._registry = registry
+        self._name = f"{LEVELS}.{integration}"
+        self.follow()
+        registry.followers.append(self.follow)
+
+    def follow(self) -> None:
+        """Take over what the levels say now."""
+        said = self._registry.level_of(self._name)
+        self.on = said > Level.OFF or not self._registry.deciding(self._name)
+        self.deep = said >= Level.DEEP
+
+
+class Calls:
+    """The calls of one integration that one timer measures.
+
+    Its errors are counted in `<timer>.errors`, by the call's dimensions and `error.type`.
+    """
+
+    __slots__ = ("depth", "kind", "_timer", "_errors", "_operations")
+
+    def __init__(
+        self,
+        integration: str,
+        timer: str,
+        *,
+        description: str,
+        level: Level = Level.BASIC,
+        kind: SpanKind = SpanKind.CLIENT,
+        registry: Registry = REGISTRY,
+    ) -> None:
+        self.depth = Depth(integration, registry)
+        self.kind = kind
+        self._timer = registry.timer(timer, level=level, description=description)
+        self._errors = registry.counter(f"{timer}.errors", unit="{error}", level=level)
+        self._operations: dict[Hashable, Operation] = {}
+
+    def operation(
+        self,
+        key: Hashable,
+        name: str,
+        dimensions: Mapping[str, str],
+        attributes: Mapping[str, object] | None = None,
+    ) -> Operation:
+        """What is known under this key, else made: its span's name, and what both show.
+
+        Look it up by `known` first, which builds no mapping.
+        """
+        made = Operation(self, name, dimensions, {**dimensions, **(attributes or {})})
+        if len(self._operations) < OPERATIONS_MAX:
+            self._operations[key] = made
+        return made
+
+    def known(self, key: Hashable) -> Operation | None:
+        """The operation of that key, if there is one."""
+        return self._operations.get(key)
+
+    def record_for(self, dimensions: Mapping[str, str]) -> Callable[[int], None]:
+        """What records a duration in ns in the series of these dimensions."""
+        record: Callable[[int], None] = self._timer.bind(**dimensions).record
+        return record
+
+    def failed(self, dimensions: Mapping[str, str], error: BaseException) -> None:
+        """Count what a call raised."""
+        self._errors.bind(**dimensions, **{"error.type": type(error).__name__}).add()
+
+
+class Operation:
+    """One kind of call: its series, and what its spans show."""
+
+    __slots__ = ("calls", "name", "record", "dimensions", "attributes")
+
+    def __init__(
+        self,
+        calls: Calls,
+        name: str,
+        dimensions: Mapping[str, str],
+        attributes: dict[str, object],
+    ) -> None:
+        self.calls = calls
+        self.name = name
+        self.record = calls.record_for(dimensions)
+        self.dimensions = dimensions
+        self.attributes = attributes
+
+
+class Call:
+    """One call, for a ``with`` statement: ``with Call(operation) as call:``.
+
+    `span` is the call's span where the request is traced, else None. What it raises passes
+    unchanged.
+    """
+
+    __slots__ = ("_operation", "_started", "span")
+
+    def __init__(self, operation: Operation) -> None:
+        self._operation = operation
+        self.span: Any = None
+
+    def __enter__(self) -> Self:
+        if CURRENT.get() is not None:
+            self._begin_span()
+        self._started = elapsed_ns()
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        operation = self._operation
+        operation.record(elapsed_ns() - self._started)
+        if error is not None:
+            operation.calls.failed(operation.dimensions, error)
+        if self.span is not None:
+            self.span.finish(error)
+
+    def _begin_span(self) -> None:
+        operation = self._operation
+        made: Any = span(operation.name, **operation.attributes)
+        if not made.recording:
+            return
+        made.kind = operation.calls.kind
+        if operation.calls.depth.deep:
+            from nilometer.integrations.callers import where
+
+            made.set_attributes(where())
+        self.span = made.start()

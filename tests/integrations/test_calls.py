@@ -1,0 +1,91 @@
+"""Calls of integrations: timed and counted, in a traced request with a span; by level."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import pytest
+
+from nilometer.integrations.calls import Call, Calls
+from nilometer.measure import Registry
+from nilometer.model import Level, SpanKind, Status
+from tests.integrations.integration_kit import read, traced_request
+
+
+class StoreError(Exception):
+    """What a store raises."""
+
+
+def calls_of(registry: Registry) -> Calls:
+    return Calls("store", "store.call", description="Calls.", registry=registry)
+
+
+def get(calls: Calls):
+    return calls.known("GET") or calls.operation(
+        "GET", "GET", {"db.operation.name": "GET"}, {"server.address": "here"}
+    )
+
+
+def test_a_call_is_timed_and_its_error_counted_and_passed_on():
+    registry = Registry()
+    calls = calls_of(registry)
+
+    with Call(get(calls)) as call:
+        assert call.span is None
+    with pytest.raises(StoreError), Call(get(calls)):
+        raise StoreError
+
+    assert read(registry) == {
+        "store.call": {"db.operation.name=GET": 2},
+        "store.call.errors": {"db.operation.name=GET,error.type=StoreError": 1},
+    }
+
+
+def test_in_a_traced_request_a_call_has_a_span_that_its_error_ends():
+    calls = calls_of(Registry())
+
+    with traced_request() as spans, suppress(StoreError), Call(get(calls)):
+        raise StoreError
+
+    [span] = [span for span in spans if span.name == "GET"]
+    assert (span.kind, span.status) == (SpanKind.CLIENT, Status.ERROR)
+    assert dict(span.attributes) == {
+        "db.operation.name": "GET",
+        "server.address": "here",
+        "error.type": f"{__name__}.StoreError",
+    }
+
+
+def test_deep_down_a_span_says_where_in_the_caller_s_code_it_began():
+    registry = Registry()
+    calls = calls_of(registry)
+    registry.set_level("integrations.store", Level.DEEP)
+
+    with traced_request() as spans, Call(get(calls)):
+        pass
+
+    [span] = [span for span in spans if span.name == "GET"]
+    told = dict(span.attributes)
+    assert told["code.file.path"] == "tests/integrations/test_calls.py"
+    assert told["code.function.name"].startswith("test_deep_down")
+    assert isinstance(told["code.line.number"], int)
+
+
+@pytest.mark.parametrize(
+    ("levels", "expected"),
+    [
+        ({}, (True, False)),
+        ({"": "off"}, (True, False)),
+        ({"": "deep"}, (True, True)),
+        ({"integrations": "off"}, (False, False)),
+        ({"integrations": "off", "integrations.store": "detail"}, (True, False)),
+        ({"integrations.store": "off", "": "off"}, (False, False)),
+    ],
+)
+def test_an_integration_is_as_deep_as_its_level_says_also_later(levels, expected):
+    registry = Registry()
+    calls = calls_of(registry)
+    for prefix, level in levels.items():
+        registry.set_level(prefix, level)
+
+    assert (calls.depth.on, calls.depth.deep) == expected
