@@ -3,7 +3,8 @@
     .venv/bin/python -m bench.collect [RUNS]
 
 Starts MariaDB, PostgreSQL, RabbitMQ and Redis, and runs `os-collect-counters` and `nilometer
-counters collect` on all four, by turns with an interpreter that does nothing: the floor.
+counters collect` on all four, by turns with an interpreter that does nothing: the floor. All
+are compiled into a folder once, as they are where they are installed.
 """
 
 from __future__ import annotations
@@ -20,11 +21,12 @@ from examples.servers import brokers, databases
 from nilometer.clock import Clock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 RUNS: Final = 20
-WALL_MS_MAX: Final = 150  # the target, on a machine that does nothing else
+WALL_MS_MAX: Final = 150  # the target of either, on a machine that does nothing else
 MEMORY_MB_MAX: Final = 60
+FLOOR: Final = "python -c pass"
 
 
 class Cost(NamedTuple):
@@ -35,11 +37,17 @@ class Cost(NamedTuple):
     memory_mb: float
 
 
-def cost_of(command: Sequence[str], clock: Clock) -> Cost:
+def compiled_into(folder: str) -> dict[str, str]:
+    """Our environment, in which Python keeps what it compiled, and there."""
+    kept = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    return {**kept, "PYTHONPYCACHEPREFIX": folder}
+
+
+def cost_of(command: Sequence[str], environment: Mapping[str, str], clock: Clock) -> Cost:
     """Run a command, its output to nobody. Raises RuntimeError if it fails."""
     sink = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
     began_ns = clock.elapsed_ns()
-    pid = os.posix_spawn(command[0], command, os.environ, file_actions=sink)
+    pid = os.posix_spawn(command[0], command, environment, file_actions=sink)
     _, status, used = os.wait4(pid, 0)
     wall_ns = clock.elapsed_ns() - began_ns
     if status:
@@ -67,14 +75,17 @@ def main(runs: int = RUNS) -> int:
     with ExitStack() as stack:
         flags = [word for url in servers(stack) for word in ("--backend", url)]
         commands = {
-            "python -c pass": ["-c", "pass"],
+            FLOOR: ["-c", "pass"],
             "os-collect-counters": ["-m", "nilometer.cli.os_collect_counters", *flags],
             "nilometer counters collect": ["-m", "nilometer", "counters", "collect", *flags],
         }
         found: dict[str, list[Cost]] = {name: [] for name in commands}
+        environment = compiled_into(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="nilo-"))
+        )
         for _ in range(runs + 1):  # the first fills caches of files, and does not count
             for name, words in commands.items():
-                found[name].append(cost_of([sys.executable, *words], clock))
+                found[name].append(cost_of([sys.executable, *words], environment, clock))
     print(f"| of {runs} | wall, least | median | CPU, median | memory, most |")
     print("|---|---|---|---|---|")
     for name, costs in found.items():
@@ -83,9 +94,12 @@ def main(runs: int = RUNS) -> int:
             f"| `{name}` | {min(wall):.0f} ms | {statistics.median(wall):.0f} ms "
             f"| {statistics.median(cpu):.0f} ms | {max(memory):.0f} MB |"
         )
-    ours = found["os-collect-counters"][1:]
-    wall_ms, memory_mb = min(c.wall_ms for c in ours), max(c.memory_mb for c in ours)
-    is_met = wall_ms < WALL_MS_MAX and memory_mb < MEMORY_MB_MAX
+    ours = [costs[1:] for name, costs in found.items() if name != FLOOR]
+    is_met = all(
+        min(c.wall_ms for c in costs) < WALL_MS_MAX
+        and max(c.memory_mb for c in costs) < MEMORY_MB_MAX
+        for costs in ours
+    )
     print(f"\ntarget, {WALL_MS_MAX} ms and {MEMORY_MB_MAX} MB: {'met' if is_met else 'missed'}")
     return 0 if is_met else 1
 

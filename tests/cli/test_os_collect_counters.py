@@ -242,3 +242,19 @@ def test_a_stream_without_counters_is_told(nilometer, tmp_path, content, code, b
 
     assert (ran.returncode, ran.stdout) == (code, "")
     assert because in ran.stderr
+
+
+def test_what_reading_four_backends_does_not_need_is_not_imported(tmp_path) -> None:
+    code = (
+        "import sys\n"
+        "from nilometer.cli.os_collect_counters import backends, _parser\n"
+        "four = ['mysql://h', 'postgresql://h', 'rabbitmq://h', 'redis://h']\n"
+        "backends(_parser().parse_args([f'--backend={url}' for url in four]).backend)\n"
+        "print(*sys.modules)\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, cwd=tmp_path, timeout=60, check=True
+    )
+
+    too_dear = {"click", "rich", "logging", "shutil", "ssl", "inspect", "encodings.idna"}
+    assert too_dear & set(ran.stdout.decode().split()) == set()

@@ -264,6 +264,8 @@ def test_tls_is_asked_for_as_its_clients_are_told(tmp_path: Path, lines: str, tl
     assert target.option("tls") == tls
     connect_arguments = arguments(target)
     assert ("ssl_disabled" in connect_arguments) == (tls == "off")
+    # Of a text even an address is looked at for foreign letters; TLS has to have one, to check.
+    assert connect_arguments["host"] == (b"db" if tls == "off" else "db")
 
 
 OPTION_FILE = r"""

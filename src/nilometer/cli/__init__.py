@@ -10,10 +10,13 @@ from importlib.util import find_spec
 def main() -> None:
     """The console script `nilometer`: ends the process with a code of `exits`."""
     try:
-        import click
+        from nilometer.cli.garbage import left_alone
 
-        from nilometer.cli.app import app
-        from nilometer.cli.terminal import leave_quietly, leave_unwritten
+        with left_alone():
+            import click
+
+            from nilometer.cli.app import app
+            from nilometer.cli.terminal import leave_quietly, leave_unwritten
 
         if find_spec("rich") is None:  # loaded only when something is drawn
             raise ModuleNotFoundError(name="rich")

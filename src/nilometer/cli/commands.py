@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from nilometer.cli.garbage import left_alone
 from nilometer.errors import nearest
 
 if TYPE_CHECKING:
@@ -50,5 +51,6 @@ class Later(InOrder):
         if cmd_name not in self._later:
             return None
         module, _, name = self._later[cmd_name].partition(":")
-        found: click.Command = getattr(import_module(module), name or cmd_name)
+        with left_alone():
+            found: click.Command = getattr(import_module(module), name or cmd_name)
         return found

@@ -13,10 +13,10 @@ from nilometer import clock
 from nilometer.cli.collecting import backends, collected, read_document
 from nilometer.cli.counters import SUBUNIT_MISSING, backend_options
 from nilometer.cli.exits import Exit
+from nilometer.cli.garbage import left_alone
 from nilometer.cli.terminal import say, show_json, stop
 from nilometer.counters.document import WENT_BACK, DocumentError
 from nilometer.errors import ConfigError
-from nilometer.wire.subunit import FILE_NAME, attached
 
 if TYPE_CHECKING:
     from nilometer.counters.document import Document
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 @click.option(
     "--subunit",
     is_flag=False,
-    flag_value=FILE_NAME,
+    flag_value="counters.json",
     metavar="NAME",
     help="Print a subunit stream that has the document as a file of this name.",
 )
@@ -59,7 +59,8 @@ def collect(
     """
     try:
         earlier = None if since is None else read_document(since, origin="--delta")
-        found = collected(backends(named, without), prefix=meta_prefix, since=earlier)
+        with left_alone():
+            found = collected(backends(named, without), prefix=meta_prefix, since=earlier)
     except (ConfigError, DocumentError) as error:
         stop(str(error), Exit.USAGE)
     whole = found.as_json(parts=parts)
@@ -75,6 +76,8 @@ def collect(
 
 def write_stream(text: str, file_name: str) -> None:
     """Print a document as an attachment."""
+    from nilometer.wire.subunit import attached
+
     try:
         stream = attached(text.encode(), wall_ns=clock.wall_ns(), file_name=file_name)
     except ModuleNotFoundError as error:

@@ -6,18 +6,17 @@ click nor rich, because it is started often and should cost nothing that can be 
 
 from __future__ import annotations
 
-import gc
 import json
-import logging
 import os
 import sys
-from argparse import ArgumentParser, ArgumentTypeError
+from argparse import ArgumentParser, ArgumentTypeError, HelpFormatter
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
 
 from nilometer import clock
 from nilometer.cli.collecting import backends, collected, read_document
 from nilometer.cli.exits import Exit
+from nilometer.cli.garbage import left_alone
 from nilometer.counters.document import DocumentError
 from nilometer.errors import ConfigError, nearest
 
@@ -26,22 +25,45 @@ if TYPE_CHECKING:
 
     from nilometer.counters.document import Document
 
-log = logging.getLogger("nilometer.counters")
-
 SECTIONS: Final = ("mysql", "queues")  # which its readers expect, empty or not
-LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+LEVELS: Final = {"DEBUG": 10, "INFO": 20, "WARNING": 30, "ERROR": 40, "CRITICAL": 50}
+LINE: Final = "%(asctime)s %(levelname)s %(message)s"
+WIDTH: Final = 80  # of the help; asking the terminal imports what packs and unpacks archives
+
+
+class Log(NamedTuple):
+    """What this command has to say goes to standard error, if it is as grave as `level`.
+
+    Mostly it has nothing to say, and logging takes as long to import as one backend to read.
+    """
+
+    level: int
+
+    def say(self, severity: str, message: str, *words: object) -> None:
+        """One line, its words put in as logging does."""
+        if LEVELS[severity] < self.level:
+            return
+        import logging
+
+        log = logging.getLogger("nilometer.counters")
+        if not log.handlers:
+            handler = logging.StreamHandler()
+            handler.setFormatter(logging.Formatter(LINE))
+            log.addHandler(handler)
+        log.setLevel(self.level)
+        log.log(LEVELS[severity], message, *words)
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Collect and print; the exit code is 3 if a backend could not be read."""
     given = _parser().parse_args(words)
-    _be_heard(given.loglevel)
+    log = Log(given.loglevel)
     try:
         earlier = None if given.delta is None else read_document(given.delta, origin="--delta")
         chosen = backends(given.backend or ())
         found = collected(chosen, prefix=given.meta_prefix or "", since=earlier)
     except (ConfigError, DocumentError) as error:
-        log.error("%s", error)
+        log.say("ERROR", "%s", error)
         return Exit.USAGE
     whole = found.as_json()
     for section in SECTIONS:
@@ -51,22 +73,14 @@ def main(words: Sequence[str] | None = None) -> int:
         try:
             Path(given.output).write_text(content)
         except OSError as error:
-            log.error("--output %s: %s", given.output, error.strerror or error)
+            log.say("ERROR", "--output %s: %s", given.output, error.strerror or error)
             return Exit.USAGE
     if given.subunit is None:
         sys.stdout.write(content)
         sys.stdout.flush()
-    elif not _write_subunit(content, given.subunit):
+    elif not _write_subunit(content, given.subunit, log):
         return Exit.USAGE
-    return _told(found)
-
-
-def _be_heard(level: int | str) -> None:
-    """This command is the application: what it has to say goes to standard error."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    log.addHandler(handler)
-    log.setLevel(level)
+    return _told(found, log)
 
 
 def _parser() -> ArgumentParser:
@@ -74,11 +88,12 @@ def _parser() -> ArgumentParser:
         "os-collect-counters",
         description="Print what databases, brokers and the kernel have counted, as JSON.",
         epilog="As `nilometer counters collect`, with the flags of os-performance-tools.",
+        formatter_class=lambda prog: HelpFormatter(prog, width=WIDTH),
     )
     parser.add_argument(
         "--loglevel",
         type=_level,
-        default="INFO",
+        default=LEVELS["INFO"],
         help=f"one of {', '.join(LEVELS)}, or a number",
     )
     parser.add_argument(
@@ -99,39 +114,39 @@ def _parser() -> ArgumentParser:
     return parser
 
 
-def _level(text: str) -> int | str:
+def _level(text: str) -> int:
     """A level by its name or number, as logging takes them. Raises ArgumentTypeError."""
     if text.isascii() and text.isdigit():
         return int(text)
     if text.upper() not in LEVELS:
         choice = nearest(text, [level.lower() for level in LEVELS])
         raise ArgumentTypeError(f"{text!r} is no number and no level{choice}")
-    return text.upper()
+    return LEVELS[text.upper()]
 
 
-def _write_subunit(content: str, file_name: str) -> bool:
+def _write_subunit(content: str, file_name: str, log: Log) -> bool:
     from nilometer.wire.subunit import attached
 
     try:
         stream = attached(content.encode(), wall_ns=clock.wall_ns(), file_name=file_name)
     except ModuleNotFoundError as error:
-        log.error("--subunit needs %s: pip install 'nilometer[subunit]'", error.name)
+        log.say("ERROR", "--subunit needs %s: pip install 'nilometer[subunit]'", error.name)
         return False
     sys.stdout.buffer.write(stream)
     sys.stdout.flush()
     return True
 
 
-def _told(found: Document) -> int:
+def _told(found: Document, log: Log) -> int:
     """Name what is missing."""
     unread, invalid = found.told.get("unread", {}), found.told.get("invalid", {})
     for key, because in found.told.get("passed_over", {}).items():
-        log.debug("%s is passed over: %s", key, because)
+        log.say("DEBUG", "%s is passed over: %s", key, because)
     for because in unread.values():
-        log.error("%s", because)
+        log.say("ERROR", "%s", because)
     for key, because in invalid.items():
         if key not in unread:
-            log.error("%s cannot be compared: %s", key, because)
+            log.say("ERROR", "%s cannot be compared: %s", key, because)
     return Exit.UNREACHABLE if unread or invalid else Exit.OK
 
 
@@ -141,8 +156,8 @@ def run() -> NoReturn:
     It leaves garbage alone, and does not take the interpreter apart at its end: both together
     are a seventh of its time, and connections are closed by then.
     """
-    gc.disable()
-    code = main()
+    with left_alone():
+        code = main()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

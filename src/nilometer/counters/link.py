@@ -83,7 +83,7 @@ class Link:
                 raise
         else:
             try:
-                sock = socket.create_connection((_bare(where.host), where.port), CONNECT_S)
+                sock = socket.create_connection((bare(where.host), where.port), CONNECT_S)
             except UnicodeError as error:
                 raise OSError(f"not the name of a host: {error}") from error
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -123,7 +123,7 @@ class Link:
         self._sock.close()
 
 
-def _bare(host: str) -> str:
+def bare(host: str) -> str:
     """The host in bytes: of texts even addresses are looked at for foreign letters, 4 ms."""
     return host.encode() if host.isascii() else host  # type: ignore[return-value]
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from nilometer.counters.backend import BackendError
 from nilometer.counters.figures import Figures
 from nilometer.counters.hang_up import until_ended
+from nilometer.counters.link import bare
 from nilometer.counters.mysql_facts import STATEMENTS, fact_of
 from nilometer.counters.mysql_options import find
 from nilometer.counters.parts import OVERFLOW, PARTS_MAX
@@ -231,7 +232,10 @@ def arguments(target: Target) -> dict[str, Any]:
     }
     if socket:
         return given | {"unix_socket": socket}
-    return given | {"host": target.host or "127.0.0.1", "port": target.port or PORT}
+    host = target.host or "127.0.0.1"
+    if "ssl_disabled" in given:  # with TLS the name is checked, and has to be a text
+        host = bare(host)
+    return given | {"host": host, "port": target.port or PORT}
 
 
 def _tls_arguments(target: Target) -> dict[str, Any]:

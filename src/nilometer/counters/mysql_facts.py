@@ -9,7 +9,7 @@ fortieth run.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from nilometer.counters.figures import UNKNOWN, Fact
 from nilometer.model.reading import Kind
@@ -182,49 +182,64 @@ TABLE: Final[Mapping[str, tuple[str, str]]] = {
 }
 """Meaning and unit of those that matter most, the 17 of os-collect-counters among them."""
 
-FAMILIES: Final[tuple[tuple[re.Pattern[str], str, str], ...]] = tuple(
-    (re.compile(pattern), meaning, unit)
-    for pattern, meaning, unit in (
-        (r"Com_stmt_(.*)", "prepared statements of the binary protocol: {0}", "{call}"),
-        (r"Com_(.*)", "{0} statements", "{statement}"),
-        (r"Handler_(.*)", "calls of the storage engines' handlers: {0}", "{call}"),
-        (r"Feature_(.*)", "times that something of this kind was used: {0}", "{use}"),
-        (
-            r"Innodb_(data_(?:read|written)|.*_bytes.*|mem_.*|.*_size|lsn_.*|page_compression_saved)",
-            "InnoDB: {0}",
-            "By",
-        ),
-        (r"Innodb_((?:.*_)?pages_.*)", "InnoDB: {0}", "{page}"),
-        (r"Innodb_(ibuf_(?:merged|discarded)_.*)", "InnoDB: {0}", "{operation}"),
-        (r"Innodb_(.*_waits?)", "InnoDB: {0}", "{wait}"),
-        (r"Innodb_(.*)", "InnoDB: {0}", "1"),
-        (r"Connection_errors_(.*)", "connections that failed: {0}", "{error}"),
-        (r"Performance_schema_(.*)_lost", "what found no room to be measured: {0}", "1"),
-        (r"Aria_(.*)", "the Aria storage engine: {0}", "1"),
-        (r"Key_(.*_requests)", "the key cache of MyISAM: {0}", "{request}"),
-        (r"Key_(blocks_.*)", "the key cache of MyISAM: {0}", "{block}"),
-        (r"Key_(.*)", "the key cache of MyISAM: {0}", "1"),
-        (r"Qcache_(.*)", "the query cache: {0}", "1"),
-        (r"Binlog_(bytes_.*)", "the binary log: {0}", "By"),
-        (r"Binlog_((?:group_)?commits)", "the binary log: {0}", "{commit}"),
-        (r"Binlog_(.*)", "the binary log: {0}", "1"),
-        (r"Rpl_semi_sync_(.*)", "semi-synchronous replication: {0}", "1"),
-        (r"Slaves?_(.*)", "replication, where this server is a replica: {0}", "1"),
-        (r"Ssl_(.*)", "TLS: {0}", "1"),
-        (r"Sort_(range|scan|priority_queue_sorts)", "sorts: {0}", "{sort}"),
-        (r"Sort_(.*)", "sorts: {0}", "1"),
-        (r"Select_(.*)", "how SELECT found its rows: {0}", "{statement}"),
-        (r"Table_(open_cache_(?:hits|misses))", "tables: {0}", "{lookup}"),
-        (r"Table_(.*)", "tables: {0}", "1"),
-        (r"(Delete|Update)_scan", "{0} statements that scanned their table", "{statement}"),
-        (r"Opened_(.*)", "opened since the start: {0}", "1"),
-        (r"(Busy|Cpu)_time", "{0} time of the server's sessions", "s"),
-        (r"Threads_(.*)", "threads: {0}", "{thread}"),
-        (r"Acl_(.*)", "privileges in memory: {0}", "1"),
-        (r"Mysqlx_(.*)", "the X protocol: {0}", "1"),
-        (r"wsrep_?(.*)", "Galera: {0}", "1"),
-        (r"([A-Z].*)", "{0}, as the server's manual says", "1"),
-    )
+
+class Family(NamedTuple):
+    """Counters whose names begin alike; `meaning` names what the group of `rest` matches."""
+
+    beginning: str
+    rest: str
+    meaning: str
+    unit: str
+
+
+ANY: Final = "(.*)"
+
+FAMILIES: Final = (
+    Family("Com_stmt_", ANY, "prepared statements of the binary protocol: {0}", "{call}"),
+    Family("Com_", ANY, "{0} statements", "{statement}"),
+    Family("Handler_", ANY, "calls of the storage engines' handlers: {0}", "{call}"),
+    Family("Feature_", ANY, "times that something of this kind was used: {0}", "{use}"),
+    Family(
+        "Innodb_",
+        "(data_(?:read|written)|.*_bytes.*|mem_.*|.*_size|lsn_.*|page_compression_saved)",
+        "InnoDB: {0}",
+        "By",
+    ),
+    Family("Innodb_", "((?:.*_)?pages_.*)", "InnoDB: {0}", "{page}"),
+    Family("Innodb_", "(ibuf_(?:merged|discarded)_.*)", "InnoDB: {0}", "{operation}"),
+    Family("Innodb_", "(.*_waits?)", "InnoDB: {0}", "{wait}"),
+    Family("Innodb_", ANY, "InnoDB: {0}", "1"),
+    Family("Connection_errors_", ANY, "connections that failed: {0}", "{error}"),
+    Family("Performance_schema_", "(.*)_lost", "what found no room to be measured: {0}", "1"),
+    Family("Aria_", ANY, "the Aria storage engine: {0}", "1"),
+    Family("Key_", "(.*_requests)", "the key cache of MyISAM: {0}", "{request}"),
+    Family("Key_", "(blocks_.*)", "the key cache of MyISAM: {0}", "{block}"),
+    Family("Key_", ANY, "the key cache of MyISAM: {0}", "1"),
+    Family("Qcache_", ANY, "the query cache: {0}", "1"),
+    Family("Binlog_", "(bytes_.*)", "the binary log: {0}", "By"),
+    Family("Binlog_", "((?:group_)?commits)", "the binary log: {0}", "{commit}"),
+    Family("Binlog_", ANY, "the binary log: {0}", "1"),
+    Family("Rpl_semi_sync_", ANY, "semi-synchronous replication: {0}", "1"),
+    Family("Slave", "s?_(.*)", "replication, where this server is a replica: {0}", "1"),
+    Family("Ssl_", ANY, "TLS: {0}", "1"),
+    Family("Sort_", "(range|scan|priority_queue_sorts)", "sorts: {0}", "{sort}"),
+    Family("Sort_", ANY, "sorts: {0}", "1"),
+    Family("Select_", ANY, "how SELECT found its rows: {0}", "{statement}"),
+    Family("Table_", "(open_cache_(?:hits|misses))", "tables: {0}", "{lookup}"),
+    Family("Table_", ANY, "tables: {0}", "1"),
+    Family(
+        "",
+        "(Delete|Update)_scan",
+        "{0} statements that scanned their table",
+        "{statement}",
+    ),
+    Family("Opened_", ANY, "opened since the start: {0}", "1"),
+    Family("", "(Busy|Cpu)_time", "{0} time of the server's sessions", "s"),
+    Family("Threads_", ANY, "threads: {0}", "{thread}"),
+    Family("Acl_", ANY, "privileges in memory: {0}", "1"),
+    Family("Mysqlx_", ANY, "the X protocol: {0}", "1"),
+    Family("wsrep", "_?(.*)", "Galera: {0}", "1"),
+    Family("", "([A-Z].*)", "{0}, as the server's manual says", "1"),
 )
 """What a name's beginning says of the many that are not in the table; the first one counts."""
 
@@ -242,8 +257,8 @@ def fact_of(name: str) -> Fact:
     exact = True if name in EXACT else False if name in INEXACT else None
     if name in TABLE:
         return Fact(*TABLE[name], kind, exact)
-    for pattern, meaning, unit in FAMILIES:
-        match = pattern.fullmatch(name)
-        if match:
+    for beginning, rest, meaning, unit in FAMILIES:
+        # Compiling a pattern takes 0.1 ms: each has to wait for a name that begins so.
+        if name.startswith(beginning) and (match := re.fullmatch(rest, name[len(beginning) :])):
             return Fact(meaning.format(match[1].replace("_", " ")), unit, kind, exact)
     return UNKNOWN._replace(kind=kind, exact=exact)
