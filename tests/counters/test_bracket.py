@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from threading import Event
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -35,6 +36,8 @@ class Server:
         self.late: list[tuple[int, int]] = []
         self.closed = False
         self.fails = ""
+        self.hides = ""
+        self.whole = False
 
     def run(self, queries: int, *, late: int = 0) -> None:
         """Do some work; what is `late` shows only after the lag."""
@@ -50,7 +53,10 @@ class Server:
         self.reads += 1
         values = {("Queries", ()): self.moved + late + drift + 3 * self.reads, ("Used", ()): 50}
         values["Used", ()] -= self.reads
-        return Figures(values, self.started, "10.11")
+        values = {
+            series: value for series, value in values.items() if series[0] not in self.hides
+        }
+        return Figures(values, self.started, "10.11", whole=self.whole)
 
     def facts(self) -> dict[str, Fact]:
         return {"Queries": Fact("statements"), "Used": Fact("memory", "By", Kind.GAUGE)}
@@ -67,7 +73,7 @@ def of(counts: tuple[Count, ...], name: str) -> Count:
     return next(count for count in counts if count.counter == name)
 
 
-READ = BackendRead("mysql", "db:3306", "10.11", "start-1")
+READ = BackendRead("mysql", "db:3306", "10.11", "start-1", counters=("Queries", "Used"))
 
 
 @given(st.integers(0, 10**6))
@@ -238,3 +244,26 @@ def test_any_exception_of_a_backend_is_its_own_affair() -> None:
         "mysql", "db:3306", "mysql at db:3306: ZeroDivisionError: division by zero"
     )
     assert two.values["Queries", ()] == 3
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "whole", "told"),
+    [
+        ("", "", False, ("Queries", "Used")),
+        ("Used", "", False, ("Queries",)),
+        ("", "Used", False, ("Queries",)),
+        ("Used", "Used", True, None),
+    ],
+)
+def test_which_counters_were_read_at_both_ends_is_told_but_by_who_tells_all(
+    before: str, after: str, whole: bool, told: tuple[str, ...] | None
+) -> None:
+    server = Server(time := FakeTime())
+    server.hides, server.whole = before, whole
+    around = bracket(time, server)
+
+    around.open()
+    server.hides = after
+    (read,), _ = around.close()
+
+    assert read.counters == told

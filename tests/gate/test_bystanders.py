@@ -99,11 +99,25 @@ def test_where_nothing_else_tells_it_a_figure_takes_part(counter: str, instead: 
     history = runs(30, FIGURES, backend="postgresql")
     moved = FIGURES | {counter: 500}
 
+    without = runs(30, {n: v for n, v in FIGURES.items() if n != instead}, backend="postgresql")
+    moved_without = {name: value for name, value in moved.items() if name != instead}
+
     known = judge(run(30, moved, backend="postgresql"), history)
-    unknown = judge(run(30, moved | {instead: None}, backend="postgresql"), history)
+    unknown = judge(run(30, moved_without, backend="postgresql"), without)
 
     assert known.findings == ()
     assert [one.key.counter for one in unknown.findings] == [counter]
+
+
+def test_what_one_run_could_not_read_changes_nothing_for_other_counters() -> None:
+    history = runs(30, FIGURES, backend="postgresql")
+    moved = FIGURES | {"xact_commit": 500, "statement.calls": None}
+
+    said = judge(run(30, moved, backend="postgresql"), history)
+
+    assert said.findings == ()
+    assert said.outcome is Outcome.UNKNOWN
+    assert said.because.startswith("postgresql:statement.calls: ")
 
 
 def test_what_is_learned_says_why_it_takes_no_part() -> None:

@@ -43,7 +43,10 @@ counts = st.builds(
     because=texts,
 )
 reads = st.builds(
-    BackendRead, texts, texts, texts, texts, texts, st.lists(texts, max_size=3).map(tuple)
+    BackendRead,
+    *[texts] * 5,
+    st.lists(texts, max_size=3).map(tuple),
+    st.none() | st.lists(texts, max_size=3).map(tuple),
 )
 some_runs = st.builds(
     Run,

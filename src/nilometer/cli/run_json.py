@@ -20,7 +20,14 @@ def as_json(run: Run) -> dict[str, Any]:
             {**one._asdict(), "kind": one.kind.value, "dimensions": dict(one.dimensions)}
             for one in run.counts
         ],
-        "backends": [{**one._asdict(), "notes": list(one.notes)} for one in run.backends],
+        "backends": [
+            {
+                **one._asdict(),
+                "notes": list(one.notes),
+                "counters": None if one.counters is None else list(one.counters),
+            }
+            for one in run.backends
+        ],
         "attributes": dict(run.attributes),
     }
 
@@ -36,7 +43,9 @@ def run_of(value: Mapping[str, Any]) -> Run:
             for one in value["counts"]
         ]
         backends = [
-            BackendRead(**one)._replace(notes=tuple(map(str, one["notes"])))
+            BackendRead(**one)._replace(
+                notes=tuple(map(str, one["notes"])), counters=_names(one.get("counters"))
+            )
             for one in value["backends"]
         ]
         return run._replace(
@@ -50,3 +59,7 @@ def run_of(value: Mapping[str, Any]) -> Run:
         )
     except (TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"no measured run: {error!r}") from None
+
+
+def _names(given: Any) -> tuple[str, ...] | None:
+    return None if given is None else tuple(map(str, given))

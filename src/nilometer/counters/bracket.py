@@ -246,6 +246,16 @@ def _judged(
         return BackendRead(end.backend, end.instance, because=because), ()
     read = BackendRead(end.backend, end.instance, end.version, end.incarnation, notes=end.notes)
     found = base if isinstance(base, str) else counts(base, end, reads)
-    if isinstance(found, str):
-        return read._replace(because=found), ()
-    return read, found
+    if isinstance(base, str) or isinstance(found, str):
+        return read._replace(because=str(found)), ()
+    return read._replace(counters=_read_at_both(base.before, end)), found
+
+
+def _read_at_both(before: Snapshot, after: Snapshot) -> tuple[str, ...] | None:
+    """The counters that both show; None where each shows all there are."""
+    if before.whole and after.whole:
+        return None
+    names = {name for name, _ in after.values}
+    if not before.whole:  # else what it does not show was there, and 0
+        names &= {name for name, _ in before.values}
+    return tuple(sorted(names))

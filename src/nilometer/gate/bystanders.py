@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
     from nilometer.gate.history import Key
 
@@ -54,10 +54,15 @@ OWN_WORK: Final[Mapping[str, tuple[str, ...]]] = {
 ALWAYS: Final = frozenset({"tup_fetched", "tup_returned"})
 
 
+def is_told(values: Sequence[float | None]) -> bool:
+    """Whether most runs have a figure of a counter, so that it can tell what another does."""
+    return 2 * sum(value is not None for value in values) > len(values)
+
+
 def why_bystander(key: Key, known: Collection[Key]) -> str:
     """Why a counter takes no part, as others than the run move it; empty if it may.
 
-    `known` are the counters that the judged run has a figure of.
+    `known` are the counters that runs have a figure of.
     """
     kind = key.backend.partition("@")[0]  # postgresql@db1:5432, where there are several
     if kind == COMMAND:

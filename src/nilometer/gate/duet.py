@@ -17,7 +17,7 @@ from random import Random
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from nilometer.gate.attribution import parts_of
-from nilometer.gate.bystanders import why_bystander
+from nilometer.gate.bystanders import is_told, why_bystander
 from nilometer.gate.finding import Finding, change
 from nilometer.gate.history import Past, all_series, read_of, unusable, why_unknown
 from nilometer.gate.robust import FLOOR_COUNT, FLOOR_SHARE, median
@@ -62,7 +62,7 @@ def duet(pairs: Sequence[tuple[Run, Run]]) -> Verdict:
     bases, heads = [base for base, _ in pairs], [head for _, head in pairs]
     past = Past((*bases, *heads[:-1]))
     counted = [one for one in all_series(head, past) if one.kind is not Kind.GAUGE]
-    told = {one.key for one in counted if one.values and one.values[-1] is not None}
+    told = {one.key for one in counted if is_told(one.values)}
     every = [one for one in counted if not why_bystander(one.key, told)]
     known = [one for one in every if None not in one.values]
     notes = (*_unread(pairs), *_unknown(pairs, every))

@@ -130,17 +130,19 @@ def all_series(run: Run, past: Past, *, parts: bool = False) -> Iterator[Series]
         if read.because:
             continue
         known = [is_known(one, read.name, read.version) for one in runs]
+        told = [_told(one, read.name) for one in runs]
         found: dict[Key, list[float | None]] = {}
         sample: dict[Key, Count] = {}
         last: dict[Key, int] = {}
         uncounted: set[Key] = set()
-        start: list[float | None] = [0.0 if one else None for one in known]
         for at, one in enumerate(runs):
             for count in one.counts if known[at] else ():
                 if count.backend != read.name or bool(count.dimensions) is not parts:
                     continue
                 key = Key(count.backend, count.counter, _on_any_line(count.dimensions))
-                values = found.setdefault(key, start.copy())
+                values = found.get(key)
+                if values is None:
+                    values = found[key] = _unmoved(key.counter, known, told)
                 again = parts and last.get(key) == at
                 values[at] = _sum(values[at], count, factors[at], again=again)
                 if not again or (_value(count, 1.0) or 0) > (_value(sample[key], 1.0) or 0):
@@ -149,9 +151,25 @@ def all_series(run: Run, past: Past, *, parts: bool = False) -> Iterator[Series]
                 if not _is_whole(count):
                     uncounted.add(key)
         for key, values in found.items():
-            told = sample[key]
-            shown = key._replace(dimensions=told.dimensions)
-            yield Series(shown, tuple(values), told.kind, told.unit, key not in uncounted)
+            one_of = sample[key]
+            shown = key._replace(dimensions=one_of.dimensions)
+            yield Series(shown, tuple(values), one_of.kind, one_of.unit, key not in uncounted)
+
+
+def _told(run: Run, backend: str) -> frozenset[str] | None:
+    """The counters of a backend that a run read; None for all there are."""
+    read = read_of(run, backend)
+    return None if read is None or read.counters is None else frozenset(read.counters)
+
+
+def _unmoved(
+    counter: str, known: Sequence[bool], told: Sequence[Collection[str] | None]
+) -> list[float | None]:
+    """What a counter is in runs that have no figure of it: 0 where it was read."""
+    return [
+        0.0 if is_there and (names is None or counter in names) else None
+        for is_there, names in zip(known, told, strict=True)
+    ]
 
 
 def _on_any_line(dimensions: Dimensions) -> Dimensions:
@@ -193,9 +211,15 @@ def _value(count: Count, factor: float) -> float | None:
     return value if isfinite(value) else None
 
 
-def why_unknown(run: Run, key: Key) -> str:
-    """Why a run has no value of this counter."""
+def why_unknown(run: Run, key: Key, latest: Run | None = None) -> str:
+    """Why a run has no value of this counter, which `latest` had.
+
+    Of what was not read nobody knows why; what is told of the backend now, and was not then, is
+    the likely reason.
+    """
     for count in run.counts:
         if (count.backend, count.counter, count.dimensions) == tuple(key):
             return count.because or f"{count.delta!r} is no number"
-    return "it was not read"
+    now, then = read_of(run, key.backend), latest and read_of(latest, key.backend)
+    news = [note for note in now.notes if not then or note not in then.notes] if now else []
+    return f"it was not read: {'; '.join(news)}" if news else "it was not read"

@@ -120,7 +120,7 @@ class Judged:
 
     def unknown(self) -> list[str]:
         """The counters that gate, but that the run has no figure of, and why."""
-        found = []
+        found: dict[str, list[str]] = {}
         run = self._matrix.runs[-1]
         for cohort, one in self._with_cohort():
             if one.values[self._matrix.last] is not None:
@@ -129,8 +129,10 @@ class Judged:
             seen = [value for value in values if value is not None]
             is_usual = len(seen) >= RUNS_MIN and len(seen) >= len(values) * USUAL_SHARE
             if is_usual and standing(seen, one.kind).is_admitted:
-                found.append(f"{one.key}: {why_unknown(run, one.key)}")
-        return found
+                had = [at for at in cohort.places if one.values[at] is not None]
+                why = why_unknown(run, one.key, self._matrix.runs[had[-1]])
+                found.setdefault(why, []).append(str(one.key))
+        return [f"{_named(keys)}: {why}" for why, keys in found.items()]
 
     def first_found(self) -> tuple[Finding, ...]:
         """The counters that never moved in many runs, and did now by more than a few counts."""
@@ -159,10 +161,8 @@ class Judged:
                 found.setdefault(f"{run.id}", []).append(str(one.key))
         told = []
         for run_id, keys in [*found.items()][-NAMED_MAX:]:
-            more = f" and {len(keys) - NAMED_MAX} more" if len(keys) > NAMED_MAX else ""
-            named = ", ".join(keys[:NAMED_MAX])
             told.append(
-                f"run {run_id} is passed over for what it has no figure of: {named}{more}"
+                f"run {run_id} is passed over for what it has no figure of: {_named(keys)}"
             )
         return told
 
@@ -177,8 +177,7 @@ class Judged:
             before = {one.values[at] for at in cohort.places}
             if now and before == {0.0}:
                 found.append(f"{one.key} {now:+.6g}")
-        more = f" and {len(found) - NAMED_MAX} more" if len(found) > NAMED_MAX else ""
-        return [f"moved for the first time: {', '.join(found[:NAMED_MAX])}{more}"] * bool(found)
+        return [f"moved for the first time: {_named(found)}"] * bool(found)
 
     def steps(self) -> list[str]:
         """The lasting changes that nobody accepted; what came before them still tells noise."""
@@ -208,3 +207,9 @@ class Judged:
                 if keys & {one.key for one in self._matrix.judge(cohort, at).moved}:
                     return f"run {self._matrix.runs[at].id}"
         return ""
+
+
+def _named(found: Sequence[str]) -> str:
+    """The first of them, and how many more there are."""
+    more = f" and {len(found) - NAMED_MAX} more" if len(found) > NAMED_MAX else ""
+    return ", ".join(found[:NAMED_MAX]) + more

@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from nilometer.gate.baseline import accepted_at, baseline
-from nilometer.gate.bystanders import why_bystander
+from nilometer.gate.bystanders import is_told, why_bystander
 from nilometer.gate.history import all_series, is_known, read_of
 from nilometer.gate.joint import Column, joint
 from nilometer.gate.stability import RUNS_MIN
@@ -49,7 +49,7 @@ class Matrix:
         self.runs = (*past.runs, run)
         self.last = len(past.runs)
         every = tuple(all_series(run, past))
-        told = {one.key for one in every if one.values[-1] is not None}
+        told = {one.key for one in every if is_told(self._latest(one))}
         moved = [one for one in every if one.kind is not Kind.GAUGE]
         reasons = [(one, why_bystander(one.key, told)) for one in moved]
         self.bystanders = tuple((one, because) for one, because in reasons if because)
@@ -62,6 +62,18 @@ class Matrix:
         self._baselines = {
             one.key: baseline(one.values[:-1], self._accepted[one.key]) for one in every
         }
+
+    def _latest(self, one: Series) -> Sequence[float | None]:
+        """The series in the latest of the earlier runs that read its backend.
+
+        Not in the run itself: what it could not read changes nothing in how the rest of it is
+        judged.
+        """
+        backend = one.key.backend
+        read = read_of(self.runs[-1], backend)
+        version = read.version if read else ""
+        places = [at for at in range(self.last) if is_known(self.runs[at], backend, version)]
+        return [one.values[at] for at in places[-RUNS_MIN:] or [self.last]]
 
     def cohorts(self, until: int) -> list[Cohort]:
         """The backends that the run has figures of, by the runs before `until` that have."""

@@ -40,8 +40,11 @@ class BackendRead(NamedTuple):
 
     `instance` is where it was (host:port), `incarnation` tells one start of the server, or one
     reset of its figures, from the next. An empty `because` means that it was read at both
-    ends, and every counter that the run has no `Count` of did not move; otherwise it says why
-    nothing is known of its counters. `notes` say what could not be read of it.
+    ends; otherwise it says why nothing is known of its counters. `notes` say what could not be
+    read of it. `counters` are those that were read at both ends: one that the run has no
+    `Count` of did not move if it is among them, and is not known if it is not. None says that
+    the backend tells all of its counters or none, or that nobody recorded it: whatever the run
+    has no `Count` of did not move.
     """
 
     name: str
@@ -50,6 +53,7 @@ class BackendRead(NamedTuple):
     incarnation: str = ""
     because: str = ""
     notes: tuple[str, ...] = ()
+    counters: tuple[str, ...] | None = None
 
 
 class Run(NamedTuple):

@@ -6,6 +6,7 @@ each of them, so that a question about a counter needs no join.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from nilometer.model import Kind, Resource
@@ -78,6 +79,9 @@ def _told(read: BackendRead) -> Row:
         "incarnation": read.incarnation,
         "notes": encode(list(read.notes)),
         "because": read.because,
+        "attributes": None
+        if read.counters is None
+        else encode({"counters": list(read.counters)}),
     }
 
 
@@ -174,7 +178,13 @@ def _read_of(row: Row) -> BackendRead:
         _text(row["incarnation"]),
         _text(row["because"]),
         tuple(_text(note) for note in notes),
+        None if row["attributes"] is None else _counters(_text(row["attributes"])),
     )
+
+
+@lru_cache(maxsize=64)  # the same hundreds of names from run to run
+def _counters(text: str) -> tuple[str, ...]:
+    return tuple(_text(name) for name in decode(text)["counters"])
 
 
 def _count_of(row: Row) -> Count:

@@ -202,7 +202,12 @@ RUNS: Final = Table(
         Column("idle_int", WHOLE, "count: what it would have drifted meanwhile"),
         Column("idle_float", FLOAT, "the same where it is no 64-bit whole number"),
         Column("because", TEXT, "why run, backend or count cannot be used; empty if it can"),
-        Column("attributes", TEXT, "run: further attributes, a JSON object"),
+        Column(
+            "attributes",
+            TEXT,
+            'run: further attributes, a JSON object; backend: {"counters": [...]}, those read '
+            "at both ends, so that others are not known; null: all it has, or not recorded",
+        ),
         *ARRIVAL,
     ),
     time="ended_ns",
