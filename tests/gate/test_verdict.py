@@ -214,6 +214,46 @@ def test_accepting_all_counters_accepts_each() -> None:
     assert judge(history[-1], history[:-1], [accept(30)]).findings == ()
 
 
+def test_the_first_run_of_an_accepted_level_says_that_nothing_judges_it() -> None:
+    history = [*runs(30, BASE), run(30, MORE)]
+
+    one = judge(history[-1], history[:-1], [accept(30, "mysql:Com_select")])
+    every = judge(history[-1], history[:-1], [accept(30)])
+
+    why = "this run is the first on the level that was accepted; later ones are judged by it"
+    assert f"mysql:Com_select: {why}" in one.notes
+    assert one.outcome is Outcome.PASS
+    assert every.outcome is Outcome.UNKNOWN
+    assert every.because.endswith(why)
+
+
+@pytest.mark.parametrize("insert", [400, 440])
+def test_an_accepted_counter_is_judged_while_another_one_alarms(insert: int) -> None:
+    """Runs that alarm by one counter judge nobody; the accepted level is known all the same."""
+    both = {**MORE, "Com_insert": 440}
+    history = [*runs(30, BASE), *(run(at, both) for at in range(30, 34))]
+    accepted = [accept(32, "mysql:Com_select")]
+
+    same = judge(run(34, {**both, "Com_insert": insert}), history, accepted)
+    more = judge(run(34, {**both, "Com_insert": insert, "Com_select": 880}), history, accepted)
+
+    select = [one for one in more.findings if one.key.counter == "Com_select"]
+    assert "mysql:Com_select" not in names(same)
+    assert [(one.expected, one.now) for one in select] == [(840, 880)]
+    assert insert == 440 or "unconfirmed" in more.because
+
+
+@pytest.mark.parametrize("retries", [1, 2, 5, 20])
+def test_what_comes_after_an_accepted_run_is_not_accepted_by_retrying(retries: int) -> None:
+    again = {**MORE, "Com_select": 880}
+    history = [*runs(30, BASE), run(30, MORE), *(run(31 + at, again) for at in range(retries))]
+
+    verdict = judge(run(60, again), history, [accept(30, "mysql:Com_select")])
+
+    (finding,) = verdict.findings
+    assert (verdict.outcome, finding.expected, finding.now) == (Outcome.WARN, 840, 880)
+
+
 def test_what_is_accepted_later_does_not_excuse_an_earlier_run() -> None:
     history = [*runs(30, BASE), run(30, MORE), run(31, MORE), run(32, MORE)]
 

@@ -81,7 +81,10 @@ def baseline(values: Sequence[float | None], accepted: Sequence[int] = ()) -> Ba
     cuts = sorted(ends | {s.index for s in told})
     levels = _Levels(whole=whole)
     for start, stop in pairwise([0, *cuts, len(values)]):
-        levels.add(values[start:stop], start, is_accepted=start in ends)
+        if start in ends:
+            levels.accept(values[start:stop], start)
+        else:
+            levels.add(values[start:stop], start)
     news = tuple(step for step in told if step.index > max(ends, default=0))
     return Baseline(levels.moved(), levels.runs, news, levels.held)
 
@@ -96,21 +99,42 @@ class _Levels:
         self._level: float | None = None
         self._pieces: list[tuple[Sequence[float | None], float | None]] = []
 
-    def add(self, values: Sequence[float | None], start: int, *, is_accepted: bool) -> None:
-        """The next level, from `start` on."""
-        own = _level(values)
-        if own is not None:
-            if self._level is None or is_accepted or not self._is_alarm(own):
-                self.held, self._level, self.runs = None, own, 0
-            elif self.held is None:
-                self.held = Held(start, own)
-            else:
-                self.held = self.held._replace(level=own)
-            if self.held is None:
-                self.runs = sum(value is not None for value in values)
-        elif is_accepted:  # a level that no run has shown yet
+    def accept(self, values: Sequence[float | None], start: int) -> None:
+        """The next level, which somebody accepted as its first run shows it.
+
+        Where the runs after that one alarm by it, they are another, which nobody accepted.
+        """
+        first = next((at for at, value in enumerate(values) if value is not None), None)
+        if first is None:  # a level that no run has shown yet
             self.held = None
-        self._pieces.append((values, own))
+            self._pieces.append((values, None))
+            return
+        rest = values[first + 1 :]
+        self._reach(values[: first + 1])
+        own = _level(rest)
+        if own is not None and self._is_alarm(own):
+            self.add(rest, start + first + 1)
+            return
+        self._pieces.pop()
+        self._reach(values)
+
+    def add(self, values: Sequence[float | None], start: int) -> None:
+        """The next level, from `start` on, which nobody accepted."""
+        own = _level(values)
+        if own is None:
+            self._pieces.append((values, own))
+        elif self._level is None or not self._is_alarm(own):
+            self._reach(values)
+        else:
+            since = start if self.held is None else self.held.start
+            self.held = Held(since, own)
+            self._pieces.append((values, own))
+
+    def _reach(self, values: Sequence[float | None]) -> None:
+        """Runs whose level is that by which others are judged from now on."""
+        self.held, self._level = None, _level(values)
+        self.runs = sum(value is not None for value in values)
+        self._pieces.append((values, self._level))
 
     def _is_alarm(self, level: float) -> bool:
         """Whether runs of this level alarm by those before it."""

@@ -141,7 +141,7 @@ class Judged:
             now = one.values[self._matrix.last]
             if now is None or now < FIRST_COUNTS_MIN:
                 continue
-            if self._matrix.is_accepted(one, cohort.places, self._matrix.last):
+            if self._matrix.is_young(one):
                 continue
             values = [v for v in self._matrix.values(one, cohort) if v is not None]
             while values and values[-1] >= FIRST_COUNTS_MIN:  # nobody accepted those either
@@ -151,6 +151,18 @@ class Judged:
                 finding = Finding(one.key, one.unit, now, 0.0, now / FLOOR_COUNT, known)
                 found.append(self._since(replace(finding, is_first=True)))
         return tuple(sorted(found, key=lambda one: -one.now))
+
+    def young(self) -> list[str]:
+        """The counters that this run is the first to show on a level that was accepted."""
+        found = [
+            str(one.key)
+            for _, one in self._with_cohort()
+            if one.values[self._matrix.last] is not None and self._matrix.is_young(one)
+        ]
+        why = (
+            "this run is the first on the level that was accepted; later ones are judged by it"
+        )
+        return [f"{_named(found)}: {why}"] * bool(found)
 
     def lacking(self) -> list[str]:
         """The earlier runs that have no figure of a counter, though its backend was read."""
@@ -201,8 +213,9 @@ class Judged:
         held = [at for one in findings if (at := self.held_at(one)) is not None]
         if held:
             return f"run {self._matrix.runs[min(held)].id}"
-        keys = {one.key for one in findings}
+        since = {one.key: self._matrix.accepted_from(one.key) for one in findings}
         for at in range(self._matrix.last - 1, self._start - 1, -1):
+            keys = {key for key, start in since.items() if at >= start}
             for cohort, _ in self.pairs:
                 if keys & {one.key for one in self._matrix.judge(cohort, at).moved}:
                     return f"run {self._matrix.runs[at].id}"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from nilometer.gate.baseline import Baseline
-    from nilometer.gate.history import Past, Series
+    from nilometer.gate.history import Key, Past, Series
     from nilometer.gate.joint import Joint
     from nilometer.model.run import Accepted, Run
 
@@ -111,24 +111,28 @@ class Matrix:
         values = self._baselines[one.key].values
         return [values[at] for at in cohort.places]
 
-    def is_accepted(self, one: Series, places: Sequence[int], at: int) -> bool:
-        """Whether a step of this counter was accepted after `places`, but until `at`."""
-        after = places[-1] if places else -1
-        return any(after < cut <= at for cut in self._accepted[one.key])
+    def is_young(self, one: Series) -> bool:
+        """Whether the run itself is the first on a level that was accepted of this counter."""
+        start = self.accepted_from(one.key)
+        return start > 0 and all(value is None for value in one.values[start : self.last])
+
+    def accepted_from(self, key: Key) -> int:
+        """From which place on the latest level of a counter is that was accepted; 0 if none."""
+        return max((cut for cut in self._accepted[key] if cut <= self.last), default=0)
 
     def judge(self, cohort: Cohort, at: int, *, sign: int = 1) -> Joint:
         """The run at this place by the cohort's runs."""
         return joint(self.columns(cohort, at), len(cohort.places), sign=sign)
 
     def columns(self, cohort: Cohort, at: int) -> list[Column]:
-        """The counters of the cohort that have a value there."""
+        """The counters of the cohort that have a value there, and a level to judge it by."""
         found = []
         for one in self.series:
             base = self._baselines[one.key]
             now = one.values[at] if at == self.last else base.values[at]
             if one.key.backend not in cohort.backends or now is None:
                 continue
-            if self.is_accepted(one, cohort.places, at):
+            if at == self.last and self.is_young(one):
                 continue
             values = self.values(one, cohort)
             found.append(Column(one.key, values, now, one.is_counted, base.doubt))

@@ -118,7 +118,7 @@ def judge(
 
 def _bare(judged: Judged, run: Run, past: Past, notes: tuple[str, ...]) -> Verdict:
     """Without what it is put down to, and without what follows from it."""
-    missing = judged.unknown()
+    missing, young, lacking = judged.unknown(), judged.young(), judged.lacking()
     every = Verdict(
         run,
         Outcome.UNKNOWN,
@@ -128,7 +128,7 @@ def _bare(judged: Judged, run: Run, past: Past, notes: tuple[str, ...]) -> Verdi
         min((found.runs for _, found in judged.alarms or judged.pairs), default=0),
         sum(found.counters for _, found in judged.pairs),
         judged.rate,
-        notes=(*notes, *missing, *judged.steps(), *judged.first_moves(), *judged.lacking()),
+        notes=(*notes, *missing, *young, *judged.steps(), *judged.first_moves(), *lacking),
         left_out=past.left_out,
         previous=judged.base[-1] if judged.base else None,
     )
@@ -141,7 +141,8 @@ def _bare(judged: Judged, run: Run, past: Past, notes: tuple[str, ...]) -> Verdi
     if not judged.pairs:
         return every
     if not every.counters:
-        return replace(every, because="no counter is steady enough to be judged")
+        because = young[0] if young else "no counter is steady enough to be judged"
+        return replace(every, because=because)
     because = "; ".join(found.because for _, found in judged.pairs)
     return replace(every, outcome=Outcome.PASS, because=because)
 
