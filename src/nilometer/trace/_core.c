@@ -212,6 +212,26 @@ core_start_root(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t n
     return root;
 }
 
+/* The sender's span: current from now on, recorded where it was made and not here. */
+static PyObject *
+core_stand_in(PyObject *Py_UNUSED(module), PyObject *request)
+{
+    if (!PyObject_TypeCheck(request, core.Trace)) {
+        PyErr_SetString(PyExc_TypeError, "stand_in() takes a Trace");
+        return NULL;
+    }
+    Trace *trace = (Trace *)request;
+    Span *span = Span_make(trace, trace->parent, core.empty_text, core.internal, NULL, NULL, 0);
+    if (span == NULL)
+        return NULL;
+    span->id = trace->parent;
+    trace->open++;
+    trace->lasting = 1; /* spans inside have a root's parent, and end like one */
+    Span_begin(span);
+    span->state = SPAN_DISOWNED;
+    return (PyObject *)span;
+}
+
 /* Whether it is current only because nobody put it back here. */
 static int
 is_left_over(PyObject *current)
@@ -306,6 +326,10 @@ static PyMethodDef core_functions[] = {
     {"start_root", (PyCFunction)(void (*)(void))core_start_root, METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("The first span of a request in this process, not yet started; a `Joined` comes "
                "back.\n\n    The dict of `attributes` becomes the span's own.\n    ")},
+    {"stand_in", core_stand_in, METH_O,
+     PyDoc_STR("The sender's span, current from now on: what lies in it is recorded here, it is "
+               "not.\n\n    Its request is over when it is finished, and lasts for "
+               "what was left behind.\n    ")},
     {"current_span", core_current_span, METH_NOARGS,
      PyDoc_STR("The span we are in, or one that does nothing.")},
     {"current_trace_id", core_current_trace_id, METH_NOARGS,

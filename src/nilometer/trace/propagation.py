@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 
+NO_SPAN: Final = "0" * 16
+
 _ELSEWHERE: Final = {"ProcessPoolExecutor", "InterpreterPoolExecutor"}
 """Executors by their class, loky's too: what they are given is pickled, which no span is."""
 
@@ -35,9 +37,12 @@ def headers() -> dict[str, str]:
     if isinstance(current, Joined):
         return dict(current.onward)
     signer = current.trace.signer
+    trace_id, span_id = current.trace_id, current.span_id
+    if span_id == NO_SPAN:  # it stands for a sender who has none: see `signing`
+        span_id = trace_id[16:]
     if signer is None:
-        return {"traceparent": f"00-{current.trace_id}-{current.span_id}-01"}
-    signed: dict[str, str] = signer.headers(current.trace_id, current.span_id)
+        return {"traceparent": f"00-{trace_id}-{span_id}-01"}
+    signed: dict[str, str] = signer.headers(trace_id, span_id)
     return signed
 
 

@@ -54,6 +54,7 @@ __all__ = [
     "osprofiler_ids",
     "reseed",
     "span",
+    "stand_in",
     "start_root",
     "wrapped",
 ]
@@ -341,6 +342,29 @@ def start_root(
     root._status = _UNSET
     root._message = ""
     return root
+
+
+def stand_in(request: Trace) -> Span:
+    """The sender's span, current from now on: what lies in it is recorded here, it is not.
+
+    Its request is over when it is finished, and lasts for what was left behind.
+    """
+    if not isinstance(request, Trace):
+        raise TypeError("stand_in() takes a Trace")
+    made = Span()
+    made._trace = request
+    made._id = made._parent = request._parent
+    made.name = ""
+    made.kind = _INTERNAL
+    made._attributes = {}
+    made._started = made._ended = made._events = None
+    made._status = _UNSET
+    made._message = ""
+    request._open += 1
+    request.lasting = True  # spans inside have a root's parent, and end like one
+    made.start()
+    made._started = -1
+    return made
 
 
 def current_span() -> Span | Joined | Untraced:

@@ -26,6 +26,7 @@ current_trace_id = chosen.current_trace_id
 new_id = chosen.new_id
 osprofiler_ids = chosen.osprofiler_ids
 span = chosen.span
+stand_in = chosen.stand_in
 start_root = chosen.start_root
 wrapped = chosen.wrapped
 traced = Decorator(wrapped)
