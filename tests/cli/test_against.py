@@ -22,13 +22,16 @@ def git(root: Path, *words: str) -> None:
 
 @pytest.fixture
 def versions(place: Place) -> Place:  # noqa: F811
-    """A repository whose ``base`` makes 40 calls, as ``same`` does; the files make 50."""
+    """A repository whose ``base`` makes 40 calls; ``same`` and the files make 50."""
     git(place.root, "init", "-q")
     script = place.root / "work.py"
     script.write_text(SCRIPT.format(bump=BUMP, calls=40))
     git(place.root, "add", "work.py")
     git(place.root, "commit", "-qm", "base")
     git(place.root, "tag", "base")
+    script.write_text(SCRIPT.format(bump=BUMP, calls=50) + "# said otherwise\n")
+    git(place.root, "commit", "-qam", "same")
+    git(place.root, "tag", "same")
     script.write_text(SCRIPT.format(bump=BUMP, calls=50))
     return place
 
@@ -47,9 +50,7 @@ def test_what_costs_more_is_told_and_the_exit_code_says_so(versions) -> None:
 
 
 def test_versions_that_cost_the_same_pass_and_leave_no_worktree(versions) -> None:
-    git(versions.root, "commit", "-qam", "more")
-
-    ended = against(versions, "HEAD")
+    ended = against(versions, "same")
 
     assert (ended.returncode, ended.stdout.splitlines()[0][:5]) == (0, "pass:")
     listed = subprocess.run(
@@ -91,11 +92,39 @@ def test_what_nobody_can_say_is_no_success(versions) -> None:
 def test_the_verdict_is_appended_as_json_and_pass_is_quiet_if_asked(versions) -> None:
     file = versions.root / "verdicts.json"
     flags = ("-q", "--json", str(file))
-    git(versions.root, "commit", "-qam", "more")
 
-    same, more = against(versions, "HEAD", *flags), against(versions, "base", *flags)
+    same, more = against(versions, "same", *flags), against(versions, "base", *flags)
 
     assert (same.returncode, same.stdout) == (0, "")
     assert (more.returncode, more.stdout[:5]) == (Exit.FAILED, "warn:")
     told = [json.loads(line) for line in file.read_text().splitlines()]
     assert [one["outcome"] for one in told] == ["pass", "warn"]
+
+
+@pytest.mark.parametrize("revision", ["HEAD", "again"])
+def test_a_version_whose_files_are_the_same_is_refused(versions, revision) -> None:
+    """It would pass, whatever the change: somebody named the wrong version."""
+    git(versions.root, "commit", "-qam", "more")
+    git(versions.root, "tag", "again")
+    git(versions.root, "commit", "-qm", "nothing new", "--allow-empty")
+    (versions.root / "notes").write_text("git does not know this file")
+
+    ended = against(versions, revision)
+
+    assert (ended.returncode, ended.stdout) == (Exit.USAGE, "")
+    assert f"--against {revision}: no file here differs from it" in ended.stderr
+
+
+def test_that_paths_have_other_lengths_is_no_difference(versions) -> None:
+    """Programs print where they are; pytest does in each run."""
+    (versions.root / "work.py").write_text(
+        SCRIPT.format(bump=BUMP, calls=50) + "import os; print(os.getcwd() * 1000)\n"
+    )
+    git(versions.root, "commit", "-qam", "tell")
+    git(versions.root, "tag", "told")
+    (versions.root / "notes").write_text("new")
+    git(versions.root, "add", "notes")
+
+    ended = against(versions, "told")
+
+    assert (ended.returncode, "\npass: " in ended.stdout) == (0, True)

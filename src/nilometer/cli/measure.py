@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 import click
 
-from nilometer.cli.against import measure_against
+from nilometer.cli.against import Against, measure_against
 from nilometer.cli.child import Held
 from nilometer.cli.collecting import backends
 from nilometer.cli.counters import backend_options
@@ -90,6 +90,7 @@ class Options(NamedTuple):
 @click.option(
     "--pairs", default=7, show_default=True, type=click.IntRange(6, RUNS_MAX), help="Of these."
 )
+@click.option("--prepare", metavar="COMMAND", help="Run this first where that version lies.")
 @click.option("--quiet", "-q", is_flag=True, help="No summary, only what went wrong.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, required=True)
 def measure(
@@ -102,8 +103,10 @@ def measure(
     is added to the history, from which `nilometer gate` learns what is normal.
 
     With --against a git worktree of that version is measured by turns with this one, and what
-    costs more is told: exit code 6, and 1 if nobody can say. These runs are not added to the
-    history; --json appends the verdict, and with -q it is told only if something is wrong.
+    costs more is told: exit code 6, and 1 if nobody can say. Each imports its own files, also
+    of a project installed with pip install -e; what git ignores, --prepare builds there. These
+    runs are not added to the history; --json appends the verdict, and with -q it is told only
+    if something is wrong.
 
     \b
     Examples:
@@ -117,14 +120,15 @@ def measure(
         chosen = apart(backends(named, without))
     except ConfigError as error:
         stop(str(error), Exit.USAGE)
+    if flags["prepare"] is not None and flags["against"] is None:
+        stop("--prepare: there is nothing to prepare without --against REV", Exit.USAGE)
     job = _job(command, options)
     clock = Clock()
     gatherer = Gatherer(chosen, clock)
     try:
         if flags["against"] is not None:
-            against, pairs = flags["against"], flags["pairs"]
-            told = options.json_file, options.quiet
-            raise SystemExit(measure_against(against, pairs, job, gatherer, clock, told))
+            against = _against(flags, options)
+            raise SystemExit(measure_against(against, job, gatherer, clock))
         codes = [_one(job, options, gatherer, clock) for _ in range(options.runs)]
     except OSError as error:
         stop_with(NOT_EXECUTABLE, f"{command[0]}: {error.strerror or error}")
@@ -161,6 +165,16 @@ def _options(command: Sequence[str], flags: dict[str, Any]) -> Options:
         json_file=flags["json_file"],
         quiet=flags["quiet"],
     )
+
+
+def _against(flags: dict[str, Any], options: Options) -> Against:
+    """What the flags say of comparing with another version; what they cannot mean ends it."""
+    try:
+        prepare = tuple(shlex.split(flags["prepare"] or ""))
+    except ValueError as error:
+        stop(f"--prepare: {flags['prepare']!r}: {error}", Exit.USAGE)
+    told = options.json_file, options.quiet
+    return Against(flags["against"], flags["pairs"], prepare, *told)
 
 
 def shown(command: Sequence[str]) -> str:

@@ -20,20 +20,26 @@ class Revision(NamedTuple):
     dirty: bool = False
 
 
+def ask_git(
+    directory: Path, *words: str, timeout_s: float
+) -> subprocess.CompletedProcess[bytes]:
+    """What git says there, in its own language. Raises OSError and TimeoutExpired."""
+    return subprocess.run(
+        ["git", *words],  # noqa: S607 - the user's own git, from PATH
+        cwd=directory,
+        env={**os.environ, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=timeout_s,
+        check=False,
+    )
+
+
 def revision_of(directory: Path) -> Revision:
     """The revision that is checked out there; an empty one if it is no repository."""
-    command = ["git", "status", "--porcelain=v2", "--branch", "--untracked-files=no"]
-    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
+    words = ("status", "--porcelain=v2", "--branch", "--untracked-files=no")
     try:
-        answer = subprocess.run(
-            command,
-            cwd=directory,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=GIT_S_MAX,
-            check=False,
-        )
+        answer = ask_git(directory, *words, timeout_s=GIT_S_MAX)
     except (OSError, subprocess.TimeoutExpired):
         return Revision()
     if answer.returncode:
