@@ -252,6 +252,13 @@ class RabbitMQ(Server):
             "prometheus.tcp.ip": "127.0.0.1",
             "prometheus.tcp.port": self.prometheus_port,
             "collect_statistics_interval": self.statistics_interval_ms,
+            # Its collectors work as often as the finest of the samples that they keep.
+            **{
+                f"management.sample_retention_policies.{kind}.minute": max(
+                    1, self.statistics_interval_ms // 1000
+                )
+                for kind in ("global", "basic", "detailed")
+            },
             "log.console": "true",
         }
         lines = [f"{name} = {value}\n" for name, value in settings.items()]

@@ -158,6 +158,80 @@ def test_a_server_that_never_settles_is_given_up_and_told() -> None:
     assert backends == (READ._replace(notes=("it still moved 60 s after the run",)),)
 
 
+class Collecting(Server):
+    """A broker: it collects its figures every `every_s`, shows when, and counts one at once."""
+
+    def __init__(self, time: FakeTime, *, every_s: float) -> None:
+        super().__init__(time, lag_s=every_s)
+        self.every_ns = int(every_s * 1e9)
+        self.happened: list[int] = []  # one message each
+
+    def publish(self, messages: int) -> None:
+        self.happened += [self.time.clock.elapsed_ns()] * messages
+
+    def read(self) -> Figures:
+        collected_ns = self.time.clock.elapsed_ns() // self.every_ns * self.every_ns
+        shown = sum(at_ns < collected_ns for at_ns in self.happened)
+        values = {("Queries", ()): len(self.happened), ("Published", ()): shown}
+        return Figures(values, self.started, "10.11", complete_ns=collected_ns)
+
+    def facts(self) -> dict[str, Fact]:
+        return {"Queries": Fact("at once"), "Published": Fact("messages", lags=True)}
+
+
+@pytest.mark.parametrize("begun_s", [0.1, 2.6, 4.9])
+def test_figures_that_show_when_they_were_collected_are_waited_for_until_they_hold_the_run(
+    begun_s: float,
+) -> None:
+    time = FakeTime()
+    time.advance(100 + begun_s)
+    server = Collecting(time, every_s=5)
+    server.settle_s = 2  # as somebody said who does not know: two reads so far apart agree
+    around = bracket(time, server, idle_s=0)
+
+    server.publish(50)  # before the run, and not to be counted as its own
+    around.open()
+    server.publish(7)
+    _, counts = around.close()
+
+    assert of(counts, "Published") == Count(
+        "mysql", "Published", 7, (), Kind.COUNTER, "1", raw=7
+    )
+
+
+def test_what_was_not_collected_in_time_is_unknown_and_what_is_counted_at_once_is_not() -> None:
+    time = FakeTime()
+    time.advance(1001)
+    server = Collecting(time, every_s=5)
+    around = bracket(time, server)
+
+    around.open()
+    server.every_ns = 10**12
+    server.publish(7)
+    backends, counts = around.close()
+
+    because = "it had not collected its figures 60 s after the run"
+    assert (of(counts, "Published").delta, of(counts, "Published").because) == (None, because)
+    assert of(counts, "Queries").delta == 7
+    assert backends[0].notes == (because,)
+
+
+def test_a_run_that_began_before_all_of_before_had_come_says_so() -> None:
+    time = FakeTime()
+    time.advance(1001)
+    server = Collecting(time, every_s=500)
+    around = bracket(time, server)
+
+    server.publish(50)
+    around.open()
+    server.every_ns = 10**9
+    _, counts = around.close()
+
+    assert of(counts, "Published").because == (
+        "what was counted before the run had not all come when it began"
+    )
+
+
 def test_a_restart_in_the_run_makes_its_counters_unknown_and_no_others() -> None:
     time = FakeTime()
     one, two = Server(time), Server(time)

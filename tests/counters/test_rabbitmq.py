@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nilometer.clock import Clock
+from nilometer.clock import Clock, elapsed_ns
 from nilometer.counters import link, queues, rabbitmq
 from nilometer.counters.backend import BackendError, Surroundings, connect
 from nilometer.counters.delta import delta
 from nilometer.counters.exposition import parse
 from nilometer.counters.overlap import places_of
-from nilometer.counters.rabbitmq_api import figures_of
+from nilometer.counters.rabbitmq_api import Emissions, figures_of
 from nilometer.counters.snapshot import Snapshot, snapshot
 from nilometer.counters.target import Target
 from nilometer.errors import ConfigError
@@ -193,6 +193,51 @@ def test_figures_are_whole_numbers_or_left_out(one: dict) -> None:
     figures = figures_of(one, queues.FIGURES)
 
     assert all(type(value) is int for value in figures.values())
+
+
+# --- When they were collected ----------------------------------------------------------------
+
+
+def told(uptime: int | None, name: str = "rabbit@a") -> dict[str, Any]:
+    return {"name": name} if uptime is None else {"name": name, "uptime": uptime}
+
+
+def test_figures_are_complete_up_to_before_the_last_change_of_uptime_but_one() -> None:
+    emissions = Emissions()
+    looks = [(10, 700), (11, 700), (12, 705), (13, 705), (17, 710), (18, 715)]
+
+    complete = [emissions.seen([told(uptime)], asked_ns) for asked_ns, uptime in looks]
+
+    assert complete == [0, 0, 0, 0, 11, 13]
+
+
+def test_of_several_nodes_the_slowest_counts_and_a_new_one_is_waited_for() -> None:
+    emissions = Emissions()
+    for at_ns in (1, 2, 3, 4):
+        both = emissions.seen([told(at_ns), told(at_ns // 2, "rabbit@b")], at_ns)
+    new = emissions.seen([told(9), told(9, "rabbit@c")], 9)
+
+    assert (both, new) == (1, 0)
+
+
+@pytest.mark.parametrize("nodes", [[], [told(None)], [told(1), told(None, "rabbit@b")]])
+def test_nodes_that_show_no_uptime_show_nothing(nodes: list[dict[str, Any]]) -> None:
+    assert Emissions().seen(nodes, 1) is None
+
+
+@pytest.mark.parametrize("path", ["queues", "exchanges"])
+def test_both_backends_say_up_to_when_they_are_complete(path: str) -> None:
+    with broker(path) as (bodies, one):
+        began_ns = elapsed_ns()
+        complete = []
+        for uptime in (b"1", b"2", b"3"):
+            bodies["/api/nodes"] = (
+                b'[{"name":"rabbit@a","os_pid":"1","running":true,"uptime":' + uptime + b"}]"
+            )
+            complete.append(shot(one).complete_ns)
+
+    assert complete[:2] == [0, 0]
+    assert began_ns < complete[2] < elapsed_ns()
 
 
 # --- The exact counts ------------------------------------------------------------------------

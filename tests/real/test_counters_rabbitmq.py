@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import uuid
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -9,14 +11,18 @@ from typing import TYPE_CHECKING
 import pika
 import pytest
 
+from examples.servers.brokers import RabbitMQ as Broker
 from nilometer.clock import Clock
 from nilometer.counters.backend import BackendError, connect
+from nilometer.counters.bracket import Bracket
 from nilometer.counters.delta import delta
+from nilometer.counters.gather import Gatherer
 from nilometer.counters.snapshot import Snapshot, snapshot
 from tests.brokers import rabbitmq, reachable_folder  # noqa: F401
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from pika.adapters.blocking_connection import BlockingChannel
 
@@ -196,3 +202,59 @@ def _fails(backend: Backend) -> bool:
     except BackendError:
         return True
     return False
+
+
+LOAD = """
+import pika, sys, time
+connection = pika.BlockingConnection(pika.URLParameters(sys.argv[1]))
+channel = connection.channel()
+for number in range(100):
+    channel.queue_declare(f"load{number}", arguments={"x-max-length": 10})
+print("loaded", flush=True)
+while True:
+    for number in range(100):
+        channel.basic_publish("", f"load{number}", b"x")
+    connection.process_data_events(0)
+    time.sleep(0.02)
+"""
+
+
+@pytest.fixture
+def loaded(reachable_folder: Path) -> Iterator[RabbitMQ]:  # noqa: F811
+    """A broker that collects each 5 s, as by default, while another process keeps it busy."""
+    with Broker(reachable_folder / "loaded", statistics_interval_ms=5000) as server:
+        command = [sys.executable, "-c", LOAD, server.amqp_url]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as load:
+            assert load.stdout is not None
+            assert load.stdout.readline() == b"loaded\n"
+            yield server
+            load.kill()
+
+
+def test_a_busy_broker_s_figures_hold_all_of_the_run_and_nothing_of_before(
+    loaded: RabbitMQ,
+    wait_until: Callable[..., None],
+) -> None:
+    connection = pika.BlockingConnection(pika.URLParameters(loaded.amqp_url))
+    channel = connection.channel()
+    channel.confirm_delivery()
+    channel.exchange_declare("jobs", "fanout")
+    channel.queue_declare("jobs")
+    channel.queue_bind("jobs", "jobs")
+    api = f"127.0.0.1:{loaded.api_port}"
+    # Whoever believes that figures come within half a second would be satisfied by old ones.
+    urls = f"{queues(loaded)}?settle_s=0.5", f"{exact(loaded, api)}&settle_s=0.5"
+    with opened(urls[0]) as by_scope, opened(urls[1]) as node:
+        wait_until(lambda: not _fails(by_scope), what="the broker has statistics")
+        channel.basic_publish("jobs", "", b"before")
+        around = Bracket(Gatherer((by_scope, node), Clock()), Clock(), idle_s=0)
+        around.open()
+        for _ in range(37):
+            channel.basic_publish("jobs", "", b"x")
+        _, counts = around.close()
+
+    fanned = (("exchange", "jobs"),)
+    found = {(count.counter, count.dimensions): count for count in counts}
+    assert found["jobs_publish", ()].delta == 37
+    assert found["exchange.publish_in", fanned].delta == 37
+    assert found["exchange.publish_out", fanned].delta == 37

@@ -41,7 +41,7 @@ class Backend(Protocol):
     """A system whose counters are read. Its calls never overlap.
 
     `settle_s` is by how many seconds its figures may lag: after a run they are read again
-    until two reads that far apart agree.
+    until two reads that far apart agree, or until `Figures.complete_ns` says that all is there.
     """
 
     name: str

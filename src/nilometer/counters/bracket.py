@@ -1,9 +1,11 @@
 """Two snapshots around a run, and what the run itself moved.
 
-    idle       read, wait, read: how far the counters drift while nothing of ours runs
+    idle       read, wait, read: how far the counters drift while nothing of ours runs, until
+               figures that lag hold all of before
     footprint  read and read again at once: how far reading them moves them
     run        between the last of these reads and the next
-    quiesce    figures that lag are read until two reads agree
+    quiesce    figures that lag are read until they hold all of the run: where the backend shows
+               it, until it does, elsewhere until two reads agree
 
 What a run cost is the difference without the footprint of the reads in it and without the drift
 of its time. That is the bracket of docs/counters.md, which shows what each part is worth.
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from nilometer.clock import Clock
+    from nilometer.counters.backend import Backend
     from nilometer.counters.figures import Number, Series
     from nilometer.counters.gather import Gatherer, Unread
 
@@ -30,7 +33,12 @@ IDLE_SHARE_MAX: Final = 0.05
 """A counter that drifted by more than this share of its move says nothing about the run."""
 
 QUIESCE_S_MAX: Final = 60.0
-"""RabbitMQ's figures agree after two reads 6 s apart; ten times that is given up, and told."""
+"""RabbitMQ has collected twice within 10 s; six times that is given up, and told."""
+
+LOOKS: Final = 8
+"""A backend that shows what has come is asked so often within the time that it may take."""
+
+LACKED: Final = "what was counted before the run had not all come when it began"
 
 FOOTPRINT_READS: Final = 3
 """Two differences; the lesser is the footprint, since whatever else happens only adds."""
@@ -66,10 +74,13 @@ def baseline(early: Snapshot, reads: list[Snapshot]) -> Baseline | str:
     return Baseline(reads[-1], footprint, drift)
 
 
-def counts(base: Baseline, after: Snapshot, reads: int = 1) -> tuple[Count, ...] | str:
+def counts(
+    base: Baseline, after: Snapshot, reads: int = 1, late: str = ""
+) -> tuple[Count, ...] | str:
     """What the run moved, or why nobody can say; `reads` were made since, the last included.
 
-    Counters that did not move at all are left out: there are hundreds.
+    Counters that did not move at all are left out: there are hundreds. `late` says why those
+    that lag are not known, if they are not.
     """
     moves = delta(base.before, after)
     if moves.because:
@@ -78,8 +89,11 @@ def counts(base: Baseline, after: Snapshot, reads: int = 1) -> tuple[Count, ...]
     found = [
         _corrected(base, after, series, raw, reads, seconds)
         for series, raw in moves.moved.items()
-        if raw
+        if raw and not (late and after.fact(series[0]).lags)
     ]
+    if late:
+        lagging = (series for series in moves.moved if after.fact(series[0]).lags)
+        found += [_count(after, series, None, because=late) for series in lagging]
     found += [_count(after, series, None, because=why) for series, why in moves.unknown.items()]
     return tuple(sorted(found, key=lambda count: (count.counter, count.dimensions)))
 
@@ -147,13 +161,21 @@ class Bracket:
         self._idle_s = idle_s
         self._quiesce_s_max = quiesce_s_max
         self._told = told
+        self._opened_ns = 0
         self._bases: list[Baseline | str] = []
         self._last: Sequence[Snapshot | Unread] = ()
 
     def open(self) -> None:
         """Learn drift and footprint; the run may begin when this returns."""
+        self._opened_ns = self._clock.elapsed_ns()
         early = self._gatherer.gather()
-        self._wait("idle", self._idle_s)
+        settled = list(early)
+        shows = {i for i, one in enumerate(early) if _shows(one)}
+        self._look(shows, settled, [0] * len(early), self._opened_ns)
+        idled_ns = self._clock.elapsed_ns() - self._opened_ns
+        if any(_lagged(early[i], settled[i]) for i in shows):  # what came in was no drift
+            early, idled_ns = settled, 0
+        self._wait("idle", self._idle_s - idled_ns / 1e9)
         looks = [early]
         for _ in range(FOOTPRINT_READS):
             looks.append(self._again(looks[-1]))
@@ -172,42 +194,86 @@ class Bracket:
         return [base for base in self._bases if isinstance(base, str)]
 
     def close(self) -> tuple[tuple[BackendRead, ...], tuple[Count, ...]]:
-        """What each backend moved by since `open`. Reads what lags until two reads agree."""
+        """What each backend moved by since `open`. Reads what lags until it is there."""
+        ended_ns = self._clock.elapsed_ns()
         ends = self._again(self._last)
         reads = [1] * len(ends)
-        self._quiesce(ends, reads)
+        late = self._quiesce(ends, reads, ended_ns)
         backends: list[BackendRead] = []
         found: list[Count] = []
-        for base, end, number in zip(self._bases, ends, reads, strict=True):
-            backend, moved = _judged(base, end, number)
+        for i, (base, end, number) in enumerate(zip(self._bases, ends, reads, strict=True)):
+            backend, moved = _judged(base, end, number, late.get(i, ""))
             backends.append(backend)
             found += moved
         return tuple(backends), tuple(found)
 
-    def _quiesce(self, ends: list[Snapshot | Unread], reads: list[int]) -> None:
-        """Read those that lag again until nothing moves but what does so by itself."""
-        until_ns = self._clock.elapsed_ns() + int(self._quiesce_s_max * 1e9)
-        backends = self._gatherer.backends
-        waiting = {
+    def _quiesce(
+        self, ends: list[Snapshot | Unread], reads: list[int], ended_ns: int
+    ) -> dict[int, str]:
+        """Read those that lag again until all is there; what of which is not, in the end."""
+        lag = {
             i
-            for i, backend in enumerate(backends)
+            for i, backend in enumerate(self._gatherer.backends)
             if backend.settle_s > 0 and isinstance(self._last[i], Snapshot)
         }
-        while waiting and self._clock.elapsed_ns() < until_ns:
-            self._wait("quiesce", max(backends[i].settle_s for i in waiting))
-            chosen = sorted(waiting)
-            for i, now in zip(
-                chosen, self._gatherer.gather([backends[i] for i in chosen]), strict=True
-            ):
-                base, earlier, ends[i] = self._bases[i], ends[i], now
+        left = {i: self._given_up(ends, i) for i in self._look(lag, ends, reads, ended_ns)}
+        early = (i for i in lag if self._lacked_what_was_before(self._last[i]))
+        return {**dict.fromkeys(early, LACKED), **left}
+
+    def _lacked_what_was_before(self, last: Snapshot | Unread) -> bool:
+        complete_ns = last.complete_ns if isinstance(last, Snapshot) else None
+        return complete_ns is not None and complete_ns < self._opened_ns
+
+    def _look(
+        self,
+        lag: set[int],
+        ends: list[Snapshot | Unread],
+        reads: list[int],
+        until_then_ns: int,
+    ) -> set[int]:
+        """Read these again until all that was before then is in their figures; those where it
+        is not when that has taken too long."""
+        give_up_ns = self._clock.elapsed_ns() + int(self._quiesce_s_max * 1e9)
+        backends = self._gatherer.backends
+        due = {i: self._next_look_ns(backends[i], ends[i]) for i in lag}
+        while due and self._clock.elapsed_ns() < give_up_ns:
+            self._wait("quiesce", (min(due.values()) - self._clock.elapsed_ns()) / 1e9)
+            now_ns = self._clock.elapsed_ns()
+            chosen = sorted(i for i, at_ns in due.items() if at_ns <= now_ns)
+            read = self._gatherer.gather([backends[i] for i in chosen])
+            for i, now in zip(chosen, read, strict=True):
+                earlier, ends[i] = ends[i], now
                 reads[i] += 1
-                if not _moves(base, earlier, now):
-                    waiting.discard(i)
-        for i in waiting:
-            end = ends[i]
-            if isinstance(end, Snapshot):
-                note = f"it still moved {self._quiesce_s_max:g} s after the run"
-                ends[i] = end._replace(notes=(*end.notes, note))
+                if self._is_settled(i, earlier, now, until_then_ns):
+                    del due[i]
+                else:
+                    due[i] = self._next_look_ns(backends[i], now)
+        return set(due)
+
+    def _is_settled(
+        self, i: int, earlier: Snapshot | Unread, now: Snapshot | Unread, until_then_ns: int
+    ) -> bool:
+        """Whether all that was before then is in the figures, as far as anybody can tell."""
+        if isinstance(now, Snapshot) and now.complete_ns is not None:
+            return now.complete_ns >= until_then_ns
+        return not (self._bases and _moves(self._bases[i], earlier, now))
+
+    def _next_look_ns(self, backend: Backend, end: Snapshot | Unread) -> int:
+        """When to look again: soon, if that shows what has come."""
+        seconds = backend.settle_s / LOOKS if _shows(end) else backend.settle_s
+        return self._clock.elapsed_ns() + int(seconds * 1e9)
+
+    def _given_up(self, ends: list[Snapshot | Unread], i: int) -> str:
+        """Why counters that lag are not known; a note where one knows only that they moved."""
+        end = ends[i]
+        if not isinstance(end, Snapshot):
+            return ""
+        if end.complete_ns is not None:
+            note = f"it had not collected its figures {self._quiesce_s_max:g} s after the run"
+        else:
+            note = f"it still moved {self._quiesce_s_max:g} s after the run"
+        ends[i] = end._replace(notes=(*end.notes, note))
+        return note
 
     def _wait(self, what: str, seconds: float) -> None:
         if seconds > 0:
@@ -220,6 +286,22 @@ def _learned(of_one: tuple[Snapshot | Unread, ...]) -> Baseline | str:
     if len(taken) == len(of_one):
         return baseline(taken[0], taken[1:])
     return next(one.because for one in of_one if not isinstance(one, Snapshot))
+
+
+def _lagged(earlier: Snapshot | Unread, now: Snapshot | Unread) -> bool:
+    """Whether counters that lag show something else by now."""
+    if not (isinstance(earlier, Snapshot) and isinstance(now, Snapshot)):
+        return False
+    return any(
+        earlier.values.get(series) != value
+        for series, value in now.values.items()
+        if now.fact(series[0]).lags
+    )
+
+
+def _shows(one: Snapshot | Unread) -> bool:
+    """Whether a backend shows up to when its figures are complete."""
+    return isinstance(one, Snapshot) and one.complete_ns is not None
 
 
 def _moves(base: Baseline | str, earlier: Snapshot | Unread, now: Snapshot | Unread) -> bool:
@@ -238,14 +320,14 @@ def _moves(base: Baseline | str, earlier: Snapshot | Unread, now: Snapshot | Unr
 
 
 def _judged(
-    base: Baseline | str, end: Snapshot | Unread, reads: int
+    base: Baseline | str, end: Snapshot | Unread, reads: int, late: str
 ) -> tuple[BackendRead, tuple[Count, ...]]:
     """A backend's part of the run."""
     if not isinstance(end, Snapshot):
         because = base if isinstance(base, str) else end.because
         return BackendRead(end.backend, end.instance, because=because), ()
     read = BackendRead(end.backend, end.instance, end.version, end.incarnation, notes=end.notes)
-    found = base if isinstance(base, str) else counts(base, end, reads)
+    found = base if isinstance(base, str) else counts(base, end, reads, late)
     if isinstance(base, str) or isinstance(found, str):
         return read._replace(because=str(found)), ()
     return read._replace(counters=_read_at_both(base.before, end)), found

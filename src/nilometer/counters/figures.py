@@ -24,7 +24,8 @@ class Fact(NamedTuple):
     the same number each time; False, it did not; None, nobody has measured. `from_zero` says
     that the backend shows the counter, or a part of it, only from its first move on, so that
     one which is new in the second snapshot has moved by its value: if it was read then, which
-    another part of the same counter shows, or figures that are `whole`.
+    another part of the same counter shows, or figures that are `whole`. `lags` says that it is
+    not counted at once: `Figures.complete_ns` says up to when it is.
     """
 
     meaning: str
@@ -32,6 +33,7 @@ class Fact(NamedTuple):
     kind: Kind = Kind.COUNTER
     exact: bool | None = None
     from_zero: bool = False
+    lags: bool = False
 
 
 UNKNOWN: Final = Fact("not described by this backend")
@@ -45,7 +47,8 @@ class Figures(NamedTuple):
     reset. `incarnations` say the same of single counters that can begin anew, or lose a part of
     what they counted, while the server goes on. `notes` say what could not be read, and what to
     do about it. `whole` is said by a backend that reads all of its counters or none: what it
-    does not show has not moved yet.
+    does not show has not moved yet. `complete_ns` is said by one whose figures lag and that
+    knows by how much: whatever happened before this moment of the monotonic clock is in them.
     """
 
     values: Mapping[Series, Number]
@@ -54,3 +57,4 @@ class Figures(NamedTuple):
     notes: tuple[str, ...] = ()
     incarnations: Mapping[Series, str] = {}  # never written to
     whole: bool = False
+    complete_ns: int | None = None

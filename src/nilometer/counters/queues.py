@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from nilometer import clock
 from nilometer.counters.backend import BackendError
 from nilometer.counters.figures import Fact, Figures
 from nilometer.counters.link import TLS_OPTIONS, listens, place, unreadable
@@ -18,11 +19,14 @@ from nilometer.counters.members import Members
 from nilometer.counters.rabbitmq_api import (
     API_PORT,
     LAG_OPTIONS,
+    NODE_COLUMNS,
     SCOPE_OPTIONS,
     Api,
+    Emissions,
     configured,
     figures_of,
     lag_s,
+    running,
     scopes_of,
 )
 from nilometer.counters.target import Target
@@ -42,24 +46,35 @@ FIGURES: Final = {"publish": "publish", "deliver_get": "deliver", "ack": "ack"}
 
 OF_SCOPE: Final = {
     "publish": Fact(
-        "messages that came into queues of this scope", "{message}", exact=True, from_zero=True
+        "messages that came into queues of this scope",
+        "{message}",
+        exact=True,
+        from_zero=True,
+        lags=True,
     ),
     "deliver": Fact(
         "messages that consumers got from queues of this scope, by whatever method, again too",
         "{message}",
         exact=True,
         from_zero=True,
+        lags=True,
     ),
     "ack": Fact(
-        "messages that consumers acknowledged", "{message}", exact=True, from_zero=True
+        "messages that consumers acknowledged",
+        "{message}",
+        exact=True,
+        from_zero=True,
+        lags=True,
     ),
 }
 
 CHURN: Final = {
-    "queue_declared": Fact("declarations of queues, of those that were there too", "{call}"),
-    "queue_created": Fact("queues that were made", "{queue}"),
+    "queue_declared": Fact(
+        "declarations of queues, of those that were there too", "{call}", lags=True
+    ),
+    "queue_created": Fact("queues that were made", "{queue}", lags=True),
     "queue_deleted": Fact(
-        "queues that were deleted, with all that they had counted", "{queue}"
+        "queues that were deleted, with all that they had counted", "{queue}", lags=True
     ),
 }
 
@@ -99,24 +114,35 @@ class Queues:
         self._shown: set[str] = set()
         self._many = False
         self._facts: dict[str, Fact] = dict(CHURN)
+        self._emissions = Emissions()
 
     def read(self) -> Figures:
         """All queues now. Raises BackendError."""
+        notes: list[str] = []
+        asked_ns = clock.elapsed_ns()
+        nodes = self._nodes(notes)  # first: whatever they show has come is in what follows
+        overview = self._api.overview()
         queues = self._api.list(
             "queues", "name", "vhost", *(f"message_stats.{key}" for key in FIGURES)
         )
-        overview = self._api.overview()
-        notes: list[str] = []
         if overview.get("disable_stats"):
             notes.append(
                 "this broker keeps no statistics: set management.disable_stats = false"
             )
-        incarnation = self._started(notes, disabled=overview.get("disable_stats"))
+        incarnation = self._started(nodes, disabled=overview.get("disable_stats"))
         sums, lost = self._members.read(self._told(queues))
         values, incarnations = self._summed(sums, lost, notes)
         values |= _churn(overview)
         version = str(overview.get("rabbitmq_version", ""))
-        return Figures(values, incarnation, version, tuple(notes), incarnations, whole=True)
+        return Figures(
+            values,
+            incarnation,
+            version,
+            tuple(notes),
+            incarnations,
+            whole=True,
+            complete_ns=self._emissions.seen(nodes, asked_ns),
+        )
 
     def _told(
         self, queues: list[dict[str, Any]]
@@ -156,21 +182,23 @@ class Queues:
         self._many = self._many or bool(beyond)  # what went is there no more to make room
         return beyond
 
-    def _started(self, notes: list[str], *, disabled: object) -> str:
-        """Which start of which nodes this is. Raises BackendError."""
+    def _nodes(self, notes: list[str]) -> list[Mapping[str, Any]]:
+        """The nodes that run; a note if the broker does not tell."""
         try:
-            nodes = self._api.list("nodes", "name", "os_pid", "running")
+            return running(self._api.list("nodes", *NODE_COLUMNS))
         except BackendError as error:
             notes.append(f"a restart would not be recognised: {error}")
-            return ""
-        running = [node for node in nodes if node.get("running", True)]
-        if disabled is not True and not all(node.get("os_pid") for node in running):
+            return []
+
+    def _started(self, nodes: Iterable[Mapping[str, Any]], *, disabled: object) -> str:
+        """Which start of which nodes this is. Raises BackendError."""
+        if disabled is not True and not all(node.get("os_pid") for node in nodes):
             raise unreadable(
                 self.name,
                 self.instance,
                 "it has just begun, and has no statistics for seconds yet",
             )
-        return ", ".join(sorted(f"{node.get('name')} {node.get('os_pid')}" for node in running))
+        return ", ".join(sorted(f"{node.get('name')} {node.get('os_pid')}" for node in nodes))
 
     def facts(self) -> Mapping[str, Fact]:
         """What is known of each counter; of scopes, those that were ever read."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from nilometer import clock
 from nilometer.counters.backend import BackendError
 from nilometer.counters.exposition import joined, parse
 from nilometer.counters.figures import Fact, Figures
@@ -27,12 +28,15 @@ from nilometer.counters.rabbitmq_api import (
     API_PORT,
     API_VARIABLE,
     LAG_OPTIONS,
+    NODE_COLUMNS,
     PROMETHEUS_PORT,
     SCOPE_OPTIONS,
     Api,
+    Emissions,
     configured,
     figures_of,
     lag_s,
+    running,
     scopes_of,
 )
 from nilometer.counters.target import Target
@@ -99,13 +103,14 @@ FACTS: Final[Mapping[str, Fact]] = {
     "rabbitmq_queues_created_total": Fact("queues that were made", "{queue}"),
     "rabbitmq_queues_deleted_total": Fact("queues that were deleted", "{queue}"),
     "exchange.publish_in": Fact(
-        "messages into exchanges", _MESSAGE, exact=True, from_zero=True
+        "messages into exchanges", _MESSAGE, exact=True, from_zero=True, lags=True
     ),
     "exchange.publish_out": Fact(
         "messages out of exchanges, by queue; those to no queue too",
         _MESSAGE,
         exact=True,
         from_zero=True,
+        lags=True,
     ),
 }
 
@@ -165,6 +170,8 @@ class RabbitMQ:
         self.settle_s = 0.0 if self._api is None else self._lag_s
         self._scopes = scopes_of(target)
         self._members = Members()
+        self._emissions = Emissions()
+        self._complete_ns: int | None = None
         self._kept = Kept()
 
     def read(self) -> Figures:
@@ -190,13 +197,23 @@ class RabbitMQ:
         if self._api is not None:
             values |= self._exchanges(self._api, notes, incarnations)
         kept, left = bounded(values, kept=self._kept)
-        return Figures(kept, incarnation, version, (*notes, *left), incarnations)
+        return Figures(
+            kept,
+            incarnation,
+            version,
+            (*notes, *left),
+            incarnations,
+            complete_ns=self._complete_ns,
+        )
 
     def _exchanges(
         self, api: Api, notes: list[str], incarnations: dict[Series, str]
     ) -> dict[Series, Number]:
         """What exchanges took and gave, by scope; a note if the API does not tell."""
         try:
+            asked_ns = clock.elapsed_ns()
+            nodes = running(api.list("nodes", *NODE_COLUMNS))
+            self._complete_ns = self._emissions.seen(nodes, asked_ns)
             found = api.list(
                 "exchanges", "name", "vhost", *(f"message_stats.{key}" for key in EXCHANGES)
             )

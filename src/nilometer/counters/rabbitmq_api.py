@@ -13,12 +13,15 @@ from nilometer.counters.target import Secret, Target
 from nilometer.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from nilometer.counters.backend import Surroundings
 
 API_PORT: Final = 15672
 PROMETHEUS_PORT: Final = 15692
 LAG_S: Final = 6.0
-"""The broker collects every 5 s unless told otherwise, and may answer from a cache for 1 s."""
+"""The broker collects every 5 s unless told otherwise, and may answer from a cache for 1 s. How
+long it takes in fact is seen by `Emissions`; this is for a broker that does not show it."""
 
 API_VARIABLE: Final = "OS_QA_RABBITMQ_API"
 SCOPE_OPTIONS: Final = ("scopes", "scopes_file")
@@ -51,7 +54,8 @@ class Api:
 
     def overview(self) -> dict[str, Any]:
         """What the broker says of itself. Raises BackendError."""
-        found = self._json("/api/overview?columns=rabbitmq_version,churn_rates,disable_stats")
+        columns = "rabbitmq_version,churn_rates,disable_stats,statistics_db_event_queue"
+        found = self._json(f"/api/overview?columns={columns}")
         if not isinstance(found, dict):
             raise unreadable(self.name, self.instance, "/api/overview is not an object")
         return found
@@ -71,6 +75,43 @@ class Api:
         self._http.close()
 
 
+class Emissions:
+    """Up to when the broker has counted, told by the uptimes of its nodes.
+
+    A node's collectors work once an interval, each at a moment of its own, and one of them
+    takes the uptime down. From one change of it to the next all the others have worked, too: so
+    what had happened before the first of the two is in all figures that are read after the
+    second.
+    """
+
+    def __init__(self) -> None:
+        self._asked_ns = 0
+        self._shown: dict[str, object] = {}
+        self._changed_ns: dict[str, int] = {}
+        self._complete_ns: dict[str, int] = {}
+
+    def seen(self, nodes: Iterable[Mapping[str, Any]], asked_ns: int) -> int | None:
+        """Up to when figures are complete that are read after these nodes, for which the broker
+        was asked at `asked_ns`; 0 before that is known, None where nothing shows it."""
+        shown = {str(node.get("name")): node.get("uptime") for node in nodes}
+        for name, uptime in shown.items():
+            if name in self._shown and uptime != self._shown[name]:
+                self._complete_ns[name] = self._changed_ns.get(name, 0)
+                self._changed_ns[name] = self._asked_ns  # when it was not to be seen yet
+        self._shown, self._asked_ns = shown, asked_ns
+        if not shown or None in shown.values():
+            return None
+        return min(self._complete_ns.get(name, 0) for name in shown)
+
+
+def running(nodes: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The nodes that run, as far as they say."""
+    return [node for node in nodes if node.get("running", True)]
+
+
+NODE_COLUMNS: Final = ("name", "os_pid", "running", "uptime")
+
+
 def figures_of(one: dict[str, Any], wanted: dict[str, str]) -> dict[str, int]:
     """The whole numbers in an object's ``message_stats``, under the names they get here."""
     stats = one.get("message_stats")
@@ -84,8 +125,8 @@ def figures_of(one: dict[str, Any], wanted: dict[str, str]) -> dict[str, int]:
 
 
 def lag_s(target: Target) -> float:
-    """By how much the broker's figures lag: ``settle_s`` where it collects more often than
-    each 5 s (``collect_statistics_interval``), or less. Raises ConfigError."""
+    """By how much the broker's figures lag: ``settle_s`` where it is known to collect at other
+    times than each 5 s (``management.sample_retention_policies``). Raises ConfigError."""
     said = target.option("settle_s", str(LAG_S))
     try:
         seconds = float(said)

@@ -36,6 +36,7 @@ class Snapshot(NamedTuple):
     notes: tuple[str, ...] = ()
     incarnations: Mapping[Series, str] = {}  # never written to
     whole: bool = False
+    complete_ns: int | None = None
 
     def totals(self) -> dict[str, Number]:
         """The counters without their parts, by name."""
@@ -65,4 +66,5 @@ def snapshot(backend: Backend, clock: Clock) -> Snapshot:
         figures.notes,
         figures.incarnations,
         figures.whole,
+        figures.complete_ns,
     )
