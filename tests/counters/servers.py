@@ -7,8 +7,16 @@ import threading
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
+import pytest
+
+from nilometer.clock import Clock
+from nilometer.counters.backend import BackendError, connect
+from nilometer.counters.snapshot import snapshot
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from nilometer.counters.snapshot import Snapshot
 
 
 @contextmanager
@@ -85,3 +93,22 @@ def dripping(beginning: bytes) -> Callable[[socket.socket], None]:
             sock.sendall(b"1")
 
     return answer
+
+
+def reads(url: str, *replies: bytes) -> list[Snapshot]:
+    """Snapshots of a server that answers so; in the URL ``{port}`` stands for its port."""
+    with serving(replaying(*replies)) as port:
+        backend = connect(url.format(port=port), origin="test")
+        shots = [snapshot(backend, Clock()) for _ in replies]
+        backend.close()
+    return shots
+
+
+def refusal(url: str, answer: Callable[[socket.socket], None]) -> str:
+    """Why a server that answers so cannot be read."""
+    with serving(answer) as port:
+        backend = connect(url.format(port=port), origin="test")
+        with pytest.raises(BackendError) as caught:
+            backend.read()
+        backend.close()
+    return str(caught.value)

@@ -9,16 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nilometer.clock import Clock
 from nilometer.counters import link, memcached
-from nilometer.counters.backend import BackendError, Surroundings, connect
+from nilometer.counters.backend import Surroundings
 from nilometer.counters.delta import delta
-from nilometer.counters.snapshot import snapshot
 from nilometer.errors import ConfigError
-from tests.counters.servers import dripping, replaying, serving, silent
+from tests.counters.servers import dripping, reads, refusal, replaying, silent
 
 DATA = Path(__file__).parent.parent / "data" / "counters" / "memcached"
 STATS = (DATA / "stats.txt").read_bytes()
+URL = "memcached://127.0.0.1:{port}"
 
 
 def stats(**changes: int) -> bytes:
@@ -30,25 +29,8 @@ def stats(**changes: int) -> bytes:
     return b"\r\n".join(lines)
 
 
-def reads(*replies: bytes):
-    with serving(replaying(*replies)) as port:
-        backend = connect(f"memcached://127.0.0.1:{port}", origin="test")
-        shots = [snapshot(backend, Clock()) for _ in replies]
-        backend.close()
-    return shots
-
-
-def refusal(answer, user: str = "") -> str:
-    with serving(answer) as port:
-        backend = connect(f"memcached://{user}127.0.0.1:{port}", origin="test")
-        with pytest.raises(BackendError) as caught:
-            backend.read()
-        backend.close()
-    return str(caught.value)
-
-
 def test_its_counters_are_read() -> None:
-    (read,) = reads(STATS)
+    (read,) = reads(URL, STATS)
 
     totals = read.totals()
     assert totals.keys() <= memcached.FACTS.keys()
@@ -64,9 +46,9 @@ def test_its_counters_are_read() -> None:
 
 def test_a_restart_and_a_reset_are_other_incarnations() -> None:
     before, same, reset = reads(
-        stats(bytes_read=100), stats(bytes_read=107), stats(bytes_read=7)
+        URL, stats(bytes_read=100), stats(bytes_read=107), stats(bytes_read=7)
     )
-    one, other = reads(stats(bytes_read=100), stats(bytes_read=107, pid=1))
+    one, other = reads(URL, stats(bytes_read=100), stats(bytes_read=107, pid=1))
 
     assert delta(before, same).because == ""
     assert "figures were reset" in delta(same, reset).because
@@ -85,11 +67,14 @@ def test_a_restart_and_a_reset_are_other_incarnations() -> None:
     ],
 )
 def test_another_answer_is_told(reply: bytes, because: str) -> None:
-    assert because in refusal(replaying(reply))
+    assert because in refusal(URL, replaying(reply))
 
 
 def test_a_login_that_is_refused_is_told_without_the_password() -> None:
-    said = refusal(replaying(b"CLIENT_ERROR authentication failure\r\n"), "me:s3cret@")
+    said = refusal(
+        "memcached://me:s3cret@127.0.0.1:{port}",
+        replaying(b"CLIENT_ERROR authentication failure\r\n"),
+    )
 
     assert "login: 'CLIENT_ERROR authentication failure'" in said
     assert "s3cret" not in said
@@ -99,7 +84,7 @@ def test_a_login_that_is_refused_is_told_without_the_password() -> None:
 def test_a_server_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch, answer) -> None:
     monkeypatch.setattr(link, "ANSWER_S", 0.3)
 
-    assert "no whole answer in 0.3 s" in refusal(answer)
+    assert "no whole answer in 0.3 s" in refusal(URL, answer)
 
 
 @given(st.binary(max_size=200) | st.binary(max_size=50).map(b"STAT ".__add__))

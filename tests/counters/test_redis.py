@@ -9,16 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nilometer.clock import Clock
 from nilometer.counters import link, redis
 from nilometer.counters.backend import BackendError, Surroundings, connect
 from nilometer.counters.delta import delta
-from nilometer.counters.snapshot import snapshot
 from nilometer.counters.target import Target
 from nilometer.errors import ConfigError
-from tests.counters.servers import dripping, replaying, serving, silent
+from tests.counters.servers import dripping, reads, refusal, replaying, serving, silent
 
 INFO = (Path(__file__).parent.parent / "data" / "counters" / "redis" / "info.txt").read_bytes()
+URL = "redis://127.0.0.1:{port}"
 
 
 def info(**changes: str) -> bytes:
@@ -31,26 +30,8 @@ def info(**changes: str) -> bytes:
     return b"$%d\r\n%b\r\n" % (len(body), body)
 
 
-def reads(*replies: bytes):
-    """Snapshots of a server that answers so."""
-    with serving(replaying(*replies)) as port:
-        backend = connect(f"redis://127.0.0.1:{port}", origin="test")
-        shots = [snapshot(backend, Clock()) for _ in replies]
-        backend.close()
-    return shots
-
-
-def refusal(answer, url: str = "redis://127.0.0.1:{port}") -> str:
-    with serving(answer) as port:
-        backend = connect(url.format(port=port), origin="test")
-        with pytest.raises(BackendError) as caught:
-            backend.read()
-        backend.close()
-    return str(caught.value)
-
-
 def test_commands_are_counted_by_name_and_altogether() -> None:
-    (read,) = reads(INFO)
+    (read,) = reads(URL, INFO)
 
     totals = read.totals()
     assert {name: totals[name] for name in totals if name.endswith("calls")} == {
@@ -69,7 +50,7 @@ def test_commands_are_counted_by_name_and_altogether() -> None:
 
 
 def test_a_restart_is_another_incarnation() -> None:
-    one, other = reads(info(), info(run_id="0" * 40))
+    one, other = reads(URL, info(), info(run_id="0" * 40))
 
     assert "restarted" in delta(one, other).because
 
@@ -80,7 +61,7 @@ def test_statistics_reset_are_another_incarnation_once() -> None:
     after = info(total_reads_processed="50\r\ncmdstat_info:calls=2")
     later = info(total_reads_processed="50\r\ncmdstat_info:calls=3")
 
-    one, two, three = reads(before, after, later)
+    one, two, three = reads(URL, before, after, later)
 
     assert "figures were reset" in delta(one, two).because
     assert delta(two, three).because == ""
@@ -101,13 +82,13 @@ def test_statistics_reset_are_another_incarnation_once() -> None:
     ],
 )
 def test_another_answer_is_told(reply: bytes, because: str) -> None:
-    assert because in refusal(replaying(reply))
+    assert because in refusal(URL, replaying(reply))
 
 
 def test_a_wrong_password_is_told_and_not_shown() -> None:
     said = refusal(
-        replaying(b"-WRONGPASS invalid username-password pair\r\n"),
         "redis://me:s3cret@127.0.0.1:{port}",
+        replaying(b"-WRONGPASS invalid username-password pair\r\n"),
     )
 
     assert "AUTH: WRONGPASS invalid username-password pair" in said
@@ -118,7 +99,7 @@ def test_a_wrong_password_is_told_and_not_shown() -> None:
 def test_a_server_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch, answer) -> None:
     monkeypatch.setattr(link, "ANSWER_S", 0.3)
 
-    said = refusal(answer)
+    said = refusal(URL, answer)
 
     assert "no whole answer in 0.3 s" in said or "it is no Redis" in said
 

@@ -176,31 +176,69 @@ def why(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def reread(
-    read: Callable[[], str],
-    close: Callable[[], None],
-    reused: bool,
-    failed: Callable[[str], BackendError],
-) -> str:
-    """What `read` gives; once more if the connection was `reused` and is gone meanwhile.
+class ReplyError(ValueError):
+    """A reply that is an error, or that is none of the protocol."""
 
-    Servers hang up on those who say nothing for long, as we do while the run lasts. Raises
-    BackendError.
+
+class KeptLink:
+    """A connection that stays open from read to read; `greet` says what is to be said first.
+
+    `failed` makes an error of a reason.
     """
-    try:
-        return read()
-    except ConnectionError as error:
-        close()
-        if not reused:
-            raise failed(why(error)) from error
-    except OSError as error:
-        close()
-        raise failed(why(error)) from error
-    try:
-        return read()
-    except OSError as error:
-        close()
-        raise failed(why(error)) from error
+
+    def __init__(
+        self,
+        where: Place,
+        greet: Callable[[Link], None],
+        failed: Callable[[str], BackendError],
+        *,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._where = where
+        self._greet = greet
+        self._failed = failed
+        self._tls = tls
+        self._link: Link | None = None
+
+    def asked(self, ask: Callable[[Link], str]) -> str:
+        """What `ask` gives; once more if a connection that was kept is gone meanwhile.
+
+        Servers hang up on those who say nothing for long, as we do while the run lasts. Raises
+        BackendError, also for a ReplyError of `ask`.
+        """
+        reused = self._link is not None
+        try:
+            return self._told(ask)
+        except ConnectionError as error:
+            self.close()
+            if not reused:
+                raise self._failed(why(error)) from error
+        except OSError as error:
+            self.close()
+            raise self._failed(why(error)) from error
+        try:
+            return self._told(ask)
+        except OSError as error:
+            self.close()
+            raise self._failed(why(error)) from error
+
+    def _told(self, ask: Callable[[Link], str]) -> str:
+        """As `asked`, once. Raises OSError, BackendError."""
+        try:
+            if self._link is None:
+                self._link = Link(self._where, tls=self._tls)
+                self._greet(self._link)
+            self._link.begin()
+            return ask(self._link)
+        except ReplyError as error:
+            self.close()
+            raise self._failed(str(error)) from error
+
+    def close(self) -> None:
+        """Hang up; the next to ask connects again."""
+        if self._link is not None:
+            self._link.close()
+        self._link = None
 
 
 def unreadable(name: str, instance: str, reason: str) -> BackendError:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Final
 from nilometer.counters.figures import Fact, Figures
 from nilometer.counters.link import (
     TLS_OPTIONS,
-    Link,
+    KeptLink,
+    ReplyError,
     listens,
     place,
-    reread,
     tls_context,
     unreadable,
 )
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from nilometer.counters.backend import BackendError, Surroundings
     from nilometer.counters.figures import Number, Series
+    from nilometer.counters.link import Link
 
 MEANING: Final = "memcached's commands by name, hits, misses and bytes (stats)"
 
@@ -118,18 +119,16 @@ class Memcached:
     settle_s = 0.0
 
     def __init__(self, target: Target) -> None:
-        self._where = place(target, PORT)
-        self.instance = self._where.shown
+        where = place(target, PORT)
+        self.instance = where.shown
         self._login = f"{target.user} {target.password}".encode() if target.user else b""
-        self._tls = tls_context(target)
-        self._link: Link | None = None
+        self._link = KeptLink(where, self._log_in, self._failed, tls=tls_context(target))
         self._last: Mapping[Series, Number] = {}
         self._resets = 0
 
     def read(self) -> Figures:
         """All counters now. Raises BackendError."""
-        text = reread(self._stats, self.close, self._link is not None, self._failed)
-        values, told = counted(text)
+        values, told = counted(self._link.asked(_stats))
         if "pid" not in told:
             self.close()
             raise self._failed("its stats have no pid: it is no memcached")
@@ -138,27 +137,14 @@ class Memcached:
         self._last = values
         return Figures(values, began(told, self._resets), told.get("version", ""))
 
-    def _stats(self) -> str:
-        """The text of ``stats``, connecting if needed. Raises OSError, BackendError."""
-        if self._link is None:
-            self._link = Link(self._where, tls=self._tls)
-            if self._login:
-                self._log_in(self._link)
-        self._link.begin()
-        self._link.sendall(ASK)
-        try:
-            return reply(self._link.makefile())
-        except ReplyError as error:
-            self.close()
-            raise self._failed(str(error)) from error
-
     def _log_in(self, link: Link) -> None:
         """As servers with an authfile want it: the first value set is user and password."""
+        if not self._login:
+            return
         link.sendall(b"set nilometer 0 0 %d\r\n%b\r\n" % (len(self._login), self._login))
         said = link.makefile().readline(LINE_BYTES_MAX).strip()
         if said != b"STORED":
-            self.close()
-            raise self._failed(f"login: {said.decode(errors='replace')!r}")
+            raise ReplyError(f"login: {said.decode(errors='replace')!r}")
 
     def _failed(self, reason: str) -> BackendError:
         return unreadable(self.name, self.instance, reason)
@@ -169,13 +155,13 @@ class Memcached:
 
     def close(self) -> None:
         """Hang up."""
-        if self._link is not None:
-            self._link.close()
-        self._link = None
+        self._link.close()
 
 
-class ReplyError(ValueError):
-    """A reply that is no list of statistics."""
+def _stats(link: Link) -> str:
+    """The text of ``stats``. Raises ReplyError, OSError."""
+    link.sendall(ASK)
+    return reply(link.makefile())
 
 
 def reply(file: io.BufferedReader) -> str:

@@ -13,10 +13,10 @@ from nilometer.counters.backend import SCHEMES
 from nilometer.counters.figures import Fact, Figures
 from nilometer.counters.link import (
     TLS_OPTIONS,
-    Link,
+    KeptLink,
+    ReplyError,
     listens,
     place,
-    reread,
     tls_context,
     unreadable,
 )
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from nilometer.counters.backend import BackendError, Surroundings
     from nilometer.counters.figures import Number, Series
+    from nilometer.counters.link import Link
 
 MEANING: Final = "Redis' and Valkey's commands by name, hits, misses and bytes (INFO)"
 
@@ -123,19 +124,17 @@ class Redis:
     settle_s = 0.0
 
     def __init__(self, target: Target) -> None:
-        self._where = place(target, PORT)
-        self.instance = self._where.shown
+        where = place(target, PORT)
+        self.instance = where.shown
         self._user, self._password = target.user, target.password
-        self._tls = tls_context(target)
-        self._link: Link | None = None
+        self._link = KeptLink(where, self._log_in, self._failed, tls=tls_context(target))
         self._facts: dict[str, Fact] = dict(FACTS)
         self._last: Mapping[Series, Number] = {}
         self._resets = 0
 
     def read(self) -> Figures:
         """All counters now. Raises BackendError."""
-        text = reread(self._info, self.close, self._link is not None, self._failed)
-        values, facts, told = counted(text)
+        values, facts, told = counted(self._link.asked(_info))
         if "run_id" not in told:
             self.close()
             raise self._failed("its INFO has no run_id: it is no Redis")
@@ -147,23 +146,10 @@ class Redis:
         version = told.get("valkey_version") or told.get("redis_version", "")
         return Figures(values, begun, version, whole=True)
 
-    def _info(self) -> str:
-        """The text of INFO, connecting if needed. Raises OSError, BackendError."""
-        if self._link is None:
-            self._link = Link(self._where, tls=self._tls)
-            if self._password:
-                who = (self._user,) if self._user else ()
-                self._ask(self._link, "AUTH", *who, self._password)
-        return self._ask(self._link, "INFO", "all")
-
-    def _ask(self, link: Link, *words: str) -> str:
-        link.begin()
-        link.sendall(command(*words))
-        try:
-            return reply(link.makefile())
-        except ReplyError as error:
-            self.close()
-            raise self._failed(f"{words[0]}: {error}{_advice(str(error))}") from error
+    def _log_in(self, link: Link) -> None:
+        if self._password:
+            who = (self._user,) if self._user else ()
+            _ask(link, "AUTH", *who, self._password)
 
     def _failed(self, reason: str) -> BackendError:
         return unreadable(self.name, self.instance, reason)
@@ -174,13 +160,20 @@ class Redis:
 
     def close(self) -> None:
         """Hang up."""
-        if self._link is not None:
-            self._link.close()
-        self._link = None
+        self._link.close()
 
 
-class ReplyError(ValueError):
-    """A reply that is an error, or that cannot be read."""
+def _info(link: Link) -> str:
+    return _ask(link, "INFO", "all")
+
+
+def _ask(link: Link, *words: str) -> str:
+    """What the server says to a command. Raises ReplyError, OSError."""
+    link.sendall(command(*words))
+    try:
+        return reply(link.makefile())
+    except ReplyError as error:
+        raise ReplyError(f"{words[0]}: {error}{_advice(str(error))}") from error
 
 
 def command(*words: str) -> bytes:
