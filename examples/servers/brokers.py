@@ -267,11 +267,14 @@ class RabbitMQ(Server):
 
 
 class Redis(Server):
-    """Redis that writes nothing to disk."""
+    """Redis that writes nothing to disk. `options` are added to its command line."""
 
-    def __init__(self, folder: Path, *, password: str = "") -> None:
+    def __init__(
+        self, folder: Path, *, password: str = "", options: Sequence[str] = ()
+    ) -> None:
         super().__init__(folder)
         self.password = password
+        self.options = options
         self.socket = folder / "redis.sock"
 
     def command(self) -> Sequence[str | Path]:
@@ -283,7 +286,33 @@ class Redis(Server):
             "--save": "",
             **({"--requirepass": self.password} if self.password else {}),
         }
-        return [server, *(str(word) for pair in options.items() for word in pair)]
+        return [
+            server,
+            *(str(word) for pair in options.items() for word in pair),
+            *self.options,
+        ]
+
+
+class Sentinel(Server):
+    """One of Redis' Sentinels, which alone decides that the master of `service` is down."""
+
+    service = "river"
+
+    def __init__(self, folder: Path, master: Redis) -> None:
+        super().__init__(folder)
+        self._master = master
+
+    def command(self) -> Sequence[str | Path]:
+        lines = [
+            f"port {self.port}",
+            "bind 127.0.0.1",
+            f"sentinel monitor {self.service} 127.0.0.1 {self._master.port} 1",
+            f"sentinel down-after-milliseconds {self.service} 500",
+            f"sentinel failover-timeout {self.service} 5000",
+        ]
+        settings = self.folder / "sentinel.conf"  # it writes there, too
+        settings.write_text("".join(f"{line}\n" for line in lines))
+        return [installed("redis-server", "redis-server"), settings, "--sentinel"]
 
 
 class Memcached(Server):

@@ -41,6 +41,7 @@ LIBRARIES: Final = {
     "requests": "urllib3.connectionpool",
     "urllib3": "urllib3.connectionpool",
     "httpx": "httpx",
+    "redis": "redis",
     "gevent": "gevent.greenlet",
     "eventlet": "eventlet.greenthread",
     "threads": "concurrent.futures.thread",

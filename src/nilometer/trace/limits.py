@@ -139,8 +139,14 @@ def attributes_of(given: dict[str, object]) -> tuple[dict[str, AttributeValue], 
 
 
 _OF_DATABASES: Final = frozenset(
-    ["DatabaseError", "InterfaceError", "PostgresError", "SQLAlchemyError"]
+    [
+        *("DatabaseError", "InterfaceError", "PostgresError", "SQLAlchemyError"),
+        *("RedisError", "PyMongoError", "MemcacheError", "MemcachedKeyError"),
+    ]
 )
+_OF_CLIENTS: Final = frozenset(["pylibmc"])
+"""Modules whose exceptions are a data store's, by names that others have, too."""
+
 _VALUES: Final = frozenset("\"'`([{<\u00ab\u201c\u201e\u20180123456789")
 """What a value begins with in a driver's text: a quotation mark, a bracket or a digit."""
 
@@ -174,9 +180,10 @@ def class_name(kind: type) -> str:
 
 
 def _is_of_database(error: BaseException) -> bool:
-    """Whether a database's driver (PEP 249) or SQLAlchemy made it."""
+    """Whether a database's driver (PEP 249), SQLAlchemy or a data store's client made it."""
     return any(
-        kind.__name__ in _OF_DATABASES and kind.__module__ != "builtins"
+        (kind.__name__ in _OF_DATABASES and kind.__module__ != "builtins")
+        or kind.__module__ in _OF_CLIENTS
         for kind in type(error).__mro__
     )
 

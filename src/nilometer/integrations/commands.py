@@ -1,0 +1,259 @@
+"""Commands of data stores (Redis, memcached): timed by name, with a span where traced.
+
+What a store is told has a name that may come from anybody: only the names that the store is
+known to have become dimensions, all others are "OTHER". Of keys and values nothing is kept.
+The clock of each name is a timer around the library's own function, in C where there is C.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import suppress
+from functools import update_wrapper
+from typing import TYPE_CHECKING, Any, Final
+
+from nilometer.integrations.callers import where
+from nilometer.integrations.calls import Call, Calls
+from nilometer.measure.decorate import kind_of
+from nilometer.trace import CURRENT, span
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from nilometer.measure import Registry
+
+    Kind = tuple[Callable[..., Any], Callable[..., Any]]
+    """How a command is run outside of a traced request, and inside of one."""
+
+SPELLINGS_MAX: Final = 1000
+"""Spellings (GET, get, b"get") remembered at each place that is measured, 0.3 KiB each with
+their wrappers; others are looked up anew each time."""
+
+OTHER: Final = "OTHER"
+SHOWN_MAX: Final = 10  # names of a batch that its span shows
+_NAME_CHARS_MAX: Final = 40  # of the longest known name, twice
+
+
+class Commands:
+    """The commands of one integration.
+
+    `system` is OpenTelemetry's name of the store; `names` are all that may be shown, spelt as
+    `fold` spells them. ``told(client)`` gives the attributes of a span that the client knows:
+    where its server is.
+    """
+
+    __slots__ = ("calls", "_names", "_fold", "_told", "_system", "_batched", "_registry")
+
+    def __init__(
+        self,
+        integration: str,
+        system: str,
+        names: frozenset[str],
+        *,
+        told: Callable[[Any], Mapping[str, object]],
+        registry: Registry,
+        fold: Callable[[str], str] = str.upper,
+    ) -> None:
+        self.calls = Calls(
+            integration,
+            "db.client.operation",
+            description="Statements, from the call to their result.",
+            registry=registry,
+        )
+        self._names = names
+        self._fold = fold
+        self._told = told
+        self._system = {"db.system.name": system}
+        self._batched = registry.counter(
+            "db.client.batch.operation",
+            unit="{operation}",
+            description="Operations that were sent in batches (pipelines, transactions).",
+        )
+        self._registry = registry
+
+    def name_of(self, given: object) -> str:
+        """The command's name as it is shown; of one with a subcommand, the first word."""
+        if isinstance(given, bytes):
+            given = given[:_NAME_CHARS_MAX].decode("latin-1")
+        if not isinstance(given, str):
+            return OTHER
+        words = given[:_NAME_CHARS_MAX].split(maxsplit=1)
+        name = self._fold(words[0]) if words else ""
+        return name if name in self._names else OTHER
+
+    def by_argument(
+        self, position: int = 1
+    ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        """To replace a function that is given the command's name at this position."""
+
+        def measured(original: Callable[..., Any]) -> Callable[..., Any]:
+            known: dict[Any, Kind] = {}
+            by_name: dict[str, Kind] = {}
+
+            def find(args: tuple[Any, ...]) -> Kind:
+                given = args[position] if len(args) > position else None
+                name = self.name_of(given)
+                found = by_name.get(name)
+                if found is None:
+                    found = by_name[name] = self._kind(original, name)
+                if name != OTHER and len(known) < SPELLINGS_MAX:
+                    known[given] = found
+                return found
+
+            return self._measured(original, known, position, find)
+
+        return measured
+
+    def by_name(self, name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        """To replace a function that is one command."""
+
+        def measured(original: Callable[..., Any]) -> Callable[..., Any]:
+            kind = self._kind(original, name)
+            return self._measured(original, {}, 0, lambda _: kind)
+
+        return measured
+
+    def batch(
+        self, read: Callable[[Any], tuple[str, Iterable[object]]]
+    ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        """To replace a method that executes a batch: one span, one duration, each name counted.
+
+        ``read(owner)`` gives the batch's own name and the names of its commands.
+        """
+
+        def measured(original: Callable[..., Any]) -> Callable[..., Any]:
+            def execute(*args: Any, **options: Any) -> Any:
+                batch = self._batch(args, read)
+                if batch is None:
+                    return original(*args, **options)
+                with batch:
+                    return original(*args, **options)
+
+            async def execute_async(*args: Any, **options: Any) -> Any:
+                batch = self._batch(args, read)
+                if batch is None:
+                    return await original(*args, **options)
+                with batch:
+                    return await original(*args, **options)
+
+            made = execute_async if kind_of(original) == "coroutine" else execute
+            return update_wrapper(made, original)
+
+        return measured
+
+    def end(self) -> None:
+        """Pass everything on from now on, also where somebody has wrapped our wrappers."""
+        self.calls.depth.end()
+
+    def _measured(
+        self,
+        original: Callable[..., Any],
+        known: Mapping[Any, Kind],
+        position: int,
+        find: Callable[[tuple[Any, ...]], Kind],
+    ) -> Callable[..., Any]:
+        depth, current = self.calls.depth, CURRENT.get
+
+        def command(*args: Any, **options: Any) -> Any:
+            if not depth.on:
+                return original(*args, **options)
+            try:
+                kind = known[args[position]]
+            except Exception:  # noqa: BLE001  a new spelling, none, or one that has no hash
+                kind = find(args)
+            return kind[current() is not None](*args, **options)
+
+        async def command_async(*args: Any, **options: Any) -> Any:
+            return await command(*args, **options)
+
+        made = command_async if kind_of(original) == "coroutine" else command
+        return update_wrapper(made, original)
+
+    def _kind(self, original: Callable[..., Any], name: str) -> Kind:
+        timed = self.calls.timed(self._dimensions(name))
+        return timed(original), timed(self._inside(original, name))
+
+    def _dimensions(self, name: str) -> dict[str, str]:
+        return {**self._system, "db.operation.name": name}
+
+    def _inside(self, original: Callable[..., Any], name: str) -> Callable[..., Any]:
+        """The original with a span around it, which is told where its server is at its end.
+
+        A client that looks for its server (Sentinel) knows it only then.
+        """
+        attributes: dict[str, Any] = dict(self._dimensions(name))
+
+        def begun() -> Any:
+            made: Any = span(name, **attributes)
+            if made.recording:
+                made.kind = self.calls.kind
+                if self.calls.depth.deep:
+                    made.set_attributes(where())
+            return made
+
+        def inside(*args: Any, **options: Any) -> Any:
+            with begun() as made:
+                try:
+                    return original(*args, **options)
+                finally:
+                    self._tell(made, args[0])
+
+        async def inside_async(*args: Any, **options: Any) -> Any:
+            with begun() as made:
+                try:
+                    return await original(*args, **options)
+                finally:
+                    self._tell(made, args[0])
+
+        return inside_async if kind_of(original) == "coroutine" else inside
+
+    def _tell(self, made: Any, client: Any) -> None:
+        if not made.recording:
+            return
+        try:
+            made.set_attributes(self._told(client))
+        except Exception:  # noqa: BLE001  a client that is built otherwise: its command goes on
+            self._registry.lost("attributes", "unreadable")
+
+    def _batch(
+        self, args: tuple[Any, ...], read: Callable[[Any], tuple[str, Iterable[object]]]
+    ) -> Batch | None:
+        """What is known of a batch before it is sent; None if it is empty, or not measured."""
+        if not self.calls.depth.on:
+            return None
+        try:
+            name, commands = read(args[0])
+            names = Counter(map(self.name_of, commands))
+        except Exception:  # noqa: BLE001  another version's pipeline: it runs without us
+            self._registry.lost("attributes", "unreadable")
+            return None
+        if not names:
+            return None
+        for one, count in names.items():
+            self._batched.bind(**self._dimensions(one)).add(count)
+        return Batch(self, name, names, args[0])
+
+
+class Batch(Call):
+    """One batch, for a ``with`` statement."""
+
+    __slots__ = ("_commands", "_names", "_owner")
+
+    def __init__(
+        self, commands: Commands, name: str, names: Counter[str], owner: object
+    ) -> None:
+        calls = commands.calls
+        operation = calls.known(name)
+        super().__init__(operation or calls.operation(name, name, commands._dimensions(name)))
+        self._commands = commands
+        self._names = names
+        self._owner = owner
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if self.span is not None:
+            self.span.set_attribute("db.operation.batch.size", self._names.total())
+            summary = " ".join([self.span.name, *list(self._names)[:SHOWN_MAX]])
+            self.span.set_attribute("db.query.summary", summary)
+            with suppress(Exception):
+                self._commands._tell(self.span, self._owner)
+        super().__exit__(kind, error, traceback)

@@ -1,0 +1,218 @@
+"""Redis: redis-py's commands, pipelines, connections, pools; sync, asyncio, cluster, Sentinel.
+
+A command is timed where the client executes it: with its wait for a connection and its
+retries, so a failover shows as the time that it took. What arrives by publish and subscribe is
+no command.
+"""
+
+from __future__ import annotations
+
+from queue import Empty
+from typing import TYPE_CHECKING, Any, Final
+
+from nilometer.integrations.calls import Call, Calls
+from nilometer.integrations.commands import Commands
+from nilometer.integrations.patches import Patches
+from nilometer.integrations.pools import Pools
+from nilometer.integrations.redis_bytes import Bytes
+from nilometer.integrations.redis_words import COMMANDS
+from nilometer.measure import REGISTRY
+from nilometer.measure.decorate import kind_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from nilometer.integrations.calls import Operation
+    from nilometer.measure import Registry
+
+_patches: Final = Patches()
+_installed: list[Commands | Calls | Pools | Bytes] = []
+
+
+def install(*, registry: Registry = REGISTRY) -> bool:
+    """Measure every client of redis-py; False if that is done already.
+
+    AttributeError if this redis-py is built otherwise; then it is left as it was.
+    """
+    if _patches.active:
+        return False
+    from redis import asyncio as redis_asyncio
+    from redis import client, cluster, connection
+    from redis.asyncio import client as async_client
+    from redis.asyncio import cluster as async_cluster
+    from redis.asyncio import connection as async_connection
+
+    commands = Commands("redis", "redis", COMMANDS, told=server_of, registry=registry)
+    connects = Calls(
+        "redis",
+        "db.client.connect",
+        description="Making new connections to databases.",
+        registry=registry,
+    )
+    pools = Pools(connections_of, registry)
+    _installed[:] = [commands, connects, pools, Bytes(registry)]
+    owner: Any
+    try:
+        for owner in (client.Redis, redis_asyncio.Redis):
+            _patches.swap(owner, "execute_command", commands.by_argument())
+        for owner in (cluster.RedisCluster, async_cluster.RedisCluster):
+            _patches.swap(owner, "execute_command", commands.by_argument())
+        for owner in (client.Pipeline, async_client.Pipeline):
+            _patches.swap(owner, "immediate_execute_command", commands.by_argument())
+            _patches.swap(owner, "execute", commands.batch(pipeline_of))
+        for owner in (cluster.ClusterPipeline, async_cluster.ClusterPipeline):
+            _patches.swap(owner, "execute", commands.batch(cluster_pipeline_of))
+        for module in (connection, async_connection):
+            _measure_connections(module, connects, pools)
+    except BaseException:
+        uninstall()
+        raise
+    return True
+
+
+def uninstall() -> None:
+    """Leave nothing behind."""
+    _patches.undo()
+    for one in _installed:
+        one.depth.end() if isinstance(one, Calls) else one.end()
+    _installed.clear()
+
+
+def server_of(client: Any) -> dict[str, object]:
+    """Where a client's commands go, as attributes; a cluster's go to any of its nodes."""
+    pool = getattr(client, "connection_pool", None)
+    if pool is None:
+        return {}
+    said = pool.connection_kwargs
+    host, port = said.get("host") or said.get("path"), said.get("port")
+    master = getattr(pool, "master_address", None)  # as Sentinel said last
+    if master:
+        host, port = master
+    told = {
+        "server.address": host,
+        "server.port": port,
+        "db.namespace": str(said.get("db") or 0),
+    }
+    return {name: value for name, value in told.items() if value is not None}
+
+
+def pool_name(pool: Any) -> str:
+    """``host:port/db``, as OpenTelemetry recommends; of Sentinel's pools the service's name."""
+    service = getattr(pool, "service_name", None)
+    if service is not None:
+        return f"{service}" if pool.is_master else f"{service} replicas"
+    said = pool.connection_kwargs
+    path = said.get("path")
+    place = path or f"{said.get('host', 'localhost')}:{said.get('port', 6379)}"
+    return f"{place}/{said.get('db') or 0}"
+
+
+def connections_of(pool: Any) -> tuple[int, int]:
+    """How many connections of a pool are used, and how many idle."""
+    queue = getattr(pool, "pool", None)  # the pool that lets threads wait
+    if queue is not None:
+        idle = sum(one is not None for one in list(queue.queue))
+        return len(pool._connections) - idle, idle
+    return len(pool._in_use_connections), len(pool._available_connections)
+
+
+def pipeline_of(pipeline: Any) -> tuple[str, Iterable[object]]:
+    """What a pipeline is, and the names of the commands in it."""
+    both = getattr(pipeline, "transaction", None), getattr(pipeline, "is_transaction", None)
+    is_transaction = pipeline.explicit_transaction or any(flag is True for flag in both)
+    return _batch_name(is_transaction), [args[0] for args, _ in pipeline.command_stack]
+
+
+def cluster_pipeline_of(pipeline: Any) -> tuple[str, Iterable[object]]:
+    """The same of a cluster's, which keeps its commands elsewhere."""
+    strategy = getattr(
+        pipeline, "_execution_strategy", None
+    )  # before redis-py 6 there was none
+    stack = (
+        getattr(pipeline, "_command_stack", None) or pipeline.command_stack
+        if strategy is None
+        else strategy._command_queue
+    )
+    name = _batch_name(type(strategy).__name__ == "TransactionStrategy")
+    return name, [command.args[0] for command in stack]
+
+
+def _batch_name(is_transaction: bool) -> str:
+    return "MULTI" if is_transaction else "PIPELINE"
+
+
+def _measure_connections(module: Any, connects: Calls, pools: Pools) -> None:
+    """Both `redis.connection` and `redis.asyncio.connection`."""
+    operation = connects.operation("CONNECT", "CONNECT", {"db.system.name": "redis"})
+    connection, pool, blocking = (
+        module.AbstractConnection,
+        module.ConnectionPool,
+        module.BlockingConnectionPool,
+    )
+    # Up to redis-py 5 `connect` itself did what others ask `connect_check_health` for now.
+    method = (
+        "connect_check_health" if hasattr(connection, "connect_check_health") else "connect"
+    )
+    _patches.swap(connection, method, lambda original: _connecting(original, operation))
+    _patches.swap(blocking, "get_connection", lambda original: _waiting(original, pools))
+    _patches.swap(pool, "make_connection", lambda original: _making(original, pools))
+    if "make_connection" in vars(blocking):
+        _patches.swap(blocking, "make_connection", lambda original: _making(original, pools))
+    if hasattr(pool, "get_available_connection"):
+        _patches.swap(
+            pool, "get_available_connection", lambda original: _making(original, pools)
+        )
+
+
+def _connecting(original: Callable[..., Any], operation: Operation) -> Callable[..., Any]:
+    """Called before each command: all but the first find a connection there."""
+    depth = operation.calls.depth
+
+    def connect(connection: Any, *args: Any, **options: Any) -> Any:
+        if connection._sock or not depth.on:
+            return original(connection, *args, **options)
+        with Call(operation):
+            return original(connection, *args, **options)
+
+    async def connect_async(connection: Any, *args: Any, **options: Any) -> Any:
+        if connection.is_connected or not depth.on:
+            return await original(connection, *args, **options)
+        with Call(operation):
+            return await original(connection, *args, **options)
+
+    return connect_async if kind_of(original) == "coroutine" else connect
+
+
+def _waiting(original: Callable[..., Any], pools: Pools) -> Callable[..., Any]:
+    def get(pool: Any, *args: Any, **options: Any) -> Any:
+        with pools.wait(pool_name(pool), _is_timeout):
+            return original(pool, *args, **options)
+
+    async def get_async(pool: Any, *args: Any, **options: Any) -> Any:
+        with pools.wait(pool_name(pool), _is_timeout):
+            return await original(pool, *args, **options)
+
+    return get_async if kind_of(original) == "coroutine" else get
+
+
+def _is_timeout(error: BaseException) -> bool:
+    """redis-py raises the same error where a pool was empty for too long and for much else."""
+    return isinstance(error.__cause__ or error.__context__, (Empty, TimeoutError)) and (
+        "No connection available" in str(error)
+    )
+
+
+def _making(original: Callable[..., Any], pools: Pools) -> Callable[..., Any]:
+    """Where a pool makes a connection, or refuses to: it is known from now on."""
+
+    def make(pool: Any, *args: Any, **options: Any) -> Any:
+        try:
+            made = original(pool, *args, **options)
+        except Exception as error:
+            if type(error).__name__ == "MaxConnectionsError":
+                pools.timed_out(pool_name(pool))
+            raise
+        pools.watch(pool_name(pool), pool)
+        return made
+
+    return make
