@@ -130,7 +130,7 @@ def turn_imports(checkouts: Checkouts) -> None:
 
 def is_installed(path: str) -> bool:
     """Whether it lies where installers put packages."""
-    return any(f"{os.sep}{name}{os.sep}" in path for name in INSTALLED)
+    return any(f"{os.sep}{name}{os.sep}" in path + os.sep for name in INSTALLED)
 
 
 def imported(checkouts: Checkouts) -> dict[str, dict[str, str]]:
