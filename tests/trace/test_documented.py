@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from nilometer.trace import budget, limits, signing, trigger
+from nilometer.trace import budget, limits, results, signing, trigger
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "tracing.md").read_text()
@@ -15,7 +15,7 @@ def test_every_result_of_a_trigger_is_explained_and_no_other():
     table = PAGE[PAGE.index("| result |") : PAGE.index("An expired or replayed")]
     first_cells = "".join(line.split("|")[1] for line in table.strip().splitlines()[2:])
 
-    assert set(re.findall(r"`(\w+)`", first_cells)) == trigger.RESULTS
+    assert set(re.findall(r"`(\w+)`", first_cells)) == results.RESULTS
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 from _thread import allocate_lock
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from hmac import compare_digest
+from typing import TYPE_CHECKING, Final, NamedTuple
 from weakref import WeakSet
 
 from nilometer.clock import Clock
@@ -17,33 +18,29 @@ from nilometer.errors import ConfigError
 from nilometer.measure import REGISTRY
 from nilometer.trace.budget import REQUESTS_PER_SECOND, Nonces
 from nilometer.trace.current import Joined
-from nilometer.trace.limits import SPANS_PER_TRACE_MAX, cut
+from nilometer.trace.ids import ids_of
+from nilometer.trace.keys import KEYS_MAX, parse_key, parse_keys
+from nilometer.trace.limits import SPANS_PER_TRACE_MAX
 from nilometer.trace.onward import Signer
 from nilometer.trace.signing import (
     INFO_CHARS_MAX,
+    MEMBER,
     TRACEPARENT_CHARS_MAX,
     TRACESTATE_CHARS_MAX,
     Key,
     Signature,
     Traceparent,
-    id_bytes,
     key_of_osprofiler,
     key_of_signature,
     parse_signature,
     parse_traceparent,
     read_osprofiler,
     split_tracestate,
-    uuid_bytes,
-    uuid_text,
 )
 from nilometer.trace.twin import Budget, Trace, osprofiler_ids
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-KEYS_MAX: Final = 16
-"""Keys to try on one header: rotation needs two per sender. 16 HMACs take about 20 us,
-so that a header which is wrong in both forms costs 40."""
 
 HEADERS: Final = ("traceparent", "tracestate", "x-trace-info", "x-trace-hmac")
 """All that is ever looked at."""
@@ -53,27 +50,6 @@ EXPIRY_AHEAD_S_MAX: Final = 900
 to be remembered until its expiry. One minute more is allowed for clocks that differ."""
 
 CLOCK_SKEW_S: Final = 60
-
-RESULTS: Final = frozenset(
-    [
-        "accepted",
-        "accepted_unsigned",
-        "joined",
-        "bad_signature",
-        "expired",
-        "expiry_too_far",
-        "replayed",
-        "nonces_full",
-        "budget_requests",
-        "not_sampled",
-        "malformed_traceparent",
-        "malformed_tracestate",
-        "malformed_osprofiler",
-        "oversize",
-        "fault",
-    ]
-)
-"""What ``nilometer.trigger`` counts; docs/tracing.md explains each."""
 
 TTL_S: Final = 300
 """Validity of what we sign ourselves: enough for a request that waits in a queue."""
@@ -88,38 +64,6 @@ class Header(NamedTuple):
     headers: dict[str, str]
 
 
-def parse_keys(keys: Sequence[bytes | str], *, origin: str = "keys") -> tuple[Key, ...]:
-    """Keys to sign and verify with; texts as UTF-8. Raises ConfigError, which shows none."""
-    if isinstance(keys, str | bytes):
-        raise ConfigError(
-            f"{origin}: a list of keys is needed, not one text", slug="trigger-keys"
-        )
-    if len(keys) > KEYS_MAX:
-        raise ConfigError(
-            f"{origin}: {len(keys)} keys, at most {KEYS_MAX} are tried on a header",
-            slug="trigger-keys",
-        )
-    return tuple(_parse_key(key, origin) for key in keys)
-
-
-def _parse_key(key: bytes | str, origin: str) -> Key:
-    try:
-        secret = key.encode("utf-8") if isinstance(key, str) else key
-    except UnicodeEncodeError:
-        secret = None  # raised below, for the error of the encoding holds the key
-    if secret is None:
-        raise ConfigError(f"{origin}: a key is not UTF-8", slug="trigger-keys")
-    if not isinstance(secret, bytes):
-        raise ConfigError(
-            f"{origin}: a key is text or bytes, not {type(key).__name__}", slug="trigger-keys"
-        )
-    if not secret.strip():
-        raise ConfigError(
-            f"{origin}: an empty key, with which anyone could sign", slug="trigger-key-empty"
-        )
-    return Key(secret)
-
-
 def new_trigger(
     key: bytes | str, *, ttl_s: int = TTL_S, clock: Clock | None = None, origin: str = "key"
 ) -> Header:
@@ -132,7 +76,7 @@ def new_trigger(
     clock = clock or Clock()
     trace_id = os.urandom(16).hex()
     expiry_s = clock.wall_ns() // 1_000_000_000 + ttl_s
-    signer = Signer(_parse_key(key, origin), "", expiry_s, "", clock)
+    signer = Signer(parse_key(key, origin), "", expiry_s, "", clock)
     return Header(trace_id, signer.headers(trace_id, trace_id[16:]))  # no parent, see signing
 
 
@@ -149,6 +93,7 @@ class Triggers:
         join: record a sampled ``traceparent`` that nobody signed, within the same budget.
         osprofiler: understand and send OSProfiler's headers, which neither expire nor carry a
             nonce.
+        clear_key: on message buses do as OSProfiler does, where the key itself travels.
 
     Raises ConfigError for keys or budgets that cannot be.
     """
@@ -162,6 +107,7 @@ class Triggers:
         spans_per_trace: int = SPANS_PER_TRACE_MAX,
         join: bool = False,
         osprofiler: bool = True,
+        clear_key: bool = False,
         origin: str = "keys",
     ) -> None:
         if not 0 < requests_per_second <= 1e6 or spans_per_trace < 1:
@@ -170,7 +116,8 @@ class Triggers:
                 f"{spans_per_trace} spans each; both must be above 0",
                 slug="trigger-budget",
             )
-        self._keys = parse_keys(keys, origin=origin)
+        self._keys = self._own = parse_keys(keys, origin=origin)
+        self._clear = dict(zip(self._own, keys, strict=True)) if clear_key else None
         self._clock = clock or Clock()
         self._spans_max = spans_per_trace
         self._join = join
@@ -188,6 +135,22 @@ class Triggers:
         """The lock may be held by a thread that did not survive."""
         self._lock = allocate_lock()
         self._budget.reset_after_fork()
+
+    def trust(self, keys: Sequence[bytes | str], *, origin: str = "keys") -> None:
+        """Let these keys sign, too, in the place of those that were trusted before.
+
+        Raises ConfigError.
+        """
+        trusted = parse_keys(keys, origin=origin)
+        if len(self._own) + len(trusted) > KEYS_MAX:
+            raise ConfigError(
+                f"{origin}: with the {len(self._own)} configured these are more than the "
+                f"{KEYS_MAX} keys that are tried on a header",
+                slug="trigger-keys",
+            )
+        self._keys = (*self._own, *trusted)
+        if self._clear is not None:
+            self._clear |= zip(trusted, keys, strict=True)
 
     def accept(
         self, headers: Callable[[str], str | None], names: Sequence[str] = HEADERS
@@ -218,6 +181,69 @@ class Triggers:
         key = self._keys[0] if self._keys else None
         signer = Signer(key, "", None, "", self._clock, self._osprofiler)
         return Trace(os.urandom(16), signer=signer, spans_max=self._spans_max)
+
+    def handed(
+        self, key: str, base_id: str, parent_id: str = "", *, verified: bool = False
+    ) -> Trace | Joined | None:
+        """What becomes of work whose ids and right to be traced are handed over in code.
+
+        `key` is what `to_hand_on` gave on the other side, or a key itself: where keys are
+        configured, one of these. With a `parent_id`, so from elsewhere, that is OSProfiler's
+        convention on message buses and believed only with `clear_key`; not so if the caller
+        says that he has `verified` a signature. Never raises.
+        """
+        try:
+            return self._handed(key, base_id, parent_id, verified)
+        except Exception:  # noqa: BLE001 -- tracing must not cost a request
+            self._count("fault")
+            return None
+
+    def _handed(
+        self, key: str, base_id: str, parent_id: str, verified: bool
+    ) -> Trace | Joined | None:
+        ids, attributes = ids_of({"base_id": base_id, "parent_id": parent_id})
+        base_id, trace_id, parent = ids
+        if key.startswith(f"{MEMBER}="):
+            traceparent = f"00-{trace_id.hex()}-{(parent or trace_id[8:]).hex()}-01"
+            return self.accept({"traceparent": traceparent, "tracestate": key}.get)
+        signing = parse_key(key, "key") if key else None
+        if self._keys:
+            mine = None if signing is None else self._same(signing)
+            if mine is None:
+                return self._refused("bad_signature")
+            if parent_id and not verified and self._clear is None:
+                return self._refused("clear_key")
+            if parent_id and not self._budget.take():
+                return self._refused("budget_requests")
+            self._count("accepted")
+            signing = mine
+        signer = Signer(signing, base_id, None, "", self._clock, True)
+        return Trace(
+            trace_id,
+            parent,
+            base_id=base_id,
+            signer=signer,
+            attributes=attributes,
+            spans_max=self._spans_max,
+        )
+
+    def _same(self, key: Key) -> Key | None:
+        """The key of ours that it is; it is compared as a signature would be."""
+        mac = key.mac_sha256(b"")
+        same = (one for one in self._keys if compare_digest(one.mac_sha256(b""), mac))
+        return next(same, None)
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether anybody may sign at all."""
+        return bool(self._keys)
+
+    def to_hand_on(self, trace: Trace, span_id: str) -> str:
+        """What vouches for that span elsewhere: a signature, or the key with `clear_key`."""
+        key = self._clear.get(trace.signer.key) if self._clear else None
+        if key is not None:
+            return key if isinstance(key, str) else key.decode("utf-8", "replace")
+        return str(trace.signer.headers(trace.trace_id.hex(), span_id).get("tracestate", ""))
 
     def _accept(
         self,
@@ -308,7 +334,7 @@ class Triggers:
             sent = read_osprofiler(info)
             if sent is None:
                 return self._refused("malformed_osprofiler")
-            ids, attributes = _ids_of(sent)
+            ids, attributes = ids_of(sent)
         if not self._budget.take():
             return self._refused("budget_requests")
         self._count("accepted")
@@ -360,32 +386,6 @@ class Triggers:
             )
             add = self._add[result] = counter.bind(result=result).add
             add()
-
-
-def _ids_of(
-    sent: dict[str, Any],
-) -> tuple[tuple[str, bytes, bytes], dict[str, object] | None]:
-    """The ids as `osprofiler_ids` gives them, and attributes for the root span.
-
-    What is empty there is made up or follows from the base id, as OSProfiler does.
-    """
-    base_id = _text(sent.get("base_id")) or uuid_text(os.urandom(16).hex())
-    parent_id = _text(sent.get("parent_id")) or base_id
-    trace_id = id_bytes(base_id, 16)
-    parent = b"" if parent_id == base_id else id_bytes(parent_id, 8)
-    if parent == trace_id[8:]:
-        parent = b""
-    attributes: dict[str, object] | None = None
-    if uuid_bytes(base_id) != trace_id:
-        attributes = {"osprofiler.base_id": base_id}
-    return (base_id, trace_id, parent), attributes
-
-
-def _text(value: Any) -> str:
-    """An id as text; OSProfiler takes any JSON value, and takes an empty one for none."""
-    if not value:
-        return ""
-    return value if isinstance(value, str) else cut(str(value), INFO_CHARS_MAX)
 
 
 def after_fork() -> None:
