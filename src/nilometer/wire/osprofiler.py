@@ -14,11 +14,13 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
+from nilometer.model import Status
 from nilometer.wire.attributes import json_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from nilometer.model import Resource, SpanRecord
     from nilometer.model.tree import Node, Tree
 
 NS_PER_MS: Final = 1_000_000
@@ -86,48 +88,60 @@ def _separated(nodes: Any) -> list[Node | str]:
 def _node(node: Node, origin_ns: int) -> dict[str, Any]:
     span, resource = node.span, node.resource
     started_ns = span.started_ns - origin_ns
-    base_id = str(span.attributes.get(BASE_ID, "")) or _uuid(span.trace_id, span.trace_id[8:])
-    project = str(dict(resource.attributes).get("service.namespace", ""))
-    trace_id = _uuid(span.trace_id, span.span_id)
-    parent_id = _uuid(span.trace_id, span.parent_id) if span.parent_id else base_id
-    common = {"base_id": base_id, "trace_id": trace_id, "parent_id": parent_id,
-              "project": project, "service": resource.service}  # fmt: skip
-    error = str(span.attributes.get("error.type", "Error")) if node.is_error else "None"
-    stop: dict[str, Any] = {"host": resource.host}
-    if node.is_error:
-        stop |= {"etype": error, "message": span.status_message}
+    start, stop = payloads(span, resource, node.duration_ns)
     return {
         "info": {
             "name": span.name,
-            "project": project,
+            "project": start["project"],
             "service": resource.service,
             "host": resource.host,
             "started": started_ns // NS_PER_MS,
             "finished": (started_ns + node.duration_ns) // NS_PER_MS,
-            "exception": error,
-            f"meta.raw_payload.{span.name}-start": {
-                "name": f"{span.name}-start",
-                **common,
-                "timestamp": _timestamp(span.started_ns),
-                "info": _start_info(node),
-            },
-            f"meta.raw_payload.{span.name}-stop": {
-                "name": f"{span.name}-stop",
-                **common,
-                "timestamp": _timestamp(span.started_ns + node.duration_ns),
-                "info": stop,
-            },
+            "exception": stop["info"].get("etype", "None"),
+            f"meta.raw_payload.{span.name}-start": start,
+            f"meta.raw_payload.{span.name}-stop": stop,
         },
-        "trace_id": trace_id,
-        "parent_id": parent_id,
+        "trace_id": start["trace_id"],
+        "parent_id": start["parent_id"],
     }
 
 
-def _start_info(node: Node) -> dict[str, Any]:
+def payloads(
+    span: SpanRecord, resource: Resource, duration_ns: int
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What OSProfiler sends where a span starts, and where it stops; its drivers take these."""
+    base_id = str(span.attributes.get(BASE_ID, "")) or _uuid(span.trace_id, span.trace_id[8:])
+    common = {
+        "base_id": base_id,
+        "trace_id": _uuid(span.trace_id, span.span_id),
+        "parent_id": _uuid(span.trace_id, span.parent_id) if span.parent_id else base_id,
+        "project": str(dict(resource.attributes).get("service.namespace", "")),
+        "service": resource.service,
+    }
+    ended: dict[str, Any] = {"host": resource.host}
+    if span.status is Status.ERROR:
+        ended["etype"] = str(span.attributes.get("error.type", "Error"))
+        ended["message"] = span.status_message
+    return (
+        {
+            "name": f"{span.name}-start",
+            **common,
+            "timestamp": _timestamp(span.started_ns),
+            "info": _start_info(span, resource),
+        },
+        {
+            "name": f"{span.name}-stop",
+            **common,
+            "timestamp": _timestamp(span.started_ns + duration_ns),
+            "info": ended,
+        },
+    )
+
+
+def _start_info(span: SpanRecord, resource: Resource) -> dict[str, Any]:
     """The attributes; those that OSProfiler's own tools look for also where they look."""
-    span = node.span
     told = {str(key): json_value(value) for key, value in span.attributes.items()}
-    info: dict[str, Any] = {**told, "host": node.resource.host}
+    info: dict[str, Any] = {**told, "host": resource.host}
     method = told.get("http.request.method")
     if method is not None or span.name == "wsgi":
         info["request"] = {
