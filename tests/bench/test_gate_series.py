@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.gate.alike import alarmed
 from bench.gate.rivals import BENCHER, t_quantile
 from bench.gate.score import Score, matched, mean_f1, score
 from bench.gate.series import Labelled, counters, made_up, sap, sap_with_steps
@@ -51,6 +52,11 @@ def test_on_series_made_up_f1_is_0_97_and_one_unchanged_series_in_a_hundred_alar
 
     assert reached.f1 >= 0.965
     assert reached.alarmed <= reached.unchanged / 100
+
+
+@pytest.mark.parametrize("likeness", ["0.5", "0.8", "0.9"])
+def test_of_unchanged_series_that_wander_fewer_than_one_in_ten_alarm(likeness: str) -> None:
+    assert alarmed(f"AR(1), {likeness}", range(1, 400, 2)) < 0.1
 
 
 @pytest.mark.slow

@@ -33,6 +33,8 @@ LEVEL_WINDOW: Final = 5  # points: no level lies where not even a median of so f
 LAGS_MAX: Final = 12  # points: neighbours further apart are taken as independent
 LIKENESS_MAX: Final = 0.6  # no more is believed of a few differences
 LIKENESS_MIN: Final = 0.05  # correlations below are what short series have by chance
+SLOW_WINDOW: Final = 61  # points: `NOISE_WINDOW` takes off what wanders more slowly than that
+SLOW_LIKENESS_MIN: Final = 0.75  # below, small steps that were not found look the same
 
 
 class Noise(NamedTuple):
@@ -40,6 +42,7 @@ class Noise(NamedTuple):
 
     scale: float  # as a standard deviation
     inflation: float  # of the variance of a mean, as neighbours are alike; 1 if not
+    slow: float = 1.0  # the same of a series that wanders about for long, as far as is certain
 
 
 def noise_of(values: Sequence[float]) -> Noise:
@@ -56,7 +59,23 @@ def noise_of(values: Sequence[float]) -> Noise:
     centres = running_median(values, NOISE_WINDOW)
     residues = [value - centre for value, centre in zip(values, centres, strict=True)]
     scale = _floored(NORMAL_PER_MAD * mad(residues, 0.0), values)
-    return Noise(scale, _inflation(residues, scale))
+    return Noise(scale, _inflation(residues, scale), _slow_inflation(values))
+
+
+def _slow_inflation(values: Sequence[float]) -> float:
+    """As `_inflation`, where each value is r times the one before, and something of its own.
+
+    Of what a wide running median leaves; 1 where r is less than `SLOW_LIKENESS_MIN`.
+    """
+    window = min(SLOW_WINDOW, len(values) // 3 | 1)  # odd
+    centres = running_median(values, window)
+    residues = [value - centre for value, centre in zip(values, centres, strict=True)]
+    residues = _clipped(residues, NORMAL_PER_MAD * mad(residues, 0.0))
+    centre = sum(residues) / len(residues)
+    residues = [residue - centre for residue in residues]
+    total = sum(residue * residue for residue in residues)
+    likeness = sum(map(float.__mul__, residues, residues[1:])) / total if total else 0.0
+    return (1 + likeness) / (1 - likeness) if likeness >= SLOW_LIKENESS_MIN else 1.0
 
 
 def _floored(scale: float, values: Sequence[float]) -> float:

@@ -29,6 +29,7 @@ SIDE_RUNS_MIN: Final = 5  # a level of fewer runs has not lasted
 AWAY_SHARE_MAX: Final = 0.2  # of a level may be excursions: more often, they are its noise
 EXCURSION_RUNS: Final = 12  # a level of fewer, left for the one before, went away by itself
 SHIFT_SCALES_MIN: Final = 1.8
+SHIFT_SCALES_SURE: Final = 4.0  # a series that wanders for long hardly jumps so far
 SHIFT_SHARE_MIN: Final = 0.004  # of the level: twice the smallest scale of `robust`
 SEPARATION_MIN: Final = 0.85  # of pairs of a run before and one after that differ in one way
 SIGNIFICANCE_MIN: Final = 1.0  # of the rank sum, in what the best of all borders has by chance
@@ -203,6 +204,20 @@ class _Border:
         return min(LOSS_NEAR, distance * distance)
 
 
+def _strength(series: _Series, start: int, at: int, stop: int) -> float:
+    """How strong a border is; one of a series that wanders for long must be so for that, too.
+
+    Unless it is too large for a way that a wandering series goes by and by.
+    """
+    border = _Border(series, start, at, stop)
+    noise = series.noise
+    if noise.slow <= noise.inflation:
+        return border.strength
+    slow = series._replace(noise=noise._replace(inflation=noise.slow))
+    size = abs(border.shift) / border.scale / SHIFT_SCALES_SURE
+    return min(border.strength, max(size, _Border(slow, start, at, stop).strength))
+
+
 def separation(before: Sequence[float], after: Sequence[float]) -> float:
     """How often a run after lies above one before, of all pairs; those that tie count half.
 
@@ -236,7 +251,7 @@ def _lasting(series: _Series, borders: list[int]) -> list[int]:
 
     def strength(start: int, at: int, stop: int) -> float:
         if (start, at, stop) not in known:
-            known[start, at, stop] = _Border(series, start, at, stop).strength
+            known[start, at, stop] = _strength(series, start, at, stop)
         return known[start, at, stop]
 
     while len(borders) > 2:
