@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from nilometer.export import Exporter
+    from nilometer.integrations.patching import Patching
     from nilometer.trace import Joined, Trace
 
 log = logging.getLogger("nilometer")
@@ -76,6 +77,11 @@ class System:
             flush=lambda: flush(SHUTDOWN_S),
             watch_forks=lambda: call_after_uwsgi_forks(_after_uwsgi_fork),
         )
+        self.patching: Patching | None = None
+        if settings.patch:
+            from nilometer.integrations.patching import Patching  # only for those who need it
+
+            self.patching = Patching(settings.patch)
         self._host = os.uname().nodename
 
     @property
@@ -113,6 +119,11 @@ class System:
 
             send_to(self.settings.trace_hosts)
         self.integrations.begin()
+        if self.settings.tach_config is not None:
+            for note in self.settings.tach_config.notes:
+                log.warning("%s [tach-left-out]", note)
+        if self.patching is not None:  # outside of what integrations put around
+            self.patching.begin()
         RING.on_half_full = self.pump.wake
         if self.pump.outlets:
             self._start_threads()
@@ -125,6 +136,8 @@ class System:
         REGISTRY.on_read = None
         was_taken = self.pump.stop(timeout_s)
         self._readers.end()
+        if self.patching is not None:
+            self.patching.end()
         self.integrations.end()
         for prefix in sorted(self.settings.levels, key=len):
             REGISTRY.set_level(prefix, REGISTRY.level_of(prefix.rpartition(".")[0]))
@@ -134,6 +147,8 @@ class System:
         """In a forked child: forget the parent's rows and threads, start the child's own."""
         self.pump.reset_after_fork()
         self._readers.reset_after_fork()
+        if self.patching is not None:
+            self.patching.reset_after_fork()
         RING.on_half_full = self.pump.wake
         if self.pump.outlets:
             self._start_threads()

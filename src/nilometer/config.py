@@ -30,6 +30,9 @@ from nilometer.setting_table import BY_NAME, SETTINGS
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from nilometer.model.patch import Patch
+    from nilometer.setting_tach import Tach
+
 __all__ = [
     "FILE_NAME",
     "Arguments",
@@ -65,6 +68,8 @@ class Arguments(TypedDict, total=False):
     integrations: Sequence[str]
     integrations_off: Sequence[str]
     trace_hosts: Sequence[str]
+    patch: Sequence[Mapping[str, object] | str]
+    tach_config: str | os.PathLike[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +99,8 @@ class Settings:
     integrations: tuple[str, ...] = ()
     integrations_off: tuple[str, ...] = ()
     trace_hosts: tuple[str, ...] = ()
+    patch: tuple[Patch, ...] = ()
+    tach_config: Tach | None = None
     origins: Mapping[str, str] = field(default_factory=dict)
 
     def origin(self, name: str) -> str:
@@ -139,6 +146,7 @@ def load(
     parsed = parse_all(mine, BY_NAME, faults)
     origins = {name: origin for name, (_, origin) in mine.items()}
     _read_keys(parsed, origins, faults)
+    _follow_tach(parsed, origins)
     _check_urls(parsed, origins, faults)
     if faults:
         raise together(faults)
@@ -205,6 +213,18 @@ def _check_urls(
                 slug="bad-exporter-url",
             )
         )
+
+
+def _follow_tach(parsed: dict[str, Any], origins: dict[str, str]) -> None:
+    """Its methods are patches; its notifiers are used where nothing is said of exporters."""
+    tach: Tach | None = parsed.get("tach_config")
+    if tach is None:
+        return
+    parsed["patch"] = (*parsed.get("patch", ()), *tach.patches)
+    origins.setdefault("patch", origins["tach_config"])
+    if tach.export and "export" not in parsed:
+        parsed["export"] = tach.export
+        origins["export"] = tach.path
 
 
 def _spread_dimensions(parsed: dict[str, Any], origins: dict[str, str]) -> None:

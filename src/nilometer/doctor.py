@@ -83,6 +83,7 @@ def report(*, probe: bool = False) -> Report:
     if system is not None:
         findings += [*_running(system), *_instruments()]
     findings += _integrations(system)
+    findings += _patches(system, settings)
     return Report(tuple(findings))
 
 
@@ -201,3 +202,24 @@ def _integrations(system: assembly.System | None) -> Iterator[Finding]:
         yield Finding("integrations", name, "waiting", f"{library} has not been imported")
     for name, because in chosen.failed.items():
         yield Finding("integrations", name, "failed", because, False)
+
+
+def _patches(system: assembly.System | None, settings: Settings | None) -> Iterator[Finding]:
+    """What the settings ask to be patched: what became of it, or how to find out."""
+    if system is None:
+        for patch in settings.patch if settings is not None else ():
+            because = "`nilometer patch check` shows what it matches"
+            yield Finding("patches", str(patch), f"{patch.make}, {patch.origin}", because)
+    elif system.patching is not None:
+        for one in system.patching.applied:
+            made = f"{one.patch.make} {one.name}, {one.state}"
+            yield Finding(
+                "patches", f"{one.patch.module}:{one.qualname}", made, one.patch.origin
+            )
+        for patch in system.patching.waiting.values():
+            because = f"{patch.module} has not been imported"
+            yield Finding("patches", str(patch), "waiting", because)
+        for patch, because in system.patching.failed.values():
+            yield Finding("patches", str(patch), "failed", because, False)
+    for note in settings.tach_config.notes if settings and settings.tach_config else ():
+        yield Finding("patches", "tach", "left out", note)

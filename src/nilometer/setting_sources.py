@@ -18,6 +18,7 @@ from nilometer.setting_table import (
     PREFIX,
     SETTINGS,
 )
+from nilometer.setting_values import Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -101,16 +102,27 @@ def from_file(
         return {}
     found: dict[str, Given] = {}
     for name, value in table.items():
-        take(found, name, value, f"{where}:{_line_of(name, text)}", faults)
+        lines = _lines_of(name, text) or [1]
+        placed = _placed(value, lines, where)
+        take(found, name, placed, f"{where}:{lines[0]}", faults)
     return found
 
 
-def _line_of(name: str, text: str) -> int:
-    """Where a top-level key or table stands; tomllib does not say."""
+def _lines_of(name: str, text: str) -> list[int]:
+    """Where a top-level key, a table, or each table of a list stands; tomllib does not say."""
     key = rf"\"?{re.escape(name)}\"?"
-    pattern = re.compile(rf"^\s*(?:{key}\s*[=.]|\[\s*{key}\s*[\].])", re.MULTILINE)
-    match = pattern.search(text)
-    return 1 if match is None else text.count("\n", 0, match.end()) + 1
+    pattern = re.compile(rf"^\s*(?:{key}\s*[=.]|\[\[?\s*{key}\s*[\].])", re.MULTILINE)
+    return [text.count("\n", 0, match.end()) + 1 for match in pattern.finditer(text)]
+
+
+def _placed(value: object, lines: list[int], where: str) -> object:
+    """A list of tables with the place of each; all else as it is."""
+    if not isinstance(value, list) or len(value) != len(lines):
+        return value
+    return [
+        Table(one, f"{where}:{line}") if isinstance(one, dict) else one
+        for one, line in zip(value, lines, strict=True)
+    ]
 
 
 def from_environment(environ: Mapping[str, str], faults: list[ConfigError]) -> dict[str, Given]:

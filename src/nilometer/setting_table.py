@@ -155,6 +155,20 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "none",
         "Further hosts, as patterns, that get a trace's headers: see docs/integrations.md.",
     ),
+    Setting(
+        "patch",
+        values.patches,
+        "tables [[patch]], or target=make,...",
+        "none",
+        "Functions to measure that are not yours: see docs/patching.md.",
+    ),
+    Setting(
+        "tach_config",
+        values.tach,
+        "path",
+        "none",
+        "A configuration file of Tach's, used as it is: see docs/patching.md.",
+    ),
 )
 """All settings of a measured service, in the order of the docs."""
 

@@ -20,6 +20,9 @@ from nilometer.model.level import Level
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from nilometer.model.patch import Patch
+    from nilometer.setting_tach import Tach
+
 TRUTHS: Final = {"true": True, "1": True, "yes": True, "on": True} | {
     "false": False,
     "0": False,
@@ -245,6 +248,30 @@ def written(value: object) -> str:
     if isinstance(value, tuple):
         return ", ".join(map(str, value)) or "none"
     return text_of(value) if value != "" else "none"
+
+
+class Table(dict[str, Any]):
+    """A table that knows where in the file it stood: there may be many of one name."""
+
+    __slots__ = ("origin",)
+
+    def __init__(self, table: Mapping[str, Any], origin: str) -> None:
+        super().__init__(table)
+        self.origin = origin
+
+
+def patches(value: object, origin: str) -> tuple[Patch, ...]:
+    """Patches, read by a module of their own that only they need."""
+    from nilometer.setting_patches import patches as read
+
+    return read(value, origin)
+
+
+def tach(value: object, origin: str) -> Tach | None:
+    """A configuration file of Tach's; None for no path."""
+    from nilometer.setting_tach import read
+
+    return read(path(value, origin), origin) if value else None
 
 
 def program_name() -> str:

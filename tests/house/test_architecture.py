@@ -66,10 +66,16 @@ MODULES: dict[str, set[str]] = {
     "": {"model", "measure", "trace", "assembly", "config"},
     "assembly": ANYTHING,
     # Opens each exporter once, so that a wrong URL is told with all other wrong settings.
-    "config": {"model", "export", "setting_sources", "setting_table", "setting_values"},
-    "setting_sources": {"setting_table"},
+    "config": {
+        *("model", "export"),
+        *("setting_sources", "setting_table", "setting_tach", "setting_values"),
+    },
+    "setting_sources": {"setting_table", "setting_values"},
     "setting_table": {"setting_values"},
-    "setting_values": {"model"},
+    # The last two are loaded by those who patch, only.
+    "setting_values": {"model", "setting_patches", "setting_tach"},
+    "setting_patches": {"model", "setting_values"},
+    "setting_tach": {"model"},
     # Parts of `assembly`: what Nilometer measures of itself, which integrations it installs.
     "own": {"measure", "export"},
     "integrations_choice": {"integrations", "trace"},

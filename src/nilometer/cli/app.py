@@ -28,6 +28,7 @@ COMMANDS: Final = {
     "demo": "nilometer.cli.demo",
     "serve": "nilometer.cli.serve",
     "run": "nilometer.cli.run",
+    "patch": "nilometer.cli.patch",
     "trace": "nilometer.cli.trace",
     "metrics": "nilometer.cli.metrics",
     "counters": "nilometer.cli.counters",

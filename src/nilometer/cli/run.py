@@ -36,13 +36,18 @@ NOWHERE: Final = (
 
 SEVERAL: Final = {
     *("export", "dimensions", "levels", "integrations", "integrations_off", "trace_hosts"),
+    "patch",
 }
 """Settings whose flag may be given again for one more."""
 
 
+FLAGS: Final = {"tach_config": "tach"}
+"""Settings whose flag is called otherwise."""
+
+
 def flag_of(name: str) -> str:
     """The flag of a setting: ``interval_s`` is ``--interval``, for it takes its unit."""
-    return "--" + name.removesuffix("_s").replace("_", "-")
+    return "--" + FLAGS.get(name, name.removesuffix("_s").replace("_", "-"))
 
 
 def setting_option(setting: Setting) -> Callable[[Any], Any]:
@@ -116,6 +121,8 @@ def wherever_it_goes(environment: dict[str, str], settings: Settings) -> dict[st
         found["NILOMETER_CONFIG"] = str(Path(config).absolute())
     if settings.trace_key_file:
         found["NILOMETER_TRACE_KEY_FILE"] = str(Path(settings.trace_key_file).absolute())
+    if settings.tach_config is not None:
+        found["NILOMETER_TACH_CONFIG"] = str(Path(settings.tach_config.path).absolute())
     export = tuple(anchored(url, Path.cwd()) for url in settings.export)
     if export != settings.export:
         found["NILOMETER_EXPORT"] = ",".join(url.replace(",", "%2C") for url in export)

@@ -14,11 +14,12 @@ if TYPE_CHECKING:
 class Arrivals:
     """Calls ``arrived(name)`` after the first import of each expected module, in its importer.
 
-    `arrived` must not raise.
+    With `again` after each: a reload, or one anew. `arrived` must not raise.
     """
 
-    def __init__(self, arrived: Callable[[str], None]) -> None:
+    def __init__(self, arrived: Callable[[str], None], *, again: bool = False) -> None:
         self._arrived = arrived
+        self._again = again
         self._expected: set[str] = set()
 
     def expect(self, names: Iterable[str]) -> None:
@@ -37,11 +38,12 @@ class Arrivals:
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """Asked by every import: follow those expected, let all others pass."""
-        if name not in self._expected:
+        if name not in self._expected or self not in sys.meta_path:
             return None
-        for finder in sys.meta_path:
+        # Those behind us: another one of our kind in front is just asking us.
+        for finder in sys.meta_path[sys.meta_path.index(self) + 1 :]:
             find = getattr(finder, "find_spec", None)
-            if finder is self or find is None:
+            if find is None:
                 continue
             spec: ModuleSpec | None = find(name, path, target)
             if spec is not None:
@@ -53,7 +55,8 @@ class Arrivals:
     def has_run(self, name: str) -> None:
         """A module that was followed is complete."""
         if name in self._expected:
-            self._expected.discard(name)
+            if not self._again:
+                self._expected.discard(name)
             self._arrived(name)
 
 

@@ -1,0 +1,171 @@
+"""What a module defines, read from its source: nothing of it is imported or run."""
+
+from __future__ import annotations
+
+import ast
+from importlib.machinery import PathFinder
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from nilometer.model.patch import fits, is_wild
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from nilometer.model.patch import Patch
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+_PREFIXES: Final = {"staticmethod": "static ", "classmethod": "class "}
+_PROPERTIES: Final = frozenset({"property", "cached_property", "functools.cached_property"})
+
+
+class Defined(NamedTuple):
+    """A function of a module: where in it, what it is, and how its arguments are called.
+
+    `parameters` is None where any name may be one.
+    """
+
+    qualname: str
+    kind: str
+    parameters: tuple[str, ...] | None = None
+
+
+class Source(NamedTuple):
+    """What was found of a module: its file, and its code if that is Python."""
+
+    path: str
+    tree: ast.Module | None
+
+
+def source_of(module: str) -> Source | None:
+    """The source of a module; None if there is none of that name where Python looks."""
+    places: Sequence[str] | None = None
+    spec = None
+    name = ""
+    for part in module.split("."):
+        name = f"{name}.{part}" if name else part
+        spec = PathFinder.find_spec(name, places)
+        if spec is None:
+            break
+        places = spec.submodule_search_locations
+    if spec is None:
+        import sys
+
+        return Source("in Python itself", None) if module in sys.builtin_module_names else None
+    path = spec.origin or ""
+    if not path.endswith(".py"):
+        return Source(path, None)
+    return Source(path, ast.parse(Path(path).read_bytes(), path))
+
+
+def matches(source: Source, patch: Patch) -> list[Defined] | None:
+    """The functions that it means; None where only the module itself could tell."""
+    if source.tree is None:
+        return None
+    # Defined again, the last one counts: what comes before are overloads, and setters.
+    found = list({one.qualname: one for one in _matches(source.tree, patch.parts, ())}.values())
+    if found or not _may_have_more(source.tree, patch.parts):
+        return found
+    return None
+
+
+def names(source: Source, patch: Patch) -> list[str]:
+    """What is called where the path leads no further: among these is perhaps what was meant."""
+    body: ast.Module | ast.ClassDef | None = source.tree
+    for part in patch.parts:
+        inner = body.body if body is not None else []
+        known = [n.name for n in inner if isinstance(n, ast.ClassDef | Function)]
+        body = next((n for n in inner if isinstance(n, ast.ClassDef) and n.name == part), None)
+        if body is None:
+            return known
+    return []
+
+
+def _matches(
+    body: ast.Module | ast.ClassDef, parts: tuple[str, ...], path: tuple[str, ...]
+) -> Iterator[Defined]:
+    part, *rest = parts
+    for node in _definitions(body.body):
+        if not (fits(part, node.name) if is_wild(part) else part == node.name):
+            continue
+        if isinstance(node, ast.ClassDef):
+            if rest:
+                yield from _matches(node, tuple(rest), (*path, node.name))
+        elif not rest:
+            kind = _kind(node, in_class=isinstance(body, ast.ClassDef))
+            if kind != "property" or not is_wild(part):
+                yield Defined(".".join((*path, node.name)), kind, _parameters(node))
+
+
+def _definitions(body: Sequence[ast.stmt]) -> Iterator[ast.ClassDef | Function]:
+    """Also those under an ``if`` or a ``try``."""
+    for node in body:
+        if isinstance(node, ast.ClassDef | Function):
+            yield node
+        elif isinstance(node, ast.If | ast.Try | ast.With):
+            yield from _definitions(
+                [n for n in ast.iter_child_nodes(node) if isinstance(n, ast.stmt)]
+            )
+
+
+def _kind(node: Function, *, in_class: bool) -> str:
+    decorators = [ast.unparse(one) for one in node.decorator_list]
+    if _PROPERTIES.intersection(decorators) or any(d.endswith(".setter") for d in decorators):
+        return "property"
+    yields = any(isinstance(one, ast.Yield | ast.YieldFrom) for one in _own(node))
+    if isinstance(node, ast.AsyncFunctionDef):
+        word = "async generator function" if yields else "coroutine function"
+    else:
+        word = "generator function" if yields else "function"
+    prefix = next((_PREFIXES[d] for d in decorators if d in _PREFIXES), "")
+    return "method" if word == "function" and in_class and not prefix else prefix + word
+
+
+def _own(node: ast.AST) -> Iterator[ast.AST]:
+    """What is in a function, but not in those inside it."""
+    for child in ast.iter_child_nodes(node):
+        yield child
+        if not isinstance(child, Function | ast.Lambda | ast.ClassDef):
+            yield from _own(child)
+
+
+def _parameters(node: Function) -> tuple[str, ...] | None:
+    given = node.args
+    decorators = {ast.unparse(one) for one in node.decorator_list}
+    if given.kwarg is not None or decorators - _PREFIXES.keys():
+        return None
+    named = [*given.posonlyargs, *given.args, *given.kwonlyargs]
+    stars = [given.vararg] if given.vararg is not None else []
+    return tuple(one.arg for one in [*named, *stars])
+
+
+def _may_have_more(tree: ast.Module, parts: tuple[str, ...]) -> bool:
+    """Whether the name may be inherited, imported or assigned: the source only hints at it."""
+    body: ast.Module | ast.ClassDef = tree
+    for part in parts:
+        if is_wild(part):
+            return False
+        classes = [n for n in _definitions(body.body) if isinstance(n, ast.ClassDef)]
+        inner = next((one for one in classes if one.name == part), None)
+        if inner is None:
+            return _is_bound(body, part) or _inherits(body)
+        body = inner
+    return False
+
+
+def _inherits(body: ast.Module | ast.ClassDef) -> bool:
+    return isinstance(body, ast.ClassDef) and any(
+        ast.unparse(b) != "object" for b in body.bases
+    )
+
+
+def _is_bound(body: ast.Module | ast.ClassDef, name: str) -> bool:
+    for node in ast.walk(body):
+        if isinstance(node, ast.ImportFrom | ast.Import):
+            if any(name == (a.asname or a.name).partition(".")[0] for a in node.names):
+                return True
+            if any(a.name == "*" for a in node.names):
+                return True
+        elif isinstance(node, ast.Name) and node.id == name and isinstance(node.ctx, ast.Store):
+            return True
+    return False

@@ -1,0 +1,210 @@
+"""Patches that the settings ask for: laid around functions of modules as these are imported.
+
+`Patching` waits for the modules, lays each patch where its target matches, takes it off while
+its level is off, and at the end puts back everything exactly. What cannot be patched is said
+once, counted, and listed by `nilometer doctor`; the service runs on as without us.
+"""
+
+from __future__ import annotations
+
+import sys
+from _thread import RLock
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from nilometer.errors import ConfigError
+from nilometer.integrations.arrivals import Arrivals
+from nilometer.integrations.patching.matching import Match, matches
+from nilometer.integrations.patching.meters import wrapping
+from nilometer.integrations.patching.places import Layer, Place
+from nilometer.measure import REGISTRY
+from nilometer.model.level import Level
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from nilometer.measure import Registry
+    from nilometer.model.patch import Patch
+
+
+class Applied(NamedTuple):
+    """One function that a patch was laid around."""
+
+    patch: Patch
+    qualname: str
+    kind: str
+    name: str  # of what is made of it
+    place: Place
+    layer: Layer
+
+    @property
+    def state(self) -> str:
+        """Whether it measures now."""
+        if self.place.is_covered:
+            return "covered by somebody else's wrapper"
+        return "on" if self.layer.on() else "off by its level"
+
+
+class Patching:
+    """The patches of one system."""
+
+    def __init__(self, patches: Iterable[Patch], *, registry: Registry = REGISTRY) -> None:
+        self._patches = dict(enumerate(patches))
+        self._registry = registry
+        self._lock = RLock()
+        self._places: list[Place] = []
+        self._arrivals = Arrivals(self._arrived, again=True)
+        self.waiting: dict[int, Patch] = dict(self._patches)
+        self.applied: list[Applied] = []
+        self.failed: dict[int, tuple[Patch, str]] = {}
+
+    def begin(self) -> None:
+        """Patch what is imported already, and the rest when it is, or is again."""
+        self._registry.followers.append(self._follow)
+        modules = dict.fromkeys(patch.module for patch in self._patches.values())
+        self._arrivals.expect(modules)
+        for module in modules:
+            if module in sys.modules:
+                self._arrived(module)
+
+    def end(self) -> None:
+        """Put everything back."""
+        self._arrivals.end()
+        if self._follow in self._registry.followers:
+            self._registry.followers.remove(self._follow)
+        with self._lock:
+            for place in self._places:
+                place.layers.clear()
+            failures = self._refresh()
+            self._places.clear()
+            self.applied.clear()
+            self.waiting.clear()
+        self._say_all(failures)
+
+    def reset_after_fork(self) -> None:
+        """In a forked child: another thread of the parent may have held the lock."""
+        self._lock = RLock()
+
+    def _arrived(self, name: str) -> None:
+        module = sys.modules.get(name)
+        if module is None:  # it took itself out again
+            return
+        with self._lock:
+            self._forget(module)
+        for index, patch in self._patches.items():
+            if patch.module == name:
+                try:
+                    self._apply(index, patch, module)
+                except Exception as error:  # noqa: BLE001 - the service runs on, unmeasured there
+                    self._fail(index, patch, error)
+        self._follow()
+
+    def _forget(self, module: Any) -> None:
+        """What was known of it before it ran again: classes made then keep their patches."""
+        name = module.__name__
+        for place in [place for place in self._places if place.owner is module]:
+            place.layers.clear()
+            place.refresh(set())
+            self._places.remove(place)
+        self.applied = [one for one in self.applied if one.patch.module != name]
+
+    def _apply(self, index: int, patch: Patch, module: Any) -> None:
+        found = matches(module, patch)
+        made = [(match, self._layer(patch, match)) for match in found]
+        refused = []
+        with self._lock:
+            for match, layer in made:
+                try:
+                    place = self._place(match)
+                    self._lay(place, index, layer)
+                except Exception as error:  # noqa: BLE001 - the others of this patch are laid
+                    refused.append((match, error))
+                else:
+                    one = Applied(patch, match.qualname, match.kind, layer.key[1], place, layer)
+                    self.applied.append(one)
+            self._settle(index, patch)
+        for match, because in refused:
+            self._fail(index, patch, because, match.qualname)
+
+    def _layer(self, patch: Patch, match: Match) -> Layer:
+        name = patch.name_of(match.qualname)
+        skipped = 1 if patch.tach and isinstance(match.thing, classmethod) else 0
+        around = wrapping(patch, name, self._registry, skipped=skipped)
+        return Layer((patch.make, name), around, self._deciding(name, patch.level))
+
+    def _deciding(self, name: str, level: Level) -> Callable[[], bool]:
+        return lambda: Level.OFF < level <= self._registry.level_of(name)
+
+    def _place(self, match: Match) -> Place:
+        for place in self._places:
+            if place.owner is match.owner and place.name == match.name:
+                return place
+        place = Place(match.owner, match.name)
+        self._places.append(place)
+        return place
+
+    def _lay(self, place: Place, index: int, layer: Layer) -> None:
+        place.layers[index] = layer
+        try:
+            place.refresh(self._beneath(place))
+        except Exception:
+            del place.layers[index]
+            place.refresh(self._beneath(place))
+            raise
+
+    def _settle(self, index: int, patch: Patch) -> None:
+        """It has found its place; so have those that stood for the same."""
+        for other, one in self._patches.items():
+            if other == index or _stand_for_the_same(patch, one):
+                self.waiting.pop(other, None)
+                self.failed.pop(other, None)
+
+    def _follow(self) -> None:
+        """The levels have changed, or something has come."""
+        with self._lock:
+            failures = self._refresh()
+        self._say_all(failures)
+
+    def _refresh(self) -> list[str]:
+        """Let every place be as the levels say; classes after those they inherit from."""
+        failures = []
+        for place in sorted(self._places, key=lambda place: place.depth):
+            try:
+                place.refresh(self._beneath(place))
+            except Exception as error:  # noqa: BLE001 - the other places follow all the same
+                failures.append(f"{place.owner!r}: {place.name}: {error!r}")
+        return failures
+
+    def _beneath(self, place: Place) -> set[tuple[str, str]]:
+        """What measures already in the class that a place inherits from."""
+        owner = place.owner
+        if not isinstance(owner, type) or not place.is_inherited:
+            return set()
+        home = next((base for base in owner.__mro__[1:] if place.name in vars(base)), None)
+        return {
+            layer.key
+            for one in self._places
+            if one.owner is home and one.name == place.name
+            for layer in one.active()
+        }
+
+    def _fail(self, index: int, patch: Patch, error: Exception, qualname: str = "") -> None:
+        self.waiting.pop(index, None)
+        if patch.either and any(_stand_for_the_same(patch, p) for p in self.waiting.values()):
+            return
+        because = str(error) if isinstance(error, ConfigError) else repr(error)
+        self.failed[index] = patch, because
+        self._registry.lost("patch", str(patch))
+        if not isinstance(error, ConfigError):  # which says where and what by itself
+            because = f"{patch.origin}: {patch.module}:{qualname or patch}: {because}"
+        self._say_all([because])
+
+    def _say_all(self, failures: list[str]) -> None:
+        """Not under the lock: a handler of logs may be waiting for it."""
+        for because in failures:
+            from logging import getLogger  # 4 ms of import that only a failure needs
+
+            getLogger("nilometer").warning("not measured: %s [patch-fails]", because)
+
+
+def _stand_for_the_same(one: Patch, other: Patch) -> bool:
+    return one.either and other.either and one.origin == other.origin

@@ -1,0 +1,138 @@
+"""Dimensions out of a call: found by path, made text only where asked for; never raises.
+
+What a path does not reach, or where there is None, is left out of that call's dimensions.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from nilometer.model.dimensions import text_of
+from nilometer.model.patch import RETURNED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from nilometer.integrations.patching.hooks import Hook, Pairs
+    from nilometer.model.patch import ArgumentPath, Patch, Step
+
+    Read = Callable[[tuple[Any, ...], dict[str, Any]], Any]
+    Described = Callable[
+        [tuple[Any, ...], dict[str, Any]], tuple[tuple[Any, ...], dict[str, Any], Pairs]
+    ]
+    Answered = Callable[[Any, tuple[Any, ...], dict[str, Any]], tuple[Any, Pairs]]
+
+
+class Parameters:
+    """How a function's arguments are called; `inspect` knows, and costs 10 ms once."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        from inspect import Parameter, signature
+
+        try:
+            parameters: Mapping[str, Any] = signature(function).parameters
+        except (TypeError, ValueError):  # of C, without a word about its arguments
+            parameters = {}
+        positional = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+        self.positional = [n for n, p in parameters.items() if p.kind in positional]
+        self.defaults = {
+            n: p.default for n, p in parameters.items() if p.default is not Parameter.empty
+        }
+        self.keywords = [n for n, p in parameters.items() if p.kind is Parameter.KEYWORD_ONLY]
+        kinds = {p.kind: n for n, p in parameters.items()}
+        self.rest = kinds.get(Parameter.VAR_POSITIONAL)
+        self.others = kinds.get(Parameter.VAR_KEYWORD)
+
+    @property
+    def names(self) -> list[str]:
+        """All that a path may start with."""
+        stars = [name for name in (self.rest, self.others) if name]
+        return [*self.positional, *self.keywords, *stars]
+
+    def lack(self, path: ArgumentPath) -> bool:
+        """Whether no call of the function can have what this path starts with."""
+        if path.start == RETURNED or path.start.isdigit() or self.others or not self.names:
+            return False
+        return path.start not in self.names
+
+    def read(self, path: ArgumentPath) -> Read:
+        """What finds the value, or None."""
+        find, steps = self._find(path.start), path.steps
+        return lambda args, kwargs: reached(find(args, kwargs), steps)
+
+    def _find(self, start: str) -> Read:
+        if start == self.rest:
+            taken = len(self.positional)
+            return lambda args, _: args[taken:]
+        if start == self.others:
+            return lambda _, kwargs: kwargs
+        default = self.defaults.get(start)
+        if start in self.positional or start.isdigit():
+            at = int(start) if start.isdigit() else self.positional.index(start)
+            return lambda args, kw: args[at] if at < len(args) else kw.get(start, default)
+        return lambda _, kwargs: kwargs.get(start, default)
+
+
+def reached(value: Any, steps: Sequence[Step]) -> Any:
+    """What lies at the end of a path; None where an attribute or a key of it is not there."""
+    try:
+        for name, is_key in steps:
+            if not is_key:
+                value = getattr(value, name)
+            elif name.lstrip("-").isdigit() and not hasattr(value, "keys"):
+                value = value[int(name)]
+            else:
+                value = value[name]
+    except Exception:  # noqa: BLE001 - somebody else's object may raise anything
+        return None
+    return value
+
+
+def describing(
+    patch: Patch, hook: Hook | None, function: Callable[..., Any], *, skipped: int = 0
+) -> Described | None:
+    """What tells the dimensions of a call from its arguments; None if none are asked for.
+
+    `skipped` first arguments a helper of Tach's does not see.
+    """
+    asked = [(name, path) for name, path in patch.dimensions if path.start != RETURNED]
+    parameters = Parameters(function) if asked else None
+    readers = [(name, parameters.read(path)) for name, path in asked if parameters]
+    if not readers and hook is None:
+        return None
+
+    def told(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Pairs:
+        found = []
+        for name, read in readers:
+            value = read(args, kwargs)
+            if value is not None:
+                found.append((name, value if type(value) is str else text_of(value)))
+        return tuple(found)
+
+    if hook is None:
+        return lambda args, kwargs: (args, kwargs, told(args, kwargs))
+    if patch.tach:
+        return lambda args, kwargs: hook.moved(args, kwargs, skipped=skipped)
+    return lambda args, kw: (args, kw, told(args, kw) + hook.told(*args, **kw))
+
+
+def answering(patch: Patch, hook: Hook | None, *, skipped: int = 0) -> Answered | None:
+    """The same from a result; None if nothing is asked of it."""
+    paths = [(name, path.steps) for name, path in patch.dimensions if path.start == RETURNED]
+    if not paths and hook is None:
+        return None
+    if hook is not None and patch.tach:
+        return lambda result, args, kwargs: hook.answered(result, args[skipped:], kwargs)
+
+    def answered(
+        result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Any, Pairs]:
+        found = []
+        for name, steps in paths:
+            value = reached(result, steps)
+            if value is not None:
+                found.append((name, text_of(value)))
+        more = hook.told(result, *args, **kwargs) if hook is not None else ()
+        return result, (*found, *more)
+
+    return answered

@@ -1,0 +1,530 @@
+"""Patches lie there when their module does, while their level is on, and go without a trace."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import inspect
+import json
+import sys
+import threading
+
+import pytest
+
+from nilometer.errors import ConfigError
+from nilometer.integrations import Chosen
+from nilometer.model import Status
+from tests.integrations.integration_kit import read, shape, traced_request
+from tests.integrations.patched import library_of, patching
+
+library = pytest.fixture(library_of, name="library")
+
+
+@pytest.fixture
+def laid(registry):
+    """Make patches that are taken off again, whatever the test comes to."""
+    made = []
+
+    def lay(*tables):
+        made.append(patching(registry, *tables))
+        return made[-1]
+
+    yield lay
+    for one in made:
+        one.end()
+
+
+def everything(module):
+    """Every attribute of the module and of its classes, by identity."""
+    classes = [module.Base, module.Child, module.Child.Inner, module.Own]
+    return {
+        (owner.__name__, name): id(thing)
+        for owner in [module, *classes]
+        for name, thing in vars(owner).items()
+        if name not in ("__weakref__", "__dict__")
+    }
+
+
+async def collected(steps):
+    return [one async for one in steps]
+
+
+def call_all(module):
+    """Each kind of callable once; what it gave."""
+    child = module.Child()
+    return [
+        module.plain(1, key=2, other=3),
+        asyncio.run(module.coroutine(2)),
+        list(module.generator(3)),
+        asyncio.run(collected(module.async_generator(2))),
+        child.save("saved"),
+        child.load(),
+        child.static(4),
+        module.Child.of(5) == (module.Child, 5),
+        child.size,
+        child.cached(),
+        child.length("four"),
+        module.Own(a=1).get("a"),
+        module.Child.Inner().deep(),
+    ]
+
+
+EVERYTHING = [
+    *("patched_lib:*", "patched_lib:*.*", "patched_lib:Child.*.*", "patched_lib:Base.size"),
+    *("patched_lib:Base.__init__", "patched_lib:Own.get"),
+]
+GAVE = [1, 2, [3, None], [0, 1], "saved", "child of base", 4, True, 7, 1, 4, 1, 1]
+
+
+@pytest.mark.parametrize("make", ["timer", "counter", "span", "event"])
+def test_every_kind_of_callable_is_measured_and_does_what_it_did(library, laid, registry, make):
+    laid(*[{"target": one, "make": make} for one in EVERYTHING])
+    module = library.load()
+    with traced_request() as spans:
+        gave = call_all(module)
+    found = {name: sum(by.values()) for name, by in read(registry).items()}
+
+    assert gave == GAVE
+    expected = {
+        f"patched_lib.{name}": 1
+        for name in [
+            *("plain", "coroutine", "generator", "async_generator"),
+            *("Base.save", "Base.load", "Base.static", "Base.of", "Base.size", "Base.cached"),
+            *("Base.__init__", "Base.length", "Child.load", "Child.Inner.deep", "Own.get"),
+        ]
+    }
+    if make == "timer":
+        assert found == expected
+    elif make == "counter":
+        assert found == {f"{name}.calls": n for name, n in expected.items()}
+    elif make == "span":
+        assert sorted(name for name, _, _ in shape(spans)) == sorted([*expected, "request"])
+    else:
+        assert found == {}
+
+
+def test_with_none_left_the_very_objects_lie_there_that_were_there_before(
+    library, laid, registry
+):
+    module = library.load()
+    before = everything(module)
+    made = laid(*EVERYTHING)
+    during = everything(module)
+    registry.set_level("patched_lib", "off")
+    off = everything(module)
+    registry.set_level("patched_lib", "basic")
+    again = everything(module)
+    made.end()
+
+    changed = {key for key in before if before[key] != during[key]}
+    assert len(changed) == 19  # nine functions, and the rest in classes
+    assert set(during) - set(before) == {("Own", "get")}
+    assert off == before
+    assert {key for key in before if before[key] != again[key]} == changed
+    assert everything(module) == before
+    assert registry.followers == []
+
+
+@pytest.mark.parametrize(
+    ("target", "raising"),
+    [
+        ("fails", lambda module: module.fails("x")),
+        ("fails_later", lambda module: list(module.fails_later("x"))),
+        ("fails_awaited", lambda module: asyncio.run(module.fails_awaited("x"))),
+        (
+            "fails_on_the_way",
+            lambda module: asyncio.run(collected(module.fails_on_the_way("x"))),
+        ),
+    ],
+)
+def test_a_call_that_raises_is_measured_and_raises_what_it_did(
+    library, laid, registry, target, raising
+):
+    name = f"patched_lib.{target}"
+    makes = ("timer", "counter", "span", "event")
+    laid(*[{"target": f"patched_lib:{target}", "make": make} for make in makes])
+    module = library.load()
+    with traced_request() as spans, pytest.raises(KeyError) as raised:
+        raising(module)
+    readings, [event] = registry.collect()
+
+    assert raised.value.args == ("x",)
+    assert {one.name: dict(one.dimensions) for one in readings} == {
+        name: {},
+        f"{name}.errors": {"error.type": "KeyError"},
+        f"{name}.calls": {},
+    }
+    assert (event.name, event.attributes) == (f"{name}.raised", {"error.type": "KeyError"})
+    assert [one.status for one in spans if one.name == name] == [Status.ERROR]
+
+
+def test_a_generator_that_is_closed_has_raised_nothing(library, laid, registry):
+    laid({"target": "patched_lib:generator", "make": "event"}, "patched_lib:generator")
+    steps = library.load().generator(1)
+    next(steps)
+    steps.close()
+    readings, events = registry.collect()
+
+    assert [(one.name, one.value.samples) for one in readings] == [("patched_lib.generator", 1)]
+    assert events == ()
+
+
+def test_a_generator_is_sent_to_and_returns_through_its_patches(library, laid):
+    laid(
+        *[{"target": "patched_lib:generator", "make": m} for m in ("counter", "event", "span")]
+    )
+    steps = library.load().generator(1)
+    next(steps)
+    sent = steps.send("to it")
+    with pytest.raises(StopIteration) as end:
+        next(steps)
+
+    assert (sent, end.value.value) == ("to it", "end")
+
+
+@pytest.mark.parametrize("make", ["timer", "counter", "span", "event"])
+@pytest.mark.parametrize("dimensions", [{}, {"a": "a"}])
+def test_who_asks_sees_the_function_that_was_there(library, laid, make, dimensions):
+    module = library.load()
+    names = ["plain", "coroutine", "generator", "async_generator"]
+    asked = [inspect.iscoroutinefunction, inspect.isgeneratorfunction]
+    asked += [inspect.isasyncgenfunction]
+    before = [(fn(getattr(module, n))) for n in names for fn in asked]
+    signatures = [inspect.signature(getattr(module, name)) for name in names]
+    laid(
+        *[{"target": f"patched_lib:{n}", "make": make, "dimensions": dimensions} for n in names]
+    )
+
+    assert [fn(getattr(module, n)) for n in names for fn in asked] == before
+    assert [inspect.signature(getattr(module, name)) for name in names] == signatures
+    assert (module.plain.__name__, module.plain.__doc__) == ("plain", "Told.")
+
+
+# --- Once -------------------------------------------------------------------------------------
+
+
+def test_a_method_that_is_inherited_is_measured_once(library, laid, registry):
+    laid("patched_lib:*.save", "patched_lib:Base.save", "patched_lib:Bas?.sav?")
+    module = library.load()
+    module.Child().save(1)
+
+    assert read(registry) == {"patched_lib.Base.save": {"": 1}}
+    assert "save" not in vars(module.Child)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_subclass_that_is_named_is_measured_alone_in_either_order(
+    library, laid, registry, order
+):
+    """And where the same was to be made of both, once: whichever came first."""
+    tables = [
+        {"target": "patched_lib:Child.save", "make": "counter", "name": "child"},
+        {"target": "patched_lib:Child.save", "name": "any"},
+        {"target": "patched_lib:Base.save", "name": "any"},
+    ]
+    laid(*tables[::order])
+    module = library.load()
+    module.Child().save(1)
+    module.Base().save(1)
+
+    assert read(registry) == {"child": {"": 1}, "any": {"": 2}}
+
+
+def test_what_a_subclass_shadows_follows_its_base_and_goes_without_a_trace(
+    library, laid, registry
+):
+    made = laid(
+        {"target": "patched_lib:Child.save", "make": "counter"}, "patched_lib:Base.save"
+    )
+    module = library.load()
+    registry.set_level("patched_lib.Base", "off")
+    module.Child().save(1)
+    without_base = read(registry)
+    registry.set_level("patched_lib.Base", "basic")
+    registry.set_level("patched_lib.Child", "off")
+    module.Child().save(1)
+    without_child = read(registry)
+    made.end()
+
+    assert without_base == {"patched_lib.Child.save.calls": {"": 1}}
+    assert without_child == {"patched_lib.Base.save": {"": 1}}
+    assert "save" not in vars(module.Child)
+
+
+def test_several_patches_of_one_function_lie_around_each_other(library, laid, registry):
+    made = laid(
+        {"target": "patched_lib:plain", "name": "p"},
+        {"target": "patched_lib:plain", "make": "counter", "name": "n", "amount": 3},
+        {"target": "patched_lib:plain", "name": "q", "level": "detail"},
+    )
+    module = library.load()
+    module.plain(1)
+    basic = read(registry)
+    registry.set_level("q", "detail")
+    registry.set_level("p", "off")
+    module.plain(1)
+    other = read(registry)
+
+    assert basic == {"p": {"": 1}, "n": {"": 3}}
+    assert other == {"n": {"": 3}, "q": {"": 1}}
+    assert [(one.name, one.state) for one in made.applied] == [
+        ("p", "off by its level"),
+        ("n", "on"),
+        ("q", "on"),
+    ]
+
+
+# --- When -------------------------------------------------------------------------------------
+
+
+def test_a_module_that_is_imported_already_is_patched_at_once(library, laid, registry):
+    module = library.load()
+    made = laid("patched_lib:plain")
+    module.plain(1)
+
+    assert read(registry) == {"patched_lib.plain": {"": 1}}
+    assert made.waiting == {}
+
+
+def test_a_module_that_is_reloaded_is_patched_again_and_classes_made_before_stay_so(
+    library, laid, registry
+):
+    made = laid("patched_lib:plain", "patched_lib:Base.save")
+    module = library.load()
+    old = module.Base
+    importlib.reload(module)
+    module.plain(1)
+    module.Base().save(1)
+    old().save(1)
+    found = read(registry)
+    made.end()
+
+    assert module.Base is not old
+    assert found == {"patched_lib.plain": {"": 1}, "patched_lib.Base.save": {"": 2}}
+    assert [one.qualname for one in made.applied] == []
+    for owner in (old, module.Base):
+        assert not hasattr(vars(owner)["save"], "__wrapped__")
+    assert not hasattr(module.plain, "__wrapped__")
+
+
+def test_a_module_that_is_imported_anew_is_patched_again(library, laid, registry):
+    laid("patched_lib:plain")
+    library.load()
+    del sys.modules["patched_lib"]
+    library.load().plain(1)
+
+    assert read(registry) == {"patched_lib.plain": {"": 1}}
+
+
+def test_integrations_and_patches_may_wait_for_one_module(library, laid, registry, monkeypatch):
+    """Two finders that ask each other would never end."""
+    from nilometer import integrations
+
+    monkeypatch.setitem(integrations.LIBRARIES, "patched", "patched_lib")
+    chosen = Chosen(["patched"])
+    chosen.begin()
+    laid("patched_lib:plain")
+    library.load().plain(1)
+    chosen.end()
+
+    assert read(registry)["patched_lib.plain"] == {"": 1}
+    assert list(chosen.failed) == ["patched"]  # there is no such module of ours; it was told
+
+
+def test_threads_that_call_while_the_level_changes_lose_no_call_and_see_no_fault(
+    library, laid, registry
+):
+    laid("patched_lib:*.save", {"target": "patched_lib:Child.save", "make": "counter"})
+    module = library.load()
+    child, wrong, over = module.Child(), [], threading.Event()
+
+    def call():
+        while not over.is_set():
+            if child.save(1) != 1:
+                wrong.append(1)
+
+    threads = [threading.Thread(target=call) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for _ in range(300):
+        registry.set_level("patched_lib", "off")
+        registry.set_level("patched_lib", "basic")
+    over.set()
+    for thread in threads:
+        thread.join()
+    read(registry)
+    child.save(1)
+
+    assert wrong == []
+    assert read(registry) == {
+        "patched_lib.Base.save": {"": 1},
+        "patched_lib.Child.save.calls": {"": 1},
+    }
+
+
+def test_what_somebody_else_wrapped_around_ours_stays_and_passes_calls_on(
+    library, laid, registry
+):
+    made = laid("patched_lib:plain")
+    module = library.load()
+    ours = module.plain
+    module.plain = theirs = lambda a: ours(a) + 1
+    registry.set_level("patched_lib", "off")
+    while_off = module.plain(1)
+    nothing = read(registry)
+    [state] = [one.state for one in made.applied]
+    made.end()
+
+    assert (while_off, nothing, state) == (2, {}, "covered by somebody else's wrapper")
+    assert module.plain is theirs
+
+
+# --- What cannot be patched -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("target", "because"),
+    [
+        ("patched_lib:plian", "matches nothing; did you mean 'plain'?"),
+        ("patched_lib:Base.sav", "matches nothing; did you mean 'save'?"),
+        ("patched_lib:Bass.save", "matches nothing; did you mean 'Base'?"),
+        ("patched_lib:nothing*", "matches nothing"),
+        ("patched_lib:CONSTANT", "is a int, which is no function"),
+        ("patched_lib:Base", "is a class; name its methods, such as __init__"),
+        ("patched_lib:functools", "is a module; name what is in it"),
+        ("patched_lib:Base.slot", "is a member_descriptor, which is no function"),
+        ("patched_lib:Base.__hash__", "matches nothing"),  # only what object gives
+        ("decimal:Decimal.sqrt", "cannot set 'sqrt' attribute of immutable type"),
+    ],
+)
+def test_what_cannot_be_patched_is_said_once_with_its_reason_and_runs_on(
+    library, laid, registry, caplog, target, because
+):
+    made = laid(target, "patched_lib:plain")
+    library.load().plain(1)
+    [(_, told)] = made.failed.values()
+    [said] = [record.getMessage() for record in caplog.records]
+    lost = read(registry)
+
+    assert because in told
+    assert because in said
+    assert said.startswith(f"not measured: here: {target}")
+    assert said.endswith("[patch-fails]")
+    assert lost == {
+        "nilometer.lost": {f"reason={target},what=patch": 1},
+        "patched_lib.plain": {"": 1},
+    }
+
+
+def test_a_name_that_is_taken_by_another_kind_costs_that_patch_alone(library, laid, registry):
+    registry.counter("taken")
+    made = laid({"target": "patched_lib:plain", "name": "taken"}, "patched_lib:Base.save")
+    library.load().Base().save(1)
+
+    [(_, told)] = made.failed.values()
+    assert "timer 'taken' in 'ns' was made as a counter" in told
+    assert read(registry)["patched_lib.Base.save"] == {"": 1}
+
+
+def test_a_pattern_asks_nothing_of_what_is_no_function(library, laid, registry):
+    """A proxy may raise whatever it is asked: its context is not there yet."""
+    library.write(
+        "class Proxy:\n"
+        "    def __getattr__(self, name):\n"
+        "        raise RuntimeError('outside of a request')\n"
+        "    __class__ = __dict__ = property(lambda self: self.nothing)\n"
+        "    def ask(self):\n"
+        "        return 1\n"
+        "request = Proxy()\n"
+        "def served():\n"
+        "    return 1\n",
+        "patched_proxy",
+    )
+    made = laid("patched_proxy:*", "patched_proxy:*.*")
+    library.load("patched_proxy").served()
+
+    assert read(registry) == {"patched_proxy.served": {"": 1}}
+    assert [one.qualname for one in made.applied] == ["served", "Proxy.ask"]
+
+
+# --- Libraries that know nothing of it --------------------------------------------------------
+
+
+def test_the_json_of_python_itself_is_measured_also_in_c(laid, registry):
+    made = laid(
+        "json:[dl]*s",
+        "json.encoder:JSONEncoder.encode",
+        {"target": "json.scanner:NUMBER_RE", "make": "counter"},
+        {"target": "json.decoder:scanstring", "make": "counter"},
+        {"target": "json.decoder:JSONDecoder.*decode"},
+    )
+    assert json.loads(json.dumps({"a": [1, 2.5, None]})) == {"a": [1, 2.5, None]}
+    found = read(registry)
+    made.end()
+
+    assert found == {
+        "json.dumps": {"": 1},
+        "json.encoder.JSONEncoder.encode": {"": 1},
+        "json.loads": {"": 1},
+        "json.decoder.JSONDecoder.decode": {"": 1},
+        "json.decoder.JSONDecoder.raw_decode": {"": 1},
+        "nilometer.lost": {"reason=json.scanner:NUMBER_RE,what=patch": 1},
+    }
+    assert not hasattr(json.dumps, "__wrapped__")
+
+
+def test_sqlalchemy_is_measured_below_what_any_integration_sees(laid, registry):
+    from sqlalchemy import create_engine, text
+
+    laid(
+        {
+            "target": "sqlalchemy.sql.elements:ClauseElement._compile_w_cache",
+            "dimensions": {"dialect": "dialect.name"},
+        },
+        {"target": "sqlalchemy.engine.cursor:CursorResult.*fetch*", "make": "counter"},
+        {
+            "target": "sqlalchemy.engine.base:Connection.execute",
+            "dimensions": {"rows": "return.rowcount"},
+        },
+    )
+    with create_engine("sqlite://").connect() as connection:
+        connection.execute(text("select 1")).fetchall()
+
+    found = read(registry)
+    assert found["sqlalchemy.sql.elements.ClauseElement._compile_w_cache"] == {
+        "dialect=sqlite": 1
+    }
+    assert found["sqlalchemy.engine.base.Connection.execute"] == {"rows=-1": 1}
+
+
+def test_requests_is_measured_by_the_method_that_a_caller_gives(laid, registry):
+    import requests
+
+    laid(
+        {
+            "target": "requests.sessions:Session.request",
+            "dimensions": {"method": "method", "status": "return.status_code"},
+        },
+        {"target": "requests.adapters:HTTPAdapter.send", "make": "event"},
+    )
+    with pytest.raises(requests.ConnectionError):
+        requests.get("http://127.0.0.1:9/", timeout=5)
+    readings, events = registry.collect()
+
+    assert {one.name: dict(one.dimensions) for one in readings} == {
+        "requests.sessions.Session.request": {"method": "get"},
+        "requests.sessions.Session.request.errors": {
+            "method": "get",
+            "error.type": "ConnectionError",
+        },
+    }
+    assert [(one.name, one.attributes) for one in events] == [
+        ("requests.adapters.HTTPAdapter.send.raised", {"error.type": "ConnectionError"})
+    ]
+
+
+def test_nilometer_itself_is_no_target():
+    from nilometer.setting_patches import patches
+
+    with pytest.raises(ConfigError, match="measures itself"):
+        patches(["nilometer.measure.registry:Registry.*"], "here")
