@@ -1,4 +1,4 @@
-"""`nilometer gate steps`: what goes in, what comes out, what is refused."""
+"""`nilometer gate steps` and `newest`: what goes in, what comes out, what is refused."""
 
 from __future__ import annotations
 
@@ -109,3 +109,69 @@ def test_any_series_can_be_drawn(values, changed) -> None:
 
     assert len(drawn) <= 2
     assert all(len(line) <= 72 for line in drawn)
+
+
+# --- The newest run --------------------------------------------------------------------------
+
+LEVEL = [100, 101, 99, 100, 100, 101, 99, 100]
+
+
+@pytest.fixture
+def newest(quick, tmp_path) -> Callable[..., Ran[str]]:
+    """``newest([1, 2], "--json")``: what is said of the last run of such a series."""
+
+    def run(values: list[float | None], *flags: str) -> Ran[str]:
+        path = tmp_path / "series.json"
+        path.write_text(json.dumps(values))
+        return quick("gate", "newest", str(path), *flags)
+
+    return run
+
+
+def test_the_newest_run_alarms_and_four_repetitions_confirm_it(newest) -> None:
+    lasting, alone = [107, 108, 107, 109, 107], [107, 100, 101, 99, 100]
+
+    said = [
+        newest([*LEVEL, 107]).stdout,
+        newest([*LEVEL, 101]).stdout,
+        newest([*LEVEL, *lasting], "--confirm").stdout,
+        newest([*LEVEL, *alone], "--confirm").stdout,
+    ]
+
+    assert [one.partition(":")[0] for one in said] == ["alarm", "pass", "confirmed", "pass"]
+    assert said[0] == "alarm: 107 is above 103.228, which 8 runs around 100 explain\n"
+    assert json.loads(newest([*LEVEL, 107], "--json").stdout) == {
+        "alarm": True,
+        "because": "107 is above 103.228, which 8 runs around 100 explain",
+    }
+
+
+def test_it_is_judged_by_the_runs_since_the_last_step(newest) -> None:
+    before = [100 - value / 2 for value in LEVEL * 3]
+
+    assert newest([*before, *LEVEL * 3, 101]).stdout.startswith("pass: ")
+    assert newest([*LEVEL * 3, *before, 101]).stdout.startswith("alarm: ")
+
+
+@pytest.mark.parametrize(
+    ("values", "flags", "because"),
+    [
+        ([*LEVEL, None], [], "a run has no number"),
+        (LEVEL[:4], [], "only 3 runs on this level; a bound needs 5 or more"),
+        ([*LEVEL, 107, None, 107, 107, 107], ["--confirm"], "a run has no number"),
+    ],
+)
+def test_of_the_newest_run_nobody_can_say_where_it_has_no_number_or_no_level(
+    values, flags, because, newest
+) -> None:
+    assert newest(values, *flags).stdout == f"unknown: {because}\n"
+    said = json.loads(newest(values, *flags, "--json").stdout)
+    assert said == {"alarm": None, "because": because}
+
+
+@pytest.mark.parametrize(("values", "flags"), [([], []), (LEVEL[:4], ["--confirm"])])
+def test_a_series_that_is_shorter_than_what_is_judged_is_refused(values, flags, newest) -> None:
+    said = newest(values, *flags)
+
+    assert said.returncode == 2
+    assert "newest" in said.stderr

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from math import isfinite
+from math import isfinite, nan
 from typing import TYPE_CHECKING, BinaryIO, Final, NoReturn
 
 import click
@@ -62,12 +62,7 @@ def find_steps(series: BinaryIO, *, as_json: bool) -> None:
     """
     from nilometer.gate.steps import steps
 
-    try:
-        values = read_series(
-            series.read(SERIES_BYTES_MAX + 1), origin=getattr(series, "name", "<stdin>")
-        )
-    except ConfigError as error:
-        stop(str(error), Exit.USAGE)
+    values = _read(series)
     found = steps(values)
     if as_json:
         show_json({"steps": [{"index": s.index, "because": s.because} for s in found]})
@@ -77,6 +72,52 @@ def find_steps(series: BinaryIO, *, as_json: bool) -> None:
         show(_table(found))
     else:
         write(f"no lasting change in {len(values)} runs\n")
+
+
+@gate.command("newest")
+@click.argument("series", metavar="FILE", type=click.File("rb"))
+@click.option(
+    "--confirm",
+    "confirms",
+    is_flag=True,
+    help="Judge the newest five together: a run that alarmed, and four repetitions.",
+)
+@json_option
+def judge_newest(series: BinaryIO, *, confirms: bool, as_json: bool) -> None:
+    """Whether the newest run of a noisy series costs more than those before explain.
+
+    FILE is a JSON list of numbers as for `steps`; the last is the run that is judged, by those
+    since the last step. An alarm of one run is a reason to repeat it, four times.
+
+    \b
+    Examples:
+      nilometer gate newest durations.json
+      nilometer gate newest durations.json --confirm --json
+    """
+    from nilometer.gate.single import CONFIRMING_RUNS, confirm, current_level, judge
+
+    values = _read(series)
+    runs = CONFIRMING_RUNS if confirms else 1
+    if len(values) < runs:
+        stop(f"{len(values)} numbers; the newest {runs} are judged", Exit.USAGE)
+    newest = [nan if value is None else value for value in values[-runs:]]
+    level = current_level(values[:-runs])
+    said = confirm(level, newest) if confirms else judge(level, newest[0])
+    if as_json:
+        show_json({"alarm": said.alarm, "because": said.because})
+        return
+    head = {True: "confirmed" if confirms else "alarm", False: "pass", None: "unknown"}
+    write(f"{head[said.alarm]}: {said.because}\n")
+
+
+def _read(series: BinaryIO) -> list[float | None]:
+    """The series in a file; whatever is wrong with it ends the command with one sentence."""
+    try:
+        return read_series(
+            series.read(SERIES_BYTES_MAX + 1), origin=getattr(series, "name", "<stdin>")
+        )
+    except ConfigError as error:
+        stop(str(error), Exit.USAGE)
 
 
 def read_series(text: bytes, *, origin: str) -> list[float | None]:
