@@ -39,17 +39,27 @@ def made_in(tree: ast.Module) -> list[Instrument]:
     """The instruments whose name stands there literally."""
     found = []
     for call in ast.walk(tree):
-        if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute)):
+        if not isinstance(call, ast.Call):
             continue
-        kind = call.func.attr.removesuffix("_source")
-        if kind not in DEFAULT_UNITS or not call.args:
-            continue
-        name = text_of(call.args[0])
+        kind, name = kind_and_name(call)
         if "." in name:
             words = {k.arg: text_of(k.value) for k in call.keywords}
             unit = words.get("unit") or DEFAULT_UNITS[kind]
             found.append(Instrument(name, kind, unit, words.get("description", "")))
     return found
+
+
+def kind_and_name(call: ast.Call) -> tuple[str, str]:
+    """What this call makes, and its name; no name if it makes no instrument.
+
+    ``Calls(integration, name)`` is how integrations make a timer.
+    """
+    if isinstance(call.func, ast.Name) and call.func.id == "Calls" and len(call.args) > 1:
+        return "timer", text_of(call.args[1])
+    kind = (
+        call.func.attr.removesuffix("_source") if isinstance(call.func, ast.Attribute) else ""
+    )
+    return kind, text_of(call.args[0]) if kind in DEFAULT_UNITS and call.args else ""
 
 
 def text_of(node: ast.expr) -> str:

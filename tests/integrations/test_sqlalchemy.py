@@ -11,12 +11,13 @@ import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import orm
-from sqlalchemy.engine.base import Engine
+from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import StaticPool
 
 import nilometer.trace as trace
+from nilometer.integrations import databases, statement
 from nilometer.integrations import sqlalchemy as ours
-from nilometer.integrations import statement
 from nilometer.integrations.statement import (
     NAMES_IN_DOUBLE_QUOTES,
     READ_CHARS_MAX,
@@ -36,7 +37,7 @@ SELECT = "db.operation.name=SELECT,db.system.name=sqlite"
 def sql_twin(request, monkeypatch):
     """Every test runs once per twin."""
     module = importlib.import_module(f"nilometer.integrations.{request.param}")
-    monkeypatch.setattr(ours, "Execute", module.Execute)
+    monkeypatch.setattr(databases, "Execute", module.Execute)
 
 
 @pytest.fixture
@@ -93,13 +94,13 @@ def readings_of(monkeypatch):
     """How often each statement's first word, and its whole text, were read."""
     read_of = {"operation_of": [], "normalised": []}
     for name, texts in read_of.items():
-        original = getattr(ours, name)
+        original = getattr(databases, name)
 
         def counted(text, *, original=original, texts=texts, **options):
             texts.append(text)
             return original(text, **options)
 
-        monkeypatch.setattr(ours, name, counted)
+        monkeypatch.setattr(databases, name, counted)
     return read_of
 
 
@@ -120,7 +121,7 @@ def test_outside_a_request_no_statement_is_read_beyond_its_first_word(engine, re
 def test_a_statement_in_use_stays_known_however_many_others_pass_by(
     engine, registry, readings_of
 ):
-    others = 3 * ours.STATEMENTS_KEPT_MAX
+    others = 3 * databases.STATEMENTS_KEPT_MAX
     with engine.connect() as connection:
         for n in range(others):
             connection.exec_driver_sql(f"select {n} as a")
@@ -195,7 +196,7 @@ def test_installing_measures_engines_made_later_and_once(registry):
 
 
 def test_uninstalling_leaves_nothing_behind(registry):
-    init = Engine.__init__
+    hook = vars(Dialect)["engine_created"]
     bare = sa.create_engine("sqlite://")
     ours.install(registry=registry)
     engine = sa.create_engine("sqlite://")
@@ -205,28 +206,39 @@ def test_uninstalling_leaves_nothing_behind(registry):
         with each.connect() as connection:
             connection.execute(sa.text("select 1"))
 
-    assert Engine.__init__ is init
-    assert during == {"do_execute", "do_executemany", "do_execute_no_params", "connect"}
+    assert vars(Dialect)["engine_created"] is hook
+    assert during == {"do_execute", "do_executemany", "do_execute_no_params", "do_ping"}
     assert vars(engine.dialect).keys() == vars(bare.dialect).keys()
     assert "db.client.operation" not in read(registry)
 
 
 def test_another_s_wrapper_around_ours_goes_on_working(registry):
+    hook = vars(Dialect)["engine_created"]
     ours.install(registry=registry)
-    theirs = Engine.__init__
-
-    def init(engine, *args, **kwargs):
-        theirs(engine, *args, **kwargs)
-
-    Engine.__init__ = init
+    theirs = classmethod(vars(Dialect)["engine_created"].__func__)
+    Dialect.engine_created = theirs
     try:
         ours.uninstall()
         with sa.create_engine("sqlite://").connect() as connection:
             assert connection.scalar(sa.text("select 7")) == 7
         assert "db.client.operation" not in read(registry)
-        assert Engine.__init__ is init
+        assert vars(Dialect)["engine_created"] is theirs
     finally:
-        Engine.__init__ = theirs.__wrapped__
+        Dialect.engine_created = hook
+
+
+def test_an_engine_takes_the_parameters_that_it_takes(registry):
+    ours.install(registry=registry)
+    parameters = {
+        "echo": False,
+        "logging_name": "mine",
+        "execution_options": {"isolation_level": "AUTOCOMMIT"},
+        "hide_parameters": True,
+    }
+    engine = sa.create_engine("sqlite://", **parameters)
+    ours.uninstall()
+
+    assert (engine.logging_name, engine.hide_parameters) == ("mine", True)
 
 
 @pytest.mark.parametrize(
@@ -395,7 +407,7 @@ def test_the_time_that_a_statement_takes_is_its_length_s(
 
 def test_no_value_is_in_the_span_of_what_fails_nor_in_those_around_it(registry):
     ours.install(registry=registry)
-    engine = sa.create_engine("sqlite://", poolclass=sa.StaticPool)
+    engine = sa.create_engine("sqlite://", poolclass=StaticPool)
     statements = [
         (sa.text("insert into users values (:p)"), {"p": "secret"}),
         (sa.text("insert into u values (:p)"), {"p": ["secret"]}),
@@ -514,7 +526,7 @@ def test_exceptions_that_led_to_each_other_end():
 def test_a_session_that_was_not_rolled_back_tells_no_value(registry):
     metadata = sa.MetaData()
     users = sa.Table("u", metadata, sa.Column("email", sa.String, primary_key=True))
-    engine = sa.create_engine("sqlite://", poolclass=sa.StaticPool)
+    engine = sa.create_engine("sqlite://", poolclass=StaticPool)
     metadata.create_all(engine)
 
     class User:

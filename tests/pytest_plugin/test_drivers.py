@@ -106,7 +106,7 @@ def test_statements_of_sqlite_count_by_whatever_way_they_are_executed():
     }
 
 
-def test_a_connection_with_a_class_of_its_own_is_left_alone():
+def test_a_connection_with_a_class_of_its_own_stays_of_it_and_is_heard():
     class Mine(sqlite3.Connection):
         pass
 
@@ -115,7 +115,10 @@ def test_a_connection_with_a_class_of_its_own_is_left_alone():
     for given in ({"factory": Mine}, {}):
         args = () if given else (":memory:", 5, 0, None, True, Mine)
         connection = sqlite3.connect(*(args or (":memory:",)), **given)
-        assert type(connection) is Mine
+        with budget() as spent:
+            connection.execute("select 1")
+        assert isinstance(connection, Mine)
+        assert texts(spent) == {"select ?": 1}
         connection.close()
 
 

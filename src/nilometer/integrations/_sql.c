@@ -1,4 +1,4 @@
-/* One way a dialect executes statements, measured: the fast twin of sql_pure.py, which says what
+/* One way to execute statements, measured: the fast twin of sql_pure.py, which says what
  * each thing means. Same names, same order, same errors; one test-suite runs on both.
  */
 
@@ -19,6 +19,7 @@ typedef struct {
     vectorcallfunc vectorcall;
     PyObject *original, *known, *find, *failed, *elapsed_ns;
     int monotonic; /* elapsed_ns is the standard one: read the clock without a call */
+    char on;
 } Execute;
 
 static int execute_traverse(Execute *self, visitproc visit, void *arg) {
@@ -68,7 +69,10 @@ static PyObject *execute_found(Execute *self, PyObject *statement) {
         return Py_NewRef(found);
     }
     if (PyErr_Occurred()) {
-        return NULL;
+        if (!PyErr_ExceptionMatches(PyExc_TypeError)) {
+            return NULL;
+        }
+        PyErr_Clear(); /* a statement made of objects, without a hash */
     }
     found = PyObject_CallOneArg(self->find, statement);
     if (found != NULL && (!PyTuple_Check(found) || PyTuple_GET_SIZE(found) < 2)) {
@@ -110,17 +114,16 @@ static void execute_failed(Execute *self, PyObject *found, long long started) {
     PyErr_Restore(type, value, traceback);
 }
 
-/* do_execute(cursor, statement, parameters, context=None) */
+/* do_execute(cursor, statement, parameters, context=None), cursor.execute(statement, ...) */
 SWITCHES_GREENLETS
 static PyObject *execute_call(PyObject *callable, PyObject *const *args, size_t nargsf,
                               PyObject *kwnames) {
     Execute *self = (Execute *)callable;
-    Py_ssize_t n = PyVectorcall_NARGS(nargsf);
-    if (n < 2) {
-        PyErr_SetString(PyExc_TypeError, "a cursor and a statement are needed");
-        return NULL;
+    if (!self->on) {
+        return PyObject_Vectorcall(self->original, args, nargsf, kwnames);
     }
-    PyObject *found = execute_found(self, args[1]);
+    PyObject *statement = PyVectorcall_NARGS(nargsf) < 2 ? Py_None : args[1];
+    PyObject *found = execute_found(self, statement);
     PyObject *current;
     if (found == NULL || PyContextVar_Get(CURRENT, NULL, &current) < 0) {
         Py_XDECREF(found);
@@ -155,21 +158,32 @@ static int execute_init(Execute *self, PyObject *args, PyObject *kwargs) {
     Py_XSETREF(self->failed, Py_NewRef(failed));
     Py_XSETREF(self->elapsed_ns, Py_NewRef(elapsed_ns));
     self->vectorcall = execute_call;
+    self->on = 1;
 #ifdef __linux__
     self->monotonic = elapsed_ns == PERF_COUNTER_NS;
 #endif
     return 0;
 }
 
+/* In a class of cursors it is a method. */
+static PyObject *execute_get(PyObject *self, PyObject *instance, PyObject *type) {
+    (void)type;
+    return instance == NULL || instance == Py_None ? Py_NewRef(self)
+                                                   : PyMethod_New(self, instance);
+}
+
 static PyMemberDef execute_members[] = {
     {"original", T_OBJECT, offsetof(Execute, original), READONLY, NULL},
+    {"on", T_BOOL, offsetof(Execute, on), 0, NULL},
     {NULL, 0, 0, 0, NULL}};
 
 static PyTypeObject Execute_Type = {
     PyVarObject_HEAD_INIT(NULL, 0).tp_name = "nilometer.integrations._sql.Execute",
-    .tp_doc = "Stands where ``dialect.do_execute`` (or ``_executemany``, ``_no_params``) stood.",
+    .tp_doc = "Stands where a dialect's ``do_execute`` or a cursor's ``execute`` stood.",
     .tp_basicsize = sizeof(Execute),
-    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HAVE_VECTORCALL,
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HAVE_VECTORCALL |
+                Py_TPFLAGS_METHOD_DESCRIPTOR,
+    .tp_descr_get = execute_get,
     .tp_vectorcall_offset = offsetof(Execute, vectorcall),
     .tp_call = PyVectorcall_Call,
     .tp_new = PyType_GenericNew,
@@ -183,7 +197,7 @@ static PyTypeObject Execute_Type = {
 static struct PyModuleDef module = {
     PyModuleDef_HEAD_INIT,
     .m_name = "nilometer.integrations._sql",
-    .m_doc = "One way a dialect executes statements, in C; sql_pure.py is the specification.",
+    .m_doc = "One way to execute statements, in C; sql_pure.py is the specification.",
     .m_size = -1,
 };
 

@@ -50,8 +50,8 @@ def asgi_request() -> float:
 
 
 def statement() -> float:
-    """One statement of SQLAlchemy."""
-    execute_class = import_module("nilometer.integrations.sqlalchemy").Execute
+    """One statement."""
+    execute_class = import_module("nilometer.integrations.databases").Execute
 
     def measured(registry: Registry) -> Callable[[], object]:
         record = registry.timer("db.client.operation").bind(operation="SELECT").record

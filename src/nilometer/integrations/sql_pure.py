@@ -1,7 +1,8 @@
-"""One way a dialect executes statements, measured; the specification of ``_sql.c``."""
+"""One way to execute statements, measured; the specification of ``_sql.c``."""
 
 from __future__ import annotations
 
+from types import MethodType
 from typing import TYPE_CHECKING, Any, Final
 
 from nilometer.trace import CURRENT
@@ -15,21 +16,22 @@ _current: Final = CURRENT.get
 
 
 class Execute:
-    """Stands where ``dialect.do_execute`` (or ``_executemany``, ``_no_params``) stood.
+    """Stands where a dialect's ``do_execute`` or a cursor's ``execute`` stood.
 
-    `known` finds by its text what is known of a statement: a tuple of the ``record`` of its
-    timer and of the original with a span around it, which runs inside a request that is traced
-    or joined. What is not there is asked of ``find(statement)``. ``failed(error)`` counts what
-    the database raised; it passes unchanged.
+    Its first two arguments are the cursor and the statement. `known` finds by its text what is
+    known of a statement: a tuple of the ``record`` of its timer and of the original with a span
+    around it, which runs inside a request that is traced or joined. What is not there is asked
+    of ``find(statement)``, None if the statement was named and not placed. ``failed(error)``
+    counts what the database raised; it passes unchanged. While `on` is False it only passes on.
     """
 
-    __slots__ = ("original", "known", "find", "failed", "elapsed_ns")
+    __slots__ = ("original", "known", "find", "failed", "elapsed_ns", "on")
 
     def __init__(
         self,
         original: Callable[..., Any],
-        known: Mapping[str, tuple[Any, ...]],
-        find: Callable[[str], tuple[Any, ...]],
+        known: Mapping[Any, tuple[Any, ...]],
+        find: Callable[[Any], tuple[Any, ...]],
         failed: Callable[[BaseException], None],
         elapsed_ns: Callable[[], int],
     ) -> None:
@@ -38,17 +40,29 @@ class Execute:
         self.find = find
         self.failed = failed
         self.elapsed_ns = elapsed_ns
+        self.on = True
 
-    def __call__(self, cursor: Any, statement: str, *rest: Any, **named: Any) -> Any:
+    def __call__(self, *args: Any, **named: Any) -> Any:
         """Execute the statement."""
-        found = self.known.get(statement) or self.find(statement)
+        if not self.on:
+            return self.original(*args, **named)
+        statement = args[1] if len(args) > 1 else None
+        try:
+            found = self.known.get(statement)
+        except TypeError:  # a statement made of objects, without a hash
+            found = None
+        found = found or self.find(statement)
         execute = self.original if _current() is None else found[1]
         started = self.elapsed_ns()
         try:
-            result = execute(cursor, statement, *rest, **named)
+            result = execute(*args, **named)
         except BaseException as error:
             found[0](self.elapsed_ns() - started)
             self.failed(error)
             raise
         found[0](self.elapsed_ns() - started)
         return result
+
+    def __get__(self, instance: object, owner: type | None = None) -> Any:
+        """In a class of cursors it is a method."""
+        return self if instance is None else MethodType(self, instance)

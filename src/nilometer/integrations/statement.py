@@ -8,7 +8,7 @@ its end, the rest is left out rather than shown.
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Any, Final
 
 READ_CHARS_MAX: Final = 8192
 """What is read of a statement; a bulk insert may have megabytes. The regular expression takes
@@ -132,6 +132,23 @@ def operation_of(statement: str) -> str:
     word = _WORD.match(statement, start.end() if start else 0, READ_CHARS_MAX)
     name = word.group().upper() if word else ""
     return name if name in OPERATIONS else "OTHER"
+
+
+def text_of(statement: object) -> str:
+    """A statement as text: drivers take bytes, too, and psycopg composes them of objects.
+
+    >>> text_of(b"select 1"), text_of(None)
+    ('select 1', '')
+    """
+    if isinstance(statement, str):
+        return statement
+    if isinstance(statement, bytes):
+        return statement.decode("utf-8", "replace")
+    composed: Any = statement
+    try:
+        return str(composed.as_string(None))
+    except Exception:  # noqa: BLE001  the driver's to refuse, a line later
+        return "" if statement is None else f"({type(statement).__name__})"
 
 
 def _replacement(match: re.Match[str]) -> str:

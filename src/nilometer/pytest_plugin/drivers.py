@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
 from nilometer.integrations.callers import caller
+from nilometer.integrations.drivers import Subclasses
+from nilometer.integrations.sqlite3 import EXECUTING, asker, fill_connection, with_factory
+from nilometer.integrations.statement import text_of
 from nilometer.pytest_plugin.recording import STATEMENTS, Call, heard
 from nilometer.pytest_plugin.statements import NAMES_STRINGS, shown_statement
 
@@ -66,33 +68,21 @@ def _hear(cursor: Any, statement: Any, system: str) -> None:
             return None
         vendor = system or cursor.db.vendor  # Django's wrapper says which
         return Call(
-            STATEMENTS, shown_statement(_text(statement), vendor in NAMES_STRINGS), where
+            STATEMENTS, shown_statement(text_of(statement), vendor in NAMES_STRINGS), where
         )
 
     heard(STATEMENTS, call)
 
 
-def _text(statement: Any) -> str:
-    """A statement as text: psycopg composes them of objects, and takes bytes, too."""
-    if isinstance(statement, str):
-        return statement
-    if isinstance(statement, bytes):
-        return statement.decode("utf-8", "replace")
-    try:
-        return str(statement.as_string(None))
-    except Exception:  # noqa: BLE001 - the driver's to refuse, a line later
-        return f"({type(statement).__name__})"
-
-
 def listen_to_sqlite(module: Any, patches: Patches) -> None:
     """Hear connections that are made from now on: SQLite's own classes cannot be changed."""
-    connections = _heard_connections(module)
+    cursors = Subclasses(_fill_heard_cursor)
+    connections = Subclasses(lambda made: fill_connection(made, cursors.of, _put))
 
     def measured(original: Callable[..., Any]) -> Callable[..., Any]:
         def connect(*args: Any, **named: Any) -> Any:
-            asker = sys._getframe(2).f_globals.get("__name__", "")
-            if len(args) <= FACTORY_POSITION and not asker.startswith(NOT_THE_USERS):
-                named.setdefault("factory", connections)
+            if not asker().startswith(NOT_THE_USERS):
+                args, named = with_factory(args, named, connections.of)
             return original(*args, **named)
 
         return connect
@@ -100,37 +90,18 @@ def listen_to_sqlite(module: Any, patches: Patches) -> None:
     patches.replace(module, "connect", measured)
 
 
-FACTORY_POSITION: Final = (
-    5  # connect(database, timeout, detect_types, isolation, thread, factory)
-)
+def _fill_heard_cursor(made: type) -> None:
+    for method in EXECUTING:
+        _put(made, method, _heard_method)
 
 
-def _heard_connections(module: Any) -> type:
-    class Cursor(module.Cursor):  # type: ignore[misc]
-        def execute(self, statement: str, /, *rest: Any) -> Any:
-            _hear(self, statement, "sqlite")
-            return super().execute(statement, *rest)
+def _heard_method(original: Callable[..., Any]) -> Callable[..., Any]:
+    def execute(cursor: Any, statement: Any, /, *rest: Any) -> Any:
+        _hear(cursor, statement, "sqlite")
+        return original(cursor, statement, *rest)
 
-        def executemany(self, statement: str, /, *rest: Any) -> Any:
-            _hear(self, statement, "sqlite")
-            return super().executemany(statement, *rest)
+    return execute
 
-        def executescript(self, script: str, /) -> Any:
-            _hear(self, script, "sqlite")
-            return super().executescript(script)
 
-    class Connection(module.Connection):  # type: ignore[misc]
-        def cursor(self, factory: Any = Cursor) -> Any:
-            return super().cursor(factory)
-
-        # Those of SQLite make a cursor of its own class, whatever `cursor` does.
-        def execute(self, statement: str, /, *rest: Any) -> Any:
-            return self.cursor().execute(statement, *rest)
-
-        def executemany(self, statement: str, /, *rest: Any) -> Any:
-            return self.cursor().executemany(statement, *rest)
-
-        def executescript(self, script: str, /) -> Any:
-            return self.cursor().executescript(script)
-
-    return Connection
+def _put(owner: Any, name: str, measured: Callable[..., Any]) -> None:
+    setattr(owner, name, measured(getattr(owner, name)))

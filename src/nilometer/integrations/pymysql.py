@@ -1,0 +1,25 @@
+"""PyMySQL: statements and connects, where no SQLAlchemy is above it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from nilometer.integrations.mysql import Mysql
+from nilometer.measure import REGISTRY
+
+if TYPE_CHECKING:
+    from nilometer.measure import Registry
+
+_mysql: Final = Mysql("pymysql")
+
+
+def install(*, registry: Registry = REGISTRY) -> bool:
+    """Measure all connections that are made from now on; False if that is done already."""
+    from pymysql.connections import Connection
+
+    return _mysql.install(Connection, registry)
+
+
+def uninstall() -> None:
+    """Leave nothing behind."""
+    _mysql.uninstall()
