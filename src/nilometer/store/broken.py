@@ -7,20 +7,20 @@ which there are; it is never left out in silence.
 
 from __future__ import annotations
 
+from contextlib import closing
 from threading import Lock
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import duckdb
-import pyarrow as pa
 
 from nilometer.errors import StoreError
+from nilometer.store.copies import Copies
 from nilometer.store.reading import (
     MEMORY_MAX,
     Questions,
     Row,
     Wanted,
     database,
-    dataset,
     first_line,
     needed,
     show,
@@ -117,27 +117,22 @@ class Forgiving(Questions):
 def broken_of(place: Place, table: str, files: Iterable[DataFile]) -> list[Broken]:
     """Which of these files of the table at its place cannot be read, and why."""
     found = []
-    for file in files:
-        because = _why_not(place, table, file)
-        if because:
-            found.append(Broken(table, file.path, file.rows, because))
+    with closing(Copies()) as copies:
+        for file in files:
+            because = _why_not(copies, place, table, file)
+            if because:
+                found.append(Broken(table, file.path, file.rows, because))
     return found
 
 
-def _why_not(place: Place, table: str, file: DataFile) -> str:
+def _why_not(copies: Copies, place: Place, table: str, file: DataFile) -> str:
     """Why a file cannot be read, by a database of its own: a bad file may make it unusable."""
     try:
-        if place.path is None:
-            # Not by DuckDB: it may wait for Arrow's thread for ever when it is closed after an
-            # error that came from there.
-            for _ in dataset(place, table, [file]).to_batches(use_threads=False):
-                pass
-            return ""
-        with database(PROBE_MAX) as probe:
-            show(probe, place, table, [file])
+        with copies.of(place, [file]) as paths, database(PROBE_MAX) as probe:
+            show(probe, table, paths)
             probe.execute(f"SELECT BIT_XOR(HASH(each)) FROM {table} AS each").fetchall()  # noqa: S608
     except duckdb.OutOfMemoryException:
         return ""  # too large for this; that is no fault of the file
-    except (duckdb.Error, OSError, pa.ArrowException) as error:
+    except (duckdb.Error, OSError) as error:
         return first_line(error)
     return ""

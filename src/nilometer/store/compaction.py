@@ -7,7 +7,7 @@ numbered turn in the table's log with its commit, and Delta lets only one have i
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -17,6 +17,7 @@ from deltalake import Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError
 
 from nilometer.store.broken import broken_of
+from nilometer.store.copies import Copies
 from nilometer.store.places import NS_PER_MS, store_error
 from nilometer.store.reading import database, show, sql
 from nilometer.store.stored import ROW_GROUP, removal
@@ -117,8 +118,12 @@ def _merge(stored: StoredTable, day: date, at_ms: int, files_min: int) -> Mainta
 def _write_merged(
     stored: StoredTable, day: date, old: Sequence[DataFile], written: list[AddAction]
 ) -> None:
-    with database(MEMORY_MAX) as connection:
-        show(connection, stored.place, stored.table.name, old)
+    with (
+        closing(Copies()) as copies,
+        copies.of(stored.place, old) as paths,
+        database(MEMORY_MAX) as connection,
+    ):
+        show(connection, stored.table.name, paths)
         answer = connection.sql(sql(f"merge_{stored.table.name}"))
         batches = answer.to_arrow_reader(ROW_GROUP)
         stored.write(day, batches, written, data_change=False)

@@ -1,9 +1,10 @@
 """SQL over the files of the tables: which files a question needs, and one cursor per question.
 
 DuckDB is given the files of Delta's list directly, less those whose bounds say that they cannot
-hold an answer. The list is brought up to date before each question, so what another process
-has committed is seen; a file that maintenance took away in between makes the question start
-again with a new list. Values are always bound as parameters, and memory is limited.
+hold an answer; of an object store it is given copies. The list is brought up to date before
+each question, so what another process has committed is seen; a file that maintenance took away
+in between makes the question start again with a new list. Values are always bound as
+parameters, and memory is limited.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ from uuid import uuid4
 
 import duckdb
 import pyarrow as pa
-import pyarrow.dataset as pads
 from deltalake.exceptions import DeltaError
 
 from nilometer.errors import StoreError
+from nilometer.store.copies import Copies
 from nilometer.store.stored import DataFile, files_of, open_existing
-from nilometer.store.tables import TABLES, Table, file_schema
+from nilometer.store.tables import TABLES, Table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -104,10 +105,12 @@ class Questions:
         self.place = place
         self._shelves = {n: Shelf(place.inside(n), table) for n, table in TABLES.items()}
         self._database = database(memory_max)
+        self._copies = Copies()
 
     def close(self) -> None:
-        """Give the database's memory back."""
+        """Give the database's memory back, and the disk's room."""
         self._database.close()
+        self._copies.close()
 
     def listed(self, table: str) -> list[DataFile]:
         """The table's files committed by now."""
@@ -168,8 +171,9 @@ class Questions:
     ) -> list[Row]:
         if not chosen:
             return []
-        with self._database.cursor() as cursor:
-            show(cursor, self._shelves[table].place, table, chosen)
+        place = self._shelves[table].place
+        with self._copies.of(place, chosen) as paths, self._database.cursor() as cursor:
+            show(cursor, table, paths)
             answer = cursor.execute(text, dict(values))
             names = [each[0] for each in answer.description or ()]
             return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
@@ -191,22 +195,9 @@ def database(memory_max: str) -> duckdb.DuckDBPyConnection:
     return connection
 
 
-def dataset(place: Place, table: str, chosen: Sequence[DataFile]) -> pads.Dataset:
-    """These files of the table as Arrow reads them where they are no files of this machine."""
-    paths = [each.path for each in chosen]
-    return pads.dataset(
-        paths, schema=file_schema(table), filesystem=place.files(), format="parquet"
-    )
-
-
-def show(
-    cursor: duckdb.DuckDBPyConnection, place: Place, table: str, chosen: Sequence[DataFile]
-) -> None:
+def show(cursor: duckdb.DuckDBPyConnection, table: str, paths: Sequence[Path]) -> None:
     """Let the cursor see these files as the table of that name."""
-    if place.path is None:
-        cursor.register(table, dataset(place, table, chosen))
-        return
-    quoted = ", ".join(_literal(str(place.path / each.path)) for each in chosen)
+    quoted = ", ".join(_literal(str(path)) for path in paths)
     cursor.execute(
         f"CREATE TEMP VIEW {table} AS "  # noqa: S608  # the names are ours, paths quoted
         f"SELECT * FROM read_parquet([{quoted}], hive_partitioning = false)"
