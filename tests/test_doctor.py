@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from importlib import import_module
 from types import SimpleNamespace
 
 import pytest
@@ -140,3 +142,35 @@ def test_a_probe_tells_whether_somebody_answers(monkeypatch, free_port):
 
 def test_every_finding_that_is_not_well_has_a_reason():
     assert [f for f in doctor.report().findings if not f.healthy and not f.because] == []
+
+
+def test_patches_are_told_as_laid_waiting_and_failed_with_the_reason(tmp_path, monkeypatch):
+    (tmp_path / "nilometer.toml").write_text('patch = ["doctored:f"]\n')
+    outside = told("patches")
+    (tmp_path / "doctored.py").write_text("def f(): pass\ndef g(): pass\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "doctored", raising=False)
+    nilometer.configure(
+        patch=["doctored:f", "doctored:g=counter", "doctored:h", "never_imported:f"],
+        levels={"doctored.g": "off"},
+    )
+    import_module("doctored")
+
+    assert outside == {
+        "doctored:f": (
+            "timer, nilometer.toml:1",
+            "`nilometer patch check` shows what it matches",
+            True,
+        )
+    }
+    origin = "configure(patch=...)"
+    assert told("patches") == {
+        "doctored:f": ("timer doctored.f, on", origin, True),
+        "doctored:g": ("counter doctored.g.calls, off by its level", origin, True),
+        "never_imported:f": ("waiting", "never_imported has not been imported", True),
+        "doctored:h": (
+            "failed",
+            f"{origin}: doctored:h matches nothing (f, g) [patch-matches-nothing]",
+            False,
+        ),
+    }

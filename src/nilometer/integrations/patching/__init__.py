@@ -54,8 +54,13 @@ class Patching:
         self._places: list[Place] = []
         self._arrivals = Arrivals(self._arrived, again=True)
         self.waiting: dict[int, Patch] = dict(self._patches)
-        self.applied: list[Applied] = []
+        self._applied: dict[tuple[int, str], Applied] = {}
         self.failed: dict[int, tuple[Patch, str]] = {}
+
+    @property
+    def applied(self) -> list[Applied]:
+        """All that patches lie around now."""
+        return list(self._applied.values())
 
     def begin(self) -> None:
         """Patch what is imported already, and the rest when it is, or is again."""
@@ -76,7 +81,7 @@ class Patching:
                 place.layers.clear()
             failures = self._refresh()
             self._places.clear()
-            self.applied.clear()
+            self._applied.clear()
             self.waiting.clear()
         self._say_all(failures)
 
@@ -105,7 +110,8 @@ class Patching:
             place.layers.clear()
             place.refresh(set())
             self._places.remove(place)
-        self.applied = [one for one in self.applied if one.patch.module != name]
+        for key in [key for key, one in self._applied.items() if one.patch.module == name]:
+            del self._applied[key]
 
     def _apply(self, index: int, patch: Patch, module: Any) -> None:
         found = matches(module, patch)
@@ -119,8 +125,9 @@ class Patching:
                 except Exception as error:  # noqa: BLE001 - the others of this patch are laid
                     refused.append((match, error))
                 else:
-                    one = Applied(patch, match.qualname, match.kind, layer.key[1], place, layer)
-                    self.applied.append(one)
+                    self._applied[index, match.qualname] = Applied(
+                        patch, match.qualname, match.kind, layer.key[1], place, layer
+                    )
             self._settle(index, patch)
         for match, because in refused:
             self._fail(index, patch, because, match.qualname)

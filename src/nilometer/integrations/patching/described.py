@@ -5,6 +5,7 @@ What a path does not reach, or where there is None, is left out of that call's d
 
 from __future__ import annotations
 
+from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any
 
 from nilometer.model.dimensions import text_of
@@ -56,11 +57,16 @@ class Parameters:
         return path.start not in self.names
 
     def read(self, path: ArgumentPath) -> Read:
-        """What finds the value, or None."""
-        find, steps = self._find(path.start), path.steps
-        return lambda args, kwargs: reached(find(args, kwargs), steps)
+        """What finds the value, or None; it never raises."""
+        find = self._find(path.start)
+        if not path.steps:
+            return find
+        reach = reaching(path.steps)
+        return lambda args, kwargs: reach(find(args, kwargs))
 
     def _find(self, start: str) -> Read:
+        if start.isdigit() and int(start) < len(self.positional):
+            start = self.positional[int(start)]  # which a caller may pass by its name
         if start == self.rest:
             taken = len(self.positional)
             return lambda args, _: args[taken:]
@@ -73,19 +79,28 @@ class Parameters:
         return lambda _, kwargs: kwargs.get(start, default)
 
 
-def reached(value: Any, steps: Sequence[Step]) -> Any:
-    """What lies at the end of a path; None where an attribute or a key of it is not there."""
-    try:
-        for name, is_key in steps:
-            if not is_key:
-                value = getattr(value, name)
-            elif name.lstrip("-").isdigit() and not hasattr(value, "keys"):
-                value = value[int(name)]
-            else:
-                value = value[name]
-    except Exception:  # noqa: BLE001 - somebody else's object may raise anything
-        return None
-    return value
+def reaching(steps: Sequence[Step]) -> Callable[[Any], Any]:
+    """What goes along a path; None where an attribute or a key of it is not there."""
+    getters = [_getter(step) for step in steps]
+
+    def reach(value: Any) -> Any:
+        try:
+            for get in getters:
+                value = get(value)
+        except Exception:  # noqa: BLE001 - somebody else's object may raise anything
+            return None
+        return value
+
+    return reach
+
+
+def _getter(step: Step) -> Callable[[Any], Any]:
+    if not step.is_key:
+        return attrgetter(step.name)
+    if not step.name.lstrip("-").isdigit():
+        return itemgetter(step.name)
+    number = int(step.name)  # of a list; a mapping may have it as text
+    return lambda held: held[step.name if hasattr(held, "keys") else number]
 
 
 def describing(
@@ -101,24 +116,30 @@ def describing(
     if not readers and hook is None:
         return None
 
-    def told(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Pairs:
+    def described(
+        args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any], Pairs]:
         found = []
         for name, read in readers:
             value = read(args, kwargs)
             if value is not None:
                 found.append((name, value if type(value) is str else text_of(value)))
-        return tuple(found)
+        return args, kwargs, tuple(found)
 
     if hook is None:
-        return lambda args, kwargs: (args, kwargs, told(args, kwargs))
+        return described
     if patch.tach:
         return lambda args, kwargs: hook.moved(args, kwargs, skipped=skipped)
-    return lambda args, kw: (args, kw, told(args, kw) + hook.told(*args, **kw))
+    return lambda args, kw: (args, kw, described(args, kw)[2] + hook.told(*args, **kw))
 
 
 def answering(patch: Patch, hook: Hook | None, *, skipped: int = 0) -> Answered | None:
     """The same from a result; None if nothing is asked of it."""
-    paths = [(name, path.steps) for name, path in patch.dimensions if path.start == RETURNED]
+    paths = [
+        (name, reaching(path.steps))
+        for name, path in patch.dimensions
+        if path.start == RETURNED
+    ]
     if not paths and hook is None:
         return None
     if hook is not None and patch.tach:
@@ -128,8 +149,8 @@ def answering(patch: Patch, hook: Hook | None, *, skipped: int = 0) -> Answered 
         result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[Any, Pairs]:
         found = []
-        for name, steps in paths:
-            value = reached(result, steps)
+        for name, reach in paths:
+            value = reach(result)
             if value is not None:
                 found.append((name, text_of(value)))
         more = hook.told(result, *args, **kwargs) if hook is not None else ()

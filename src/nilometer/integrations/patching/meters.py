@@ -36,12 +36,18 @@ PLAIN: Final = "function"
 """The kind of what runs when it is called; others make a body that runs in steps."""
 
 
-class Meter(Protocol):
-    """What is made of a function, and of each of its runs."""
+class Switch(Protocol):
+    """What says whether there is anything to do in a call: a timer or counter itself does."""
 
     @property
     def on(self) -> bool:
-        """Whether there is anything to do in a call now."""
+        """Whether there is, now."""
+
+
+class Meter(Protocol):
+    """What is made of a function, and of each of its runs."""
+
+    switch: Switch
 
     def around(self, function: Function, pairs: Pairs) -> Function:
         """The function, measured with these dimensions."""
@@ -56,11 +62,7 @@ class Timed:
     def __init__(self, registry: Registry, name: str, patch: Patch) -> None:
         self._clock = registry.clock.elapsed_ns
         self._timer = registry.timer(name, level=patch.level, description=_told(patch))
-
-    @property
-    def on(self) -> bool:
-        """Whether its level is on."""
-        return self._timer.on
+        self.switch: Switch = self._timer
 
     def around(self, function: Function, pairs: Pairs) -> Function:
         """The timer's own decorator."""
@@ -83,11 +85,7 @@ class Counted:
     def __init__(self, registry: Registry, name: str, patch: Patch) -> None:
         self._amount = patch.amount
         self._counter = registry.counter(name, level=patch.level, description=_told(patch))
-
-    @property
-    def on(self) -> bool:
-        """Whether its level is on."""
-        return self._counter.on
+        self.switch: Switch = self._counter
 
     def around(self, function: Function, pairs: Pairs) -> Function:
         """Counted, then called."""
@@ -112,11 +110,7 @@ class Spanned:
 
     def __init__(self, _: Registry, name: str, __: Patch) -> None:
         self._name = name
-
-    @property
-    def on(self) -> bool:
-        """Whether this request is traced; else nobody looks at its arguments."""
-        return CURRENT.get() is not None
+        self.switch: Switch = Traced()
 
     def around(self, function: Function, pairs: Pairs) -> Function:
         """As `traced` wraps it."""
@@ -126,6 +120,17 @@ class Spanned:
     def run(self, pairs: Pairs) -> Any:
         """The span itself."""
         return span(self._name, **dict(pairs))
+
+
+class Traced:
+    """On where the request is traced; else nobody looks at its arguments."""
+
+    __slots__ = ()
+
+    @property
+    def on(self) -> bool:
+        """Whether it is."""
+        return CURRENT.get() is not None
 
 
 METERS: Final[dict[str, Callable[[Registry, str, Patch], Meter]]] = {
@@ -196,9 +201,10 @@ def wrapping(
 def _routed(meter: Meter, function: Function, describe: Described, kept: int) -> Function:
     """Each set of dimensions with a wrapper of its own; `kept` are remembered at most."""
     known: dict[Pairs, Function] = {}
+    switch = meter.switch
 
     def measured(*args: Any, **kwargs: Any) -> Any:
-        if not meter.on:
+        if not switch.on:
             return function(*args, **kwargs)
         args, kwargs, pairs = describe(args, kwargs)
         inside = known.get(pairs)
@@ -215,7 +221,7 @@ def _answered(
     patch: Patch, meter: Meter, function: Function, describe: Described | None, answer: Answered
 ) -> Function:
     """With dimensions that only the result tells."""
-    kind = kind_of(function)
+    kind, switch = kind_of(function), meter.switch
     if kind not in (PLAIN, "coroutine"):
         raise ConfigError(
             f"{patch.origin}: {patch} asks for the result of a {kind}, which has none",
@@ -226,7 +232,7 @@ def _answered(
         return describe(args, kwargs) if describe is not None else (args, kwargs, ())
 
     def measured(*args: Any, **kwargs: Any) -> Any:
-        if not meter.on:
+        if not switch.on:
             return function(*args, **kwargs)
         args, kwargs, pairs = described(args, kwargs)
         with meter.run(pairs) as run:
@@ -235,7 +241,7 @@ def _answered(
         return result
 
     async def awaited(*args: Any, **kwargs: Any) -> Any:
-        if not meter.on:
+        if not switch.on:
             return await function(*args, **kwargs)
         args, kwargs, pairs = described(args, kwargs)
         with meter.run(pairs) as run:

@@ -1,0 +1,249 @@
+"""`nilometer patch check`: what targets match, in the source alone or in what is imported."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+SHOP = """
+import functools
+from json import dumps
+
+raise_on_import = True
+if raise_on_import:
+    print("imported")
+
+
+def total(cart, tax=0):
+    def inner():
+        yield 1
+
+    return cart
+
+
+async def fetch(cart):
+    return cart
+
+
+try:
+    def items(cart):
+        yield cart
+except NameError:
+    pass
+
+
+async def pages(cart):
+    yield cart
+
+
+def _private(cart):
+    return cart
+
+
+class Base:
+    def save(self, cart):
+        return cart
+
+
+class Cart(Base):
+    @staticmethod
+    def fresh(owner):
+        return owner
+
+    @classmethod
+    def of(cls, owner):
+        return owner
+
+    @property
+    def size(self):
+        return 1
+
+    @functools.lru_cache
+    def price(self, item):
+        return item
+"""
+
+
+@pytest.fixture
+def check(nilometer, tmp_path):
+    """``check(...)`` beside a module `shop_under_check`: functions by target, and the run."""
+    (tmp_path / "shop_under_check.py").write_text(SHOP)
+
+    def run(*arguments, **env):
+        ran = nilometer("patch", "check", "--json", *arguments, cwd=tmp_path, **env)
+        found = json.loads(ran.stdout[ran.stdout.index("[") :])
+        functions = {
+            one["target"].partition(":")[2]: one["functions"]
+            and [(f["function"], f["kind"]) for f in one["functions"]]
+            for one in found
+        }
+        return functions, ran
+
+    return run
+
+
+EVERYTHING = ("shop_under_check:*", "shop_under_check:*.*")
+KINDS = {
+    "*": [
+        ("total", "function"),
+        ("fetch", "coroutine function"),
+        ("items", "generator function"),
+        ("pages", "async generator function"),
+    ],
+    "*.*": [
+        ("Base.save", "method"),
+        ("Cart.fresh", "static function"),
+        ("Cart.of", "class function"),
+        ("Cart.price", "method"),
+    ],
+}
+
+
+@pytest.mark.parametrize("flags", [(), ("--import",)])
+def test_each_function_is_shown_with_its_kind_from_the_source_as_from_the_module(check, flags):
+    found, ran = check(*EVERYTHING, *flags)
+
+    assert (found, ran.returncode, ran.stderr) == (KINDS, 0, "")
+    assert ran.stdout.startswith("imported") == bool(flags)
+
+
+def test_what_only_the_module_knows_is_told_and_found_by_importing(check):
+    targets = [f"shop_under_check:{one}" for one in ("Cart.save", "dumps", "Cart.size")]
+    read, first = check(*targets)
+    imported, second = check(*targets, "--import")
+
+    assert (first.returncode, second.returncode) == (0, 0)
+    assert read == {"Cart.save": None, "dumps": None, "Cart.size": [("Cart.size", "property")]}
+    assert imported == {
+        "Cart.save": [("Cart.save", "method")],
+        "dumps": [("dumps", "function")],
+        "Cart.size": [("Cart.size", "property")],
+    }
+    assert "shop_under_check:dumps may be inherited, imported or in C" in first.stderr
+
+
+@pytest.mark.parametrize("flags", [(), ("--import",)])
+def test_what_matches_nothing_is_refused_with_the_nearest_name(check, tmp_path, flags):
+    (tmp_path / "nilometer.toml").write_text(
+        '[[patch]]\ntarget = "shop_under_check:totl"\n\n'
+        '[[patch]]\ntarget = "shop_under_check:Base.sav"\n\n'
+        '[[patch]]\ntarget = "shop_under_check:total"\ndimensions = { a = "crat.id" }\n\n'
+        '[[patch]]\ntarget = "no_such_shop:total"\n'
+    )
+    found, ran = check(*flags)
+    said = ran.stderr.splitlines()
+
+    assert ran.returncode == 2
+    assert (found["totl"], found["Base.sav"]) == ([], [])
+    assert [line.partition(": ")[0] for line in said] == [
+        f"nilometer.toml:{n}" for n in (1, 4, 7, 11)
+    ]
+    assert "totl matches nothing; did you mean 'total'?" in said[0]
+    assert "Base.sav matches nothing; did you mean 'save'?" in said[1]
+    assert "has no parameter 'crat'; did you mean 'cart'? (cart, tax)" in said[2]
+    assert "no_such_shop" in said[3]
+    assert all(line.endswith("[patch-matches-nothing]") for line in said)
+
+
+def test_a_dimension_that_some_functions_cannot_have_is_noted(check, tmp_path):
+    (tmp_path / "nilometer.toml").write_text(
+        '[[patch]]\ntarget = "shop_under_check:Cart.*"\ndimensions = { who = "owner" }\n'
+    )
+    _, ran = check("--import")
+
+    assert ran.returncode == 0
+    assert ran.stderr == (
+        "nilometer.toml:1: shop_under_check:Cart.*: no 'owner', so no dimension 'who', for "
+        "Cart.price\n"
+    )
+
+
+def test_the_table_says_what_is_made_under_which_name_and_where_it_was_asked_for(
+    nilometer, check, tmp_path
+):
+    ran = nilometer("patch", "check", "shop_under_check:Base.*=counter", cwd=tmp_path)
+
+    assert [line.split() for line in ran.stdout.splitlines()] == [
+        ["target", "function", "kind", "makes", "name", "from"],
+        [
+            *("shop_under_check:Base.*", "Base.save", "method", "counter"),
+            *("shop_under_check.Base.save.calls", "--patch"),
+        ],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ("def f(:\n", "invalid syntax"),
+        ("raise SystemExit(7)", "SystemExit(7)"),
+        ("raise RuntimeError('not here')", "RuntimeError('not here')"),
+    ],
+)
+def test_a_module_that_cannot_be_read_or_imported_is_refused_with_the_reason(
+    check, tmp_path, source, told
+):
+    (tmp_path / "broken_shop.py").write_text(source)
+    _, ran = check("broken_shop:f", "--import")
+
+    assert ran.returncode == 2
+    assert told in ran.stderr
+
+
+def test_nothing_to_check_is_wrong_usage(nilometer, tmp_path):
+    ran = nilometer("patch", "check", cwd=tmp_path)
+
+    assert (ran.returncode, ran.stderr) == (
+        2,
+        "nilometer: no [[patch]] is set, and no TARGET given: see docs/patching.md\n",
+    )
+
+
+def test_a_file_of_tach_s_is_checked_as_well(check, tmp_path):
+    (tmp_path / "tach.conf").write_text(
+        "[shop.save]\nmodule = shop_under_check.Base\nmethod = save\nmetric = ExecTime\n"
+        "[shop.halt]\nmodule = shop_under_check\nmethod = total\nmetric = statsd_decr\n"
+    )
+    found, ran = check("--tach", "tach.conf", "--import")
+
+    assert found == {"Base.save": [("Base.save", "method")]}
+    assert ran.stderr == "tach.conf:5: shop.halt: counters only go up, not by -1; left out\n"
+
+
+def test_a_program_runs_patched_by_a_flag_and_by_a_file_of_tach_s(nilometer, check, tmp_path):
+    """Also where the program changes its directory, and in a child that it forks."""
+    (tmp_path / "tach.conf").write_text(
+        "[shop.save]\nmodule = shop_under_check.Base\nmethod = save\nmetric = ExecTime\n"
+        "app_helper = tach_helper\napp = saved\n"
+    )
+    (tmp_path / "tach_helper.py").write_text(
+        "def saved(*args, **words):\n    return args, words, 'save.%s' % args[1]\n"
+    )
+    (tmp_path / "app.py").write_text(
+        "import os, shop_under_check as shop\n"
+        "os.chdir('/')\n"
+        "shop.total(1)\n"
+        "child = os.fork()\n"
+        "shop.Base().save('child' if child == 0 else 'parent')\n"
+        "child and os.waitpid(child, 0)\n"
+    )
+    sink = tmp_path / "out.jsonl"
+    ran = nilometer(
+        *("run", "--tach", "tach.conf", "--patch", "shop_under_check:total=counter"),
+        *("--export", f"file://{sink}", "--", "python", "app.py"),
+        cwd=tmp_path,
+    )
+    readings = {
+        (one["name"], *(text for _, text in one["dimensions"]))
+        for line in sink.read_text().splitlines()
+        for one in json.loads(line)["readings"]
+        if one["name"].startswith("shop")
+    }
+
+    assert ran.returncode == 0, ran.stderr
+    assert readings == {
+        ("shop_under_check.total.calls",),
+        ("shop.save", "save.child"),
+        ("shop.save", "save.parent"),
+    }
