@@ -24,7 +24,9 @@ STARTED = time.monotonic()
 
 # The suites that run code which has a C twin.
 TWINS = ["tests/measure", "tests/trace", "tests/wire", "tests/integrations"]
-GREENLETS = ["tests/integrations/test_sqlalchemy.py"]
+GREENLETS = [
+    f"tests/integrations/test_sqlalchemy{part}.py" for part in ("", "_orm", "_pools")
+]
 
 # On the newer Pythons most tests that start real servers or take long are left out: protocols
 # do not depend on the Python version, and they are most of the time of the suite. The C core
