@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import nilometer
 from bench import subjects
 from bench.pairs import Loop, Pair, calls, nothing
+from bench.peers import nilometer_patches
 from nilometer.integrations.sqlalchemy import instrument
 from nilometer.model import Batch, Resource, SpanKind
 from nilometer.trace import drain_spans, start_root
@@ -208,4 +209,5 @@ CASES = {
     "sql untraced, its call": sql_call,
     "sql untraced": lambda: sql(active=False),
     "sql traced": lambda: sql(active=True),
+    **nilometer_patches.CASES,
 }
