@@ -100,6 +100,8 @@ def test_targets_alone_read_alike_from_file_environment_and_arguments(tmp_path):
         ('target = "m:a..b"', "has no names, or patterns of names, after its ':': 'a..b'"),
         ('target = ":f"', "has no module's name before its ':': ''"),
         ("target = 3", "3 is not text"),
+        ('target = "nilometer.measure:*"', "is in Nilometer, which measures itself"),
+        ('target = "builtins:len"', "is what Nilometer itself is made of"),
         ('make = "timer"', "a patch without its target, as in module:Class.function"),
         ('target = "m:f"\nmake = "tmer"', "cannot make 'tmer'; did you mean 'timer'? (timer,"),
         ('target = "m:f"\nlevle = "off"', "a patch has no 'levle'; did you mean 'level'?"),

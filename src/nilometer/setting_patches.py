@@ -122,6 +122,8 @@ def target(value: object, origin: str) -> tuple[str, tuple[str, ...]]:
         because = f"has no names, or patterns of names, after its ':': {rest!r}"
     elif module.partition(".")[0] == "nilometer":
         because = "is in Nilometer, which measures itself in its own way"
+    elif module == "builtins":
+        because = "is what Nilometer itself is made of: measuring it would measure that, too"
     if because:
         raise ConfigError(f"{origin}: target {written!r} {because}", slug="bad-patch")
     return module, parts

@@ -233,6 +233,31 @@ def test_a_hook_sees_arguments_or_result_and_returns_dimensions(library, laid, r
     assert read(registry) == {"it": {"gave=acme,key=k,n=2,tenant=ACME": 1}, "n": {"": 1}}
 
 
+def test_what_finds_dimensions_may_call_what_is_patched_and_is_not_asked_again(
+    library, laid, registry
+):
+    library.write(
+        "import patched_lib\ndef told(*args):\n    return {'n': patched_lib.plain(7)}\n",
+        "patched_hooks",
+    )
+    laid(
+        table("plain", hook="patched_hooks:told"),
+        table("Base.load", name="load", result_hook="patched_hooks:told"),
+        table("Base.size", name="size", dimensions={"n": "self.size"}),
+    )
+    module = library.load()
+    module.plain(1)
+    base = module.Base()
+    base.load()
+    assert base.size == 7
+
+    assert read(registry) == {
+        "it": {"n=7": 1, "": 2},
+        "load": {"n=7": 1},
+        "size": {"n=7": 1, "": 1},
+    }
+
+
 @pytest.mark.parametrize("failing", ["raising", "wrong"])
 @pytest.mark.parametrize("which", ["hook", "result_hook"])
 def test_a_hook_that_fails_costs_the_dimensions_and_is_said_once_without_its_text(

@@ -11,7 +11,6 @@ import threading
 
 import pytest
 
-from nilometer.errors import ConfigError
 from nilometer.integrations import Chosen
 from nilometer.model import Status
 from tests.integrations.integration_kit import read, shape, traced_request
@@ -521,10 +520,3 @@ def test_requests_is_measured_by_the_method_that_a_caller_gives(laid, registry):
     assert [(one.name, one.attributes) for one in events] == [
         ("requests.adapters.HTTPAdapter.send.raised", {"error.type": "ConnectionError"})
     ]
-
-
-def test_nilometer_itself_is_no_target():
-    from nilometer.setting_patches import patches
-
-    with pytest.raises(ConfigError, match="measures itself"):
-        patches(["nilometer.measure.registry:Registry.*"], "here")

@@ -11,7 +11,7 @@ import sys
 from _thread import RLock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from nilometer.errors import ConfigError
+from nilometer.errors import ConfigError, NilometerError
 from nilometer.integrations.arrivals import Arrivals
 from nilometer.integrations.patching.matching import Match, matches
 from nilometer.integrations.patching.meters import wrapping
@@ -198,11 +198,12 @@ class Patching:
         self.waiting.pop(index, None)
         if patch.either and any(_stand_for_the_same(patch, p) for p in self.waiting.values()):
             return
-        because = str(error) if isinstance(error, ConfigError) else repr(error)
+        because = str(error) if isinstance(error, NilometerError) else repr(error)
         self.failed[index] = patch, because
         self._registry.lost("patch", str(patch))
         if not isinstance(error, ConfigError):  # which says where and what by itself
-            because = f"{patch.origin}: {patch.module}:{qualname or patch}: {because}"
+            target = f"{patch.module}:{qualname}" if qualname else patch
+            because = f"{patch.origin}: {target}: {because}"
         self._say_all([because])
 
     def _say_all(self, failures: list[str]) -> None:

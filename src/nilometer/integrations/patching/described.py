@@ -5,8 +5,9 @@ What a path does not reach, or where there is None, is left out of that call's d
 
 from __future__ import annotations
 
+from _thread import get_ident
 from operator import attrgetter, itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from nilometer.model.dimensions import text_of
 from nilometer.model.patch import RETURNED
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
         [tuple[Any, ...], dict[str, Any]], tuple[tuple[Any, ...], dict[str, Any], Pairs]
     ]
     Answered = Callable[[Any, tuple[Any, ...], dict[str, Any]], tuple[Any, Pairs]]
+
+Found = TypeVar("Found")
 
 
 class Parameters:
@@ -127,10 +130,13 @@ def describing(
         return args, kwargs, tuple(found)
 
     if hook is None:
-        return described
+        runs_others = any(path.steps for _, path in asked)
+        return alone(described, _untold) if runs_others else described
     if patch.tach:
-        return lambda args, kwargs: hook.moved(args, kwargs, skipped=skipped)
-    return lambda args, kw: (args, kw, described(args, kw)[2] + hook.told(*args, **kw))
+        return alone(lambda args, kw: hook.moved(args, kw, skipped=skipped), _untold)
+    return alone(
+        lambda args, kw: (args, kw, described(args, kw)[2] + hook.told(*args, **kw)), _untold
+    )
 
 
 def answering(patch: Patch, hook: Hook | None, *, skipped: int = 0) -> Answered | None:
@@ -143,7 +149,9 @@ def answering(patch: Patch, hook: Hook | None, *, skipped: int = 0) -> Answered 
     if not paths and hook is None:
         return None
     if hook is not None and patch.tach:
-        return lambda result, args, kwargs: hook.answered(result, args[skipped:], kwargs)
+        return alone(
+            lambda result, args, kw: hook.answered(result, args[skipped:], kw), _unanswered
+        )
 
     def answered(
         result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -156,4 +164,35 @@ def answering(patch: Patch, hook: Hook | None, *, skipped: int = 0) -> Answered 
         more = hook.told(result, *args, **kwargs) if hook is not None else ()
         return result, (*found, *more)
 
-    return answered
+    return alone(answered, _unanswered)
+
+
+_describing: Final[set[int]] = set()
+"""The threads in which dimensions are being found."""
+
+
+def alone(find: Callable[..., Found], otherwise: Callable[..., Found]) -> Callable[..., Found]:
+    """What finds dimensions by running others' code, or what there is while it does already.
+
+    Such code may call what is patched itself, and that would ask it again, without end.
+    """
+
+    def found(*given: Any) -> Found:
+        thread = get_ident()
+        if thread in _describing:
+            return otherwise(*given)
+        _describing.add(thread)
+        try:
+            return find(*given)
+        finally:
+            _describing.discard(thread)
+
+    return found
+
+
+def _untold(args: Any, kwargs: Any) -> tuple[Any, Any, Pairs]:
+    return args, kwargs, ()
+
+
+def _unanswered(result: Any, *_: Any) -> tuple[Any, Pairs]:
+    return result, ()
