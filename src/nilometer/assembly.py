@@ -56,6 +56,7 @@ class System:
             spans_per_trace=settings.spans_per_trace,
             join=settings.join,
             osprofiler=settings.osprofiler,
+            clear_key=settings.osprofiler_clear_key,
             origin=settings.origin("trace_keys"),
         )
         outlets = [
@@ -76,6 +77,9 @@ class System:
             triggers=self.triggers,
             flush=lambda: flush(SHUTDOWN_S),
             watch_forks=lambda: call_after_uwsgi_forks(_after_uwsgi_fork),
+            values=settings.osprofiler_values,
+            export_also=self.export_also,
+            read_options=_read_options,
         )
         self.patching: Patching | None = None
         if settings.patch:
@@ -105,6 +109,19 @@ class System:
         self.own.tell()
         readings, events = REGISTRY.collect(reading=False)
         return Batch(self.resource, readings, spans, events)
+
+    def export_also(self, name: str, get: Callable[[], Callable[..., object]]) -> None:
+        """Send spans to the notifier of OSProfiler's that ``get()`` answers, too."""
+        from nilometer.export.osprofiler import Notifying
+
+        if any(outlet.name == name for outlet in self.pump.outlets):
+            return
+        rows_max = self.settings.queue_rows
+        outlet = Outlet(name, Notifying(get), lost=_lost, rows_max=rows_max)
+        self.pump.add(outlet)
+        self.own.tell_of(outlet)
+        if not self.pump.is_running:
+            self._start_threads()
 
     def start(self) -> None:
         """Set levels, install integrations, start the pump."""
@@ -194,9 +211,12 @@ def triggers() -> Triggers:
     return ConfiguredTriggers()
 
 
-def configure(arguments: Mapping[str, object]) -> System:
-    """Read all settings and start a system in the place of the one that ran."""
-    settings = load(arguments)
+def configure(arguments: Mapping[str, object], *, origin: str = "configure({}=...)") -> System:
+    """Read all settings and start a system in the place of the one that ran.
+
+    `origin` names an argument in errors, in the place of its braces.
+    """
+    settings = load(arguments, argument_origin=origin.format)
     exporters = [
         (hidden(url), open_exporter(url, origin=settings.origin("export")))
         for url in settings.export
@@ -255,6 +275,13 @@ def shutdown(timeout_s: float = SHUTDOWN_S) -> bool:
         return True if system is None else system.stop(timeout_s)
     finally:
         lock.release()
+
+
+def _read_options(conf: object) -> None:
+    """What a service's oslo.config says of us, now that it was read."""
+    from nilometer.openstack import options  # only where oslo.config is
+
+    options.follow(conf)
 
 
 def start_in_foreign_program() -> None:

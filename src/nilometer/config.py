@@ -65,6 +65,8 @@ class Arguments(TypedDict, total=False):
     spans_per_trace: int
     join: bool
     osprofiler: bool
+    osprofiler_values: bool
+    osprofiler_clear_key: bool
     integrations: Sequence[str]
     integrations_off: Sequence[str]
     trace_hosts: Sequence[str]
@@ -96,6 +98,8 @@ class Settings:
     spans_per_trace: int = 2_000
     join: bool = False
     osprofiler: bool = True
+    osprofiler_values: bool = False
+    osprofiler_clear_key: bool = False
     integrations: tuple[str, ...] = ()
     integrations_off: tuple[str, ...] = ()
     trace_hosts: tuple[str, ...] = ()

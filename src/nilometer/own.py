@@ -52,6 +52,10 @@ class Own:
         )
         self._told: dict[tuple[Counter, str], int] = {}
 
+    def tell_of(self, outlet: Outlet) -> None:
+        """One more outlet, from now on."""
+        self._outlets = (*self._outlets, outlet)
+
     def spent(self, ns: int) -> None:
         """Take down CPU time that the pump's threads took."""
         self._spent_ns += ns  # several threads: one in a million may be missed, of our own cost

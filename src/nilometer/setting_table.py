@@ -135,6 +135,20 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "Understand OSProfiler's trace headers.",
     ),
     Setting(
+        "osprofiler_values",
+        values.truth,
+        "true or false",
+        "false",
+        "Record the arguments, results and parameters that OSProfiler's decorators show.",
+    ),
+    Setting(
+        "osprofiler_clear_key",
+        values.truth,
+        "true or false",
+        "false",
+        "On message buses do as OSProfiler does: the key itself travels, and is believed.",
+    ),
+    Setting(
         "integrations",
         values.names,
         "list, or auto",

@@ -95,6 +95,14 @@ class Pump:
         for outlet, bell in self._bells.items():
             self._begin(partial(self._serve, outlet, bell), f"nilometer-{outlet.name}")
 
+    def add(self, outlet: Outlet) -> None:
+        """One more exporter, from now on; its thread starts if the others run."""
+        self.outlets = (*self.outlets, outlet)
+        if outlet.waits:
+            bell = self._bells[outlet] = Bell()
+            if self.is_running:
+                self._begin(partial(self._serve, outlet, bell), f"nilometer-{outlet.name}")
+
     def _begin(self, loop: Callable[[], None], name: str) -> None:
         asked, running = self._asked, self._running
 

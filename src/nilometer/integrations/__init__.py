@@ -19,10 +19,8 @@ from nilometer.integrations.arrivals import Arrivals
 from nilometer.measure import REGISTRY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
     from types import ModuleType
-
-    from nilometer.trace.trigger import Triggers
 
 LIBRARIES: Final = {
     "gunicorn": "gunicorn.workers.base",
@@ -49,9 +47,16 @@ LIBRARIES: Final = {
     "urllib3": "urllib3.connectionpool",
     "httpx": "httpx",
     "redis": "redis",
+    "pymongo": "pymongo",
+    "pymemcache": "pymemcache.client.base",
+    "memcache": "memcache",
+    "pylibmc": "pylibmc",
     "gevent": "gevent.greenlet",
     "eventlet": "eventlet.greenthread",
     "threads": "concurrent.futures.thread",
+    "oslo_config": "oslo_config.cfg",
+    "osprofiler": "osprofiler.profiler",
+    "oslo_serializer": "oslo_messaging.rpc.dispatcher",
     "logging": "logging",
 }
 """The module after whose import each integration is installed, by the integration's name."""
@@ -61,20 +66,20 @@ NOT_AUTOMATIC: Final = frozenset({"logging"})
 
 
 class Chosen:
-    """Integrations that wait for their libraries, are installed, or have failed and why."""
+    """Integrations that wait for their libraries, are installed, or have failed and why.
+
+    What is `given` goes to those whose ``install`` asks for it by that name.
+    """
 
     def __init__(
         self,
         names: Iterable[str],
-        *,
-        triggers: Triggers | None = None,
-        flush: Callable[[], object] | None = None,
-        watch_forks: Callable[[], None] | None = None,
+        **given: Any,
     ) -> None:
         self.waiting = {name: LIBRARIES[name] for name in names}
         self.installed: dict[str, ModuleType] = {}
         self.failed: dict[str, str] = {}
-        self._given = {"triggers": triggers, "flush": flush, "watch_forks": watch_forks}
+        self._given = given
         self._arrivals = Arrivals(self._arrived)
 
     def begin(self) -> None:

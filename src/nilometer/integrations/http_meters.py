@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
 from nilometer.integrations import costs
+from nilometer.integrations.calls import Depth
 from nilometer.integrations.exchange import Meters
 from nilometer.integrations.routes import ASGI, WSGI, reader
 
@@ -36,6 +37,7 @@ class ServerInstruments:
     """What one registry knows of HTTP served in this process."""
 
     def __init__(self, registry: Registry) -> None:
+        self.depth = Depth("wsgi", registry)  # of the spans of WSGI's requests
         self._timer = registry.timer(
             "http.server.request", description="From the request to the end of its response."
         )

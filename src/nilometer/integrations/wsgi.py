@@ -6,7 +6,8 @@
 
 A request lasts until its body has been read or closed, not until the application returned.
 Untraced it costs two look-ups in the environ and the instruments; whatever the application
-raises passes through unchanged.
+raises passes through unchanged. Where the level of `integrations.wsgi` is OFF, a traced request
+has no span of its own, and what happens in it is the sender's child.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from nilometer.integrations.exchange import WsgiEntry, WsgiExchange
 from nilometer.integrations.http_meters import server_instruments
 from nilometer.integrations.http_span import SizedSteps, Steps, close_root, open_root
 from nilometer.measure import REGISTRY
-from nilometer.trace import CURRENT
+from nilometer.trace import CURRENT, Trace
 from nilometer.trace.current import is_left_over
+from nilometer.trace.twin import stand_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -63,9 +65,11 @@ class Manners:
         clock: Clock | None = None,
     ) -> None:
         self.app = app
-        self.meters = server_instruments(registry).meters("wsgi", clock or Clock(), close_root)
+        instruments = server_instruments(registry)
+        self.meters = instruments.meters("wsgi", clock or Clock(), close_root)
         self._triggers = triggers
         self._server = server
+        self._depth = instruments.depth
 
     def attend(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Serve a request that asks for a trace, or whose body must be counted, or that comes
@@ -79,8 +83,11 @@ class Manners:
             request = self._triggers.accept(environ.get, HEADERS)
         exchange = WsgiExchange(self.meters, environ, start_response)
         if request is not None:
-            path = environ.get("PATH_INFO", "")
-            exchange.span = open_root(request, exchange.method, path, self._server)
+            if self._depth.on or not isinstance(request, Trace):
+                path = environ.get("PATH_INFO", "")
+                exchange.span = open_root(request, exchange.method, path, self._server)
+            else:
+                exchange.span = stand_in(request)
         if "HTTP_TRANSFER_ENCODING" in environ:
             _count_input(exchange, environ)
         try:

@@ -1,0 +1,50 @@
+"""oslo.config: what a service's files say of us is followed once the service has read them."""
+
+from __future__ import annotations
+
+from logging import getLogger
+from typing import TYPE_CHECKING, Any, Final
+
+from nilometer.integrations.patches import Patches
+from nilometer.measure import REGISTRY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+log = getLogger("nilometer")
+
+_patches: Final = Patches()
+
+
+def install(*, read_options: Callable[[Any], None] = lambda _: None) -> bool:
+    """Have ``read_options(conf)`` called for each configuration that is read from now on.
+
+    False if that is done already.
+    """
+    if _patches.active:
+        return False
+    from oslo_config.cfg import ConfigOpts
+
+    def measured(original: Callable[..., Any]) -> Callable[..., Any]:
+        def read(conf: Any, *args: Any, **kwargs: Any) -> Any:
+            left = original(conf, *args, **kwargs)
+            try:
+                read_options(conf)
+            except Exception as error:  # noqa: BLE001  the service runs on as it is
+                REGISTRY.lost("integration", "oslo_config")
+                log.warning(
+                    "what the service's files say of Nilometer is not followed: %r "
+                    "[integration-fails]",
+                    error,
+                )
+            return left
+
+        return read
+
+    _patches.replace(ConfigOpts, "__call__", measured)
+    return True
+
+
+def uninstall() -> None:
+    """Leave oslo.config alone again."""
+    _patches.undo()

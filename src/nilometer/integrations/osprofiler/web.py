@@ -1,0 +1,176 @@
+"""OSProfiler's middleware and headers on ours: any header it may be sent is served."""
+
+from __future__ import annotations
+
+from functools import wraps
+from logging import getLogger
+from typing import TYPE_CHECKING, Any
+
+from nilometer.errors import ConfigError
+from nilometer.integrations.osprofiler.group import accepted, split
+from nilometer.integrations.osprofiler.points import Verified
+from nilometer.integrations.wsgi import Middleware
+from nilometer.measure import REGISTRY
+from nilometer.trace import Trace
+from nilometer.trace.signing import sign_osprofiler
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from types import ModuleType
+
+    from nilometer.measure import Registry
+    from nilometer.trace.trigger import Triggers
+
+log = getLogger("nilometer")
+
+
+class Keyring:
+    """The keys that the service's own use of OSProfiler names, beside those configured."""
+
+    def __init__(self, triggers: Triggers) -> None:
+        self._triggers = triggers
+        self._named: dict[str, None] = {}  # in their order, each once
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._named
+
+    def add(self, keys: Iterable[str]) -> None:
+        """From now on these may sign, too. What cannot be a key is said, once."""
+        fresh = [key for key in keys if key not in self._named]
+        if not fresh:
+            return
+        self._named |= dict.fromkeys(fresh)
+        self._tell(fresh)
+
+    def clear(self) -> None:
+        """From now on only those configured may sign."""
+        self._named.clear()
+        self._triggers.trust([])
+
+    def _tell(self, fresh: list[str]) -> None:
+        try:
+            self._triggers.trust(list(self._named), origin="[profiler] hmac_keys")
+        except ConfigError as fault:
+            for key in fresh:
+                del self._named[key]
+            REGISTRY.lost("keys", fault.slug, len(fresh))
+            log.warning("%s", fault)
+
+
+class Web:
+    """What takes the place of the functions of ``osprofiler.web``."""
+
+    def __init__(
+        self, module: ModuleType, points: Any, keyring: Keyring, registry: Registry
+    ) -> None:
+        self._module: Any = module
+        self._points = points
+        self._keyring = keyring
+        self._registry = registry
+
+    def enabling(self, original: Callable[..., None]) -> Callable[..., None]:
+        """`enable`, which does not take OSProfiler's default for a key."""
+
+        @wraps(original)
+        def enable(hmac_keys: str | None = None) -> None:
+            keys = split(hmac_keys or "")
+            if any(key not in self._keyring for key in keys):
+                keys = accepted(keys)
+            original(",".join(keys))
+            self._keyring.add(keys)
+
+        return enable
+
+    def disabling(self, original: Callable[[], None]) -> Callable[[], None]:
+        """`disable`, after which the keys of `enable` are nobody's."""
+
+        @wraps(original)
+        def disable() -> None:
+            original()
+            self._keyring.clear()
+
+        return disable
+
+    def get_trace_id_headers(self) -> dict[str, str]:
+        """What to send on with a request, signed; nothing outside a traced one."""
+        there = self._module.profiler.get()
+        request = getattr(there, "request", None)
+        if not isinstance(request, Trace) or request.signer.key is None:
+            return {}
+        signed = sign_osprofiler(there.get_base_id(), there.get_id(), request.signer.key)
+        module = self._module
+        return dict(zip((module.X_TRACE_INFO, module.X_TRACE_HMAC), signed, strict=True))
+
+    def serving(self, _: Any) -> Callable[..., Any]:
+        """The middleware's ``__call__``: by WSGI, or with a request of webob's."""
+        web = self
+
+        def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N807
+            if len(args) == 1 and not isinstance(args[0], dict):
+                return web._by_request(self, args[0])
+            if not web._is_on(self):
+                return self.application(*args, **kwargs)
+            return web._measured(self)(*args, **kwargs)
+
+        return __call__
+
+    def _is_on(self, middleware: Any) -> bool:
+        """As OSProfiler has it: one switch for all, and where it was not set, each its own."""
+        if not (middleware.enabled if self._module._ENABLED is None else self._module._ENABLED):
+            return False
+        self._keyring.add(self._module._HMAC_KEYS or middleware.hmac_keys)
+        return True
+
+    def _measured(self, middleware: Any) -> Middleware:
+        """Our middleware in the place of theirs; it sees whether another of ours is outside."""
+        ours: Middleware | None = vars(middleware).get("_nilometer")
+        if ours is None or ours.app is not middleware.application:
+            ours = Middleware(
+                middleware.application,
+                triggers=self._points.triggers,
+                registry=self._registry,
+            )
+            middleware._nilometer = ours
+        return ours
+
+    def _by_request(self, middleware: Any, request: Any) -> Any:
+        module, app = self._module, middleware.application
+        if not self._is_on(middleware):
+            return request.get_response(app)
+        told = module.utils.signed_unpack(
+            request.headers.get(module.X_TRACE_INFO),
+            request.headers.get(module.X_TRACE_HMAC),
+            module._HMAC_KEYS or middleware.hmac_keys,
+        )
+        if not middleware._trace_is_valid(told):
+            return request.get_response(app)
+        module.profiler.init(
+            hmac_key=Verified(told["hmac_key"]),
+            base_id=told.get("base_id"),
+            parent_id=told.get("parent_id"),
+        )
+        info = {
+            "path": request.path,
+            "query": request.query_string,
+            "method": request.method,
+            "scheme": request.scheme,
+        }
+        try:
+            with module.profiler.Trace(middleware.name, info={"request": info}):
+                return request.get_response(app)
+        finally:
+            module.profiler.clean()
+
+
+def unpacking(original: Callable[..., Any]) -> Callable[..., Any]:
+    """`signed_unpack`, for which what is not ASCII is no signature rather than an error."""
+
+    @wraps(original)
+    def signed_unpack(data: Any, hmac_data: Any, hmac_keys: Any) -> Any:
+        if isinstance(hmac_data, str) and not hmac_data.isascii():
+            return None
+        if isinstance(data, str) and not data.isascii():
+            return None
+        return original(data, hmac_data, hmac_keys)
+
+    return signed_unpack

@@ -1,0 +1,1 @@
+"""Nilometer where OpenStack's services expect it: their configuration, their pipelines."""

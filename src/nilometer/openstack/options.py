@@ -1,0 +1,158 @@
+"""oslo.config: our settings as ``[nilometer]``, and OSProfiler's ``[profiler]`` honoured.
+
+A service's own configuration object is left alone: what is registered there first would clash
+with what the service, or OSProfiler, registers later. Its files are read a second time.
+"""
+
+from __future__ import annotations
+
+import os
+from logging import getLogger
+from typing import TYPE_CHECKING, Any, Final
+
+from oslo_config import cfg
+
+from nilometer import assembly
+from nilometer.errors import ConfigError
+from nilometer.integrations import osprofiler
+from nilometer.integrations.osprofiler import group
+from nilometer.setting_table import PREFIX, SETTINGS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+log = getLogger("nilometer")
+
+GROUP: Final = "nilometer"
+
+SWITCHES: Final = (
+    ("trace_mongodb", "MongoDB: its commands, and points named mongodb_..."),
+    ("trace_redis", "Redis: its commands, and points named redis_..."),
+    ("trace_pooling", "Pooling of stores: points named pooling_..."),
+    (
+        "trace_wsgi_transport",
+        "Requests of WSGI; what happens within one is traced all the same.",
+    ),
+)
+"""Beside OSProfiler's own `trace_sqlalchemy` and `trace_requests`."""
+
+
+def settings_options() -> list[Any]:
+    """Our settings; as text, for they parse it as they do that of a variable."""
+    return [
+        cfg.StrOpt(
+            setting.name,
+            secret=setting.secret,
+            help=f"{setting.purpose} Written as {setting.form}; default: {setting.default}.",
+        )
+        for setting in SETTINGS
+    ]
+
+
+def switch_options() -> list[Any]:
+    """What the ``[profiler]`` group switches beyond what OSProfiler's own options do."""
+    return [cfg.BoolOpt(name, default=True, help=f"Trace {what}") for name, what in SWITCHES]
+
+
+def profiler_options() -> list[Any]:
+    """OSProfiler's options, for services in which it is not installed, and ours beside them."""
+    return [
+        cfg.BoolOpt("enabled", default=False, deprecated_name="profiler_enabled"),
+        cfg.BoolOpt("trace_sqlalchemy", default=False),
+        cfg.BoolOpt("trace_requests", default=False),
+        cfg.StrOpt("hmac_keys", default=group.DEFAULT_KEY, secret=True),
+        cfg.StrOpt("connection_string", default="messaging://", secret=True),
+        cfg.StrOpt("es_doc_type", default="notification"),
+        cfg.StrOpt("es_scroll_time", default="2m"),
+        cfg.IntOpt("es_scroll_size", default=10_000),
+        cfg.FloatOpt("socket_timeout", default=0.1),
+        cfg.StrOpt("sentinel_service_name", default="mymaster"),
+        cfg.BoolOpt("filter_error_trace", default=False),
+        *switch_options(),
+    ]
+
+
+def list_opts() -> list[tuple[str, list[Any]]]:
+    """For `oslo.config.opts`: what its sample generator shows. OSProfiler shows its own."""
+    return [(GROUP, settings_options()), (group.GROUP, switch_options())]
+
+
+def configure(conf: Any) -> None:
+    """Do as a service's configuration says; for services that call us themselves.
+
+    Raises ConfigError, which tells every setting that cannot be used.
+    """
+    read = _read_again(conf)
+    found = given(read)
+    assembly.configure(found, origin=_origin(conf))
+    _apply(read)
+
+
+_followed: dict[str, str] = {}
+_reading = False
+
+
+def follow(conf: Any) -> None:
+    """Do as it says, in a service that knows nothing of us; what cannot be used is said."""
+    global _followed
+    if _reading:
+        return
+    read = _read_again(conf)
+    found = {
+        name: text
+        for name, text in given(read).items()
+        if PREFIX + name.upper() not in os.environ
+    }
+    if found and found != _followed:
+        try:
+            assembly.configure(found, origin=_origin(conf))
+        except ConfigError as fault:
+            log.error("%s", fault)
+        _followed = found
+    _apply(read)
+
+
+def given(conf: Any) -> dict[str, str]:
+    """The settings that somebody wrote down in the group."""
+    values: Mapping[str, str | None] = getattr(conf, GROUP)
+    return {s.name: text for s in SETTINGS if (text := values[s.name]) is not None}
+
+
+def _apply(read: Any) -> None:
+    if not any(group.is_set(read, option.name) for option in profiler_options()):
+        return
+    said = group.read(read)
+    osprofiler.apply(said)
+    system = assembly.current()
+    if system is not None and said.enabled:
+        system.triggers.trust(said.keys, origin="[profiler] hmac_keys")
+
+
+def _read_again(conf: Any) -> Any:
+    """Both groups as the service's files, and oslo.config's variables, say them."""
+    global _reading
+    read = cfg.ConfigOpts()
+    read.register_opts(settings_options(), group=GROUP)
+    read.register_opts(profiler_options(), group=group.GROUP)
+    _reading = True
+    try:
+        read(
+            [],
+            default_config_files=_paths(conf, "config_file"),
+            default_config_dirs=_paths(conf, "config_dir"),
+        )
+    finally:
+        _reading = False
+    return read
+
+
+def _paths(conf: Any, option: str) -> list[str]:
+    try:
+        return list(getattr(conf, option) or ())
+    except cfg.NoSuchOptError:
+        return []  # it was never read
+
+
+def _origin(conf: Any) -> str:
+    files = ", ".join(_paths(conf, "config_file")) or "oslo.config"
+    return files.replace("{", "{{").replace("}", "}}") + f" [{GROUP}] {{}}"
