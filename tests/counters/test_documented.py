@@ -13,8 +13,8 @@ import pytest
 from nilometer.counters import kafka, memcached, mongodb, prometheus, queues, rabbitmq, redis
 from nilometer.counters import telegraf as telegraf_backend
 from nilometer.counters.backend import SCHEMES, connect
-from nilometer.counters.scopes import Scopes
 from nilometer.errors import ConfigError
+from nilometer.model.scopes import Scopes
 
 ROOT = Path(__file__).parent.parent.parent
 PAGE = (ROOT / "docs" / "counters.md").read_text()

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nilometer.counters.scopes import KNOWN_MAX, Rule, Scopes, rules, rules_file
+from nilometer.counters.scopes import rules, rules_file
 from nilometer.errors import ConfigError
+from nilometer.model.scopes import KNOWN_MAX, Rule, Scopes
 
 HEX = "0123456789abcdef0123456789abcdef"
 UUIDS = st.uuids(version=4).map(str)

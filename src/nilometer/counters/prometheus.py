@@ -14,9 +14,10 @@ from nilometer.counters.figures import Fact, Figures
 from nilometer.counters.http_get import Http
 from nilometer.counters.link import TLS_OPTIONS, place, secure, tls_context, unreadable
 from nilometer.counters.parts import Kept, bounded
-from nilometer.counters.scopes import NAME_CHARS_MAX, Scopes, rules, rules_file
+from nilometer.counters.scopes import rules, rules_file
 from nilometer.counters.target import hidden
 from nilometer.model.reading import Kind
+from nilometer.model.scopes import NAME_CHARS_MAX, Scopes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

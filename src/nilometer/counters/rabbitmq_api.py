@@ -8,9 +8,10 @@ from urllib.parse import urlsplit
 
 from nilometer.counters.http_get import Http
 from nilometer.counters.link import Place, tls_context, unreadable
-from nilometer.counters.scopes import Scopes, rules, rules_file
+from nilometer.counters.scopes import rules, rules_file
 from nilometer.counters.target import Secret, Target
 from nilometer.errors import ConfigError
+from nilometer.model.scopes import Scopes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
