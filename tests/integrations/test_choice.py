@@ -50,6 +50,35 @@ def test_a_followed_module_looks_as_if_nobody_had_followed_it(library):
     assert type(module.__loader__).__name__ == "SourceFileLoader"
 
 
+class Watchdog:
+    """A finder of somebody else's that asks all others, as tracers and debuggers do."""
+
+    def find_spec(self, name, path=None, target=None):
+        for finder in sys.meta_path:
+            if finder is not self and (spec := finder.find_spec(name, path, target)):
+                return spec
+        return None
+
+
+@pytest.mark.parametrize("place", [0, 1, -1])
+def test_finders_that_ask_each_other_end_and_tell_once(library, monkeypatch, place):
+    told = []
+    ours = [Arrivals(told.append), Arrivals(told.append)]
+    for one in ours:
+        one.expect(["lib_under_test"])
+    monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
+    sys.meta_path.insert(place, Watchdog())
+    module = importlib.import_module("lib_under_test")
+    for one in ours:
+        one.end()
+    monkeypatch.undo()
+    for one in ours:
+        one.end()
+
+    assert told == ["lib_under_test"] * 2
+    assert type(module.__loader__).__name__ == "SourceFileLoader"
+
+
 def test_a_module_that_cannot_be_imported_fails_as_ever(library):
     told = []
     arrivals = Arrivals(told.append)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from _thread import get_ident
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ class Arrivals:
         self._arrived = arrived
         self._again = again
         self._expected: set[str] = set()
+        self._asking: set[tuple[int, str]] = set()  # by which thread, for what
 
     def expect(self, names: Iterable[str]) -> None:
         """From now on, tell of these, too."""
@@ -38,17 +40,28 @@ class Arrivals:
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """Asked by every import: follow those expected, let all others pass."""
-        if name not in self._expected or self not in sys.meta_path:
+        asked = get_ident(), name
+        if name not in self._expected or asked in self._asking:
             return None
-        # Those behind us: another one of our kind in front is just asking us.
-        for finder in sys.meta_path[sys.meta_path.index(self) + 1 :]:
+        self._asking.add(asked)
+        try:
+            spec = self._found(name, path, target)
+        finally:
+            self._asking.discard(asked)
+        if spec is not None and spec.loader is not None and hasattr(spec.loader, "exec_module"):
+            spec.loader = _Followed(spec.loader, self)  # type: ignore[assignment]
+        return spec
+
+    def _found(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None
+    ) -> ModuleSpec | None:
+        """What the others find. Those of our kind ask all others, too, and so us again."""
+        for finder in sys.meta_path:
             find = getattr(finder, "find_spec", None)
-            if find is None:
+            if finder is self or find is None:
                 continue
             spec: ModuleSpec | None = find(name, path, target)
             if spec is not None:
-                if spec.loader is not None and hasattr(spec.loader, "exec_module"):
-                    spec.loader = _Followed(spec.loader, self)  # type: ignore[assignment]
                 return spec
         return None
 
