@@ -60,8 +60,15 @@ def status(**opcounters: int) -> dict[str, Any]:
 
 
 @contextmanager
-def mongod(reply: Callable[[str], dict[str, Any]], process: ObjectId) -> Iterator[int]:
-    """A port where each command but hello is answered by `reply`, given the command's name."""
+def mongod(
+    reply: Callable[[str], dict[str, Any]],
+    process: ObjectId,
+    traffic: Callable[[int, int], object] = lambda received, sent: None,
+) -> Iterator[int]:
+    """A port where each command but hello is answered by `reply`, given the command's name.
+
+    `traffic` is told how many bytes each message and its answer had.
+    """
 
     def answer(sock: socket.socket) -> None:
         while True:
@@ -73,11 +80,13 @@ def mongod(reply: Callable[[str], dict[str, Any]], process: ObjectId) -> Iterato
                 data = struct.pack("<iqii", 8, 0, 0, 1) + bson.encode(document)
                 kind = OP_REPLY
             else:
-                name = next(iter(bson.decode(body[5:])))
+                end = 5 + struct.unpack_from("<i", body, 5)[0]  # documents to insert may follow
+                name = next(iter(bson.decode(body[5:end])))
                 greets = name.lower() in {"hello", "ismaster"}
                 document = _hello(process) if greets else reply(name)
                 data = struct.pack("<iB", 0, 0) + bson.encode(document)
                 kind = OP_MSG
+            traffic(length, 16 + len(data))
             sock.sendall(struct.pack("<iiii", 16 + len(data), 1, number, kind) + data)
 
     with serving(answer) as port:

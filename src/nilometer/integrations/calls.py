@@ -59,7 +59,7 @@ class Depth:
 class Calls:
     """The calls of one integration that one timer measures.
 
-    Its errors are counted in `<timer>.errors`, by the call's dimensions and `error.type`.
+    Its errors are counted in `<name>.errors`, by the call's dimensions and `error.type`.
     """
 
     __slots__ = ("depth", "kind", "_timer", "_errors", "_operations")
@@ -67,7 +67,7 @@ class Calls:
     def __init__(
         self,
         integration: str,
-        timer: str,
+        name: str,
         *,
         description: str,
         level: Level = Level.BASIC,
@@ -76,8 +76,13 @@ class Calls:
     ) -> None:
         self.depth = Depth(integration, registry)
         self.kind = kind
-        self._timer = registry.timer(timer, level=level, description=description)
-        self._errors = registry.counter(f"{timer}.errors", unit="{error}", level=level)
+        self._timer = registry.timer(name, level=level, description=description)
+        self._errors = registry.counter(
+            f"{name}.errors",
+            unit="{error}",
+            level=level,
+            description=f"Errors of {name}.",
+        )
         self._operations: dict[Hashable, Operation] = {}
 
     def operation(

@@ -8,9 +8,9 @@ The clock of each name is a timer around the library's own function, in C where 
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import suppress
 from functools import update_wrapper
 from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakKeyDictionary
 
 from nilometer.integrations.callers import where
 from nilometer.integrations.calls import Call, Calls
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from nilometer.measure import Registry
+
+    Told = Callable[..., Mapping[str, object] | None]
 
     Kind = tuple[Callable[..., Any], Callable[..., Any]]
     """How a command is run outside of a traced request, and inside of one."""
@@ -38,11 +40,14 @@ class Commands:
     """The commands of one integration.
 
     `system` is OpenTelemetry's name of the store; `names` are all that may be shown, spelt as
-    `fold` spells them. ``told(client)`` gives the attributes of a span that the client knows:
-    where its server is.
+    `fold` spells them. ``told(client, ended=...)`` gives the attributes that the client knows:
+    where its server is; None if it is not `ended` and only the command's end will tell.
     """
 
-    __slots__ = ("calls", "_names", "_fold", "_told", "_system", "_batched", "_registry")
+    __slots__ = (
+        *("calls", "_names", "_fold", "_told", "_system", "_batched", "_registry"),
+        "_servers",
+    )
 
     def __init__(
         self,
@@ -50,7 +55,7 @@ class Commands:
         system: str,
         names: frozenset[str],
         *,
-        told: Callable[[Any], Mapping[str, object]],
+        told: Told,
         registry: Registry,
         fold: Callable[[str], str] = str.upper,
     ) -> None:
@@ -70,6 +75,7 @@ class Commands:
             description="Operations that were sent in batches (pipelines, transactions).",
         )
         self._registry = registry
+        self._servers: WeakKeyDictionary[Any, Mapping[str, object]] = WeakKeyDictionary()
 
     def name_of(self, given: object) -> str:
         """The command's name as it is shown; of one with a subcommand, the first word."""
@@ -177,41 +183,48 @@ class Commands:
         return {**self._system, "db.operation.name": name}
 
     def _inside(self, original: Callable[..., Any], name: str) -> Callable[..., Any]:
-        """The original with a span around it, which is told where its server is at its end.
-
-        A client that looks for its server (Sentinel) knows it only then.
-        """
+        """The original with a span around it."""
         attributes: dict[str, Any] = dict(self._dimensions(name))
+        calls, depth, server_of = self.calls, self.calls.depth, self._server_of
 
-        def begun() -> Any:
-            made: Any = span(name, **attributes)
+        def begun(client: object) -> Any:
+            server: Any = server_of(client)
+            made: Any = span(name, **attributes, **(server or {}))
             if made.recording:
-                made.kind = self.calls.kind
-                if self.calls.depth.deep:
+                made.kind = calls.kind
+                if depth.deep:
                     made.set_attributes(where())
+                if server is None:
+                    return _Late(made, self, client)
             return made
 
         def inside(*args: Any, **options: Any) -> Any:
-            with begun() as made:
-                try:
-                    return original(*args, **options)
-                finally:
-                    self._tell(made, args[0])
+            with begun(args[0]):
+                return original(*args, **options)
 
         async def inside_async(*args: Any, **options: Any) -> Any:
-            with begun() as made:
-                try:
-                    return await original(*args, **options)
-                finally:
-                    self._tell(made, args[0])
+            with begun(args[0]):
+                return await original(*args, **options)
 
         return inside_async if kind_of(original) == "coroutine" else inside
 
-    def _tell(self, made: Any, client: Any) -> None:
-        if not made.recording:
-            return
+    def _server_of(self, client: Any) -> Mapping[str, object] | None:
+        """Where a client's server is, asked once; None if only the command's end tells."""
         try:
-            made.set_attributes(self._told(client))
+            known = self._servers.get(client)
+            if known is None:
+                known = self._told(client, ended=False)
+                if known is not None:
+                    self._servers[client] = known
+        except Exception:  # noqa: BLE001  a client that is built otherwise: its command goes on
+            self._registry.lost("attributes", "unreadable")
+            return {}
+        return known
+
+    def tell(self, made: Any, client: Any) -> None:
+        """Let a span that ends say where the client's server is."""
+        try:
+            made.set_attributes(self._told(client, ended=True))
         except Exception:  # noqa: BLE001  a client that is built otherwise: its command goes on
             self._registry.lost("attributes", "unreadable")
 
@@ -234,6 +247,24 @@ class Commands:
         return Batch(self, name, names, args[0])
 
 
+class _Late:
+    """A span whose client finds its server while the command runs."""
+
+    __slots__ = ("_made", "_commands", "_client")
+
+    def __init__(self, made: Any, commands: Commands, client: object) -> None:
+        self._made = made
+        self._commands = commands
+        self._client = client
+
+    def __enter__(self) -> None:
+        self._made.__enter__()
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        self._commands.tell(self._made, self._client)
+        self._made.__exit__(kind, error, traceback)
+
+
 class Batch(Call):
     """One batch, for a ``with`` statement."""
 
@@ -254,6 +285,5 @@ class Batch(Call):
             self.span.set_attribute("db.operation.batch.size", self._names.total())
             summary = " ".join([self.span.name, *list(self._names)[:SHOWN_MAX]])
             self.span.set_attribute("db.query.summary", summary)
-            with suppress(Exception):
-                self._commands._tell(self.span, self._owner)
+            self._commands.tell(self.span, self._owner)
         super().__exit__(kind, error, traceback)

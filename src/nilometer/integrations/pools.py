@@ -82,10 +82,12 @@ class Pools:
 
     def wait(self, name: str, is_timeout: Callable[[BaseException], bool]) -> Wait:
         """For a ``with`` statement around asking a pool that lets wait."""
+        return Wait(self, name, is_timeout, *self.series(name))
+
+    def series(self, name: str) -> tuple[Any, Any]:
+        """The gauge of who waits for this pool, and the timer of how long."""
         given = {_POOL: name}
-        return Wait(
-            self, name, is_timeout, self._pending.bind(**given), self._waits.bind(**given)
-        )
+        return self._pending.bind(**given), self._waits.bind(**given)
 
     def end(self) -> None:
         """Follow no pool any more."""

@@ -14,8 +14,9 @@ from nilometer.integrations.calls import Call, Calls
 from nilometer.integrations.commands import Commands
 from nilometer.integrations.patches import Patches
 from nilometer.integrations.pools import Pools
-from nilometer.integrations.redis_bytes import Bytes
+from nilometer.integrations.redis_bytes import begin
 from nilometer.integrations.redis_words import COMMANDS
+from nilometer.integrations.traffic import Traffic
 from nilometer.measure import REGISTRY
 from nilometer.measure.decorate import kind_of
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from nilometer.measure import Registry
 
 _patches: Final = Patches()
-_installed: list[Commands | Calls | Pools | Bytes] = []
+_installed: list[Any] = []
 
 
 def install(*, registry: Registry = REGISTRY) -> bool:
@@ -50,7 +51,8 @@ def install(*, registry: Registry = REGISTRY) -> bool:
         registry=registry,
     )
     pools = Pools(connections_of, registry)
-    _installed[:] = [commands, connects, pools, Bytes(registry)]
+    traffic = Traffic("redis", "redis", begin, registry)
+    _installed[:] = [commands, connects.depth, pools, traffic]
     owner: Any
     try:
         for owner in (client.Redis, redis_asyncio.Redis):
@@ -74,20 +76,24 @@ def uninstall() -> None:
     """Leave nothing behind."""
     _patches.undo()
     for one in _installed:
-        one.depth.end() if isinstance(one, Calls) else one.end()
+        one.end()
     _installed.clear()
 
 
-def server_of(client: Any) -> dict[str, object]:
-    """Where a client's commands go, as attributes; a cluster's go to any of its nodes."""
+def server_of(client: Any, *, ended: bool = True) -> dict[str, object] | None:
+    """Where a client's commands go, as attributes; a cluster's go to any of its nodes.
+
+    A Sentinel's client knows it when the command has `ended`.
+    """
     pool = getattr(client, "connection_pool", None)
     if pool is None:
         return {}
     said = pool.connection_kwargs
     host, port = said.get("host") or said.get("path"), said.get("port")
-    master = getattr(pool, "master_address", None)  # as Sentinel said last
-    if master:
-        host, port = master
+    if hasattr(pool, "service_name"):
+        if not ended:
+            return None
+        host, port = pool.master_address or (host, port)
     told = {
         "server.address": host,
         "server.port": port,
