@@ -1,6 +1,7 @@
 """The C twins: optional, so that an install without a compiler still works in pure Python."""
 
 import os
+import runpy
 from pathlib import Path
 
 from setuptools import Extension, setup
@@ -17,12 +18,17 @@ if SANITIZE:
     # Python's own -fwrapv would make signed overflow legal, and hide it.
     FLAGS += ["-fno-wrapv", "-fno-omit-frame-pointer", "-g", "-O1"]
 
+# What the chooser will compare: by its own function, so that the two cannot disagree.
+SOURCES_OF = runpy.run_path(str(SOURCE / "twin.py"))["sources_of"]
+
 
 def twin(path: Path) -> Extension:
     """One C twin; its name follows from where it lies."""
+    name = ".".join(path.relative_to("src").with_suffix("").parts)
     return Extension(
-        ".".join(path.relative_to("src").with_suffix("").parts),
+        name,
         [str(path)],
+        define_macros=[("NILOMETER_SOURCES", f'"{SOURCES_OF(str(SOURCE), name)}"')],
         include_dirs=[str(SOURCE)],
         depends=[str(header) for header in SOURCE.glob("**/*.h")],
         extra_compile_args=FLAGS,

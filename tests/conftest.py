@@ -25,7 +25,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
 ROOT = Path(__file__).parent.parent
-CHOOSERS = ("measure.twin", "trace.twin", "wire.otlp", "integrations.exchange")
+CHOOSERS = (
+    "measure.twin",
+    "trace.twin",
+    "wire.otlp",
+    "integrations.exchange",
+    "integrations.databases",
+)
 READY_S = 30  # the slowest server here, RabbitMQ, needs 3 s on an idle machine; ten times that
 END_S = 10  # from SIGTERM to SIGKILL
 OUTPUT_CHARS_MAX = 8000  # shown of each process when its test fails
@@ -43,7 +49,7 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
 
 
 def pytest_report_header() -> list[str]:
-    """Which twin of each package is tested, from which files, and why."""
+    """Which twins are tested, from which files, and why."""
     import nilometer
     from nilometer import twin
 
@@ -51,7 +57,7 @@ def pytest_report_header() -> list[str]:
         import_module(f"nilometer.{name}")
     header = [f"nilometer: {Path(nilometer.__file__).parent}"]
     header += [
-        f"{c.package}: {c.implementation}, because {c.because}" for c in twin.CHOICES.values()
+        f"{c.module}: {c.implementation}, because {c.because}" for c in twin.CHOICES.values()
     ]
     required = os.environ.get("NILOMETER_REQUIRE_C", "") not in ("", "0")
     header.append(

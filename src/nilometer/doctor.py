@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 TWIN_MODULES: Final = (
     "nilometer.measure.twin",
     "nilometer.trace.twin",
-    "nilometer.integrations.http_meters",
+    "nilometer.integrations.exchange",
+    "nilometer.integrations.databases",
     "nilometer.wire.otlp",
 )
 EXTRAS: Final = {
@@ -118,13 +119,13 @@ def _installation() -> Iterator[Finding]:
 
 
 def _twins() -> Iterator[Finding]:
-    """Which twin runs in each package, and why."""
+    """Which twins run, and why."""
     for name in TWIN_MODULES:
         if find_spec(name) is not None:
             import_module(name)
     for choice in twin.CHOICES.values():
         is_fast = choice.implementation == "c" or "PURE_PYTHON" in choice.because
-        yield Finding("core", choice.package, choice.implementation, choice.because, is_fast)
+        yield Finding("core", choice.module, choice.implementation, choice.because, is_fast)
 
 
 def _settings() -> tuple[Settings | None, list[Finding]]:

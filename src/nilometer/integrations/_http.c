@@ -7,6 +7,7 @@
 #include "integrations/exchange.h"
 #include "integrations/http_span.h"
 #include "integrations/wsgi.h"
+#include "sources.h"
 
 /* --- The module -------------------------------------------------------------------------- */
 
@@ -93,6 +94,7 @@ PyMODINIT_FUNC PyInit__http(void) {
         PyModule_AddType(self, &AsgiExchange_Type) < 0 ||
         PyModule_AddType(self, &WsgiEntry_Type) < 0 ||
         PyModule_AddType(self, &Body_Type) < 0 || PyModule_AddType(self, &SizedBody_Type) < 0 ||
+        nilo_add_sources(self) < 0 ||
         PyModule_AddStringConstant(self, "IMPLEMENTATION", "c") < 0 ||
         PyModule_AddObjectRef(self, "CLOSED_EARLY", CLOSED_EARLY) < 0 ||
         PyModule_AddObjectRef(self, "NO_RESPONSE", NO_RESPONSE) < 0) {

@@ -7,6 +7,8 @@
 #include <structmember.h>
 #include <time.h>
 
+#include "sources.h"
+
 static PyObject *CURRENT;         /* nilometer.trace.CURRENT, a context variable */
 static PyObject *PERF_COUNTER_NS; /* time.perf_counter_ns, which on Linux is CLOCK_MONOTONIC */
 
@@ -219,7 +221,7 @@ PyMODINIT_FUNC PyInit__sql(void) {
     if (self == NULL) {
         return NULL;
     }
-    if (PyModule_AddType(self, &Execute_Type) < 0 ||
+    if (nilo_add_sources(self) < 0 || PyModule_AddType(self, &Execute_Type) < 0 ||
         PyModule_AddStringConstant(self, "IMPLEMENTATION", "c") < 0) {
         Py_DECREF(self);
         return NULL;

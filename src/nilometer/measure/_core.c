@@ -10,6 +10,7 @@
 #include "measure/arena.h"
 #include "measure/bodies.h"
 #include "measure/handles.h"
+#include "sources.h"
 
 #define PLAIN (Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE)
 #define WATCHED (PLAIN | Py_TPFLAGS_HAVE_GC)
@@ -68,7 +69,7 @@ core_exec(PyObject *module)
     PyTypeObject **types[] = TYPES(state);
     PyObject *time = PyImport_ImportModule("time");
 
-    if (time == NULL)
+    if (time == NULL || nilo_add_sources(module) < 0)
         return -1;
     state->perf_counter_ns = PyObject_GetAttrString(time, "perf_counter_ns");
     Py_DECREF(time);

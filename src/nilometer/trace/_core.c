@@ -21,6 +21,7 @@
 #include "trace/spans.h"
 #include "trace/records.h"
 #include "trace/wrappers.h"
+#include "sources.h"
 
 /* === Untraced === */
 
@@ -471,7 +472,7 @@ core_exec(PyObject *module)
         PyErr_SetString(PyExc_ImportError, "the C twin serves one interpreter per process");
         return -1;
     }
-    if (import_specification() < 0 || make_constants() < 0 ||
+    if (nilo_add_sources(module) < 0 || import_specification() < 0 || make_constants() < 0 ||
         make_type(module, &Ring_spec, &core.Ring) < 0 ||
         make_type(module, &Trace_spec, &core.Trace) < 0 ||
         make_type(module, &Budget_spec, &core.Budget) < 0 ||

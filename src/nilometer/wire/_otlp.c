@@ -10,6 +10,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "sources.h"
+
 typedef struct {
     PyObject *distribution;        /* the class */
     PyObject *counter;             /* Kind.COUNTER */
@@ -1053,7 +1055,8 @@ module_exec(PyObject *module)
     State *state = PyModule_GetState(module);
     const char *pure = "nilometer.wire.otlp_pure";
     PyObject *kind = imported("nilometer.model", "Kind");
-    if (kind == NULL) {
+    if (kind == NULL || nilo_add_sources(module) < 0) {
+        Py_XDECREF(kind);
         return -1;
     }
     state->counter = PyObject_GetAttrString(kind, "COUNTER");
