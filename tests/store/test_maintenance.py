@@ -8,6 +8,7 @@ from datetime import date, timedelta
 import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
+from deltalake.exceptions import CommitFailedError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,7 +22,7 @@ from nilometer.store.lake import Lake
 from nilometer.store.places import Place
 from nilometer.store.query import Reader
 from nilometer.store.reading import Questions, needed
-from nilometer.store.stored import DataFile
+from nilometer.store.stored import DataFile, StoredTable
 from nilometer.store.tables import SPANS
 from tests.store.batches import NOW_NS, counted, one_of_each, span
 from tests.store.test_lake import TRACE, child, spans_in
@@ -127,6 +128,36 @@ def test_old_days_go_as_a_whole_and_new_ones_stay(tmp_path):
         "date=2026-11-17",
         "date=2026-11-18",
     ]
+
+
+def test_an_append_after_old_days_were_dropped_is_taken_at_once(tmp_path):
+    now = [NOW_NS]
+    clock = Clock(wall_ns=lambda: now[0])
+    lake, elsewhere = Lake(tmp_path, clock=clock), Lake(tmp_path, clock=clock)
+    dropped = []
+    for number, maintainer in enumerate([lake, lake, elsewhere], start=1):
+        old = span(number + 100, at_ns=NOW_NS - 20 * DAY_NS)
+        lake.append([Batch(Resource(), (), (old,))])
+        dropped.append(maintainer.maintain(keep=timedelta(days=14)).dropped)
+        lake.append([Batch(Resource(), (), (span(number),))])
+
+    assert dropped == [1, 1, 1]
+    assert sorted(spans_in(tmp_path)) == [1, 2, 3]
+
+
+def test_a_commit_that_fails_for_another_reason_is_not_tried_again(tmp_path, monkeypatch):
+    lake, tries = filled(tmp_path, [1]), []
+
+    def failing(*_):
+        tries.append(1)
+        raise CommitFailedError("Metadata changed since last commit")
+
+    monkeypatch.setattr(StoredTable, "commit", failing)
+    with pytest.raises(StoreError) as error:
+        lake.append([Batch(Resource(), (), (span(2),))])
+
+    assert (error.value.slug, len(tries)) == ("store-failed", 1)
+    assert sorted(spans_in(tmp_path)) == [1]
 
 
 HOUR_NS = 3600 * 10**9

@@ -20,7 +20,7 @@ from nilometer.store.broken import broken_of
 from nilometer.store.copies import Copies
 from nilometer.store.places import NS_PER_MS, store_error
 from nilometer.store.reading import database, show, sql
-from nilometer.store.stored import ROW_GROUP, removal
+from nilometer.store.stored import ROW_GROUP, is_conflict, removal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -147,7 +147,7 @@ def _take_turn(stored: StoredTable, actions: Sequence[Any]) -> bool:
     try:
         stored.commit(actions, turn)
     except CommitFailedError as error:
-        if "oncurrent" not in str(error):
+        if not is_conflict(error):
             raise
         stored.refresh()
         return False

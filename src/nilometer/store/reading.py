@@ -23,7 +23,8 @@ from deltalake.exceptions import DeltaError
 
 from nilometer.errors import StoreError
 from nilometer.store.copies import Copies
-from nilometer.store.stored import DataFile, files_of, open_existing
+from nilometer.store.opening import open_existing
+from nilometer.store.stored import DataFile, files_of
 from nilometer.store.tables import TABLES, Table
 
 if TYPE_CHECKING:

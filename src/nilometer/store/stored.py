@@ -1,4 +1,4 @@
-"""One Delta table: opened or made, its files written and committed, its file list kept.
+"""One Delta table: its files written and committed, its file list kept.
 
 A file is written and synced first and then committed, so nothing half-written is ever visible.
 Each instance is used by one thread at a time; processes need no agreement, Delta's log is it.
@@ -21,22 +21,20 @@ from deltalake import (
     Schema,
     Transaction,
 )
-from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction, RemoveAction
 
 from nilometer.errors import StoreError
-from nilometer.store.disk import (
-    CHECKPOINT_EVERY,
-    damaged,
-    set_torn_end_aside,
-    sync_names,
-    sync_versions,
-)
-from nilometer.store.places import Place, store_error
-from nilometer.store.tables import PARTITION, VERSION, Table, arrow_schema, file_schema
+from nilometer.store.disk import CHECKPOINT_EVERY, set_torn_end_aside, sync_versions
+from nilometer.store.opening import open_or_make
+from nilometer.store.places import store_error
+from nilometer.store.tables import PARTITION, arrow_schema, file_schema
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
+
+    from nilometer.store.places import Place
+    from nilometer.store.tables import Table
 
 EPOCH: Final = date(1970, 1, 1)
 
@@ -47,16 +45,9 @@ ROW_GROUP: Final = 32_768
 BOUND_CHARACTERS_MAX: Final = 64
 """Of a text's least and greatest value so much goes into the log: enough for a trace id."""
 
-CONFIGURATION: Final = {
-    "delta.checkpointInterval": str(CHECKPOINT_EVERY),
-    # Else deltalake shows the bounds of the first 32 columns only, and `append` is beyond them.
-    "delta.dataSkippingNumIndexedCols": "-1",
-    # An hour of commits, one a second, is 3,600 entries; open ones read from the checkpoint on.
-    "delta.logRetentionDuration": "interval 1 hours",
-    "delta.deletedFileRetentionDuration": "interval 1 hours",
-    # Cleaned in maintenance only, after the checkpoint that replaces the entries is synced.
-    "delta.enableExpiredLogCleanup": "false",
-}
+TRIES: Final = 5
+"""Of an append, each on the list of now. Whoever drops old days does that once a minute, so a
+second try is enough but for several such processes at the same moment."""
 
 _HOOKS: Final = PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False)
 
@@ -115,7 +106,7 @@ class StoredTable:
                 chosen = rows if len(found) == 1 else rows.filter(here)
                 ordered = chosen.sort_by([(name, "ascending") for name in self.table.order])
                 self.write(EPOCH + timedelta(days=day), [ordered], written, data_change=True)
-            self.commit(written)
+            self._add(written)
         except (DeltaError, OSError, pa.ArrowException) as error:
             self.forget(written)
             raise store_error(self.place, error, "append to") from error
@@ -163,6 +154,20 @@ class StoredTable:
         self._delta.update_incremental()
         self.sync({action.path for action in actions if isinstance(action, AddAction)})
 
+    def _add(self, written: Sequence[AddAction]) -> None:
+        """Commit new files whatever others took away meanwhile: an append reads nothing.
+
+        Delta has no way to say so, and refuses a commit on a list that has since lost files.
+        """
+        for tries_left in reversed(range(TRIES)):
+            try:
+                self.commit(written)
+                return
+            except CommitFailedError as error:
+                if not (tries_left and is_conflict(error)):
+                    raise
+                self.refresh()
+
     def checkpoint(self) -> None:
         """Sum up the log in a checkpoint, on the disk before any entry it replaces goes."""
         self._delta.create_checkpoint()
@@ -186,7 +191,7 @@ class StoredTable:
                 self.torn += set_torn_end_aside(self.place.path)
             except OSError as error:
                 raise store_error(self.place, error, "open") from error
-        return _open(self.place, self.table)
+        return open_or_make(self.place, self.table)
 
     def forget(self, written: Sequence[AddAction]) -> None:
         """Delete the files of a failed commit, if it is sure that the commit does not count."""
@@ -198,6 +203,11 @@ class StoredTable:
                     self.place.remove(action.path)
         except (StoreError, DeltaError, OSError):
             return  # left for the vacuum; the error that is on its way says what is wrong
+
+
+def is_conflict(error: CommitFailedError) -> bool:
+    """Whether a commit was refused for what others committed meanwhile, not for a fault."""
+    return "oncurrent" in str(error)
 
 
 def files_of(delta: DeltaTable, table: Table) -> list[DataFile]:
@@ -266,133 +276,3 @@ def _cut(value: Any, *, up: bool = False) -> Any:
     if not isinstance(value, str) or len(value) <= BOUND_CHARACTERS_MAX:
         return value
     return value[:BOUND_CHARACTERS_MAX] + ("\U0010ffff" if up else "")
-
-
-# ---- opening ---------------------------------------------------------------------------------
-
-
-def _open(place: Place, table: Table) -> DeltaTable:
-    """The table at its place, made if there is none."""
-    delta = open_existing(place, table, repair=True)
-    if delta is None:
-        delta = _make(place, table)
-    return delta
-
-
-def open_existing(place: Place, table: Table, *, repair: bool = False) -> DeltaTable | None:
-    """The table at its place, or None; foreign, newer or damaged ones are refused.
-
-    With `repair` an empty one of an earlier schema is given the columns of today. Where files
-    of a table are left without its log, it is damaged and not new: a new log would list none of
-    them, and maintenance would delete them as nobody's.
-    """
-    found = _opened(place, table, repair=repair)
-    try:
-        left = place.first_of(f"{PARTITION}=", ".parquet") if found is None else ""
-    except (DeltaError, OSError) as error:
-        raise store_error(place, error, "open") from error
-    if left:
-        found = _opened(place, table, repair=repair)  # somebody made it just now, log first
-        if found is None:
-            lost = FileNotFoundError(f"there is none, but files such as {left}")
-            raise damaged(place.url, lost)
-    return found
-
-
-def _opened(place: Place, table: Table, *, repair: bool) -> DeltaTable | None:
-    try:
-        if place.path is not None and not (place.path / "_delta_log").is_dir():
-            return None
-        delta = DeltaTable(place.url, storage_options=place.options)
-    except TableNotFoundError:
-        return None
-    except OSError as error:
-        raise store_error(place, error, "open") from error
-    except DeltaError as error:
-        raise damaged(place.url, error) from error
-    if _check(place, table, delta) < table.since and repair:
-        return _migrated(place, table, delta)
-    return delta
-
-
-def _check(place: Place, table: Table, delta: DeltaTable) -> int:
-    """The version of the table's schema, which we know; others' tables are refused."""
-    told = delta.metadata()
-    if told.name != f"nilometer.{table.name}":
-        raise StoreError(
-            f"{place.url} holds a table {told.name!r} that Nilometer did not make; "
-            "choose an empty directory",
-            slug="store-foreign",
-        )
-    version = int((told.description or "schema 0").rpartition(" ")[2])
-    if version > VERSION:
-        raise StoreError(
-            f"{place.url} has schema {version}, this Nilometer knows up to {VERSION}",
-            slug="store-newer",
-        )
-    if version < table.since and delta.version() and delta.file_uris():
-        raise StoreError(
-            f"{place.url} has rows of schema {version}, and none was ever written by Nilometer "
-            f"before schema {table.since}; move it away",
-            slug="store-older",
-        )
-    return version
-
-
-def _migrated(place: Place, table: Table, delta: DeltaTable) -> DeltaTable:
-    """Give an empty table of an earlier schema the columns of today.
-
-    No row is touched, and nobody's append is lost: what was committed since `delta` was read
-    makes the commit fail, and then it is looked at anew.
-    """
-    try:
-        delta.create_write_transaction(
-            [],
-            "overwrite",
-            Schema.from_arrow(arrow_schema(table.name)),
-            [PARTITION],
-            commit_properties=CommitProperties(max_commit_retries=0),
-        )
-        delta.update_incremental()
-        delta.alter.set_table_description(f"schema {VERSION}")
-    except CommitFailedError:
-        migrated = open_existing(place, table, repair=True)  # another process was there first
-        if migrated is None:
-            raise
-        return migrated
-    except (DeltaError, OSError) as error:
-        raise store_error(place, error, "migrate") from error
-    if place.path is not None:
-        sync_versions(place.path, 0, delta.version())
-    return DeltaTable(place.url, storage_options=place.options)
-
-
-def _make(place: Place, table: Table) -> DeltaTable:
-    try:
-        if place.path is not None:
-            place.path.mkdir(parents=True, exist_ok=True)
-        DeltaTable.create(
-            place.url,
-            schema=Schema.from_arrow(arrow_schema(table.name)),
-            mode="ignore",
-            partition_by=[PARTITION],
-            name=f"nilometer.{table.name}",
-            description=f"schema {VERSION}",
-            configuration=CONFIGURATION,
-            storage_options=place.options,
-            # Else the second of two that make it at once would describe it again, as version 1,
-            # and fail the appends of those who had opened version 0.
-            commit_properties=CommitProperties(max_commit_retries=0),
-        )
-    except (DeltaError, OSError) as error:
-        made = open_existing(place, table)
-        if made is None:
-            raise store_error(place, error, "make") from error
-        return made  # another process made it at the same moment
-    if place.path is not None:
-        sync_versions(place.path, 0, 0)
-        sync_names(place.path.parent, up_to=place.path.parent.parent)
-    made = open_existing(place, table)
-    if made is None:
-        raise StoreError(f"{place.url} cannot be opened after it was made", slug="store-failed")
-    return made
