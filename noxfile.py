@@ -24,9 +24,7 @@ STARTED = time.monotonic()
 
 # The suites that run code which has a C twin.
 TWINS = ["tests/measure", "tests/trace", "tests/wire", "tests/integrations"]
-GREENLETS = [
-    f"tests/integrations/test_sqlalchemy{part}.py" for part in ("", "_orm", "_pools")
-]
+GREENLETS = [f"tests/integrations/test_sqlalchemy{part}.py" for part in ("", "_orm", "_pools")]
 
 # On the newer Pythons most tests that start real servers or take long are left out: protocols
 # do not depend on the Python version, and they are most of the time of the suite. The C core
@@ -131,7 +129,8 @@ def newer(session: nox.Session) -> None:
     python = str(Path(session.bin) / "python")
     build = [python, "setup.py", "-q", "build_ext", "--inplace"]
     session.run(*build, env={"NILOMETER_REQUIRE_C": "1"})
-    pytest(session, *SHARED, "-m", QUICK, python=python, NILOMETER_REQUIRE_C="1")
+    words = [*SHARED, "--hypothesis-profile=again", "-m", QUICK]
+    pytest(session, *words, python=python, NILOMETER_REQUIRE_C="1")
     chosen = ["-m", "real or slow", "-k", "not uwsgi", *PROCESSES]
     pytest(session, *chosen, part="-processes", python=python, NILOMETER_REQUIRE_C="1")
 

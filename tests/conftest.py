@@ -38,6 +38,8 @@ OUTPUT_CHARS_MAX = 8000  # shown of each process when its test fails
 
 # Properties run on busy machines too: no example is judged by its time.
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# Of the same properties on another Python: what it breaks it breaks for nearly every example.
+settings.register_profile("again", settings.get_profile("busy"), max_examples=20)
 settings.load_profile("busy")
 
 # A shell starts what it puts in the background with Ctrl-C ignored, nohup with SIGHUP ignored,
