@@ -10,6 +10,7 @@ from textwrap import dedent
 import pytest
 from oslo_config import cfg, generator
 from osprofiler import initializer, notifier, profiler, web
+from osprofiler.drivers.base import get_driver
 from paste.deploy import loadapp
 
 from nilometer import assembly
@@ -23,7 +24,8 @@ from nilometer.openstack import options
 from nilometer.setting_table import SETTINGS
 from nilometer.trace import drain_spans, span
 from nilometer.trace.trigger import Triggers
-from tests.integrations.test_osprofiler import served, signed
+from tests.brokers import reachable_folder, redis  # noqa: F401  fixtures
+from tests.integrations.test_osprofiler import BASE, PARENT, served, signed
 
 KEY = "a key of the operator's"
 
@@ -205,6 +207,33 @@ def test_a_driver_that_somebody_chose_is_told_by_the_pump(service, monkeypatch):
     assert assembly.flush(5)
     assert [one["name"] for one in told] == ["GET-start", "GET-stop"]
     assert told[0]["info"]["request"]["path"] == "/v1"
+
+
+@pytest.mark.real
+def test_osprofiler_s_own_driver_keeps_what_its_own_report_shows(service, redis):  # noqa: F811
+    """Its command would read the trace there, as ever."""
+    assembly.configure({"integrations": ["osprofiler"], "trace_keys": [KEY]})
+    url = f"redis://127.0.0.1:{redis.port}"
+    lines = ("enabled = true", f"hmac_keys = {KEY}", f"connection_string = {url}")
+    conf = profiler_conf(service, *lines)
+    init(conf)
+
+    @profiler.trace("my-work")
+    def app(environ, start_response):
+        start_response("200 OK", [])
+        return [b"ok"]
+
+    served(web.WsgiMiddleware(app), **signed(key=KEY))
+    assert assembly.flush(5)
+
+    report = get_driver(url, conf=conf).get_report(BASE)
+    [request] = report["children"]
+    [work] = request["children"]
+    told = work["info"]["meta.raw_payload.my-work-start"]
+    assert (request["parent_id"], told["project"], told["service"]) == (
+        PARENT, "Zaqar", "Zaqar-server",
+    )  # fmt: skip
+    assert told["info"]["function"]["name"].endswith("app")
 
 
 def test_no_driver_is_made_of_a_default(service, monkeypatch):

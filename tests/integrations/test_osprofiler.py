@@ -564,6 +564,19 @@ def test_headers_are_those_that_osprofiler_itself_would_verify(drop_in):
     assert told == {"base_id": BASE, "parent_id": here, "hmac_key": KEY}
 
 
+def test_where_osprofiler_s_form_is_off_it_is_neither_believed_nor_sent(registry):
+    for _ in installed(Triggers([KEY], osprofiler=False), registry):
+        app = web.WsgiMiddleware(lambda *_: [b"ok"], hmac_keys=KEY, enabled=True)
+        served(app, **signed())
+        request = Request(environ(**signed()))
+        request.get_response = lambda _: "answered"
+        assert app(request) == "answered"
+        assert drain_spans() == ()
+
+        profiler.init(KEY, base_id=BASE)
+        assert sorted(web.get_trace_id_headers()) == ["traceparent", "tracestate"]
+
+
 def test_a_request_that_our_own_middleware_traces_has_one_root(drop_in, triggers, registry):
     from nilometer.integrations.wsgi import Middleware
 
@@ -599,6 +612,18 @@ def test_after_disable_its_keys_open_nothing(drop_in):
     profiler.init("another", base_id=BASE)
 
     assert profiler.get() is None
+
+
+def test_enabled_again_every_key_is_as_it_was(drop_in):
+    app = web.WsgiMiddleware(lambda *_: [b"ok"], hmac_keys="its own")
+    web.enable()
+    served(app, **signed(key="its own"))
+    web.disable()
+    served(app, **signed(key="its own"))
+    web.enable()
+    served(app, **signed(key="its own"))
+
+    assert len(drain_spans()) == 2
 
 
 def test_a_key_that_is_none_of_ours_opens_nothing_and_costs_nothing(drop_in):

@@ -121,7 +121,7 @@ class Triggers:
         self._clock = clock or Clock()
         self._spans_max = spans_per_trace
         self._join = join
-        self._osprofiler = osprofiler
+        self.osprofiler = osprofiler
         self._budget = Budget(requests_per_second, self._clock.elapsed_ns)
         self._nonces = Nonces()
         self._lock = allocate_lock()
@@ -165,7 +165,7 @@ class Triggers:
             info = headers(names[2])
             if traceparent:
                 return self._accept(headers, names, traceparent, info)
-            if info and self._osprofiler and self._keys:
+            if info and self.osprofiler and self._keys:
                 return self._from_osprofiler(info, headers(names[3]), "")
             return None
         except Exception:  # noqa: BLE001 -- tracing must not cost a request
@@ -179,7 +179,7 @@ class Triggers:
         No budget is asked: it is the service itself that wants this.
         """
         key = self._keys[0] if self._keys else None
-        signer = Signer(key, "", None, "", self._clock, self._osprofiler)
+        signer = Signer(key, "", None, "", self._clock, self.osprofiler)
         return Trace(os.urandom(16), signer=signer, spans_max=self._spans_max)
 
     def handed(
@@ -217,7 +217,7 @@ class Triggers:
                 return self._refused("budget_requests")
             self._count("accepted")
             signing = mine
-        signer = Signer(signing, base_id, None, "", self._clock, True)
+        signer = Signer(signing, base_id, None, "", self._clock, self.osprofiler)
         return Trace(
             trace_id,
             parent,
@@ -267,7 +267,7 @@ class Triggers:
                 if trace is not None:
                     return trace
                 info = None if final else info  # else it would outlive its expiry
-        if info and self._osprofiler and self._keys:
+        if info and self.osprofiler and self._keys:
             trace = self._from_osprofiler(info, headers(names[3]), others)
             if trace is not None:
                 return trace
@@ -298,7 +298,7 @@ class Triggers:
         self._count(reason or "accepted")
         if reason:
             return None, True
-        onward = (key, "", signed.expiry_s, others, self._clock, self._osprofiler)
+        onward = (key, "", signed.expiry_s, others, self._clock, self.osprofiler)
         signer = _signer(Signer, onward)
         return self._trace(parent, signer), True
 

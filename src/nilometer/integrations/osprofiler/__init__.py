@@ -69,7 +69,7 @@ class DropIn:
         """Put everything back."""
         self._arrivals.end()
         self.patches.undo()
-        self.keyring.clear()
+        self.keyring.turn_off()
 
     def _arrived(self, name: str) -> None:
         try:
@@ -205,7 +205,7 @@ def apply(said: group.ProfilerGroup) -> None:
     if said.enabled:
         _drop_in.keyring.add(said.keys)
     else:
-        _drop_in.keyring.clear()
+        _drop_in.keyring.turn_off()
 
 
 def install(

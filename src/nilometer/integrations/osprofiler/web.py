@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from functools import wraps
 from logging import getLogger
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from nilometer.errors import ConfigError
 from nilometer.integrations.osprofiler.group import accepted, split
 from nilometer.integrations.osprofiler.points import Verified
 from nilometer.integrations.wsgi import Middleware
 from nilometer.measure import REGISTRY
-from nilometer.trace import Trace
+from nilometer.trace import Trace, headers
 from nilometer.trace.signing import sign_osprofiler
 
 if TYPE_CHECKING:
@@ -24,12 +24,24 @@ if TYPE_CHECKING:
 log = getLogger("nilometer")
 
 
+READY: Final = "_nilometer"
+
+
+class Ready(NamedTuple):
+    """What serves in the place of one of OSProfiler's middlewares, and what it was made of."""
+
+    app: Any
+    keys: Any
+    middleware: Middleware
+
+
 class Keyring:
     """The keys that the service's own use of OSProfiler names, beside those configured."""
 
     def __init__(self, triggers: Triggers) -> None:
         self._triggers = triggers
         self._named: dict[str, None] = {}  # in their order, each once
+        self._off = False
 
     def __contains__(self, key: str) -> bool:
         return key in self._named
@@ -37,14 +49,15 @@ class Keyring:
     def add(self, keys: Iterable[str]) -> None:
         """From now on these may sign, too. What cannot be a key is said, once."""
         fresh = [key for key in keys if key not in self._named]
-        if not fresh:
+        if not fresh and not self._off:
             return
+        self._off = False
         self._named |= dict.fromkeys(fresh)
         self._tell(fresh)
 
-    def clear(self) -> None:
-        """From now on only those configured may sign."""
-        self._named.clear()
+    def turn_off(self) -> None:
+        """Until another is added only those configured may sign."""
+        self._off = True
         self._triggers.trust([])
 
     def _tell(self, fresh: list[str]) -> None:
@@ -87,7 +100,7 @@ class Web:
         @wraps(original)
         def disable() -> None:
             original()
-            self._keyring.clear()
+            self._keyring.turn_off()
 
         return disable
 
@@ -97,45 +110,55 @@ class Web:
         request = getattr(there, "request", None)
         if not isinstance(request, Trace) or request.signer.key is None:
             return {}
+        if not request.signer.osprofiler:
+            return headers()  # the operator turned OSProfiler's form off
         signed = sign_osprofiler(there.get_base_id(), there.get_id(), request.signer.key)
         module = self._module
         return dict(zip((module.X_TRACE_INFO, module.X_TRACE_HMAC), signed, strict=True))
 
     def serving(self, _: Any) -> Callable[..., Any]:
         """The middleware's ``__call__``: by WSGI, or with a request of webob's."""
-        web = self
+        module, prepared, by_request = self._module, self._prepared, self._by_request
 
         def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N807
             if len(args) == 1 and not isinstance(args[0], dict):
-                return web._by_request(self, args[0])
-            if not web._is_on(self):
+                return by_request(self, args[0])
+            everywhere = module._ENABLED
+            if not (self.enabled if everywhere is None else everywhere):
                 return self.application(*args, **kwargs)
-            return web._measured(self)(*args, **kwargs)
+            ready = vars(self).get(READY)
+            if (
+                ready is None
+                or ready.app is not self.application
+                or ready.keys is not (module._HMAC_KEYS or self.hmac_keys)
+            ):
+                ready = prepared(self)
+            return ready.middleware(*args, **kwargs)
 
         return __call__
 
+    def _prepared(self, middleware: Any) -> Ready:
+        """Our middleware in the place of theirs; it sees whether another of ours is outside."""
+        keys = self._module._HMAC_KEYS or middleware.hmac_keys
+        self._keyring.add(keys)
+        ours = Middleware(
+            middleware.application, triggers=self._points.triggers, registry=self._registry
+        )
+        ready = Ready(middleware.application, keys, ours)
+        setattr(middleware, READY, ready)
+        return ready
+
     def _is_on(self, middleware: Any) -> bool:
         """As OSProfiler has it: one switch for all, and where it was not set, each its own."""
-        if not (middleware.enabled if self._module._ENABLED is None else self._module._ENABLED):
+        everywhere = self._module._ENABLED
+        if not (middleware.enabled if everywhere is None else everywhere):
             return False
         self._keyring.add(self._module._HMAC_KEYS or middleware.hmac_keys)
         return True
 
-    def _measured(self, middleware: Any) -> Middleware:
-        """Our middleware in the place of theirs; it sees whether another of ours is outside."""
-        ours: Middleware | None = vars(middleware).get("_nilometer")
-        if ours is None or ours.app is not middleware.application:
-            ours = Middleware(
-                middleware.application,
-                triggers=self._points.triggers,
-                registry=self._registry,
-            )
-            middleware._nilometer = ours
-        return ours
-
     def _by_request(self, middleware: Any, request: Any) -> Any:
         module, app = self._module, middleware.application
-        if not self._is_on(middleware):
+        if not self._is_on(middleware) or not self._points.triggers.osprofiler:
             return request.get_response(app)
         told = module.utils.signed_unpack(
             request.headers.get(module.X_TRACE_INFO),
