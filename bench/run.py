@@ -36,7 +36,16 @@ PEERS = (
     ("OSProfiler", "osprofiler_library", {}),
     ("OpenTelemetry", "opentelemetry_sdk", {}),
     ("ddtrace", "ddtrace_library", {}),
+    ("nilometer C", "nilometer_databases", {"NILOMETER_REQUIRE_C": "1"}),
+    ("nilometer pure", "nilometer_databases", {"NILOMETER_PURE_PYTHON": "1"}),
+    ("OpenTelemetry", "opentelemetry_databases", {}),
+    ("ddtrace", "ddtrace_databases", {}),
+    ("nilometer C", "nilometer_sqlalchemy14", {"NILOMETER_REQUIRE_C": "1"}),
+    ("OpenTelemetry", "opentelemetry_sqlalchemy14", {}),
 )
+
+SQLALCHEMY14 = Path(__file__).parent.parent / ".cache" / "sqlalchemy14" / "bin" / "python"
+"""The environment of what runs beside SQLAlchemy 1.4 (scripts/install-sqlalchemy14)."""
 
 
 PROCESSES = 3
@@ -59,6 +68,12 @@ class Measured(NamedTuple):
     failure: str = ""
 
 
+def python_of(module: str) -> str:
+    """Which Python runs these cases; where it is not installed they fail, and say so."""
+    other = module.endswith("sqlalchemy14") and SQLALCHEMY14.exists()
+    return str(SQLALCHEMY14) if other else sys.executable
+
+
 def cases_of(module: str) -> list[str]:
     """The names of a peer's cases; asked in its own process, for peers patch on import.
 
@@ -68,7 +83,7 @@ def cases_of(module: str) -> list[str]:
         f"import json; from bench.peers.{module} import CASES; print(json.dumps(list(CASES)))"
     )
     ran = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+        [python_of(module), "-c", code], capture_output=True, text=True, check=False
     )
     if ran.returncode:
         console.print(f"[red]{module} cannot be measured: {last_line(ran.stderr)}")
@@ -89,7 +104,7 @@ def measure(
     ran = []
     for _ in range(PROCESSES if judge else 1):
         one = subprocess.run(
-            [sys.executable, "-m", "bench.case", module, case, str(rounds)],
+            [python_of(module), "-m", "bench.case", module, case, str(rounds)],
             env={**os.environ, **environment},
             capture_output=True,
             text=True,

@@ -7,7 +7,6 @@ duration is the sum, and in a traced request each part is a span of its own.
 
 from __future__ import annotations
 
-from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
 from nilometer.clock import elapsed_ns
@@ -16,7 +15,7 @@ from nilometer.integrations.calls import Call, Calls
 from nilometer.integrations.patches import Patches
 from nilometer.measure import REGISTRY
 from nilometer.model import SpanKind
-from nilometer.trace import span
+from nilometer.trace import CURRENT, span
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 
 _patches: Final = Patches()
 _models: Final[list[Models]] = []
-_executing: Final[ContextVar[Query | None]] = ContextVar("nilometer.query", default=None)
 
 
 def model_of(statement: Any) -> str | None:
@@ -48,56 +46,54 @@ class Query:
     when the result is closed or forgotten.
     """
 
-    __slots__ = ("_operation", "_spent", "_is_executing")
+    __slots__ = ("_operation", "_spent")
 
     def __init__(self, operation: Operation) -> None:
         self._operation = operation
         self._spent: int | None = 0
-        self._is_executing = True
 
     def execute(self, original: Callable[..., Any], args: Any, named: Any) -> Any:
         """Execute it, as the original does."""
-        token = _executing.set(self)
         started = elapsed_ns()
         try:
-            with self._span("query"):
+            if CURRENT.get() is None:
                 result = original(*args, **named)
+            else:
+                with self._span("query"):
+                    result = original(*args, **named)
         except BaseException as error:
-            self._add(elapsed_ns() - started, error)
-            self._end()  # the error may be kept for long, and with it this
+            self._failed(started, error)
+            self.end()  # the error may be kept for long, and with it this
             raise
-        finally:
-            _executing.reset(token)
-            self._is_executing = False
-        self._add(elapsed_ns() - started)
+        self._spent = elapsed_ns() - started
+        chunks = getattr(result, "chunks", None)
+        if chunks.__class__ is Loading:
+            chunks.query = self
         return result
 
-    def loading(self, chunks: Callable[[Any], Iterable[Any]]) -> Callable[[Any], Iterator[Any]]:
-        """In the place of what gives the objects of a result, in chunks."""
-
-        def load(size: Any) -> Iterator[Any]:
-            given = iter(chunks(size))
-            while (chunk := self._next(given)) is not None:
-                yield chunk
-                if not size:  # that was all
-                    break
-            if not self._is_executing:
-                self._end()
-
-        return load
-
-    def _next(self, chunks: Iterator[Any]) -> Any:
-        if self._is_executing:  # what is loaded meanwhile is in that time
-            return next(chunks, None)
+    def load(self, chunks: Iterator[Any]) -> Any:
+        """The next chunk of its objects; None if there is none."""
         started = elapsed_ns()
         try:
-            with self._span("load"):
+            if CURRENT.get() is None:
                 chunk = next(chunks, None)
+            else:
+                with self._span("load"):
+                    chunk = next(chunks, None)
         except BaseException as error:
-            self._add(elapsed_ns() - started, error)
+            self._failed(started, error)
             raise
-        self._add(elapsed_ns() - started)
+        if self._spent is not None:
+            self._spent += elapsed_ns() - started
         return chunk
+
+    def end(self) -> None:
+        """Record it, once."""
+        spent, self._spent = self._spent, None
+        if spent is not None:
+            self._operation.record(spent)
+
+    __del__ = end
 
     def _span(self, part: str) -> Any:
         operation = self._operation
@@ -106,18 +102,37 @@ class Query:
             made.set_attributes(where())
         return made
 
-    def _add(self, spent: int, error: BaseException | None = None) -> None:
+    def _failed(self, started: int, error: BaseException) -> None:
         if self._spent is not None:
-            self._spent += spent
-        if error is not None:
-            self._operation.calls.failed(self._operation.dimensions, error)
+            self._spent += elapsed_ns() - started
+        self._operation.calls.failed(self._operation.dimensions, error)
 
-    def _end(self) -> None:
-        spent, self._spent = self._spent, None
-        if spent is not None:
-            self._operation.record(spent)
 
-    __del__ = _end
+class Loading:
+    """Stands where a result has what gives its objects, in chunks.
+
+    What is loaded while the query is still executing is in that time; then `query` is None.
+    """
+
+    __slots__ = ("query", "_chunks")
+
+    def __init__(self, chunks: Callable[[Any], Iterable[Any]]) -> None:
+        self.query: Query | None = None
+        self._chunks = chunks
+
+    def __call__(self, size: Any) -> Iterator[Any]:
+        """The objects in chunks of so many; without a size in one."""
+        given = iter(self._chunks(size))
+        while True:
+            query = self.query
+            chunk = next(given, None) if query is None else query.load(given)
+            if chunk is None:
+                break
+            yield chunk
+            if not size:
+                break
+        if self.query is not None:
+            self.query.end()
 
 
 class Models:
@@ -198,14 +213,11 @@ class Models:
         self.writes.depth.end()
 
 
-def _results(original: Callable[..., Any]) -> Callable[..., Any]:
+def results(original: Callable[..., Any]) -> Callable[..., Any]:
     """For the place of the class of results that load objects."""
 
     def made(metadata: Any, chunks: Any, *args: Any, **named: Any) -> Any:
-        query = _executing.get()
-        if query is not None:
-            chunks = query.loading(chunks)
-        return original(metadata, chunks, *args, **named)
+        return original(metadata, Loading(chunks), *args, **named)
 
     return made
 
@@ -226,7 +238,7 @@ def install(*, registry: Registry = REGISTRY) -> bool:
         _patches.replace(Session, executing, models.executing)
         _patches.replace(Session, "_flush", models.flushing)
         _patches.replace(Session, "_bulk_save_mappings", models.saving)
-        _patches.swap(loading, "ChunkedIteratorResult", _results)
+        _patches.swap(loading, "ChunkedIteratorResult", results)
     except BaseException:
         uninstall()
         raise
