@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 from types import SimpleNamespace
 
 import pytest
@@ -195,6 +196,21 @@ def test_series_are_bounded_and_the_rest_is_in_one(library, laid):
         "a=2": 1,
         "otel.metric.overflow=true": 47,
     }
+
+
+def test_what_is_remembered_of_values_is_bounded_with_the_series(library, laid):
+    registry = Registry(series_max=3)
+    laid(table("plain", dimensions={"a": "a"}), registry=registry)
+    module = library.load()
+    for a in range(100):
+        module.plain(a)
+    tracemalloc.start()
+    for a in range(100, 3_000):
+        module.plain(a)
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert held < 100_000  # a wrapper and a key each would be a megabyte
 
 
 # --- Hooks ------------------------------------------------------------------------------------
