@@ -256,19 +256,21 @@ def test_07_a_request_lasts_until_its_body_was_read_and_says_how_it_was_answered
 
 @pytest.mark.parametrize("how", ["engine", "listeners"])
 def test_08_an_error_of_a_database_ends_its_own_statement_and_shows_no_value(drop_in, how):
-    engine = sqlalchemy.create_engine("sqlite://")
-    if how == "engine":
-        osprofiler.sqlalchemy.add_tracing(sqlalchemy, engine, "db", hide_result=False)
-    else:
-        listened_to(engine)
+    def listened(engine):
+        if how == "engine":
+            osprofiler.sqlalchemy.add_tracing(sqlalchemy, engine, "db", hide_result=False)
+        else:
+            listened_to(engine)
+        return engine
+
+    engine = listened(sqlalchemy.create_engine("sqlite://"))
 
     with traced_request() as spans, profiler.Trace("outer"):
         with engine.connect() as connection:
             connection.execute(sqlalchemy.text("select :value"), {"value": "secret"})
             with suppress(sqlalchemy.exc.OperationalError):
                 connection.execute(sqlalchemy.text("select secret from nowhere"))
-        nowhere = sqlalchemy.create_engine("sqlite:////nowhere/at/all")
-        osprofiler.sqlalchemy.add_tracing(sqlalchemy, nowhere, "db")
+        nowhere = listened(sqlalchemy.create_engine("sqlite:////nowhere/at/all"))
         with suppress(sqlalchemy.exc.OperationalError):
             nowhere.connect()
         profiler.start("after")
@@ -540,6 +542,24 @@ def test_values_are_recorded_only_where_the_operator_wants_them_and_the_develope
         "osprofiler.result": "[1, 3]",
     }
     assert list(told["hidden"]) == ["code.function.name"]
+
+
+def test_what_a_service_tells_of_a_point_shows_no_value_of_its_requests(drop_in):
+    with traced_request() as spans:
+        told = {"statement": "select 'secret'", "params": ["secret"], "result": "secret"}
+        profiler.start("db", {"db": told, "zone": "north"})
+        profiler.stop({"db": {"result": "secret"}})
+        request = {"path": "/v1", "method": "GET", "query": "token=secret", "scheme": "http"}
+        with profiler.Trace("wsgi", info={"request": request}):
+            pass
+        profiler.start("odd", "not a dict")
+        profiler.stop("not a dict")
+
+    assert {span.name: dict(span.attributes) for span in spans if span.name != "request"} == {
+        "db": {"db.operation.name": "SELECT", "db.query.text": "select ?", "zone": "north"},
+        "wsgi": {"url.path": "/v1", "http.request.method": "GET", "url.scheme": "http"},
+        "odd": {},
+    }
 
 
 def test_an_argument_that_cannot_be_shown_costs_no_call(showing):
