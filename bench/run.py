@@ -34,6 +34,7 @@ PEERS = (
     ("prometheus_client", "prometheus", {}),
     ("statsd", "statsd_client", {}),
     ("OSProfiler", "osprofiler_library", {}),
+    ("its drop-in", "osprofiler_drop_in", {"NILOMETER_REQUIRE_C": "1"}),
     ("OpenTelemetry", "opentelemetry_sdk", {}),
     ("ddtrace", "ddtrace_library", {}),
     ("nilometer C", "nilometer_databases", {"NILOMETER_REQUIRE_C": "1"}),
