@@ -28,9 +28,10 @@ from nilometer.integrations import LIBRARIES
 from nilometer.measure import REGISTRY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from nilometer.config import Settings
+    from nilometer.model.patch import Patch
 
 TWIN_MODULES: Final = (
     "nilometer.measure.twin",
@@ -208,7 +209,7 @@ def _integrations(system: assembly.System | None) -> Iterator[Finding]:
 def _patches(system: assembly.System | None, settings: Settings | None) -> Iterator[Finding]:
     """What the settings ask to be patched: what became of it, or how to find out."""
     if system is None:
-        for patch in settings.patch if settings is not None else ():
+        for patch in _once(settings.patch if settings is not None else ()):
             because = "`nilometer patch check` shows what it matches"
             yield Finding("patches", str(patch), f"{patch.make}, {patch.origin}", because)
     elif system.patching is not None:
@@ -217,10 +218,18 @@ def _patches(system: assembly.System | None, settings: Settings | None) -> Itera
             yield Finding(
                 "patches", f"{one.patch.module}:{one.qualname}", made, one.patch.origin
             )
-        for patch in system.patching.waiting.values():
+        for patch in _once(system.patching.waiting.values()):
             because = f"{patch.module} has not been imported"
             yield Finding("patches", str(patch), "waiting", because)
         for patch, because in system.patching.failed.values():
             yield Finding("patches", str(patch), "failed", because, False)
     for note in settings.tach_config.notes if settings and settings.tach_config else ():
         yield Finding("patches", "tach", "left out", note)
+
+
+def _once(patches: Iterable[Patch]) -> list[Patch]:
+    """Of those that stand for the same, the first."""
+    found: dict[object, Patch] = {}
+    for patch in patches:
+        found.setdefault(patch.origin if patch.either else id(patch), patch)
+    return list(found.values())

@@ -56,24 +56,46 @@ class Meter(Protocol):
         """One run, for a ``with``; `set_attributes` adds dimensions before it ends."""
 
 
+class Series:
+    """The series of one instrument by their dimensions; so many are remembered at most."""
+
+    __slots__ = ("_instrument", "_kept", "_known")
+
+    def __init__(self, instrument: Any, kept: int) -> None:
+        self._instrument = instrument
+        self._kept = kept
+        self._known: dict[Pairs, Any] = {(): instrument}
+
+    def of(self, pairs: Pairs) -> Any:
+        """The one with these; `bind` would want a mapping made for each call."""
+        found = self._known.get(pairs)
+        if found is None:
+            found = self._instrument.bind(**dict(pairs))
+            if len(self._known) <= self._kept:
+                self._known[pairs] = found
+        return found
+
+
 class Timed:
     """A timer; `<name>.errors` counts what is raised."""
 
     def __init__(self, registry: Registry, name: str, patch: Patch) -> None:
         self._clock = registry.clock.elapsed_ns
         self._timer = registry.timer(name, level=patch.level, description=_told(patch))
+        self._series = Series(self._timer, registry.series_max)
         self.switch: Switch = self._timer
 
     def around(self, function: Function, pairs: Pairs) -> Function:
         """The timer's own decorator."""
-        return self._timer.bind(**dict(pairs))(function)
+        timed: Function = self._series.of(pairs)(function)
+        return timed
 
     def run(self, pairs: Pairs) -> Run:
         """Timed from here to its end."""
         return Run(self._ended, self._clock, pairs)
 
     def _ended(self, elapsed_ns: int, pairs: Pairs, error: BaseException | None) -> None:
-        timer = self._timer.bind(**dict(pairs))
+        timer = self._series.of(pairs)
         timer.keep(elapsed_ns)
         if error is not None:
             timer.failed(type(error))
@@ -85,11 +107,12 @@ class Counted:
     def __init__(self, registry: Registry, name: str, patch: Patch) -> None:
         self._amount = patch.amount
         self._counter = registry.counter(name, level=patch.level, description=_told(patch))
+        self._series = Series(self._counter, registry.series_max)
         self.switch: Switch = self._counter
 
     def around(self, function: Function, pairs: Pairs) -> Function:
         """Counted, then called."""
-        add, amount = self._counter.bind(**dict(pairs)).add, self._amount
+        add, amount = self._series.of(pairs).add, self._amount
 
         def counted(*args: Any, **kwargs: Any) -> Any:
             add(amount)
@@ -102,7 +125,7 @@ class Counted:
         return Run(self._ended, int, pairs)
 
     def _ended(self, _: int, pairs: Pairs, __: BaseException | None) -> None:
-        self._counter.bind(**dict(pairs)).add(self._amount)
+        self._series.of(pairs).add(self._amount)
 
 
 class Spanned:
