@@ -10,7 +10,7 @@ os.environ["DD_REMOTE_CONFIGURATION_ENABLED"] = "false"
 
 from ddtrace.trace import TraceFilter, tracer  # it reads the environment when imported
 
-from bench import subjects
+from bench import stores, subjects
 from bench.pairs import Loop, calls
 
 if TYPE_CHECKING:
@@ -63,6 +63,23 @@ def sql() -> tuple[Loop, Loop]:
     return subjects.selects(bare), subjects.selects(engine)
 
 
+def store(name: str, loop: Callable[[], Loop]) -> tuple[Loop, Loop]:
+    """A data store's client before and after it was patched."""
+    from ddtrace import patch
+
+    bare = loop()
+    patch(**{name: True})
+    return bare, loop()
+
+
+def redis() -> tuple[Loop, Loop]:
+    return store("redis", stores.redis_gets)
+
+
+def async_redis() -> tuple[Loop, Loop]:
+    return store("redis", stores.async_redis_gets)
+
+
 def off(case: Callable[[], tuple[Loop, Loop]]) -> Callable[[], tuple[Loop, Loop]]:
     """The same with tracing switched off, as DD_TRACE_ENABLED=false does."""
 
@@ -84,4 +101,8 @@ CASES = {
     "asgi traced": asgi,
     "sql untraced": off(sql),
     "sql traced": sql,
+    "redis untraced": off(redis),
+    "redis traced": redis,
+    "redis asyncio untraced": off(async_redis),
+    "redis asyncio traced": async_redis,
 }

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import secrets
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import nilometer
-from bench import subjects
+from bench import stores, subjects
 from bench.pairs import Loop, Pair, calls, nothing
 from bench.peers import nilometer_patches
 from nilometer.integrations.sqlalchemy import instrument
@@ -16,7 +17,7 @@ from nilometer.trace.trigger import Triggers, new_trigger
 from nilometer.wire.otlp import encode_traces
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from nilometer.trace import Trace
 
@@ -185,6 +186,15 @@ def sql_call() -> Pair:
     return Pair(subjects.executions(bare), subjects.executions(engine))
 
 
+def store(name: str, loop: Callable[[], Loop], *, active: bool = False) -> Pair:
+    """A data store's client before and after its integration was installed."""
+    bare = loop()
+    import_module(f"nilometer.integrations.{name}").install()
+    if active:
+        enter_a_trace()
+    return Pair(bare, loop(), drain_spans, RING_SHARE if active else 1 << 30)
+
+
 CASES = {
     "counter": counter,
     "counter off": counter_off,
@@ -209,5 +219,13 @@ CASES = {
     "sql untraced, its call": sql_call,
     "sql untraced": lambda: sql(active=False),
     "sql traced": lambda: sql(active=True),
+    "redis untraced": lambda: store("redis", stores.redis_gets),
+    "redis traced": lambda: store("redis", stores.redis_gets, active=True),
+    "redis asyncio untraced": lambda: store("redis", stores.async_redis_gets),
+    "redis asyncio traced": lambda: store("redis", stores.async_redis_gets, active=True),
+    "memcached untraced": lambda: store("pymemcache", stores.memcached_gets),
+    "memcached traced": lambda: store("pymemcache", stores.memcached_gets, active=True),
+    "mongodb untraced": lambda: store("pymongo", stores.mongodb_finds),
+    "mongodb traced": lambda: store("pymongo", stores.mongodb_finds, active=True),
     **nilometer_patches.CASES,
 }

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from functools import wraps
+from importlib import import_module
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
@@ -18,8 +19,11 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, Sampler
 
-from bench import subjects
+from bench import stores, subjects
 from bench.pairs import Loop, calls, nothing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Null(SpanExporter):
@@ -127,6 +131,19 @@ def sql(sampler: Sampler) -> tuple[Loop, Loop]:
     return subjects.selects(bare), subjects.selects(engine)
 
 
+def store(instrumentor: str, loop: Callable[[], Loop], sampler: Sampler) -> tuple[Loop, Loop]:
+    """A data store's client before and after it was instrumented."""
+    module, name = instrumentor.split(":")
+    bare = loop()
+    made = getattr(import_module(f"opentelemetry.instrumentation.{module}"), name)()
+    made.instrument(tracer_provider=tracers(sampler), skip_dep_check=True)
+    return bare, loop()
+
+
+REDIS = "redis:RedisInstrumentor"
+MEMCACHED = "pymemcache:PymemcacheInstrumentor"
+MONGODB = "pymongo:PymongoInstrumentor"
+
 CASES = {
     "counter": lambda: counter(meters()),
     "counter off": lambda: counter(NoOpMeterProvider()),
@@ -149,4 +166,12 @@ CASES = {
     ),
     "sql untraced": lambda: sql(ALWAYS_OFF),
     "sql traced": lambda: sql(ALWAYS_ON),
+    "redis untraced": lambda: store(REDIS, stores.redis_gets, ALWAYS_OFF),
+    "redis traced": lambda: store(REDIS, stores.redis_gets, ALWAYS_ON),
+    "redis asyncio untraced": lambda: store(REDIS, stores.async_redis_gets, ALWAYS_OFF),
+    "redis asyncio traced": lambda: store(REDIS, stores.async_redis_gets, ALWAYS_ON),
+    "memcached untraced": lambda: store(MEMCACHED, stores.memcached_gets, ALWAYS_OFF),
+    "memcached traced": lambda: store(MEMCACHED, stores.memcached_gets, ALWAYS_ON),
+    "mongodb untraced": lambda: store(MONGODB, stores.mongodb_finds, ALWAYS_OFF),
+    "mongodb traced": lambda: store(MONGODB, stores.mongodb_finds, ALWAYS_ON),
 }

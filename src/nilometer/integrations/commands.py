@@ -170,7 +170,13 @@ class Commands:
             return kind[current() is not None](*args, **options)
 
         async def command_async(*args: Any, **options: Any) -> Any:
-            return await command(*args, **options)
+            if not depth.on:  # said twice: one call less for each command
+                return await original(*args, **options)
+            try:
+                kind = known[args[position]]
+            except Exception:  # noqa: BLE001
+                kind = find(args)
+            return await kind[current() is not None](*args, **options)
 
         made = command_async if kind_of(original) == "coroutine" else command
         return update_wrapper(made, original)
