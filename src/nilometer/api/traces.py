@@ -62,7 +62,11 @@ def _add_list(routes: APIRouter, reader: Reader, queries: Queries) -> None:
         request_id: Text | None = None,
         limit: Annotated[int, Query(ge=1, le=LIMIT_MAX)] = LIMIT,
     ) -> TraceList:
-        """Traces, newest first, that match all that is given."""
+        """Traces with a span that started in that time, newest first, each summed up whole.
+
+        What else is given must hold for the trace: `service`, `name` and `request_id` for one
+        of its spans.
+        """
         found = await queries.run(
             "/traces",
             reader.find_traces,

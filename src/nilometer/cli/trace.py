@@ -141,7 +141,7 @@ def checked_id(text: str) -> str:
 
 @trace.command("list")
 @click.option("--service", help="Only traces that touched this service.")
-@click.option("--name", help="Only traces whose root has this name.")
+@click.option("--name", help="Only traces with a span of this name.")
 @click.option("--since", default="1h", show_default=True, help="15m, 2h, or an ISO 8601 time.")
 @click.option("--until", help="The end of the time looked at; now if left out.")
 @click.option("--min-duration", metavar="TIME", help="Only those that took longer: 250ms, 2s.")

@@ -39,16 +39,13 @@ TIME_MIN: Final = -(2**63)
 TIME_MAX: Final = 2**63 - 1
 
 NS_PER_HOUR: Final = 3600 * 10**9
+NS_PER_DAY: Final = 24 * NS_PER_HOUR
 
 SIGHT_NS: Final = NS_PER_HOUR
 """So far before `since_ns` the reading is looked for that a cumulative series moved from."""
 
-TRACE_SLACK_NS: Final = NS_PER_HOUR
-"""So far outside the asked time spans still count for the summary of a trace found in it."""
-
-
 TRACES_MAX: Final = 100_000
-"""So many of the latest traces are looked through for slow or failed ones."""
+"""So many traces are looked through for those that are as asked for: an hour of 30 a second."""
 
 
 class TraceSummary(NamedTuple):
@@ -119,31 +116,42 @@ class Reader:
         request_id: str | None = None,
         limit: int = 100,
     ) -> list[TraceSummary]:
-        """The traces with a span that started in that time, of that service, name and request
-        id (one span all of these), of at least that duration, with or without errors; the
-        latest first. `request_id` is the span attribute of that name.
+        """The traces with a span that started in that time, each summed up with all its spans;
+        the latest first.
+
+        The rest holds for a trace as a whole: that a span, whenever it started, is of that
+        service, name and request id (one span all of these; `request_id` is the span attribute
+        of that name), that it took at least so long, and has errors or none.
         """
         since, last = _ends(since_ns, until_ns)
-        from_ns, to_ns = (
-            max(TIME_MIN, since - TRACE_SLACK_NS),
-            min(TIME_MAX, last + TRACE_SLACK_NS),
-        )
-        values = {
-            "service": service,
-            "name": name,
-            "request_id": request_id,
-            "since_ns": since,
-            "last_ns": last,
-            "from_ns": from_ns,
-            "to_ns": to_ns,
-            "min_duration_ns": _within_64_bits(min_duration_ns or 0),
-            "error": error,
-            # Whether a trace was slow or failed is known from its summary only: look at more.
-            "chosen_max": limit if not min_duration_ns and error is None else TRACES_MAX,
-            "rows_max": max(0, limit),
+        met: Row = {"since_ns": since, "last_ns": last, "rows_max": max(0, limit)}
+        asked = {"service": service, "name": name, "request_id": request_id, "error": error}
+        if min_duration_ns or any(value is not None for value in asked.values()):
+            duration_ns = _within_64_bits(min_duration_ns or 0)
+            met |= {**asked, "min_duration_ns": duration_ns, "looked_max": TRACES_MAX}
+            rows = self._questions.ask("chosen_traces", "spans", self._around(since, last), met)
+        else:
+            rows = self._questions.ask(
+                "latest_traces", "spans", {"started_ns": (since, last)}, met
+            )
+        if not rows:
+            return []
+        ids = [row["trace_id"] for row in rows]
+        wanted = {"trace_id": (min(ids), max(ids)), **self._around(since, last)}
+        summaries = self._questions.ask("traces", "spans", wanted, {"ids": ids})
+        return [TraceSummary(**row) for row in summaries]
+
+    def _around(self, since: int, last: int) -> Wanted:
+        """Where the other spans of traces met in that time are looked for: everywhere, but of
+        an object store, whose files are fetched whole, not in those of other days."""
+        if self._questions.place.path is not None:
+            return {}
+        return {
+            "started_ns": (
+                max(TIME_MIN, since - NS_PER_DAY),
+                min(TIME_MAX, last + NS_PER_DAY),
+            )
         }
-        rows = self._questions.ask("traces", "spans", {"started_ns": (from_ns, to_ns)}, values)
-        return [TraceSummary(**row) for row in rows]
 
     def events(
         self,

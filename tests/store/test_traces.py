@@ -1,0 +1,158 @@
+"""A list of traces says of each what the trace itself says, however its spans lie in time."""
+
+import random
+
+import pytest
+
+from nilometer.model import Batch, Resource, Status
+from nilometer.store import query
+from nilometer.store.lake import Lake
+from nilometer.store.query import Reader
+from tests.store.batches import NOW_NS, span
+
+MINUTE_NS = 60 * 10**9
+HOUR_NS = 60 * MINUTE_NS
+SERVICES = ["api", "compute", "network"]
+
+
+def kept(place, *batches):
+    lake = Lake(place, durability="os")
+    for service, spans in batches:
+        lake.append([Batch(Resource(service), (), tuple(spans))])
+    return Reader(place)
+
+
+def test_a_trace_of_hours_is_summed_up_whole_in_a_list_of_its_last_hour(tmp_path):
+    began = NOW_NS - 3 * HOUR_NS
+    root = span(
+        1, at_ns=began, took_ns=3 * HOUR_NS - 1, name="nightly report", status=Status.ERROR
+    )
+    pages = [
+        span(n, parent=1, at_ns=began + n * 10 * MINUTE_NS, took_ns=MINUTE_NS, name="page")
+        for n in range(2, 18)
+    ]
+    reader = kept(tmp_path, ("batch", [root]), ("batch", pages))
+    whole = [("nightly report", "batch", 3 * HOUR_NS - 1, 17, 1)]
+
+    for asked in ({}, {"error": True}, {"min_duration_ns": 2 * HOUR_NS}):
+        found = reader.find_traces(since_ns=NOW_NS - HOUR_NS, **asked)
+        assert [(f.root, f.service, f.duration_ns, f.spans, f.errors) for f in found] == whole
+    assert reader.find_traces(since_ns=NOW_NS - HOUR_NS, error=False) == []
+
+
+def test_a_service_whose_clock_is_off_counts_in_its_traces(tmp_path):
+    behind = span(3, parent=1, at_ns=NOW_NS - 13 * HOUR_NS, name="behind", status=Status.ERROR)
+    reader = kept(tmp_path, ("api", [span(1), span(2, parent=1)]), ("skewed", [behind]))
+    other = span(4, trace=2, at_ns=NOW_NS + 1)
+    Lake(tmp_path, durability="os").append([Batch(Resource("api"), (), (other,))])
+    since = NOW_NS - HOUR_NS
+
+    (plain,) = [f for f in reader.find_traces(since_ns=since) if f.spans != 1]
+    assert (plain.root, plain.spans, plain.errors) == ("op1", 3, 1)
+    for asked in ({"error": True}, {"service": "skewed"}, {"name": "behind"}):
+        assert reader.find_traces(since_ns=since, **asked) == [plain]
+    assert reader.find_traces(since_ns=since, service="api", name="behind") == []
+
+
+def summed_up(found):
+    """What a trace's own spans say of it."""
+    roots = [pair for pair in found if not pair[1].parent_id] or found
+    resource, root = min(roots, key=lambda pair: (pair[1].started_ns, pair[1].span_id))
+    spans = [each for _, each in found]
+    began = min(each.started_ns for each in spans)
+    return query.TraceSummary(
+        spans[0].trace_id.hex(),
+        root.name,
+        resource.service,
+        began,
+        max(0, max(each.ended_ns for each in spans) - began),
+        len(spans),
+        sum(each.status is Status.ERROR for each in spans),
+    )
+
+
+@pytest.fixture(scope="module")
+def scattered(tmp_path_factory):
+    """Sixty traces of spans of three services over four days: the reader, and what is so."""
+    chance = random.Random(7)
+    batches, number = [], 0
+    for _ in range(20):
+        spans = []
+        for _ in range(chance.randint(1, 20)):
+            number += 1
+            spans.append(
+                span(
+                    number,
+                    trace=chance.randint(1, 60),
+                    parent=chance.choice([0, 1, 2]),
+                    at_ns=NOW_NS - chance.randrange(96 * HOUR_NS),
+                    took_ns=chance.randrange(2 * HOUR_NS),
+                    name=chance.choice("abc"),
+                    status=chance.choice([Status.OK, Status.OK, Status.ERROR]),
+                )
+            )
+        batches.append((chance.choice(SERVICES), spans))
+    reader = kept(tmp_path_factory.mktemp("scattered"), *batches)
+    return reader, [reader.trace(f"{trace:032x}") for trace in range(1, 61)]
+
+
+ASKED = [
+    {},
+    {"error": True},
+    {"error": False},
+    {"service": "compute"},
+    {"name": "b"},
+    {"service": "api", "name": "c"},
+    {"min_duration_ns": 20 * HOUR_NS},
+    {"service": "network", "error": True, "min_duration_ns": HOUR_NS},
+]
+
+
+def is_as_asked(pairs, asked):
+    told = summed_up(pairs)
+    return (
+        any(
+            resource.service == asked.get("service", resource.service)
+            and each.name == asked.get("name", each.name)
+            for resource, each in pairs
+        )
+        and told.duration_ns >= asked.get("min_duration_ns", 0)
+        and (told.errors > 0) is asked.get("error", told.errors > 0)
+    )
+
+
+@pytest.mark.parametrize("asked", ASKED, ids=str)
+@pytest.mark.parametrize("window", [(1, 0), (24, 3), (96, 48)])
+def test_a_list_says_of_a_trace_what_the_trace_itself_says(scattered, asked, window):
+    reader, traces = scattered
+    since, until = (NOW_NS - hours * HOUR_NS for hours in window)
+
+    found = reader.find_traces(since_ns=since, until_ns=until, **asked)
+
+    expected = [
+        summed_up(pairs)
+        for pairs in traces
+        if any(since <= each.started_ns < until for _, each in pairs)
+        and is_as_asked(pairs, asked)
+    ]
+    assert found == sorted(expected, key=lambda one: (-one.started_ns, one.id))
+
+
+def test_what_is_as_asked_in_the_time_asked_for_is_looked_at_first(tmp_path, monkeypatch):
+    monkeypatch.setattr(query, "TRACES_MAX", 3)
+    rare = span(1, trace=1, at_ns=NOW_NS)
+    many = [span(n, trace=n, at_ns=NOW_NS + n) for n in range(2, 9)]
+    reader = kept(tmp_path, ("rare", [rare]), ("common", many))
+
+    found = reader.find_traces(since_ns=NOW_NS, service="rare")
+    assert [int(one.id, 16) for one in found] == [1]
+
+
+def test_of_an_object_store_files_of_the_days_around_are_enough(tmp_path):
+    near = span(2, parent=1, at_ns=NOW_NS - 20 * HOUR_NS)
+    far = span(3, parent=1, at_ns=NOW_NS - 30 * HOUR_NS)
+    kept(tmp_path, ("api", [span(1)]), ("api", [near]), ("api", [far]))
+
+    for asked in ({}, {"service": "api"}):
+        (found,) = Reader(tmp_path.as_uri()).find_traces(since_ns=NOW_NS - HOUR_NS, **asked)
+        assert (found.spans, found.root) == (2, "op1")
