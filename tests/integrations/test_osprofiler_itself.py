@@ -81,6 +81,31 @@ def test_osprofiler_s_own_tests_pass_but_for_those_that_the_docs_list(tmp_path, 
     assert len(cases) > 90
 
 
+@pytest.mark.parametrize("first", ["profiler", "web", "sqlalchemy", "initializer", "opts"])
+def test_whichever_of_its_modules_a_service_imports_first_all_are_replaced(tmp_path, first):
+    program = (
+        f"import osprofiler.{first}; from osprofiler import (profiler, web, notifier, _utils,"
+        "initializer, requests, sqlalchemy)\n"
+        "for place in (profiler.start, web.enable, web.WsgiMiddleware.__call__,"
+        "notifier.notify, _utils.signed_unpack, initializer.init_from_conf, requests.enable,"
+        "sqlalchemy.add_tracing): print(place.__code__.co_filename)\n"
+    )
+
+    ran = subprocess.run(
+        [
+            *(sys.executable, "-m", "nilometer", "run", "--integrations", "osprofiler", "--"),
+            *(sys.executable, "-c", program),
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    theirs = [line for line in ran.stdout.splitlines() if "nilometer/integrations" not in line]
+    assert (theirs, "[integration-fails]" in ran.stderr) == ([], False)
+
+
 def named(case):
     """``WebTestCase.test_factory``, wherever it was installed."""
     kind = case.attrib["classname"].rpartition(".")[2]

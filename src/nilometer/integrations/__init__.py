@@ -55,7 +55,7 @@ LIBRARIES: Final = {
     "eventlet": "eventlet.greenthread",
     "threads": "concurrent.futures.thread",
     "oslo_config": "oslo_config.cfg",
-    "osprofiler": "osprofiler.profiler",
+    "osprofiler": "osprofiler",  # before any of its modules: they import each other
     "oslo_serializer": "oslo_messaging.rpc.dispatcher",
     "logging": "logging",
 }

@@ -59,8 +59,7 @@ class DropIn:
     def begin(self) -> None:
         """Replace what is imported already, and the rest when it is."""
         names = [f"{PACKAGE}.{name}" for name in MODULES]
-        self._profiler(sys.modules[names[0]])
-        for name in names[1:]:
+        for name in names:
             if name in sys.modules:
                 self._replace(name)
         self._arrivals.expect(name for name in names if name not in sys.modules)
