@@ -126,7 +126,8 @@ def _twins() -> Iterator[Finding]:
             import_module(name)
     for choice in twin.CHOICES.values():
         is_fast = choice.implementation == "c" or "PURE_PYTHON" in choice.because
-        yield Finding("core", choice.module, choice.implementation, choice.because, is_fast)
+        name = choice.module.removeprefix("nilometer.")
+        yield Finding("core", name, choice.implementation, choice.because, is_fast)
 
 
 def _settings() -> tuple[Settings | None, list[Finding]]:

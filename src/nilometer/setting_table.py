@@ -17,7 +17,7 @@ PREFIX: Final = "NILOMETER_"
 OTHER_VARIABLES: Final = {
     "NILOMETER_CONFIG": "The settings file, instead of nilometer.toml where it is started.",
     "NILOMETER_PURE_PYTHON": "1 runs the Python twins even where the C core is installed.",
-    "NILOMETER_REQUIRE_C": "1 makes a C core that is missing or stale an error instead of a slower fallback.",
+    "NILOMETER_REQUIRE_C": "1 makes a missing or stale C core an error, not a slower fallback.",
     "NILOMETER_URL": "Where commands find the collector.",
     "NILOMETER_TOKEN_FILE": "The file with the collector's token, for commands.",
     "NILOMETER_RUN_FILE": "Set by `measure`: where its command may tell what it did, as JSON.",

@@ -4,9 +4,9 @@
 C file an ImportError instead of a silent, several times slower fallback: CI sets it.
 The Python file is the specification: types are taken from it, and one test-suite runs on both.
 
-A C file built from other sources than lie here, as after ``git pull`` without a build,
-would lack what newer Python files ask of it: it is taken for missing. setup.py compiles into each
-what `sources_of` says of it, which is compared when it is loaded.
+A C file built from other sources than lie here, as by ``git pull`` without a build, would lack
+what newer Python files ask of it: it is taken for missing. setup.py compiles into each what
+`sources_of` says of it, which is compared when it is loaded.
 """
 
 from __future__ import annotations

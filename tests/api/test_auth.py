@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from google.rpc.status_pb2 import Status
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -41,8 +42,22 @@ def test_with_tokens_every_request_needs_one(tmp_path, method, path):
         401,
         'Bearer realm="nilometer"',
     )
-    assert answer.json() == {"detail": "this collector wants 'Authorization: Bearer <token>'"}
+    told = "this collector wants 'Authorization: Bearer <token>'"
+    is_otlp = path.startswith("/v1/")
+    assert answer.json() == ({"code": 16, "message": told} if is_otlp else {"detail": told})
     assert tables.rejected == {("http", "no-token"): 1}
+
+
+@pytest.mark.parametrize("tokens", [TOKENS, None], ids=["no-token", "foreign-host"])
+def test_an_exporter_is_refused_in_its_own_encoding(tmp_path, tokens):
+    told = {"content-type": "application/x-protobuf", "host": "elsewhere.example.org"}
+
+    answer = ask(tmp_path, "POST", "/v1/traces", told, tokens=tokens)
+
+    status = Status.FromString(answer.content)
+    assert answer.headers["content-type"] == told["content-type"]
+    assert (answer.status_code, status.code) == ((401, 16) if tokens else (403, 7))
+    assert ("Bearer" if tokens else "--token-file") in status.message
 
 
 @pytest.mark.parametrize("token", ["first-token-of-two", "second-token-of-two"])
@@ -120,7 +135,7 @@ def test_without_tokens_a_browser_cannot_carry_a_strangers_request_in(
     answer = ask(tmp_path, "POST", "/v1/traces", headers, tokens=None, tables=tables)
 
     assert answer.status_code == 403
-    assert "--token-file" in answer.json()["detail"]
+    assert "--token-file" in answer.json()["message"]
     assert tables.rejected == {("http", reason): 1}
 
 
@@ -148,7 +163,8 @@ def test_no_bytes_open_but_the_token(tmp_path, given):
         async def send(message):
             status.append(message.get("status"))
 
-        scope = {"type": "http", "headers": [(b"authorization", b"Bearer " + given)]}
+        headers = [(b"authorization", b"Bearer " + given)]
+        scope = {"type": "http", "path": "/v1/traces", "headers": headers}
         await collector.app(scope, None, send)
         return status[0]
 

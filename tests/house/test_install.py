@@ -150,5 +150,5 @@ except SystemExit as end:
     said = run(*(sys.executable, "-S", "-c", code, without_compiler), cwd=tmp_path).splitlines()
 
     assert said[-1] == "ended with 5"
-    told = "! core: nilometer.measure._core: python (No module named 'nilometer.measure._core': "
+    told = "! core: measure._core: python (No module named 'nilometer.measure._core': "
     assert any(line.startswith(f"{told}several times slower") for line in said)

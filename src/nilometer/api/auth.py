@@ -10,9 +10,10 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ipaddress
-import json
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
+
+from nilometer.wire import otlp_reply
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping, Sequence
@@ -84,7 +85,7 @@ class Guard:
             return
         status, reason, detail = refusal
         self._refused(reason)
-        await _answer(send, status, detail)
+        await _answer(scope["path"], headers, send, status, detail)
 
     def _without_token(self, headers: _Headers) -> tuple[int, str, str] | None:
         given = headers.all(b"authorization")
@@ -145,9 +146,14 @@ class _Headers:
         return [value for key, value in self._raw if key.lower() == name]
 
 
-async def _answer(send: Send, status: int, detail: str) -> None:
-    body = json.dumps({"detail": detail}).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+async def _answer(path: str, given: _Headers, send: Send, status: int, detail: str) -> None:
+    """Refuse in the sender's protocol: an exporter shows its user what it can read."""
+    content_type = b"".join(given.all(b"content-type")[:1]).decode("latin-1")
+    body, media_type = otlp_reply.encode_refusal(path, content_type, status, detail)
+    headers = [
+        (b"content-type", media_type.encode()),
+        (b"content-length", b"%d" % len(body)),
+    ]
     if status == 401:
         headers.append((b"www-authenticate", b'Bearer realm="nilometer"'))
     await send({"type": "http.response.start", "status": status, "headers": headers})

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from nilometer.api import metrics, traces
 from nilometer.api.answers import Health
 from nilometer.api.problems import Problem, Refusal, not_a_choice, of_validation
+from nilometer.wire.otlp_reply import encode_refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -73,15 +74,24 @@ def _add_faults(app: FastAPI, refused: Callable[[str], None]) -> None:
         return of_validation(error.errors()).answer()
 
     @app.exception_handler(HTTPException)
-    async def unknown(_request: Request, error: HTTPException) -> JSONResponse:
+    async def unknown(request: Request, error: HTTPException) -> Response:
         # A sender that was told a wrong path sends all it has to nowhere: that must be seen.
         refused("path" if error.status_code == 404 else "method")
-        return JSONResponse({"detail": error.detail}, error.status_code, headers=error.headers)
+        return _refusal(request, error.status_code, error.detail, error.headers)
 
     @app.exception_handler(Exception)
-    async def fault(_request: Request, error: Exception) -> JSONResponse:
+    async def fault(request: Request, error: Exception) -> Response:
         detail = f"a fault of the collector's ({type(error).__name__}); its log has more"
-        return JSONResponse({"detail": detail}, 500)
+        return _refusal(request, 500, detail)
+
+
+def _refusal(
+    request: Request, status: int, detail: str, headers: Mapping[str, str] | None = None
+) -> Response:
+    """In the sender's protocol: OTLP's routes come to be among those of this application."""
+    content_type = request.headers.get("content-type", "")
+    body, media_type = encode_refusal(request.url.path, content_type, status, detail)
+    return Response(body, status, headers, media_type)
 
 
 def _tell_of_tokens(app: FastAPI) -> None:

@@ -37,9 +37,6 @@ INLINE_BYTES_MAX: Final = 4 << 10
 
 NAME_CHARS_MAX: Final = 255  # what OpenTelemetry allows an instrument
 
-MEDIA_TYPES: Final = {"application/x-protobuf": False, "application/json": True}
-"""Content-Type and whether it is JSON."""
-
 
 class Signal(NamedTuple):
     """One kind of request: its path, how it is read and how it is answered."""
@@ -54,14 +51,6 @@ SIGNALS: Final = (
     Signal("metrics", otlp_in.decode_metrics, otlp_reply.Signal.METRICS),
     Signal("logs", otlp_in.decode_logs, otlp_reply.Signal.LOGS),
 )
-
-# google.rpc.Code of what is refused, by HTTP status; what is not listed is INVALID_ARGUMENT.
-RPC_CODES: Final = {
-    503: 14,
-    413: 8,
-    408: 4,
-}  # UNAVAILABLE, RESOURCE_EXHAUSTED, DEADLINE_EXCEEDED
-INVALID_ARGUMENT: Final = 3
 
 
 class OtlpDoor:
@@ -95,15 +84,11 @@ class OtlpDoor:
 
     def _endpoint(self, signal: Signal) -> Callable[[Request], Awaitable[Response]]:
         async def endpoint(request: Request) -> Response:
-            media_type = (
-                request.headers.get("content-type", "").partition(";")[0].strip().lower()
-            )
-            json = MEDIA_TYPES.get(media_type)
+            json = otlp_reply.is_json(request.headers.get("content-type", ""))
             try:
                 if json is None:
-                    raise Refused(
-                        415, "content-type", f"Content-Type must be {' or '.join(MEDIA_TYPES)}"
-                    )
+                    known = " or ".join(otlp_reply.MEDIA_TYPES)
+                    raise Refused(415, "content-type", f"Content-Type must be {known}")
                 return await self._taken(signal, request, json=json)
             except Refused as refused:
                 self._refusals.count("otlp", refused.reason, detail=refused.message)
@@ -188,12 +173,11 @@ def _media_type(*, json: bool) -> str:
 
 def refusal(refused: Refused, *, json: bool) -> Response:
     """The answer as OTLP wants it: a google.rpc.Status in the sender's encoding."""
-    code = RPC_CODES.get(refused.status, INVALID_ARGUMENT)
     headers = {"Retry-After": str(RETRY_AFTER_S)} if refused.may_retry else {}
     if refused.reason == "content-encoding":
         headers["Accept-Encoding"] = "gzip, deflate, identity"
     return Response(
-        otlp_reply.encode_error(code, refused.message, json=json),
+        otlp_reply.encode_error(refused.status, refused.message, json=json),
         refused.status,
         headers,
         _media_type(json=json),

@@ -14,6 +14,22 @@ from nilometer.wire.otlp_bytes import varint
 
 REPLY_BYTES_MAX: Final = 64 * 2**10  # a few numbers and a sentence; more is not an answer
 
+MEDIA_TYPES: Final = {"application/x-protobuf": False, "application/json": True}
+"""Content-Type and whether it is JSON."""
+
+RPC_CODES: Final = {
+    401: 16,  # UNAUTHENTICATED
+    403: 7,  # PERMISSION_DENIED
+    404: 12,  # UNIMPLEMENTED, as gRPC itself maps it
+    405: 12,
+    408: 4,  # DEADLINE_EXCEEDED
+    413: 8,  # RESOURCE_EXHAUSTED
+    500: 13,  # INTERNAL
+    503: 14,  # UNAVAILABLE
+}
+INVALID_ARGUMENT: Final = 3
+"""google.rpc.Code of an HTTP status; of one that is not listed it is INVALID_ARGUMENT."""
+
 
 class Signal(Enum):
     """The three kinds of requests, by the JSON name of what was refused."""
@@ -44,12 +60,32 @@ def encode(signal: Signal, reply: Reply, *, json: bool) -> bytes:
     return b"\x0a" + varint(len(partial_success)) + partial_success
 
 
-def encode_error(code: int, message: str, *, json: bool) -> bytes:
-    """The body of a 4xx or 5xx; `code` is gRPC's (3 invalid argument, 14 unavailable)."""
+def encode_error(status: int, message: str, *, json: bool) -> bytes:
+    """The body of that HTTP status, a 4xx or 5xx: a google.rpc.Status."""
+    code = RPC_CODES.get(status, INVALID_ARGUMENT)
     if json:
         return json_text.dumps({"code": code, "message": message}).encode()
     text = message.encode("utf-8", "replace")
     return b"\x08" + varint(code) + b"\x12" + varint(len(text)) + text
+
+
+def is_json(content_type: str) -> bool | None:
+    """Whether a sender with this Content-Type writes JSON; None: neither that nor protobuf."""
+    return MEDIA_TYPES.get(content_type.partition(";")[0].strip().lower())
+
+
+def encode_refusal(
+    path: str, content_type: str, status: int, message: str
+) -> tuple[bytes, str]:
+    """The body that refuses a request, and its media type, in the sender's protocol.
+
+    At OTLP's paths a google.rpc.Status in the encoding of the request, elsewhere JSON.
+    """
+    if not path.startswith("/v1/"):
+        return json_text.dumps({"detail": message}).encode(), "application/json"
+    json = is_json(content_type) is not False
+    media_type = "application/json" if json else "application/x-protobuf"
+    return encode_error(status, message, json=json), media_type
 
 
 def decode(body: bytes) -> Reply:
