@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 
-from nilometer.integrations import asgi, costs, http_client, wsgi
+from nilometer.integrations import asgi, costs, http_client, sqlalchemy_orm, wsgi
 from nilometer.integrations.http_client import Client
 from nilometer.measure import REGISTRY, Registry, overhead
 from nilometer.model import Kind
@@ -85,6 +85,19 @@ def test_what_a_client_s_request_costs_is_told_within_a_factor_of_two():
     assert real / FACTOR < said < real * FACTOR
 
 
+def test_what_a_query_of_an_orm_costs_is_told_within_a_factor_of_two():
+    registry = Registry()
+    made = sqlalchemy_orm.results(costs._OrmResult)
+    execute = sqlalchemy_orm.Models(registry).executing(
+        lambda *_: made(None, costs._orm_chunks)
+    )
+    bare = partial(costs._read_orm, lambda *_: costs._OrmResult(None, costs._orm_chunks))
+
+    real, said = compared(partial(costs._read_orm, execute), bare, said_by(registry))
+
+    assert real / FACTOR < said < real * FACTOR
+
+
 def test_what_a_span_costs_is_told_within_a_factor_of_two():
     request = Trace(os.urandom(16), spans_max=10**9)
 
@@ -137,6 +150,8 @@ def test_what_it_costs_to_verify_a_trigger_is_counted_for_each():
     "calibrate",
     [
         costs.statement,
+        costs.orm_query,
+        costs.pool_wait,
         costs.client_request,
         costs.pool_work,
         cost.span_ns,

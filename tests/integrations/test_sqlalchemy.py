@@ -6,6 +6,7 @@ import os
 import time
 from unittest.mock import ANY
 
+import greenlet
 import pytest
 import sqlalchemy as sa
 from hypothesis import given
@@ -25,7 +26,7 @@ from nilometer.integrations.statement import (
     normalised,
     operation_of,
 )
-from nilometer.model import SpanKind
+from nilometer.model import Level, SpanKind
 from nilometer.trace import Trace, drain_spans, start_root
 from nilometer.trace.limits import described
 from tests.integrations.integration_kit import read, shape
@@ -181,6 +182,42 @@ def test_async_engines_are_measured_in_their_own_task_s_trace(registry, root):
 
     assert ("SELECT", "outer", "UNSET") in shape(drain_spans())
     assert read(registry)["db.client.operation"][SELECT] == 1
+
+
+def test_deep_down_a_statement_says_where_in_the_user_s_code_it_was_executed(engine, registry):
+    async def main():
+        deep = create_async_engine("sqlite+aiosqlite://")
+        ours.instrument(deep, registry=registry)
+        async with deep.connect() as connection:
+            await connection.execute(sa.text("select 2"))
+        await deep.dispose()
+
+    registry.set_level("integrations.sqlalchemy", Level.DEEP)
+    with start_root("request", request=Trace(os.urandom(16))), engine.connect() as connection:
+        connection.execute(sa.text("select 1"))
+        asyncio.run(main())
+        registry.set_level("integrations.sqlalchemy", Level.BASIC)
+        connection.execute(sa.text("select 1"))
+    told = [dict(span.attributes) for span in drain_spans() if span.name == "SELECT"]
+
+    place = test_deep_down_a_statement_says_where_in_the_user_s_code_it_was_executed.__name__
+    assert [one.get("code.function.name") for one in told] == [place, f"{place}.main", None]
+    assert told[0]["code.file.path"] == "tests/integrations/test_sqlalchemy.py"
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, greenlet.GreenletExit])
+def test_whatever_ends_a_statement_ends_its_span_and_is_counted(error, registry, root):
+    def killed(*_):
+        raise error
+
+    database = databases.Instruments("sqlalchemy", registry).database("sqlite", {})
+    with trace.span("outer"), pytest.raises(error):
+        database.executing(killed)(None, "select 1")
+
+    assert ("SELECT", "outer", "ERROR") in shape(drain_spans())
+    assert read(registry)["db.client.operation.errors"] == {
+        f"db.system.name=sqlite,error.type={error.__name__}": 1
+    }
 
 
 def test_installing_measures_engines_made_later_and_once(registry):

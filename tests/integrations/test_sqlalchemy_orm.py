@@ -147,6 +147,16 @@ def test_in_a_traced_request_executing_and_loading_are_spans_that_belong_to_it(s
     ]
 
 
+def test_a_query_that_a_listener_executes_in_its_own_way_is_one(session, registry):
+    def again(state):
+        return state.invoke_statement(execution_options={"populate_existing": True})
+
+    sa.event.listen(session, "do_orm_execute", again)
+    session.execute(sa.select(User)).all()
+
+    assert queries(registry) == {"model=User": 1}
+
+
 def test_a_query_that_fails_is_counted_and_ends_its_own_span(session, registry):
     session.execute(sa.text("drop table posts"))
     with (

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from functools import partial
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from nilometer.clock import elapsed_ns
 from nilometer.measure.overhead import extra_ns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from nilometer.measure import Registry
 
@@ -60,6 +60,38 @@ def statement() -> float:
         return partial(execute, None, _STATEMENT, (), None)
 
     return extra_ns(measured, partial(_execute, None, _STATEMENT, (), None))
+
+
+def orm_query() -> float:
+    """One query of SQLAlchemy's ORM."""
+    module = import_module("nilometer.integrations.sqlalchemy_orm")
+
+    def answer(_session: object, _statement: object) -> _OrmResult:
+        return _OrmResult(None, _orm_chunks)
+
+    def measured(registry: Registry) -> Callable[[], object]:
+        made = module.results(_OrmResult)
+        execute = module.Models(registry).executing(lambda *_: made(None, _orm_chunks))
+        return partial(_read_orm, execute)
+
+    return extra_ns(measured, partial(_read_orm, answer))
+
+
+def pool_wait() -> float:
+    """Asking a pool of connections for one."""
+    module = import_module("nilometer.integrations.pools")
+
+    def measured(registry: Registry) -> Callable[[], object]:
+        pools = module.Pools(len, registry)
+        series = pools.series("calibration")
+
+        def ask() -> None:
+            with module.Wait(pools, "calibration", isinstance, *series):
+                pass
+
+        return ask
+
+    return extra_ns(measured, _nothing)
 
 
 def client_request() -> float:
@@ -128,6 +160,33 @@ async def _receive() -> dict[str, Any]:
 
 async def _send(message: Any) -> None:
     """Send nothing."""
+
+
+class _OrmStatement:
+    """A statement of an ORM, about no model."""
+
+    _propagate_attrs: ClassVar = {"compile_state_plugin": "orm"}
+
+
+class _OrmResult:
+    """A result that loads objects."""
+
+    __slots__ = ("chunks",)
+
+    def __init__(self, _metadata: object, chunks: Any) -> None:
+        self.chunks = chunks
+
+
+_ORM_STATEMENT: Final = _OrmStatement()
+
+
+def _orm_chunks(_size: object) -> Iterator[list[None]]:
+    yield [None]
+
+
+def _read_orm(execute: Callable[[object, object], Any]) -> None:
+    for _ in execute(None, _ORM_STATEMENT).chunks(None):
+        pass
 
 
 def _execute(cursor: Any, text: str, parameters: Any, context: Any) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from nilometer.clock import elapsed_ns
+from nilometer.integrations import costs
 from nilometer.integrations.callers import where
 from nilometer.integrations.calls import Call, Calls
 from nilometer.integrations.patches import Patches
@@ -155,6 +156,8 @@ class Models:
             kind=SpanKind.INTERNAL,
             registry=registry,
         )
+
+        registry.costs_also("db.client.orm.query", costs.orm_query)
 
     def executing(self, original: Callable[..., Any]) -> Callable[..., Any]:
         """For the place of the method by which sessions execute statements."""

@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
+from nilometer.integrations import costs
 from nilometer.integrations.drivers import CONNECTING
 from nilometer.integrations.patches import Patches
-from nilometer.integrations.pools import Pools
+from nilometer.integrations.pools import Pools, Wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,6 +29,7 @@ class EnginePools:
         registry = instruments.registry
         self.instruments = instruments
         self.shared = Pools(EnginePool.counts, registry)
+        registry.costs_also("db.client.connection.wait_time", costs.pool_wait)
         self.is_timeout = lambda error: isinstance(error, timeout)
         self._pings = registry.counter(
             "db.client.ping.errors",
@@ -182,16 +184,15 @@ class EnginePool:
 class _Connect:
     """Stands where a pool's ``connect`` stood."""
 
-    __slots__ = ("_original", "_of", "_name")
+    __slots__ = ("_original", "_depth", "_asked")
 
     def __init__(self, original: Callable[..., Any], of: EnginePools, name: str) -> None:
         self._original = original
-        self._of = of
-        self._name = name
+        self._depth = of.instruments.depth
+        self._asked = of.shared, name, of.is_timeout, *of.shared.series(name)
 
     def __call__(self, *args: Any, **named: Any) -> Any:
-        of = self._of
-        if not of.instruments.depth.on:
+        if not self._depth.on:
             return self._original(*args, **named)
-        with of.shared.wait(self._name, of.is_timeout):
+        with Wait(*self._asked):
             return self._original(*args, **named)
