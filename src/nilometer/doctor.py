@@ -219,10 +219,10 @@ def _patches(system: assembly.System | None, settings: Settings | None) -> Itera
             yield Finding(
                 "patches", f"{one.patch.module}:{one.qualname}", made, one.patch.origin
             )
-        for patch in _once(system.patching.waiting.values()):
+        for patch in _once(list(system.patching.waiting.values())):
             because = f"{patch.module} has not been imported"
             yield Finding("patches", str(patch), "waiting", because)
-        for patch, because in system.patching.failed.values():
+        for patch, because in list(system.patching.failed.values()):
             yield Finding("patches", str(patch), "failed", because, False)
     for note in settings.tach_config.notes if settings and settings.tach_config else ():
         yield Finding("patches", "tach", "left out", note)

@@ -361,6 +361,37 @@ def test_threads_that_call_while_the_level_changes_lose_no_call_and_see_no_fault
     }
 
 
+def test_a_class_that_lets_nobody_change_it_any_more_is_told_by_the_doctor_alone(
+    library, laid, registry, caplog
+):
+    library.write(
+        "class Closing(type):\n"
+        "    closed = False\n"
+        "    def __setattr__(cls, name, value):\n"
+        "        if Closing.closed:\n"
+        "            raise AttributeError('closed')\n"
+        "        super().__setattr__(name, value)\n"
+        "class Shop(metaclass=Closing):\n"
+        "    def sell(self):\n"
+        "        return 1\n",
+        "patched_closing",
+    )
+    made = laid("patched_closing:Shop.sell")
+    module = library.load("patched_closing")
+    type.__setattr__(module.Closing, "closed", True)
+    registry.set_level("patched_closing", "off")
+    sold = module.Shop().sell()
+    type.__setattr__(module.Closing, "closed", False)
+
+    assert (sold, caplog.records) == (1, [])
+    assert [told for _, told in made.failed.values()] == [
+        "here: patched_closing:Shop.sell: AttributeError('closed')"
+    ]
+    assert read(registry)["nilometer.lost"] == {
+        "reason=patched_closing:Shop.sell,what=patch": 1
+    }
+
+
 def test_what_somebody_else_wrapped_around_ours_stays_and_passes_calls_on(
     library, laid, registry
 ):

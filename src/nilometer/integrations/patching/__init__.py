@@ -79,11 +79,10 @@ class Patching:
         with self._lock:
             for place in self._places:
                 place.layers.clear()
-            failures = self._refresh()
+            self._refresh()
             self._places.clear()
             self._applied.clear()
             self.waiting.clear()
-        self._say_all(failures)
 
     def reset_after_fork(self) -> None:
         """In a forked child: another thread of the parent may have held the lock."""
@@ -168,18 +167,21 @@ class Patching:
     def _follow(self) -> None:
         """The levels have changed, or something has come."""
         with self._lock:
-            failures = self._refresh()
-        self._say_all(failures)
+            self._refresh()
 
-    def _refresh(self) -> list[str]:
-        """Let every place be as the levels say; classes after those they inherit from."""
-        failures = []
+    def _refresh(self) -> None:
+        """Let every place be as the levels say; classes after those they inherit from.
+
+        Nothing is logged here: who changes levels holds a lock that a handler may wait for.
+        """
         for place in sorted(self._places, key=lambda place: place.depth):
             try:
                 place.refresh(self._beneath(place))
             except Exception as error:  # noqa: BLE001 - the other places follow all the same
-                failures.append(f"{place.owner!r}: {place.name}: {error!r}")
-        return failures
+                for index in place.layers:
+                    patch = self._patches[index]
+                    self.failed[index] = patch, f"{patch.origin}: {patch}: {error!r}"
+                    self._registry.lost("patch", str(patch))
 
     def _beneath(self, place: Place) -> set[tuple[str, str]]:
         """What measures already in the class that a place inherits from."""
@@ -204,14 +206,9 @@ class Patching:
         if not isinstance(error, ConfigError):  # which says where and what by itself
             target = f"{patch.module}:{qualname}" if qualname else patch
             because = f"{patch.origin}: {target}: {because}"
-        self._say_all([because])
+        from logging import getLogger  # 4 ms of import that only a failure needs
 
-    def _say_all(self, failures: list[str]) -> None:
-        """Not under the lock: a handler of logs may be waiting for it."""
-        for because in failures:
-            from logging import getLogger  # 4 ms of import that only a failure needs
-
-            getLogger("nilometer").warning("not measured: %s [patch-fails]", because)
+        getLogger("nilometer").warning("not measured: %s [patch-fails]", because)
 
 
 def _stand_for_the_same(one: Patch, other: Patch) -> bool:

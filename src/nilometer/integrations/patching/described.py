@@ -5,7 +5,7 @@ What a path does not reach, or where there is None, is left out of that call's d
 
 from __future__ import annotations
 
-from _thread import get_ident
+from contextvars import ContextVar
 from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -167,8 +167,8 @@ def answering(patch: Patch, hook: Hook | None, *, skipped: int = 0) -> Answered 
     return alone(answered, _unanswered)
 
 
-_describing: Final[set[int]] = set()
-"""The threads in which dimensions are being found."""
+_describing: Final[ContextVar[bool]] = ContextVar("nilometer.describing", default=False)
+"""Whether dimensions are being found: in this thread, task or greenlet."""
 
 
 def alone(find: Callable[..., Found], otherwise: Callable[..., Found]) -> Callable[..., Found]:
@@ -178,14 +178,13 @@ def alone(find: Callable[..., Found], otherwise: Callable[..., Found]) -> Callab
     """
 
     def found(*given: Any) -> Found:
-        thread = get_ident()
-        if thread in _describing:
+        if _describing.get():
             return otherwise(*given)
-        _describing.add(thread)
+        token = _describing.set(True)
         try:
             return find(*given)
         finally:
-            _describing.discard(thread)
+            _describing.reset(token)
 
     return found
 
