@@ -15,7 +15,7 @@ from redis.asyncio import BlockingConnectionPool as AsyncBlockingConnectionPool
 from redis.cluster import RedisCluster
 from redis.sentinel import Sentinel as SentinelClient
 
-from examples.servers.brokers import Redis, Sentinel
+from examples.servers.brokers import Redis, Sentinel, free_ports
 from nilometer.integrations import redis as ours
 from nilometer.integrations import traffic
 from nilometer.measure import Registry
@@ -465,7 +465,11 @@ def test_after_a_failover_commands_go_to_the_new_master_and_say_so(watched, regi
 @pytest.fixture
 def cluster(tmp_path):
     """A cluster of one node, which has all slots."""
-    options = ("--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf")
+    (bus,) = free_ports(1)
+    options = (
+        *("--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf"),
+        *("--cluster-port", str(bus)),  # else 10,000 above its own, which there may not be
+    )
     with Redis(tmp_path / "node", options=options) as node:
         with redis_py.Redis(port=node.port) as client:
             client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)

@@ -7,6 +7,7 @@ no command.
 
 from __future__ import annotations
 
+from functools import partial
 from queue import Empty
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,7 +19,6 @@ from nilometer.integrations.redis_bytes import begin
 from nilometer.integrations.redis_words import COMMANDS
 from nilometer.integrations.traffic import Traffic
 from nilometer.measure import REGISTRY
-from nilometer.measure.decorate import kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -159,18 +159,20 @@ def _measure_connections(module: Any, connects: Calls, pools: Pools) -> None:
     method = (
         "connect_check_health" if hasattr(connection, "connect_check_health") else "connect"
     )
-    _patches.swap(connection, method, lambda original: _connecting(original, operation))
-    _patches.swap(blocking, "get_connection", lambda original: _waiting(original, pools))
-    _patches.swap(pool, "make_connection", lambda original: _making(original, pools))
+    # Some versions wrap their coroutine functions in functions that do not look like ones.
+    is_async = module.__name__.startswith("redis.asyncio")
+    _patches.swap(connection, method, partial(_connecting, operation, is_async))
+    _patches.swap(blocking, "get_connection", partial(_waiting, pools, is_async))
+    _patches.swap(pool, "make_connection", partial(_making, pools))
     if "make_connection" in vars(blocking):
-        _patches.swap(blocking, "make_connection", lambda original: _making(original, pools))
+        _patches.swap(blocking, "make_connection", partial(_making, pools))
     if hasattr(pool, "get_available_connection"):
-        _patches.swap(
-            pool, "get_available_connection", lambda original: _making(original, pools)
-        )
+        _patches.swap(pool, "get_available_connection", partial(_making, pools))
 
 
-def _connecting(original: Callable[..., Any], operation: Operation) -> Callable[..., Any]:
+def _connecting(
+    operation: Operation, is_async: bool, original: Callable[..., Any]
+) -> Callable[..., Any]:
     """Called before each command: all but the first find a connection there."""
     depth = operation.calls.depth
 
@@ -186,10 +188,10 @@ def _connecting(original: Callable[..., Any], operation: Operation) -> Callable[
         with Call(operation):
             return await original(connection, *args, **options)
 
-    return connect_async if kind_of(original) == "coroutine" else connect
+    return connect_async if is_async else connect
 
 
-def _waiting(original: Callable[..., Any], pools: Pools) -> Callable[..., Any]:
+def _waiting(pools: Pools, is_async: bool, original: Callable[..., Any]) -> Callable[..., Any]:
     def get(pool: Any, *args: Any, **options: Any) -> Any:
         with pools.wait(pool_name(pool), _is_timeout):
             return original(pool, *args, **options)
@@ -198,7 +200,7 @@ def _waiting(original: Callable[..., Any], pools: Pools) -> Callable[..., Any]:
         with pools.wait(pool_name(pool), _is_timeout):
             return await original(pool, *args, **options)
 
-    return get_async if kind_of(original) == "coroutine" else get
+    return get_async if is_async else get
 
 
 def _is_timeout(error: BaseException) -> bool:
@@ -208,7 +210,7 @@ def _is_timeout(error: BaseException) -> bool:
     )
 
 
-def _making(original: Callable[..., Any], pools: Pools) -> Callable[..., Any]:
+def _making(pools: Pools, original: Callable[..., Any]) -> Callable[..., Any]:
     """Where a pool makes a connection, or refuses to: it is known from now on."""
 
     def make(pool: Any, *args: Any, **options: Any) -> Any:
