@@ -22,7 +22,7 @@ from nilometer.measure import REGISTRY
 from nilometer.model import Level
 from nilometer.openstack import options
 from nilometer.setting_table import SETTINGS
-from nilometer.trace import drain_spans, span
+from nilometer.trace import Trace, drain_spans, span
 from nilometer.trace.trigger import Triggers
 from tests.brokers import reachable_folder, redis  # noqa: F401  fixtures
 from tests.integrations.test_osprofiler import BASE, PARENT, served, signed
@@ -176,6 +176,18 @@ def test_enabled_its_keys_open_a_trace(service):
     served(app, **signed(key=KEY))
 
     assert [one.name for one in drain_spans()] == ["GET"]
+
+
+def test_its_keys_open_a_trace_also_where_osprofiler_is_not(service):
+    oslo_config.install(read_options=options.follow)
+    assembly.configure({})
+
+    service("[profiler]", "enabled = true", f"hmac_keys = {KEY}")
+    triggers = assembly.current().triggers
+
+    assert isinstance(triggers.handed(KEY, BASE), Trace)
+    service("[profiler]", f"hmac_keys = another of {KEY}")
+    assert triggers.handed(f"another of {KEY}", BASE) is None
 
 
 @pytest.mark.parametrize(("lines", "traced"), [([], 0), (["hmac_keys = SECRET_KEY"], 1)])

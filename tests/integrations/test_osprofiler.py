@@ -679,6 +679,18 @@ def test_points_switched_off_are_not_made_and_the_others_are(drop_in):
     REGISTRY.set_level("integrations.redis", "basic")
 
 
+def test_a_module_of_another_version_stays_its_own_and_is_listed(registry, monkeypatch):
+    failed = []
+    monkeypatch.delitem(sys.modules, "osprofiler.web")
+    monkeypatch.setattr(web, "get_trace_id_headers", web.get_trace_id_headers)
+    for _ in installed(Triggers(), registry, fail=failed.append):
+        monkeypatch.delattr(web, "get_trace_id_headers")
+        monkeypatch.setitem(sys.modules, "osprofiler.web", web)
+        ours._drop_in._arrived("osprofiler.web")
+
+    assert [type(error) for error in failed] == [AttributeError]
+
+
 def test_taken_off_again_osprofiler_is_as_it_was(triggers):
     names = {
         profiler: ("init", "get", "clean", "start", "stop", "trace", "trace_cls", "_Profiler"),

@@ -11,6 +11,7 @@ that fails is said once, listed for `nilometer doctor`, and the service runs on.
 from __future__ import annotations
 
 import sys
+from functools import partial
 from importlib import import_module
 from inspect import signature
 from typing import TYPE_CHECKING, Any, Final
@@ -68,7 +69,8 @@ NOT_AUTOMATIC: Final = frozenset({"logging"})
 class Chosen:
     """Integrations that wait for their libraries, are installed, or have failed and why.
 
-    What is `given` goes to those whose ``install`` asks for it by that name.
+    What is `given` goes to those whose ``install`` asks for it by that name, and `fail` to
+    those that may yet fail later, with another module of their library.
     """
 
     def __init__(
@@ -111,7 +113,8 @@ class Chosen:
     def _install(self, name: str) -> None:
         module: Any = import_module(f"{__name__}.{name}")
         wanted = signature(module.install).parameters
-        if module.install(**{k: v for k, v in self._given.items() if k in wanted}):
+        given = {**self._given, "fail": partial(self._fail, name)}
+        if module.install(**{k: v for k, v in given.items() if k in wanted}):
             self.installed[name] = module
 
     def _fail(self, name: str, error: Exception) -> None:

@@ -122,9 +122,8 @@ def _apply(read: Any) -> None:
     if not any(group.is_set(read, option.name) for option in profiler_options()):
         return
     said = group.read(read)
-    osprofiler.apply(said)
     system = assembly.current()
-    if system is not None and said.enabled:
+    if not osprofiler.apply(said) and system is not None and said.enabled:
         system.triggers.trust(said.keys, origin="[profiler] hmac_keys")
 
 

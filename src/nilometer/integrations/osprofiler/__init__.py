@@ -43,6 +43,7 @@ class DropIn:
         *,
         values: bool,
         export_also: Callable[[str, Callable[[dict[str, Any]], None]], None] | None,
+        fail: Callable[[Exception], None],
     ) -> None:
         from nilometer.integrations.osprofiler.web import Keyring  # it brings our WSGI
 
@@ -52,6 +53,7 @@ class DropIn:
         self._registry = registry
         self._values = values
         self._export_also = export_also
+        self._fail = fail
         self._said: set[str] = set()
         self._points: Points | None = None
         self._arrivals = Arrivals(self._arrived)
@@ -74,8 +76,7 @@ class DropIn:
         try:
             self._replace(name)
         except Exception as error:  # noqa: BLE001  the service runs on, with OSProfiler's own
-            REGISTRY.lost("integration", name)
-            log.warning("%s stays as it is: %r [integration-fails]", name, error)
+            self._fail(error)
 
     def _replace(self, name: str) -> None:
         getattr(self, f"_{name.rpartition('.')[2].lstrip('_')}")(sys.modules[name])
@@ -193,18 +194,26 @@ def _is_off(name: str) -> bool:
     return _group.is_off(name)
 
 
-def apply(said: group.ProfilerGroup) -> None:
-    """Do as the ``[profiler]`` group says: its keys, and what it switches off."""
+def apply(said: group.ProfilerGroup) -> bool:
+    """Do as the ``[profiler]`` group says: its keys, and what it switches off.
+
+    False where OSProfiler is not there (yet), and so nobody who would take the keys.
+    """
     global _group
     _group = said
     for name in said.integrations_off():
         REGISTRY.set_level(f"{LEVELS}.{name}", Level.OFF)
     if _drop_in is None:
-        return
+        return False
     if said.enabled:
         _drop_in.keyring.add(said.keys)
     else:
         _drop_in.keyring.turn_off()
+    return True
+
+
+def _raise(error: Exception) -> None:
+    raise error
 
 
 def install(
@@ -213,16 +222,20 @@ def install(
     registry: Registry = REGISTRY,
     values: bool = False,
     export_also: Callable[[str, Callable[[dict[str, Any]], None]], None] | None = None,
+    fail: Callable[[Exception], None] = _raise,
 ) -> bool:
     """Take the place of an imported OSProfiler; False if that is done already.
 
     `triggers` says who may ask for a trace, `values` whether arguments and results are
-    recorded, ``export_also(name, get)`` has spans sent to the notifier that ``get()`` answers.
+    recorded, ``export_also(name, get)`` has spans sent to the notifier that ``get()`` answers,
+    `fail` is told of a module of OSProfiler's that is not as we know it.
     """
     global _drop_in
     if _drop_in is not None:
         return False
-    made = DropIn(triggers or Triggers(), registry, values=values, export_also=export_also)
+    made = DropIn(
+        triggers or Triggers(), registry, values=values, export_also=export_also, fail=fail
+    )
     made.begin()
     _drop_in = made
     if _group.enabled:
