@@ -236,6 +236,23 @@ def test_a_token_goes_to_the_collector_and_not_along_a_redirect(
     assert ([one.token for one in first.asked], other.asked) == (["Bearer sesame-open"], [])
 
 
+def test_a_token_goes_to_the_collector_and_to_no_proxy_of_the_environment(
+    nilometer: Command, tmp_path: Path
+) -> None:
+    file = tmp_path / "token"
+    file.write_text("a-token-of-sixteen")
+    with (
+        FakeCollector(always({"metrics": [], "more": False})) as collector,
+        FakeCollector(always({"metrics": [], "more": False})) as proxy,
+    ):
+        place = ("--url", collector.url, "--token-file", str(file))
+        proxies = dict.fromkeys(("http_proxy", "HTTP_PROXY", "all_proxy"), proxy.url)
+        nilometer("metrics", "list", *place, **proxies, no_proxy="", NO_PROXY="")
+
+    assert [asked.token for asked in collector.asked] == ["Bearer a-token-of-sixteen"]
+    assert proxy.asked == []
+
+
 def test_a_token_that_does_not_open_is_told_from_one_that_is_missing(
     quick: Command, tmp_path: Path
 ) -> None:

@@ -1,5 +1,8 @@
 """Laws of the budget of traced requests, on both twins."""
 
+import os
+import signal
+from contextlib import ExitStack
 from importlib import import_module
 from math import floor
 
@@ -7,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nilometer.trace import trigger
 from tests.trace.conftest import TWINS
 
 rates = st.floats(0.1, 1e6)
@@ -63,3 +67,23 @@ def test_the_real_clock_lets_in_a_burst_and_no_more(core):
     budget.reset_after_fork()
 
     assert [budget.take() for _ in range(3)] == [True, False, False]
+
+
+def test_a_child_forked_while_a_request_is_let_in_lets_in_its_own(core, monkeypatch):
+    """The parent's other thread holds every lock there is, and is not in the child."""
+    key = "a key of at least sixteen bytes"
+    monkeypatch.setattr(trigger, "Budget", core.Budget)
+    triggers = trigger.Triggers([key])
+    headers = trigger.new_trigger(key).headers
+    locks = [triggers._lock, getattr(triggers._budget, "_lock", None)]
+    with ExitStack() as held:
+        for lock in filter(None, locks):
+            held.enter_context(lock)
+        pid = os.fork()
+        if pid == 0:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(20)  # who waits for a lock that nobody gives back is killed
+            os._exit(triggers.accept(headers.get) is None)
+    _, status = os.waitpid(pid, 0)
+
+    assert status == 0
