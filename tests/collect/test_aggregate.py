@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nilometer.clock import Clock
 from nilometer.collect import aggregate
 from nilometer.collect.aggregate import Aggregator
 from nilometer.model import Distribution, Event, Kind, Reading
@@ -13,9 +14,25 @@ from nilometer.model import Distribution, Event, Kind, Reading
 S = 10**9
 
 
+class Timed(Aggregator):
+    """Is told what time it is by both clocks; `step_ns` corrects the wall clock only."""
+
+    def __init__(self, **more):
+        self.at_ns = self.step_ns = 0
+        super().__init__(Clock(lambda: self.at_ns, lambda: self.at_ns + self.step_ns), **more)
+
+    def take(self, packet, at_ns):
+        self.at_ns = at_ns
+        return super().take(packet)
+
+    def flush(self, at_ns):
+        self.at_ns = at_ns
+        return super().flush()
+
+
 def gathered(*packets, at=5 * S):
     """Readings and events of one flush."""
-    aggregator = Aggregator(started_ns=0)
+    aggregator = Timed()
     refused = [dict(aggregator.take(packet, at)) for packet in packets]
     assert refused == [{}] * len(packets)
     return aggregator.flush(10 * S)
@@ -52,7 +69,8 @@ def test_every_type_becomes_the_reading_it_means():
 
 
 def test_a_reading_covers_the_time_between_two_flushes():
-    aggregator = Aggregator(started_ns=1 * S)
+    aggregator = Timed()
+    aggregator.flush(1 * S)
     aggregator.take(b"a:1|c", 2 * S)
 
     first = aggregator.flush(11 * S)
@@ -72,7 +90,7 @@ def test_the_order_of_dimensions_makes_no_new_series():
 
 
 def test_a_gauge_keeps_its_value_over_flushes_for_later_deltas():
-    aggregator = Aggregator(started_ns=0)
+    aggregator = Timed()
     aggregator.take(b"g:10|g", 1 * S)
     aggregator.flush(10 * S)
     silent = aggregator.flush(20 * S)
@@ -115,7 +133,7 @@ def test_events_and_service_checks_arrive():
 
 
 def test_a_rate_is_growth_per_second_and_nothing_falls_between_flushes():
-    aggregator = Aggregator(started_ns=0)
+    aggregator = Timed()
     for at, value in ((1, 100), (5, 140)):
         aggregator.take(b"r:%d|r" % value, at * S)
     first, _ = aggregator.flush(10 * S)
@@ -136,7 +154,7 @@ def test_a_rate_is_growth_per_second_and_nothing_falls_between_flushes():
     )
 )
 def test_sampled_timers_count_and_sum_what_they_stand_for(lines):
-    aggregator = Aggregator(started_ns=0)
+    aggregator = Timed()
     for value, rate in lines:
         aggregator.take(b"t:%d|h|@%s" % (value, rate.encode()), S)
 
@@ -155,7 +173,7 @@ def test_sampled_timers_count_and_sum_what_they_stand_for(lines):
     st.lists(st.tuples(st.integers(-(10**9), 10**9), st.sampled_from([1, 2, 4, 5, 10, 100])))
 )
 def test_sampled_counters_add_up_exactly(lines):
-    aggregator = Aggregator(started_ns=0)
+    aggregator = Timed()
     for value, times in lines:
         aggregator.take(b"c:%d|c|@%s" % (value, repr(1 / times).encode()), S)
 
@@ -166,7 +184,7 @@ def test_sampled_counters_add_up_exactly(lines):
 
 @given(st.lists(st.binary(max_size=200), max_size=5))
 def test_no_packet_raises_and_its_good_line_is_kept(packets):
-    aggregator = Aggregator(started_ns=0)
+    aggregator = Timed()
     for packet in packets:
         aggregator.take(packet.replace(b"|", b"|x") + b"\ngood:1|c", S)
 
@@ -188,7 +206,7 @@ def test_no_packet_raises_and_its_good_line_is_kept(packets):
     ],
 )
 def test_bad_lines_are_refused_by_reason_and_the_rest_of_the_packet_is_kept(packet, reason):
-    aggregator = Aggregator(started_ns=0)
+    aggregator = Timed()
 
     refused = aggregator.take(b"a:1|c\n" + packet + b"\nb:1|c", S)
 
@@ -197,7 +215,7 @@ def test_bad_lines_are_refused_by_reason_and_the_rest_of_the_packet_is_kept(pack
 
 
 def test_the_number_of_series_is_bounded_and_known_ones_go_on():
-    aggregator = Aggregator(started_ns=0, series_max=2)
+    aggregator = Timed(series_max=2)
 
     refused = [
         dict(aggregator.take(line, S)) for line in (b"a:1|c", b"b:1|c", b"c:1|c", b"a:1|c")
@@ -208,7 +226,7 @@ def test_the_number_of_series_is_bounded_and_known_ones_go_on():
 
 
 def test_silent_series_are_forgotten_gauges_later_than_others():
-    aggregator = Aggregator(started_ns=0, series_max=2)
+    aggregator = Timed(series_max=2)
     aggregator.take(b"c:1|c\ng:5|g", S)
     aggregator.flush(10 * S)
     remembered = []
@@ -223,7 +241,7 @@ def test_events_and_stamped_readings_of_one_flush_are_bounded(monkeypatch):
     monkeypatch.setattr(aggregate, "EVENTS_MAX", 1)
     monkeypatch.setattr(aggregate, "STAMPED_MAX", 1)
     monkeypatch.setattr(aggregate, "MEMBERS_MAX", 1)
-    aggregator = Aggregator(started_ns=0)
+    aggregator = Timed()
 
     refused = aggregator.take(b"_e{1,1}:t|x\n_e{1,1}:t|x\nc:1|c|T1\nc:1|c|T1\ns:a|s\ns:b|s", S)
     readings, events = aggregator.flush(10 * S)
@@ -234,7 +252,7 @@ def test_events_and_stamped_readings_of_one_flush_are_bounded(monkeypatch):
 
 def test_sets_begin_empty_after_each_flush_and_so_does_their_bound(monkeypatch):
     monkeypatch.setattr(aggregate, "MEMBERS_MAX", 2)
-    aggregator = Aggregator(started_ns=0)
+    aggregator = Timed()
     told = []
     for second in (10, 20):
         refused = aggregator.take(b"s:a|s\ns:b|s\ns:c|s", second * S)
@@ -244,4 +262,37 @@ def test_sets_begin_empty_after_each_flush_and_so_does_their_bound(monkeypatch):
 
 
 def test_a_name_with_a_nul_is_refused():
-    assert Aggregator(started_ns=0).take(b"a\0b:1|c", 1) == {"name": 1}
+    assert Timed().take(b"a\0b:1|c", 1) == {"name": 1}
+
+
+@pytest.mark.parametrize("step", [-3600 * S, 3 * 3600 * S])
+def test_a_step_of_the_wall_clock_changes_no_value_and_makes_no_interval_negative(step):
+    aggregator = Timed()
+    aggregator.take(b"g:5|g\nr:10|r", 1 * S)
+    aggregator.flush(10 * S)
+    aggregator.step_ns = step
+    aggregator.take(b"c:1|c\ng:+1|g\nr:30|r", 11 * S)
+    first, _ = aggregator.flush(20 * S)
+    aggregator.take(b"r:40|r", 21 * S)
+    second, _ = aggregator.flush(30 * S)
+
+    at, before = 20 * S + step, min(10 * S, 20 * S + step)
+    assert first == (
+        reading("c", Kind.COUNTER, 1, started=before, ended=at),
+        reading("g", Kind.GAUGE, 6, started=before, ended=at),
+        reading("r", Kind.GAUGE, 2, unit="1/s", started=before, ended=at),
+    )
+    assert second == (reading("r", Kind.GAUGE, 1, unit="1/s", started=at, ended=at + 10 * S),)
+
+
+@pytest.mark.parametrize("step", [-3600 * S, 3 * 3600 * S])
+def test_a_step_of_the_wall_clock_makes_no_series_older_or_younger(step):
+    aggregator = Timed()
+    aggregator.take(b"g:5|g", S)
+    remembered = []
+    for after in (aggregate.EXPIRE_GAUGE_NS, aggregate.EXPIRE_GAUGE_NS + 1):
+        aggregator.step_ns = step
+        aggregator.flush(S + after)
+        remembered.append(aggregator.series_count)
+
+    assert remembered == [1, 0]

@@ -1,7 +1,9 @@
 """statsd samples into readings and events, one reading per series and flush.
 
-A series is told by type, name and dimensions, whatever order these came in. Everything is
-bounded: what does not fit is refused and counted by reason, never dropped in silence.
+A series is told by type, name and dimensions, whatever order these came in. When a reading or
+event was is the wall clock's matter; ages and rates are the monotonic clock's, which no
+correction moves. Everything is bounded: what does not fit is refused and counted by reason,
+never dropped in silence.
 
 Reasons: ``series-overflow``, ``set-overflow``, ``event-overflow``, ``stamped-overflow`` (too
 many at once), ``name-too-long``, ``dimensions-too-long``, ``value-out-of-range``, ``rate``.
@@ -20,6 +22,7 @@ from nilometer.wire.statsd import Sample, SampleType, decode, event_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from nilometer.clock import Clock
     from nilometer.collect.series import Series
     from nilometer.model import Dimensions
 
@@ -61,7 +64,8 @@ class Refusal(Exception):  # noqa: N818 - an answer, not a fault: it never leave
 class Aggregator:
     """Takes packets from one thread, is flushed from another."""
 
-    def __init__(self, *, started_ns: int, series_max: int = SERIES_MAX) -> None:
+    def __init__(self, clock: Clock, *, series_max: int = SERIES_MAX) -> None:
+        self._clock = clock
         self._lock = threading.Lock()
         self._series_max = series_max
         self._series: dict[str, dict[tuple[str, Dimensions], Series]] = {
@@ -71,32 +75,36 @@ class Aggregator:
         self._members = 0
         self._events: list[Event] = []
         self._stamped: list[Reading] = []
-        self._flushed_ns = started_ns
+        self._flushed_ns = clock.wall_ns()
 
     @property
     def series_count(self) -> int:
         """How many series are remembered."""
         return self._count
 
-    def take(self, packet: bytes, now_ns: int) -> Mapping[str, int]:
+    def take(self, packet: bytes) -> Mapping[str, int]:
         """Take one packet; how many lines or samples were refused, by reason. Never raises."""
         samples, unreadable = decode(packet)
+        elapsed_ns = self._clock.elapsed_ns()
         refused: Counter[str] = Counter()
         with self._lock:
             for sample in samples:
                 try:
-                    self._add(sample, now_ns)
+                    self._add(sample, elapsed_ns)
                 except Refusal as refusal:
                     refused[str(refusal)] += 1
         refused.update(unreadable)
         return refused
 
-    def flush(self, now_ns: int) -> tuple[tuple[Reading, ...], tuple[Event, ...]]:
+    def flush(self) -> tuple[tuple[Reading, ...], tuple[Event, ...]]:
         """One reading per series that moved since the last flush, and all events."""
         with self._lock:
             readings, self._stamped = self._stamped, []
             events, self._events = self._events, []
-            started_ns, self._flushed_ns = self._flushed_ns, now_ns
+            ended_ns = self._clock.wall_ns()
+            started_ns = min(self._flushed_ns, ended_ns)  # the wall clock may have stepped
+            self._flushed_ns = ended_ns
+            elapsed_ns = self._clock.elapsed_ns()
             self._members = 0
             for kind, (_, unit) in _MAKERS.items():
                 of_kind = self._series[kind.value]
@@ -108,37 +116,37 @@ class Aggregator:
                     if value is not None:
                         readings.append(
                             Reading(
-                                name, series.kind, dimensions, value, started_ns, now_ns, unit
+                                name, series.kind, dimensions, value, started_ns, ended_ns, unit
                             )
                         )
-                self._forget(of_kind, now_ns)
+                self._forget(of_kind, elapsed_ns)
         return tuple(readings), tuple(events)
 
-    def _forget(self, of_kind: dict[tuple[str, Dimensions], Series], now_ns: int) -> None:
+    def _forget(self, of_kind: dict[tuple[str, Dimensions], Series], elapsed_ns: int) -> None:
         expired = [
             key
             for key, series in of_kind.items()
-            if now_ns - series.touched_ns
+            if elapsed_ns - series.touched_ns
             > (EXPIRE_GAUGE_NS if isinstance(series, Kept) else EXPIRE_NS)
         ]
         for key in expired:
             del of_kind[key]
         self._count -= len(expired)
 
-    def _add(self, sample: Sample, now_ns: int) -> None:
+    def _add(self, sample: Sample, elapsed_ns: int) -> None:
         _check(sample)
         if sample.type in (SampleType.EVENT, SampleType.SERVICE_CHECK):
             if len(self._events) >= EVENTS_MAX:
                 raise Refusal("event-overflow")
-            self._events.append(event_of(sample, now_ns=now_ns))
+            self._events.append(event_of(sample, now_ns=self._clock.wall_ns()))
             if sample.type is SampleType.EVENT:
                 return
         elif sample.at_ns is not None:
             self._add_stamped(sample, sample.at_ns)
             return
         series = self._series_of(sample)
-        series.touched_ns, series.moved = now_ns, True
-        self._move(series, sample, now_ns)
+        series.touched_ns, series.moved = elapsed_ns, True
+        self._move(series, sample)
 
     def _series_of(self, sample: Sample) -> Series:
         of_kind = self._series[sample.type.value]
@@ -152,7 +160,7 @@ class Aggregator:
             self._count += 1
         return series
 
-    def _move(self, series: Series, sample: Sample, now_ns: int) -> None:
+    def _move(self, series: Series, sample: Sample) -> None:
         match series:
             case Counted():
                 series.add(sample.value, sample.weight)
@@ -164,7 +172,7 @@ class Aggregator:
             case Kept():
                 series.set(sample.value)
             case Rated():
-                series.add(sample.value, now_ns)
+                series.add(sample.value, series.touched_ns)
             case Seen():
                 if self._members >= MEMBERS_MAX:
                     raise Refusal("set-overflow")

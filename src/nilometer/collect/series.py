@@ -171,9 +171,9 @@ class Rated:
         self._first: tuple[int, float] | None = None
         self._last: tuple[int, float] = (0, 0.0)
 
-    def add(self, value: float, at_ns: int) -> None:
-        """One line, and when it came."""
-        self._last = (at_ns, value)
+    def add(self, value: float, elapsed_ns: int) -> None:
+        """One line, and when it came by the monotonic clock."""
+        self._last = (elapsed_ns, value)
         if self._first is None or value < self._first[1]:  # a restart: it grows from here
             self._first = self._last
 

@@ -51,7 +51,7 @@ class StatsdDoor:
         self._flush_s = flush_s
         self._clock = clock or Clock()
         self._backlog_rows_max = backlog_rows_max
-        self._aggregator = Aggregator(started_ns=self._clock.wall_ns())
+        self._aggregator = Aggregator(self._clock)
         self._resource = Resource(STATSD_SERVICE, host=socket.gethostname())
         self._backlog: deque[Batch] = deque()
         # No client sends a datagram again, so what two flushes say alike was said twice.
@@ -62,7 +62,7 @@ class StatsdDoor:
     def take(self, packet: bytes) -> None:
         """One datagram, from the receiver's thread."""
         DATAGRAMS.add()
-        refused = self._aggregator.take(packet, self._clock.wall_ns())
+        refused = self._aggregator.take(packet)
         if refused:
             self._refused(refused)
 
@@ -85,8 +85,7 @@ class StatsdDoor:
     async def _flush(self) -> None:
         # 50,000 series take some 0.2 s: in a thread, so that requests are answered meanwhile.
         loop = asyncio.get_running_loop()
-        now_ns = self._clock.wall_ns()
-        readings, events = await loop.run_in_executor(None, self._aggregator.flush, now_ns)
+        readings, events = await loop.run_in_executor(None, self._aggregator.flush)
         self._flushes += 1
         delivery = f"{self._door}.{self._flushes}"
         self._backlog.append(Batch(self._resource, readings, (), events, delivery))
