@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nilometer.errors import ConfigError, NilometerError
 from nilometer.integrations.arrivals import Arrivals
+from nilometer.integrations.patching.described import How
 from nilometer.integrations.patching.matching import Match, matches
 from nilometer.integrations.patching.meters import wrapping
 from nilometer.integrations.patching.places import Layer, Place
@@ -133,8 +134,11 @@ class Patching:
 
     def _layer(self, patch: Patch, match: Match) -> Layer:
         name = patch.name_of(match.qualname)
-        skipped = 1 if patch.tach and isinstance(match.thing, classmethod) else 0
-        around = wrapping(patch, name, self._registry, skipped=skipped)
+        how = How(
+            skipped=1 if patch.tach and isinstance(match.thing, classmethod) else 0,
+            is_asked_by_paths=isinstance(match.thing, property) or match.name[:2] == "__",
+        )
+        around = wrapping(patch, name, self._registry, how)
         return Layer((patch.make, name), around, self._deciding(name, patch.level))
 
     def _deciding(self, name: str, level: Level) -> Callable[[], bool]:

@@ -6,8 +6,9 @@ What a path does not reach, or where there is None, is left out of that call's d
 from __future__ import annotations
 
 from contextvars import ContextVar
+from itertools import groupby
 from operator import attrgetter, itemgetter
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from nilometer.model.dimensions import text_of
 from nilometer.model.patch import RETURNED
@@ -25,6 +26,13 @@ if TYPE_CHECKING:
     Answered = Callable[[Any, tuple[Any, ...], dict[str, Any]], tuple[Any, Pairs]]
 
 Found = TypeVar("Found")
+
+
+class How(NamedTuple):
+    """What must be known of a function, beyond what the patch says, to tell its dimensions."""
+
+    skipped: int = 0  # first arguments, which a helper of Tach's never saw
+    is_asked_by_paths: bool = False  # a property, or what Python itself calls: `__getattr__`
 
 
 class Parameters:
@@ -84,7 +92,12 @@ class Parameters:
 
 def reaching(steps: Sequence[Step]) -> Callable[[Any], Any]:
     """What goes along a path; None where an attribute or a key of it is not there."""
-    getters = [_getter(step) for step in steps]
+    getters: list[Callable[[Any], Any]] = []
+    for is_key, group in groupby(steps, key=lambda step: step.is_key):
+        if is_key:
+            getters += [_key(step.name) for step in group]
+        else:  # attributes of attributes at once, in C
+            getters.append(attrgetter(".".join(step.name for step in group)))
 
     def reach(value: Any) -> Any:
         try:
@@ -97,22 +110,17 @@ def reaching(steps: Sequence[Step]) -> Callable[[Any], Any]:
     return reach
 
 
-def _getter(step: Step) -> Callable[[Any], Any]:
-    if not step.is_key:
-        return attrgetter(step.name)
-    if not step.name.lstrip("-").isdigit():
-        return itemgetter(step.name)
-    number = int(step.name)  # of a list; a mapping may have it as text
-    return lambda held: held[step.name if hasattr(held, "keys") else number]
+def _key(name: str) -> Callable[[Any], Any]:
+    if not name.lstrip("-").isdigit():
+        return itemgetter(name)
+    number = int(name)  # of a list; a mapping may have it as text
+    return lambda held: held[name if hasattr(held, "keys") else number]
 
 
 def describing(
-    patch: Patch, hook: Hook | None, function: Callable[..., Any], *, skipped: int = 0
+    patch: Patch, hook: Hook | None, function: Callable[..., Any], how: How
 ) -> Described | None:
-    """What tells the dimensions of a call from its arguments; None if none are asked for.
-
-    `skipped` first arguments a helper of Tach's does not see.
-    """
+    """What tells the dimensions of a call from its arguments; None if none are asked for."""
     asked = [(name, path) for name, path in patch.dimensions if path.start != RETURNED]
     parameters = Parameters(function) if asked else None
     readers = [(name, parameters.read(path)) for name, path in asked if parameters]
@@ -130,16 +138,16 @@ def describing(
         return args, kwargs, tuple(found)
 
     if hook is None:
-        runs_others = any(path.steps for _, path in asked)
-        return alone(described, _untold) if runs_others else described
+        return alone(described, _untold) if how.is_asked_by_paths else described
     if patch.tach:
+        skipped = how.skipped
         return alone(lambda args, kw: hook.moved(args, kw, skipped=skipped), _untold)
     return alone(
         lambda args, kw: (args, kw, described(args, kw)[2] + hook.told(*args, **kw)), _untold
     )
 
 
-def answering(patch: Patch, hook: Hook | None, *, skipped: int = 0) -> Answered | None:
+def answering(patch: Patch, hook: Hook | None, how: How) -> Answered | None:
     """The same from a result; None if nothing is asked of it."""
     paths = [
         (name, reaching(path.steps))
@@ -149,6 +157,7 @@ def answering(patch: Patch, hook: Hook | None, *, skipped: int = 0) -> Answered 
     if not paths and hook is None:
         return None
     if hook is not None and patch.tach:
+        skipped = how.skipped
         return alone(
             lambda result, args, kw: hook.answered(result, args[skipped:], kw), _unanswered
         )
@@ -164,7 +173,8 @@ def answering(patch: Patch, hook: Hook | None, *, skipped: int = 0) -> Answered 
         more = hook.told(result, *args, **kwargs) if hook is not None else ()
         return result, (*found, *more)
 
-    return alone(answered, _unanswered)
+    is_guarded = hook is not None or how.is_asked_by_paths
+    return alone(answered, _unanswered) if is_guarded else answered
 
 
 _describing: Final[ContextVar[bool]] = ContextVar("nilometer.describing", default=False)

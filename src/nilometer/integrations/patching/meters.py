@@ -12,7 +12,7 @@ from types import MethodType
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self, cast
 
 from nilometer.errors import ConfigError
-from nilometer.integrations.patching.described import answering, describing
+from nilometer.integrations.patching.described import How, answering, describing
 from nilometer.integrations.patching.hooks import Hook
 from nilometer.measure.decorate import kind_of, lend_methods
 from nilometer.measure.timed import wrapped as timed
@@ -188,7 +188,10 @@ class Run:
 
 
 def wrapping(
-    patch: Patch, name: str, registry: Registry, *, skipped: int = 0
+    patch: Patch,
+    name: str,
+    registry: Registry,
+    how: How = How(),  # noqa: B008 (a value)
 ) -> Callable[[Function], Function]:
     """What puts into a function's place what the patch makes of it.
 
@@ -204,13 +207,13 @@ def wrapping(
     if patch.make == "event":
         source = registry.event_source(name, level=patch.level, description=_told(patch))
         return lambda function: _raising(
-            registry, source, function, describing(patch, hook, function)
+            registry, source, function, describing(patch, hook, function, how)
         )
     meter = METERS[patch.make](registry, name, patch)
-    answer = answering(patch, last, skipped=skipped)
+    answer = answering(patch, last, how)
 
     def around(function: Function) -> Function:
-        describe = describing(patch, hook, function, skipped=skipped)
+        describe = describing(patch, hook, function, how)
         if answer is not None:
             return _answered(patch, meter, function, describe, answer)
         if describe is None:
