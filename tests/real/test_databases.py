@@ -223,7 +223,6 @@ def test_models_are_read_and_written(url, registry):
 # --- asyncio -------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(not HAS_2, reason="SQLAlchemy 1.4 has no dialect for it")
 def test_async_engines_count_once_and_each_task_has_its_own_trace(postgresql_15, registry):
     url = "postgresql+psycopg://" + postgresql_15.url.partition("://")[2]
 
