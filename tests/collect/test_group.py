@@ -17,6 +17,7 @@ from nilometer.collect.group import (
 )
 from nilometer.errors import StoreError
 from nilometer.model import Batch, Event, Resource
+from tests.store.batches import span
 
 
 def batch(*names):
@@ -290,22 +291,25 @@ def test_a_sender_that_hangs_up_disturbs_nobody():
     assert tables.commits == [["gone", "stays"]]
 
 
-def test_commits_of_our_own_measurements_are_not_measured():
+def test_who_observes_is_told_of_each_commit_and_whose_it_was():
     tables = Tables()
     observed = []
+    error = StoreError("locked", slug="store-locked")
 
     async def scenario(group):
         await group.submit([batch("own")], quiet=True)
-        await group.submit([batch("theirs", "too")])
+        await group.submit([batch("theirs", "too"), Batch(Resource("s"), spans=(span(1),))])
+        tables.fail = lambda _batches: error
+        with pytest.raises(NotCommitted):
+            await group.submit([batch("again")])
 
-    run(
-        scenario,
-        tables,
-        window_s=0,
-        observe=lambda _ns, rows, error: observed.append((rows, error)),
-    )
+    run(scenario, tables, window_s=0, observe=lambda commit: observed.append(commit[1:]))
 
-    assert observed == [(2, None)]
+    assert observed == [
+        (1, {"events"}, True, None),
+        (3, {"events", "spans"}, False, None),
+        (1, {"events"}, False, error),
+    ]
 
 
 def test_in_haste_those_who_wait_for_the_window_are_committed_at_once():

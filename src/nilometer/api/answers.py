@@ -16,7 +16,7 @@ class Health(BaseModel):
     status: str = Field(description="ok, or why it is not.")
     version: str
     pending_rows: int = Field(description="Rows that wait for their commit.")
-    commits_failed: int = Field(description="Commits that failed since the last good one.")
+    commits_failed: int = Field(description="Commits that failed while rows are refused.")
     broken_files: list[str] = Field(
         description="Files of the tables that cannot be read, and that answers leave out."
     )

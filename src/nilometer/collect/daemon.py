@@ -44,6 +44,7 @@ from nilometer.collect.own import OwnReadings
 from nilometer.collect.settings import Address, cannot_listen
 from nilometer.collect.statsd import StatsdDoor
 from nilometer.collect.token_file import TokenFile
+from nilometer.collect.trouble import Trouble
 from nilometer.errors import ConfigError, StoreError
 from nilometer.store.lake import Lake
 from nilometer.store.query import Reader
@@ -51,6 +52,7 @@ from nilometer.store.query import Reader
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterator
 
+    from nilometer.collect.group import Commit
     from nilometer.collect.settings import CollectorSettings
 
 log = logging.getLogger("nilometer.collector")
@@ -90,7 +92,7 @@ class Collector:
         self._reader = reader
         self._clock = clock or Clock()
         self._started_ns = self._clock.elapsed_ns()
-        self._failures_in_a_row = 0
+        self._trouble = Trouble(self._clock)
         self._version = version("nilometer")
         self._sayer = Sayer(self._clock)
         self.refusals = Refusals(self._clock)
@@ -131,13 +133,14 @@ class Collector:
     def health(self) -> dict[str, Any]:
         """What ``/api/v1/health`` tells."""
         broken = [f"{each.table}/{each.path}" for each in self._reader.broken()]
-        wrong = ["commits fail; senders retry"] if self._failures_in_a_row else []
+        refused = self._trouble.kinds
+        wrong = [f"commits of {' and '.join(refused)} fail; senders retry"] * bool(refused)
         wrong += [f"{len(broken)} files cannot be read; answers leave them out"] * bool(broken)
         return {
             "status": "; ".join(wrong) or "ok",
             "version": self._version,
             "pending_rows": self.group.pending_rows,
-            "commits_failed": self._failures_in_a_row,
+            "commits_failed": self._trouble.failures,
             "broken_files": broken[:BROKEN_MAX],
             "uptime_ns": self._clock.elapsed_ns() - self._started_ns,
         }
@@ -200,15 +203,18 @@ class Collector:
         keep_s = self.settings.keep_s
         self._lake.maintain(None if keep_s is None else timedelta(seconds=keep_s))
 
-    def _committed(self, duration_ns: int, rows: int, error: Exception | None) -> None:
-        if error is None:
-            self._failures_in_a_row = 0
-            COMMIT.record(duration_ns)
-            COMMITTED.add(rows)
+    def _committed(self, commit: Commit) -> None:
+        self._trouble.note(commit)
+        if commit.quiet:
+            return  # measured, it would be news, and so the next commit
+        if commit.error is None:
+            COMMIT.record(commit.duration_ns)
+            COMMITTED.add(commit.rows)
             return
-        self._failures_in_a_row += 1
-        COMMIT_FAILED.bind(reason=type(error).__name__).add()
-        self._sayer.say("the tables refuse commits; senders are told to retry", str(error))
+        COMMIT_FAILED.bind(reason=type(commit.error).__name__).add()
+        self._sayer.say(
+            "the tables refuse commits; senders are told to retry", str(commit.error)
+        )
 
 
 class Server(uvicorn.Server):

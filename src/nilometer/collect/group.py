@@ -39,6 +39,9 @@ WHOLE_BATCH_ROWS: Final = 512
 WHOLE_BATCH_WINDOW_NS: Final = 100_000_000
 
 
+KINDS: Final = ("spans", "readings", "events")  # of rows, each in a table of its own
+
+
 class Overloaded(NilometerError):  # noqa: N818 - it is a state, and the answer says so
     """More rows wait than may; the sender is told to come again."""
 
@@ -65,14 +68,26 @@ class Submission(NamedTuple):
     quiet: bool
 
 
+class Commit(NamedTuple):
+    """How one commit ended; `kinds` of rows are spans, readings and events.
+
+    `quiet` if nobody but the collector itself had asked for it.
+    """
+
+    duration_ns: int
+    rows: int
+    kinds: frozenset[str]
+    quiet: bool
+    error: Exception | None
+
+
 class GroupCommit:
     """Collects submissions and commits them in groups. Used from one event loop.
 
     A group is committed when its window is over, sooner when it holds a whole batch, and at
     once when it is full or windows were saved up: there is one commit a window in the long run.
 
-    `append` is the tables' own, blocking; `observe` is told the duration and the rows of each
-    commit that somebody else than the collector itself asked for, and the error if it failed.
+    `append` is the tables' own, blocking; `observe` is told of each commit when it has ended.
     """
 
     def __init__(
@@ -83,7 +98,7 @@ class GroupCommit:
         group_rows: int = GROUP_ROWS,
         pending_rows_max: int = PENDING_ROWS_MAX,
         clock: Clock | None = None,
-        observe: Callable[[int, int, Exception | None], None] = lambda *_: None,
+        observe: Callable[[Commit], None] = lambda _: None,
     ) -> None:
         self._append = append
         self._window_ns = int(window_s * 1e9)
@@ -171,15 +186,22 @@ class GroupCommit:
 
     async def _commit(self, group: list[Submission]) -> None:
         started_ns = self._clock.elapsed_ns()
-        error = await self._appended([batch for one in group for batch in one.batches])
+        batches = [batch for one in group for batch in one.batches]
+        error = await self._appended(batches)
         self._committed_ns = self._clock.elapsed_ns()
         saved_ns = (SAVED_MAX - 1) * self._window_ns
         self._due_ns = max(self._due_ns, self._committed_ns - saved_ns) + self._window_ns
         self._due_ns = min(self._due_ns, self._committed_ns + self._window_ns)
-        if not all(one.quiet for one in group):
-            rows = sum(one.rows for one in group)
-            self._observe(self._committed_ns - started_ns, rows, error)
-        if error is not None and len(group) > 1 and not _is_of_the_store(error):
+        self._observe(
+            Commit(
+                self._committed_ns - started_ns,
+                sum(one.rows for one in group),
+                frozenset(kind for batch in batches for kind in KINDS if getattr(batch, kind)),
+                all(one.quiet for one in group),
+                error,
+            )
+        )
+        if error is not None and len(group) > 1 and not is_of_the_store(error):
             # Something in one submission cannot be stored: it must not take the others along.
             for one in group:
                 _answer(one, await self._appended(one.batches))
@@ -197,7 +219,7 @@ class GroupCommit:
         return None
 
 
-def _is_of_the_store(error: Exception) -> bool:
+def is_of_the_store(error: Exception) -> bool:
     """Whether disk or table failed, rather than something wrong with the rows."""
     return isinstance(error, OSError | StoreError | MemoryError)
 
@@ -209,5 +231,5 @@ def _answer(one: Submission, error: Exception | None) -> None:
         one.answer.set_result(None)
     else:
         one.answer.set_exception(
-            NotCommitted(str(error) or type(error).__name__, may_retry=_is_of_the_store(error))
+            NotCommitted(str(error) or type(error).__name__, may_retry=is_of_the_store(error))
         )
