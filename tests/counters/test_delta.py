@@ -70,6 +70,26 @@ def test_a_counter_that_began_anew_by_itself_is_not_subtracted() -> None:
     )
 
 
+def test_a_part_that_is_new_counts_from_zero_where_its_siblings_are_still_counted() -> None:
+    old, new = (("calls", (("digest", text),)) for text in ("SELECT ?", "INSERT ?"))
+    since = {old: "counted since 10:00"}
+
+    went_on = delta(
+        snapshot_of({old: 3}, incarnations=since),
+        snapshot_of({old: 4, new: 7}, incarnations={**since, new: since[old]}),
+    )
+    anew = dict.fromkeys((old, new), "counted since 11:00")
+    truncated = delta(
+        snapshot_of({old: 3}, incarnations=since),
+        snapshot_of({old: 4, new: 7}, incarnations=anew),
+    )
+
+    assert went_on == Delta({old: 1, new: 7}, {})
+    assert truncated == Delta(
+        {}, dict.fromkeys((old, new), "not one count throughout: counted since 11:00")
+    )
+
+
 @pytest.mark.parametrize("odd", [math.nan, math.inf, -math.inf])
 def test_what_is_no_number_is_not_subtracted(odd: float) -> None:
     moves = delta(snapshot_of({"a": 1}), snapshot_of({"a": odd}))

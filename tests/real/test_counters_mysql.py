@@ -126,6 +126,21 @@ def test_each_statement_is_put_to_its_digest_and_its_database(
     assert moves["statement.rows_affected", insert] == INSERTS
 
 
+def test_a_statement_that_nobody_had_sent_before_is_counted_from_zero(
+    mariadb: MariaDB, backend: MySQL, shop: str
+) -> None:
+    sent = [f"SELECT item AS not_sent_before FROM shop.orders WHERE id = {i}" for i in range(3)]
+
+    moves = moved(backend, lambda: execute(mariadb, *sent))
+
+    text = "SELECT `item` AS `not_sent_before` FROM `shop` . `orders` WHERE ID = ?"
+    assert [
+        number
+        for (name, part), number in moves.items()
+        if name == "statement.calls" and ("digest", text) in part
+    ] == [3]
+
+
 def test_reading_costs_the_same_number_each_time(backend: MySQL) -> None:
     _, *taken = snapshots(backend, 6)
     steps = [delta(one, two).moved for one, two in pairwise(taken)]

@@ -9,6 +9,7 @@ from nilometer.model.reading import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from collections.abc import Set as AbstractSet
 
     from nilometer.counters.figures import Number, Series
     from nilometer.counters.snapshot import Snapshot
@@ -37,13 +38,13 @@ def delta(before: Snapshot, after: Snapshot) -> Delta:
     moved: dict[Series, Number] = {}
     unknown: dict[Series, str] = {}
     read = {name for name, _ in before.values}
+    families = {(name, text) for (name, _), text in before.incarnations.items()}
     for series, value in after.values.items():
         fact = after.fact(series[0])
         was_read = before.whole or (bool(series[1]) and series[0] in read)
         earlier = before.values.get(series, 0 if fact.from_zero and was_read else None)
-        begun = before.incarnations.get(series, ""), after.incarnations.get(series, "")
-        if begun[0] != begun[1]:
-            unknown[series] = f"not one count throughout: {begun[1] or begun[0]}"
+        if begun := _begun_anew(series, before, after, families):
+            unknown[series] = f"not one count throughout: {begun}"
         elif earlier is None:
             unknown[series] = "new: it was not there in the first snapshot"
         elif not (isfinite(value) and isfinite(earlier)):
@@ -55,6 +56,21 @@ def delta(before: Snapshot, after: Snapshot) -> Delta:
     for series in before.values.keys() - after.values.keys():
         unknown[series] = "vanished: it was there in the first snapshot only"
     return Delta(moved, unknown)
+
+
+def _begun_anew(
+    series: Series, before: Snapshot, after: Snapshot, families: AbstractSet[tuple[str, str]]
+) -> str:
+    """What says that a counter is not one count from the one snapshot to the other.
+
+    A part that is new is of the same count as its siblings were: a statement that nobody had
+    sent before, where all are counted since the server started.
+    """
+    now = after.incarnations.get(series, "")
+    if series in before.values or not now:
+        was = before.incarnations.get(series, "")
+        return "" if was == now else now or was
+    return "" if (series[0], now) in families else now
 
 
 def _not_comparable(before: Snapshot, after: Snapshot) -> str:
