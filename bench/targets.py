@@ -35,6 +35,11 @@ TARGETS = (
     Target("asgi traced", "nilometer C", 4_000),
     Target("sql untraced, its call", "nilometer C", 100),
     Target("sql traced", "nilometer C", 1_000),
+    Target("sqlite3 untraced", "nilometer C", 100),  # a driver's statement as SQLAlchemy's
+    Target("sqlite3 traced", "nilometer C", 1_000),
+    Target("psycopg untraced, its call", "nilometer C", 100),
+    Target("psycopg traced, its call", "nilometer C", 1_000),
+    Target("sql pool", "nilometer C", 1_900),  # a tenth of OpenTelemetry's
     # A tenth of what OpenTelemetry's instrumentations of the same clients took, at most.
     Target("redis untraced", "nilometer C", 300),
     Target("redis traced", "nilometer C", 1_500),

@@ -21,15 +21,18 @@ sys.path.insert(0, str(ROOT))  # the benchmark is not part of the package
 
 from bench.page import write  # noqa: E402
 from bench.pairs import Added, Pair, added, calls, median_bounds, spent  # noqa: E402
-from bench.peers import nilometer_library  # noqa: E402
+from bench.peers import nilometer_databases, nilometer_library  # noqa: E402
 from bench.peers.floor import two_clocks  # noqa: E402
 from bench.run import Measured, judged, measure_all, table_of, together, verdict  # noqa: E402
 from bench.targets import FLOOR_NS, TARGETS, Target  # noqa: E402
 from nilometer.trace import drain_spans  # noqa: E402
 
+OURS = [("nilometer_library", case) for case in nilometer_library.CASES]
+OURS += [("nilometer_databases", case) for case in nilometer_databases.CASES]
+
 
 def test_every_target_names_a_case_that_is_measured() -> None:
-    assert {target.case for target in TARGETS} <= set(nilometer_library.CASES)
+    assert {target.case for target in TARGETS} <= {case for _, case in OURS}
 
 
 def measured(*floors: float, **other: Any) -> Measured:
@@ -194,10 +197,10 @@ def test_no_ratio_is_told_to_a_figure_that_is_noise() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", nilometer_library.CASES)
-def test_every_case_of_ours_runs_in_a_process_of_its_own(case: str) -> None:
+@pytest.mark.parametrize(("module", "case"), OURS)
+def test_every_case_of_ours_runs_in_a_process_of_its_own(module: str, case: str) -> None:
     ran = subprocess.run(
-        [sys.executable, "-m", "bench.case", "nilometer_library", case, "2"],
+        [sys.executable, "-m", "bench.case", module, case, "2"],
         cwd=ROOT,
         capture_output=True,
         text=True,
