@@ -12,6 +12,7 @@ from functools import update_wrapper
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
+from nilometer.integrations import faults
 from nilometer.integrations.callers import where
 from nilometer.integrations.calls import Call, Calls
 from nilometer.measure.decorate import kind_of
@@ -46,7 +47,7 @@ class Commands:
 
     __slots__ = (
         *("calls", "_names", "_fold", "_told", "_system", "_batched", "_registry"),
-        "_servers",
+        *("_servers", "_integration"),
     )
 
     def __init__(
@@ -65,6 +66,7 @@ class Commands:
             description="Statements, from the call to their result.",
             registry=registry,
         )
+        self._integration = integration
         self._names = names
         self._fold = fold
         self._told = told
@@ -222,8 +224,8 @@ class Commands:
                 known = self._told(client, ended=False)
                 if known is not None:
                     self._servers[client] = known
-        except Exception:  # noqa: BLE001  a client that is built otherwise: its command goes on
-            self._registry.lost("attributes", "unreadable")
+        except Exception as error:  # noqa: BLE001  built otherwise: its command goes on
+            self._unreadable(error)
             return {}
         return known
 
@@ -231,8 +233,11 @@ class Commands:
         """Let a span that ends say where the client's server is."""
         try:
             made.set_attributes(self._told(client, ended=True))
-        except Exception:  # noqa: BLE001  a client that is built otherwise: its command goes on
-            self._registry.lost("attributes", "unreadable")
+        except Exception as error:  # noqa: BLE001  built otherwise: its command goes on
+            self._unreadable(error)
+
+    def _unreadable(self, error: Exception) -> None:
+        faults.ours(self._integration, "what a client knows", error, self._registry)
 
     def _batch(
         self, args: tuple[Any, ...], read: Callable[[Any], tuple[str, Iterable[object]]]
@@ -243,8 +248,8 @@ class Commands:
         try:
             name, commands = read(args[0])
             names = Counter(map(self.name_of, commands))
-        except Exception:  # noqa: BLE001  another version's pipeline: it runs without us
-            self._registry.lost("attributes", "unreadable")
+        except Exception as error:  # noqa: BLE001  another version's: it runs without us
+            self._unreadable(error)
             return None
         if not names:
             return None

@@ -45,6 +45,7 @@ def uninstall() -> None:
 
 def _count_bytes(traffic: Traffic) -> None:
     from pymongo.asynchronous.pool import AsyncConnection
+    from pymongo.synchronous import command_runner  # noqa: F401  without it others write, too
     from pymongo.synchronous.pool import Connection
 
     for connection in (Connection, AsyncConnection):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from nilometer.integrations import faults
 from nilometer.integrations.patches import Patches
 from nilometer.measure.decorate import kind_of
 from nilometer.model import Level
@@ -63,8 +64,8 @@ class Traffic:
         if wanted and not self.patches.active:
             try:
                 self._begin(self)
-            except (ImportError, AttributeError):  # another version writes or reads otherwise
-                self._registry.lost("integration", f"{self._integration}_bytes")
+            except (ImportError, AttributeError) as error:  # another version does it otherwise
+                faults.ours(self._integration, "what it sends", error, self._registry)
         elif not wanted:
             self.patches.undo()
 
