@@ -426,6 +426,9 @@ def test_losses_are_told_by_whom_what_and_why(ask):
     ("path", "asked", "status", "parameter", "value", "near"),
     [
         ("traces", {"servce": "x"}, 422, "servce", "servce", "service"),
+        ("traces", {"service": ["a", "b"]}, 422, "service", "a, b", None),
+        ("traces", {"since": ["1h", "1h"]}, 422, "since", "1h, 1h", None),
+        ("metrics/sold/statistics", {"period": ["1m", "2m"]}, 422, "period", "1m, 2m", None),
         ("traces", {"min_duration": "250"}, 422, "min_duration", "250", None),
         ("traces", {"since": "yesterday"}, 422, "since", "yesterday", None),
         ("traces", {"since": "9999-01-01"}, 422, "since", "9999-01-01", None),

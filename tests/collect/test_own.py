@@ -52,6 +52,18 @@ def test_what_is_refused_while_the_disk_is_full_is_in_the_account_when_there_is_
     ]
 
 
+def test_writing_about_itself_is_no_news_to_write_about(tmp_path):
+    tables = WithOwn()
+
+    async def talk(_client, collector):
+        collector.refusals.count("otlp", "not-committed")
+        for _ in range(3):
+            await collector.own.write()
+        return len(tables.own)
+
+    assert visit(tmp_path, talk, tables=tables) == 1
+
+
 def test_what_can_never_be_written_about_itself_is_lost_counted_and_blocks_nothing(tmp_path):
     tables = WithOwn()
 

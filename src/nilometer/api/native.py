@@ -6,7 +6,7 @@ outside stays text: it is bound to statements, never written into them.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_origin
 
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 
 from nilometer.api import metrics, traces
 from nilometer.api.answers import Health
-from nilometer.api.problems import Problem, Refusal, not_a_choice, of_validation
+from nilometer.api.problems import Problem, Refusal, not_a_choice, of_validation, unusable
 from nilometer.wire.otlp_reply import encode_refusal
 
 if TYPE_CHECKING:
@@ -120,8 +120,13 @@ def _health_routes(health: Callable[[], Mapping[str, Any]]) -> APIRouter:
 
 
 async def only_known_parameters(request: Request) -> None:
-    """A parameter that is not known would be passed over, and the answer would be wrong."""
-    known = [field.alias for field in request.scope["route"].dependant.query_params]
+    """A parameter that is not known would be passed over, of one that is given twice all values
+    but one: the answer would be wrong.
+    """
+    fields = {field.alias: field for field in request.scope["route"].dependant.query_params}
     for name in request.query_params:
-        if name not in known:
-            raise not_a_choice("parameter", name, known, parameter=name)
+        if name not in fields:
+            raise not_a_choice("parameter", name, list(fields), parameter=name)
+        given = request.query_params.getlist(name)
+        if len(given) > 1 and get_origin(fields[name].field_info.annotation) is not list:
+            raise unusable(name, ", ".join(given), "give it once; it is one value")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -10,7 +9,6 @@ if TYPE_CHECKING:
 
 NAME_CHARS_MAX: Final = 80  # a wider box makes the whole graph unreadable
 
-_NOT_SHOWN: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _ESCAPED: Final = {ord("\\"): "\\\\", ord('"'): '\\"', ord("&"): "&amp;"}
 
 
@@ -40,7 +38,9 @@ def _look(node: Node) -> str:
 
 
 def _shown(text: str) -> str:
-    """The text as Graphviz shows it: no escape of its own, no entity, no line end works."""
+    """The text as Graphviz shows it: no escape of its own, no entity, no line end works, and
+    nothing turns the order of letters round.
+    """
     if len(text) > NAME_CHARS_MAX:
         text = text[: NAME_CHARS_MAX - 3] + "..."
-    return _NOT_SHOWN.sub("?", text).translate(_ESCAPED)
+    return "".join(c if c.isprintable() else "?" for c in text).translate(_ESCAPED)
