@@ -126,8 +126,11 @@ def test_all_faults_are_told_together_each_with_origin_and_the_nearest(tmp_path)
 @pytest.mark.parametrize(
     ("toml", "told"),
     [
-        ("service = 3", "nilometer.toml:1: 3 is not text [bad-setting]"),
-        ("\n\nseries_max = 1.5", "nilometer.toml:3: 1.5 is not a whole number [bad-setting]"),
+        ("service = 3", "nilometer.toml:1: service: 3 is not text [bad-setting]"),
+        (
+            "\n\nseries_max = 1.5",
+            "nilometer.toml:3: series_max: 1.5 is not a whole number [bad-setting]",
+        ),
         ("series_max = 0", "out of bounds; from 1 to 1e+06"),
         ("interval_s = true", "True is not a number"),
         ("interval_s = nan", "out of bounds"),
@@ -375,3 +378,10 @@ def test_a_misspelt_setting_of_a_command_is_told_with_the_nearest(tmp_path):
 
     with pytest.raises(ConfigError, match="did you mean 'backends'"):
         load_for_commands(environ={}, directory=tmp_path)
+
+
+@pytest.mark.parametrize("toml", ["export = 'a\\u0007?t=S3CRET'", "export = {a = 'S3CRET'}"])
+def test_what_is_wrong_with_a_list_of_urls_is_told_without_them(tmp_path, toml):
+    assert fault(tmp_path, toml=toml) == (
+        "nilometer.toml:1: export: not a list of URLs [bad-setting]"
+    )

@@ -148,10 +148,11 @@ def load(
     given |= _from_arguments(arguments or {}, argument_origin, faults)
     mine = {name: one for name, one in given.items() if name in BY_NAME}
     parsed = parse_all(mine, BY_NAME, faults)
-    origins = {name: origin for name, (_, origin) in mine.items()}
-    _read_keys(parsed, origins, faults)
+    origins = {name: one.origin for name, one in mine.items()}
+    places = {name: one.place for name, one in mine.items()}
+    _read_keys(parsed, places, faults)
     _follow_tach(parsed, origins)
-    _check_urls(parsed, origins, faults)
+    _check_urls(parsed, {**origins, **places}, faults)
     if faults:
         raise together(faults)
     _spread_dimensions(parsed, origins)
@@ -183,13 +184,13 @@ def parse_duration_s(text: str, *, origin: str) -> float:
 
 
 def _read_keys(
-    parsed: dict[str, Any], origins: Mapping[str, str], faults: list[ConfigError]
+    parsed: dict[str, Any], places: Mapping[str, str], faults: list[ConfigError]
 ) -> None:
     """Keys from the file come after those given directly."""
     if not parsed.get("trace_key_file"):
         return
     try:
-        read = read_keys(parsed["trace_key_file"], origin=origins["trace_key_file"])
+        read = read_keys(parsed["trace_key_file"], origin=places["trace_key_file"])
     except ConfigError as fault:
         faults.append(fault)
         return
@@ -197,7 +198,7 @@ def _read_keys(
 
 
 def _check_urls(
-    parsed: Mapping[str, Any], origins: Mapping[str, str], faults: list[ConfigError]
+    parsed: Mapping[str, Any], places: Mapping[str, str], faults: list[ConfigError]
 ) -> None:
     """Each URL opens an exporter, none twice: the receiver would count everything twice."""
     urls: tuple[str, ...] = parsed.get("export", ())
@@ -207,13 +208,13 @@ def _check_urls(
 
     for url in urls:
         try:
-            open_exporter(url, origin=origins["export"]).close()
+            open_exporter(url, origin=places["export"]).close()
         except ConfigError as fault:
             faults.append(fault)
     if len(set(urls)) < len(urls):
         faults.append(
             ConfigError(
-                f"{origins['export']}: the same URL twice would count everything twice",
+                f"{places['export']}: the same URL twice would count everything twice",
                 slug="bad-exporter-url",
             )
         )

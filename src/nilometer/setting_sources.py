@@ -51,6 +51,12 @@ class Given(NamedTuple):
 
     value: object
     origin: str
+    told: str = ""  # in errors: a line of a file does not name its setting
+
+    @property
+    def place(self) -> str:
+        """How an error begins."""
+        return self.told or self.origin
 
 
 def load_for_commands(
@@ -105,6 +111,8 @@ def from_file(
         lines = _lines_of(name, text) or [1]
         placed = _placed(value, lines, where)
         take(found, name, placed, f"{where}:{lines[0]}", faults)
+        if name in found:
+            found[name] = found[name]._replace(told=f"{where}:{lines[0]}: {name}")
     return found
 
 
@@ -159,9 +167,9 @@ def parse_all(
 ) -> dict[str, Any]:
     """Each setting's value out of what was written; `faults` get what cannot be used."""
     parsed: dict[str, Any] = {}
-    for name, (value, origin) in given.items():
+    for name, one in given.items():
         try:
-            parsed[name] = table[name].parse(value, origin)
+            parsed[name] = table[name].parse(one.value, one.place)
         except ConfigError as fault:
             faults.append(fault)
     return parsed

@@ -55,7 +55,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     ),
     Setting(
         "export",
-        values.names,
+        values.urls,
         "list of URLs",
         "none",
         "Where to send; docs/exporters.md has the schemes and their options.",
@@ -191,7 +191,7 @@ BY_NAME: Final = {setting.name: setting for setting in SETTINGS}
 COMMAND_SETTINGS: Final[tuple[Setting, ...]] = (
     Setting(
         "backends",
-        values.names,
+        values.urls,
         "list of URLs or names",
         "all that are found",
         "Whose counters are read: see docs/counters.md.",

@@ -146,6 +146,14 @@ def names(value: object, origin: str) -> tuple[str, ...]:
     return tuple(text(one, origin) for one in value)
 
 
+def urls(value: object, origin: str) -> tuple[str, ...]:
+    """A list of URLs; what is wrong is told without them, for they may hold secrets."""
+    try:
+        return names(value, origin)
+    except ConfigError:
+        raise ConfigError(f"{origin}: not a list of URLs", slug="bad-setting") from None
+
+
 def pairs(value: object, origin: str) -> dict[str, str]:
     """A table of texts; in a variable ``key=value,key=value``."""
     return {

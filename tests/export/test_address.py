@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nilometer.errors import ConfigError
-from nilometer.export.address import Address, hidden
+from nilometer.export import file, graphite, otlp, statsd
+from nilometer.export.address import SHOWN_OPTIONS, Address, hidden
 from nilometer.export.exporter import SCHEMES, open_exporter
 
 
@@ -40,7 +41,7 @@ def test_a_misspelt_option_names_the_nearest_and_all():
         open_exporter("otlp://127.0.0.1:4318?timeout=3", origin="nilometer.toml:4")
 
     assert str(refused.value) == (
-        "nilometer.toml:4: 'otlp://127.0.0.1:4318?timeout=3': no option 'timeout'; did you "
+        "nilometer.toml:4: 'otlp://127.0.0.1:4318?timeout=***': no option 'timeout'; did you "
         "mean 'timeout_s'? (compression, timeout_s, token_file, header, ca_file) "
         "[no-such-exporter-option]"
     )
@@ -87,3 +88,32 @@ def test_a_password_is_never_shown(rest):
     url = f"otlp://user:topsecret@host?header=x:topsecret&{rest}".replace("?header", "/?header")
 
     assert "topsecret" not in hidden(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("otlp://c1?hedaer=S3CRET", "otlp://c1?hedaer=***"),
+        ("otlp://c1?token=S3CRET&timeout_s=3", "otlp://c1?token=***&timeout_s=3"),
+        ("otlp://c1?header=a:S3CRET", "otlp://c1?header=***"),
+        ("otlp://c1?hea%64er=S3CRET", "otlp://c1?hea%64er=***"),
+        ("otlp://c1?S3CRET", "otlp://c1?***"),
+        ("otlp://c1?timeout_s=3#S3CRET", "otlp://c1?timeout_s=3#***"),
+        ("otlp://c1#S3CRET", "otlp://c1#***"),
+        ("otlp://me:S3CRET@c1", "otlp://***@c1"),
+        ("otlp://me:S3#CRET@c1", "otlp://***@c1"),
+        ("nosuch://c1?key=S3CRET", "nosuch://c1?key=***"),
+    ],
+)
+def test_only_values_that_are_known_to_be_harmless_are_shown(url, shown):
+    with pytest.raises(ConfigError) as refused:
+        open_exporter(f"{url}&nosuch=1" if "header=a" in url else url, origin="here").close()
+
+    assert shown in str(refused.value)
+    assert "S3" not in str(refused.value)
+
+
+def test_what_is_shown_is_an_option_of_some_exporter():
+    known = {*otlp.OPTIONS, *statsd.OPTIONS, *graphite.OPTIONS, *file.OPTIONS}
+
+    assert known - {"header"} == SHOWN_OPTIONS

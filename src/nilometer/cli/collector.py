@@ -21,6 +21,7 @@ import click
 from nilometer.cli.exits import Exit
 from nilometer.cli.shapes import Shape, misfit
 from nilometer.cli.terminal import Patience, one_line, stop
+from nilometer.export.address import hidden
 
 if TYPE_CHECKING:
     from http.client import HTTPResponse
@@ -172,22 +173,23 @@ def as_bytes(text: object) -> bytes:
 def checked_url(url: str) -> str:
     """The collector's address without a slash at its end; ends the command if it is none."""
     origin = "NILOMETER_URL" if url == os.environ.get("NILOMETER_URL") else "--url"
+    shown = repr(hidden(url))
     try:
         split = urlsplit(url)
         port = split.port
-    except ValueError as error:
-        stop(f"{origin}: {url!r}: {error}; write {URL_DEFAULT}, for example", Exit.USAGE)
+    except ValueError:  # whose own words may be a password
+        stop(f"{origin}: {shown}: not a URL; write {URL_DEFAULT}, for example", Exit.USAGE)
     if split.username is not None or split.password is not None:
         stop(f"{origin}: no name or password in an address: use --token-file", Exit.USAGE)
     is_plain = url.isascii() and url.isprintable() and " " not in url
     if split.scheme not in ("http", "https") or not split.hostname or not is_plain:
         stop(
-            f"{origin}: {url!r}: not an http:// or https:// address; write {URL_DEFAULT}, for "
+            f"{origin}: {shown}: not an http:// or https:// address; write {URL_DEFAULT}, for "
             "example",
             Exit.USAGE,
         )
     if port == 0 or split.query or split.fragment:
-        stop(f"{origin}: {url!r}: write {URL_DEFAULT}, for example", Exit.USAGE)
+        stop(f"{origin}: {shown}: write {URL_DEFAULT}, for example", Exit.USAGE)
     return url.rstrip("/")
 
 

@@ -14,7 +14,11 @@ if TYPE_CHECKING:
 
 PORT_MAX: Final = 65_535
 FILE_OPTIONS: Final = frozenset({"token_file", "ca_file"})
-SHOWN_OPTIONS_HIDDEN: Final = frozenset({"header"})  # may carry a token
+SHOWN_OPTIONS: Final = FILE_OPTIONS | {
+    *("bytes_max", "compression", "keep", "prefix", "resource"),
+    *("rotate_bytes", "step_s", "tags", "timeout_s"),
+}
+"""Whose values are shown. All others may be secret: a header, and what was misspelt for one."""
 _UNITS: Final = {"k": 1_000, "m": 1_000_000, "g": 1_000_000_000}
 _TRUTHS: Final = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 
@@ -40,15 +44,18 @@ class Address(NamedTuple):
         >>> Address.parse("otlp://[::1]:4318/?timeout_s=3", origin="here")[1:5]
         ('otlp', '::1', 4318, '/')
         """
+        why = "its host cannot be read"  # an error of urllib's may repeat a password
         try:
             split = urlsplit(url)
+            why = f"its port is no number up to {PORT_MAX}"
             port = split.port
+            why = "an option is not name=value"
             options = parse_qsl(
                 split.query, keep_blank_values=True, strict_parsing=bool(split.query)
             )
-        except ValueError as error:
+        except ValueError:
             raise ConfigError(
-                f"{origin}: {hidden(url)!r} is not a URL: {error}", slug="bad-exporter-url"
+                f"{origin}: {hidden(url)!r} is not a URL: {why}", slug="bad-exporter-url"
             ) from None
         address = cls(
             url,
@@ -62,7 +69,7 @@ class Address(NamedTuple):
         if split.username is not None:
             address.refuse("a password in a URL ends up in logs; use token_file=FILE")
         if split.fragment:
-            address.refuse(f"nothing follows a '#' here, but {split.fragment!r} does")
+            address.refuse("nothing follows a '#' here")
         return address
 
     @property
@@ -170,20 +177,25 @@ def _anchored(option: str, folder: Path) -> str:
 
 
 def hidden(url: str) -> str:
-    """A URL without what may be secret: user, password, header values.
+    """A URL without what may be secret: user, password, values of options not known harmless.
 
     >>> hidden("otlp://me:secret@c1:4318?header=authorization:secret&timeout_s=3")
     'otlp://***@c1:4318?header=***&timeout_s=3'
+    >>> hidden("otlp://c1?hedaer=secret&secret"), hidden("otlp://c1#secret")
+    ('otlp://c1?hedaer=***&***', 'otlp://c1#***')
     """
     head, question, query = url.partition("?")
     scheme, slashes, rest = head.partition("://")
     where, slash, path = rest.partition("/")
     _, at, host = where.rpartition("@")
-    options = [
-        f"{option.partition('=')[0]}=***"
-        if option.partition("=")[0] in SHOWN_OPTIONS_HIDDEN
-        else option
-        for option in query.split("&")
-    ]
-    shown = f"{scheme}{slashes}{'***@' if at else ''}{host}{slash}{path}"
-    return shown + question + "&".join(options)
+    options = "&".join(_hidden_option(option) for option in query.split("&"))
+    shown = f"{scheme}{slashes}{'***@' if at else ''}{host}{slash}{path}{question}{options}"
+    before, hash_sign, _ = shown.partition("#")
+    return before + (f"{hash_sign}***" if hash_sign else "")
+
+
+def _hidden_option(option: str) -> str:
+    name, equals, _ = option.partition("=")
+    if not option or name in SHOWN_OPTIONS:
+        return option
+    return f"{name}=***" if equals else "***"
