@@ -58,6 +58,10 @@ LIBRARIES: Final = {
     "oslo_config": "oslo_config.cfg",
     "osprofiler": "osprofiler",  # before any of its modules: they import each other
     "oslo_serializer": "oslo_messaging.rpc.dispatcher",
+    "oslo_messaging": "oslo_messaging",
+    "oslo_messaging_amqp": "oslo_messaging._drivers.amqpdriver",
+    "pika": "pika.channel",
+    "kombu": "kombu.messaging",
     "logging": "logging",
 }
 """The module after whose import each integration is installed, by the integration's name."""

@@ -12,20 +12,17 @@ from contextvars import ContextVar
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
+from nilometer.integrations.messages import onward, take_up
 from nilometer.integrations.patches import Patches
 from nilometer.measure import REGISTRY
-from nilometer.trace import CURRENT, Trace, headers
+from nilometer.trace import CURRENT
 from nilometer.trace.trigger import Triggers
-from nilometer.trace.twin import stand_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 KEY: Final = "nilometer_trace"
 """Of the message's context."""
-
-FORM: Final = frozenset({"traceparent", "tracestate"})
-"""What is sent of a trace's headers: OSProfiler's form of them would hold for ever."""
 
 _patches: Final = Patches()
 _taken: Final[ContextVar[Any]] = ContextVar("nilometer.oslo_serializer", default=None)
@@ -35,8 +32,8 @@ def with_trace(ctxt: Any) -> Any:
     """The context of a message that is sent here and now; as it is outside of a request."""
     if CURRENT.get() is None or not isinstance(ctxt, Mapping) or KEY in ctxt:
         return ctxt
-    onward = {name: value for name, value in headers().items() if name in FORM}
-    return {**ctxt, KEY: onward} if onward else ctxt
+    sent = onward()
+    return {**ctxt, KEY: sent} if sent else ctxt
 
 
 def without_trace(ctxt: Any) -> tuple[Any, Any]:
@@ -44,16 +41,6 @@ def without_trace(ctxt: Any) -> tuple[Any, Any]:
     if not isinstance(ctxt, Mapping) or KEY not in ctxt:
         return ctxt, None
     return {key: value for key, value in ctxt.items() if key != KEY}, ctxt[KEY]
-
-
-def take_up(triggers: Triggers, sent: Any) -> Any:
-    """Become part of the trace that was sent, if that may be; what to `finish`, or None."""
-    if not isinstance(sent, Mapping):
-        return None
-    request = triggers.accept(sent.get)
-    if isinstance(request, Trace):
-        return stand_in(request)
-    return None if request is None else request.start()
 
 
 def install(*, triggers: Triggers | None = None) -> bool:

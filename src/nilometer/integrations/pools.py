@@ -25,20 +25,70 @@ _POOL: Final = "db.client.connection.pool.name"
 _STATE: Final = "db.client.connection.state"
 
 
-class Pools:
-    """The pools of one integration; ``counts(pool)`` gives its used and idle connections."""
+class Followed:
+    """Pools whose used and idle connections a gauge shows; ``counts(pool)`` gives both.
 
-    __slots__ = ("_registry", "_counts", "_pools", "_gauge", "_pending", "_timeouts", "_waits")
+    `pool` and `state` are the gauge's dimensions.
+    """
 
-    def __init__(self, counts: Callable[[Any], tuple[int, int]], registry: Registry) -> None:
+    __slots__ = ("_registry", "_counts", "_pools", "_gauge", "_pool", "_state")
+
+    def __init__(
+        self,
+        counts: Callable[[Any], tuple[int, int]],
+        registry: Registry,
+        gauge: Any,
+        pool: str,
+        state: str,
+    ) -> None:
         self._registry = registry
         self._counts = counts
         self._pools: dict[str, WeakSet[Any]] = {}
-        self._gauge = registry.gauge(
+        self._gauge = gauge
+        self._pool = pool
+        self._state = state
+
+    def watch(self, name: str, pool: Any) -> None:
+        """Read this pool, too, at each collect, for as long as it lives."""
+        known = self._pools.get(name)
+        if known is None:
+            if len(self._pools) >= POOLS_MAX:
+                self._registry.lost("pools", "too_many")
+                return
+            known = self._pools[name] = WeakSet()
+            for position, state in enumerate(("used", "idle")):
+                series = self._gauge.bind(**{self._pool: name, self._state: state})
+                series.read = self._reader(known, position)
+            if self._registry.on_read is not None:
+                self._registry.on_read()
+        known.add(pool)
+
+    def _reader(self, pools: WeakSet[Any], position: int) -> Callable[[], int | None]:
+        def read() -> int | None:
+            counted = [self._counts(pool)[position] for pool in list(pools)]
+            return sum(counted) if counted else None
+
+        return read
+
+    def end(self) -> None:
+        """Follow no pool any more."""
+        for pools in self._pools.values():
+            pools.clear()
+        self._pools.clear()
+
+
+class Pools(Followed):
+    """The pools of a database client's integration, with what waits for them."""
+
+    __slots__ = ("_pending", "_timeouts", "_waits")
+
+    def __init__(self, counts: Callable[[Any], tuple[int, int]], registry: Registry) -> None:
+        gauge = registry.gauge(
             "db.client.connection.count",
             unit="{connection}",
             description="Connections in pools, by state.",
         )
+        super().__init__(counts, registry, gauge, _POOL, _STATE)
         self._pending = registry.gauge(
             "db.client.connection.pending_requests",
             unit="{request}",
@@ -54,28 +104,6 @@ class Pools:
             description="From asking a pool that lets wait to an open connection of it.",
         )
 
-    def watch(self, name: str, pool: Any) -> None:
-        """Read this pool, too, at each collect, for as long as it lives."""
-        known = self._pools.get(name)
-        if known is None:
-            if len(self._pools) >= POOLS_MAX:
-                self._registry.lost("pools", "too_many")
-                return
-            known = self._pools[name] = WeakSet()
-            for position, state in enumerate(("used", "idle")):
-                series = self._gauge.bind(**{_POOL: name, _STATE: state})
-                series.read = self._reader(known, position)
-            if self._registry.on_read is not None:
-                self._registry.on_read()
-        known.add(pool)
-
-    def _reader(self, pools: WeakSet[Any], position: int) -> Callable[[], int | None]:
-        def read() -> int | None:
-            counted = [self._counts(pool)[position] for pool in list(pools)]
-            return sum(counted) if counted else None
-
-        return read
-
     def timed_out(self, name: str) -> None:
         """Count that a pool had no connection to give."""
         self._timeouts.bind(**{_POOL: name}).add()
@@ -88,12 +116,6 @@ class Pools:
         """The gauge of who waits for this pool, and the timer of how long."""
         given = {_POOL: name}
         return self._pending.bind(**given), self._waits.bind(**given)
-
-    def end(self) -> None:
-        """Follow no pool any more."""
-        for pools in self._pools.values():
-            pools.clear()
-        self._pools.clear()
 
 
 class Wait:

@@ -1,0 +1,239 @@
+"""Messages by way of a broker: publishing and processing are timed, the trace goes with them.
+
+A message's destination is its exchange, or the queue where it goes to one directly; when it is
+processed, the queue. What is random in such a name is left out. In a traced request a message
+takes the signed trace along to brokers that are neighbours (see `http_client`); where it is
+processed it is a request of its own, so that one tree shows both ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from nilometer.integrations import http_client
+from nilometer.integrations.calls import OPERATIONS_MAX, Call, Calls
+from nilometer.measure import REGISTRY
+from nilometer.model import SpanKind
+from nilometer.model.scopes import Scopes
+from nilometer.trace import CURRENT, Trace, headers
+from nilometer.trace.trigger import Triggers
+from nilometer.trace.twin import stand_in
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nilometer.integrations.calls import Operation
+    from nilometer.measure import Registry
+
+FORM: Final = frozenset({"traceparent", "tracestate"})
+"""What is sent of a trace's headers: OSProfiler's form of them would hold for ever."""
+
+DEFAULT: Final = "amq.default"
+"""How RabbitMQ calls the exchange that has no name."""
+
+DESTINATION: Final = "messaging.destination.name"
+
+
+def onward() -> dict[str, str]:
+    """What to send with a message so that it is part of the current trace; mostly nothing."""
+    if CURRENT.get() is None:
+        return {}
+    return {name: value for name, value in headers().items() if name in FORM}
+
+
+def take_up(triggers: Triggers, sent: Any) -> Any:
+    """Become part of the trace that was sent, if that may be; what to `finish`, or None."""
+    if not isinstance(sent, Mapping):
+        return None
+    request = triggers.accept(sent.get)
+    if isinstance(request, Trace):
+        return stand_in(request)
+    return None if request is None else request.start()
+
+
+class Names:
+    """Names of queues, exchanges and topics as dimensions: without what is random in them."""
+
+    __slots__ = ("_scopes",)
+
+    def __init__(self) -> None:
+        self._scopes = Scopes()
+
+    def of(self, *names: object) -> str:
+        """The first that is a name at all; never raises."""
+        for name in names:
+            if isinstance(name, str) and name:
+                return self._scopes.of(name)
+        return DEFAULT
+
+
+class Messages:
+    """The messages of one integration; `triggers` says which traces are taken up."""
+
+    __slots__ = ("depth", "names", "_publishes", "_processes", "_triggers", "_timed")
+
+    def __init__(
+        self, integration: str, *, registry: Registry, triggers: Triggers | None
+    ) -> None:
+        self._publishes = Calls(
+            integration,
+            "messaging.publish",
+            kind=SpanKind.PRODUCER,
+            description="Giving a message to a broker; where it confirms, until then.",
+            registry=registry,
+        )
+        self._processes = Calls(
+            integration,
+            "messaging.process",
+            kind=SpanKind.CONSUMER,
+            description="What a consumer does with one message.",
+            registry=registry,
+        )
+        self.depth = self._publishes.depth
+        self.names = Names()
+        self._triggers = triggers or Triggers()
+        self._timed: dict[tuple[object, str, str], Any] = {}
+
+    def end(self) -> None:
+        """Pass everything on from now on, also what consumers were given before."""
+        self._publishes.depth.end()
+        self._processes.depth.end()
+
+    def publishing(self, system: str, *destination: object) -> Operation:
+        """Messages to that destination: an exchange, else a queue."""
+        return self._operation(self._publishes, "publish", "send", system, destination)
+
+    def timed(self, original: Callable[..., Any], system: str, *names: object) -> Any:
+        """The function that publishes, timed, for where nothing is traced."""
+        destination = self.names.of(*names)
+        known = self._timed.get((original, system, destination))
+        if known is None:
+            operation = self.publishing(system, destination)
+            known = operation.calls.timed(operation.dimensions)(original)
+            if len(self._timed) < OPERATIONS_MAX:
+                self._timed[original, system, destination] = known
+        return known
+
+    def publish(self, operation: Operation, host: str, port: object, key: object) -> Publish:
+        """One message in a traced request, for a ``with`` statement."""
+        return Publish(operation, host, port, self.names.of(key))
+
+    def processing(
+        self, function: Callable[..., Any], system: str, queue: object, told: Callable[..., Any]
+    ) -> Callable[..., Any]:
+        """What consumes messages of that queue, measured; ``told(*args)`` gives their headers.
+
+        It is for a consumer that is given all its messages by one function.
+        """
+        operation = self.consuming(system, queue)
+        depth, current = self.depth, CURRENT.get
+
+        def plain(*args: Any, **options: Any) -> Any:
+            return function(*args, **options)
+
+        timed = operation.calls.timed(operation.dimensions)(plain)
+
+        def consume(*args: Any, **options: Any) -> Any:
+            if not depth.on:
+                return function(*args, **options)
+            sent = self.read(told, *args)
+            if sent is None and current() is None:
+                return timed(*args, **options)
+            with Process(operation, self._triggers, sent):
+                return function(*args, **options)
+
+        return consume
+
+    def consuming(self, system: str, *queue: object) -> Operation:
+        """Messages of that queue."""
+        return self._operation(self._processes, "process", "process", system, queue)
+
+    def process(self, operation: Operation, sent: Any) -> Process:
+        """One message that came with these headers, for a ``with`` statement."""
+        return Process(operation, self._triggers, sent)
+
+    def read(self, told: Callable[..., Any], *args: Any) -> Any:
+        """The headers of a message, if a trace is in them; else None."""
+        try:
+            sent = told(*args)
+            return sent if sent and "traceparent" in sent else None
+        except Exception:  # noqa: BLE001  a message that is built otherwise: it is processed
+            REGISTRY.lost("attributes", "unreadable")
+            return None
+
+    def _operation(
+        self, calls: Calls, name: str, kind: str, system: str, names: tuple[object, ...]
+    ) -> Operation:
+        destination = self.names.of(*names)
+        known = calls.known((system, destination))
+        if known is not None:
+            return known
+        return calls.operation(
+            (system, destination),
+            f"{name} {destination}",
+            {"messaging.system": system, DESTINATION: destination},
+            {"messaging.operation.name": name, "messaging.operation.type": kind},
+        )
+
+
+class Publish(Call):
+    """One message that is published in a traced request."""
+
+    __slots__ = ("_host", "_port", "_key")
+
+    def __init__(self, operation: Operation, host: str, port: object, key: str) -> None:
+        super().__init__(operation)
+        self._host = host
+        self._port = port
+        self._key = key
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        if self.span is not None:
+            if self._host:
+                self.span.set_attribute("server.address", self._host)
+                self.span.set_attribute("server.port", self._port)
+            self.span.set_attribute("messaging.rabbitmq.destination.routing_key", self._key)
+        return self
+
+    def with_trace(self, present: Any) -> Any:
+        """A copy of a message's headers with the trace in it, or they themselves.
+
+        They are left alone if the caller set one of ours, and where the broker is no
+        neighbour. A copy, because the caller may send his again.
+        """
+        try:
+            if not http_client.hosts.admit(self._host):
+                return present
+            ours = onward()
+            if not ours or (present and not ours.keys().isdisjoint(present)):
+                return present
+            return {**(present or {}), **ours}
+        except Exception as error:  # noqa: BLE001  the message is sent all the same
+            REGISTRY.lost("spans", f"message_{type(error).__name__}")
+            return present
+
+
+class Process:
+    """One message that is processed: a request of its own if it brought a trace."""
+
+    __slots__ = ("_call", "_triggers", "_sent", "_taken", "_before")
+
+    def __init__(self, operation: Operation, triggers: Triggers, sent: Any) -> None:
+        self._call = Call(operation)
+        self._triggers = triggers
+        self._sent = sent
+        self._taken: Any = None
+
+    def __enter__(self) -> None:
+        self._before = CURRENT.get()
+        if self._sent is not None:
+            self._taken = take_up(self._triggers, self._sent)
+        self._call.__enter__()
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        self._call.__exit__(kind, error, traceback)
+        if self._taken is not None:
+            self._taken.finish()
+            CURRENT.set(self._before)

@@ -1,0 +1,372 @@
+"""oslo.messaging: RPC from its client and in its server, notifications, packing of contexts.
+
+`oslo_serializer` lets the trace go with the messages; `oslo_messaging_amqp` measures what lies
+below, in the drivers that speak AMQP.
+"""
+
+from __future__ import annotations
+
+from functools import partial, update_wrapper
+from typing import TYPE_CHECKING, Any, Final
+
+from nilometer.clock import elapsed_ns
+from nilometer.integrations.calls import Call, Calls, Depth
+from nilometer.integrations.messages import DESTINATION, Names
+from nilometer.integrations.patches import Patches
+from nilometer.measure import REGISTRY
+from nilometer.model import SpanKind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nilometer.integrations.calls import Operation
+    from nilometer.measure import Registry
+
+METHOD: Final = "rpc.method"
+OTHER: Final = "OTHER"
+"""The method of a request that no endpoint has: a client may ask for anything."""
+
+SYSTEM: Final = {"rpc.system.name": "oslo_messaging"}
+MARK: Final = "__nilometer_remote__"
+"""What an error that a reply held carries: Python's own are made anew as they were."""
+
+_REMOTE: Final = "_Remote"  # with which the class of a remote error ends that was made anew
+
+_patches: Final = Patches()
+_installed: Final[list[Any]] = []
+
+
+def install(*, registry: Registry = REGISTRY) -> bool:
+    """Measure all clients, servers and notifiers; False if that is done already.
+
+    AttributeError if this oslo.messaging is built otherwise; then it is left as it was.
+    """
+    if _patches.active:
+        return False
+    from oslo_messaging.rpc.client import _BaseCallContext
+    from oslo_messaging.rpc.dispatcher import RPCDispatcher
+    from oslo_messaging.rpc.server import RPCServer
+    from oslo_messaging.transport import NotificationTransport, RPCTransport
+
+    contexts = Contexts(registry)
+    client, server = Client(contexts, registry), Server(contexts, registry)
+    sends = Calls(
+        "oslo_messaging",
+        "notification.send",
+        kind=SpanKind.PRODUCER,
+        description="Giving a notification to its broker.",
+        registry=registry,
+    )
+    _installed[:] = [contexts, client, server, sends.depth]
+    try:
+        _patches.swap(_BaseCallContext, "call", client.calling)
+        _patches.swap(_BaseCallContext, "cast", client.casting)
+        _patches.swap(RPCDispatcher, "_do_dispatch", server.doing)
+        _patches.swap(RPCDispatcher, "dispatch", server.refusing)
+        _patches.swap(RPCServer, "_on_incoming", server.arriving)
+        _patches.swap(RPCServer, "_process_incoming", server.beginning)
+        for owner in (NotificationTransport, RPCTransport):
+            _patches.swap(owner, "_send_notification", partial(_notifying, owner, sends))
+    except BaseException:
+        uninstall()
+        raise
+    return True
+
+
+def uninstall() -> None:
+    """Leave nothing behind."""
+    _patches.undo()
+    for one in _installed:
+        one.end()
+    _installed.clear()
+
+
+class Contexts:
+    """What serializers take to pack and unpack a request's context, by serializer.
+
+    Each service has a class of its own, so a class is measured from its first use on.
+    """
+
+    def __init__(self, registry: Registry) -> None:
+        self._depth = Depth("oslo_messaging", registry)
+        self._seen: set[type] = set()
+        self._measured: set[tuple[type, str]] = set()
+        self._timers = {
+            "serialize_context": registry.timer(
+                "rpc.context.pack", description="Making a message's context of a request's."
+            ),
+            "deserialize_context": registry.timer(
+                "rpc.context.unpack", description="Making a request's context of a message's."
+            ),
+        }
+
+    def end(self) -> None:
+        """Pass everything on from now on."""
+        self._depth.end()
+
+    def of(self, serializer: Any) -> None:
+        """Measure this serializer, too."""
+        kind = type(serializer)
+        if kind in self._seen:
+            return
+        self._seen.add(kind)
+        for name, timer in self._timers.items():
+            owner = next((one for one in kind.__mro__ if name in vars(one)), kind)
+            if (owner, name) not in self._measured:
+                self._measured.add((owner, name))
+                timed = timer.bind(serializer=owner.__name__)
+                _patches.swap(owner, name, partial(self._packing, timed))
+
+    def _packing(self, timed: Any, original: Callable[..., Any]) -> Callable[..., Any]:
+        depth, inside = self._depth, timed(original)
+
+        def pack(serializer: Any, ctxt: Any) -> Any:
+            return (inside if depth.on else original)(serializer, ctxt)
+
+        return update_wrapper(pack, original)
+
+
+class Client:
+    """Calls, and the four kinds of casts."""
+
+    def __init__(self, contexts: Contexts, registry: Registry) -> None:
+        self._contexts = contexts
+        self._names = Names()
+        self._calls = Calls(
+            "oslo_messaging",
+            "rpc.client.call",
+            description="From an RPC call to its reply.",
+            registry=registry,
+        )
+        self._casts = {
+            (False, False): Calls(
+                "oslo_messaging",
+                "rpc.client.cast",
+                description="Giving a cast to its broker.",
+                registry=registry,
+            ),
+            (True, False): Calls(
+                "oslo_messaging",
+                "rpc.client.fanout_cast",
+                description="Giving a cast to all servers to its broker.",
+                registry=registry,
+            ),
+            (False, True): Calls(
+                "oslo_messaging",
+                "rpc.client.cast_to_server",
+                description="Giving a cast to a named server to its broker.",
+                registry=registry,
+            ),
+            (True, True): Calls(
+                "oslo_messaging",
+                "rpc.client.fanout_cast_to_server",
+                description="Giving a cast to all servers, and to a named one, to its broker.",
+                registry=registry,
+            ),
+        }
+        self.timeouts = registry.counter(
+            "rpc.client.timeouts",
+            unit="{timeout}",
+            description="RPC calls whose reply did not come in time.",
+        )
+        self.remote_errors = registry.counter(
+            "rpc.client.remote_errors",
+            unit="{error}",
+            description="RPC calls whose reply was an error of the server's.",
+        )
+
+    def end(self) -> None:
+        """Pass everything on from now on."""
+        for calls in (self._calls, *self._casts.values()):
+            calls.depth.end()
+
+    def calling(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """To replace `call`."""
+
+        def call(context: Any, ctxt: Any, method: Any, **kwargs: Any) -> Any:
+            operation = self._operation(self._calls, context, method)
+            if operation is None:
+                return original(context, ctxt, method, **kwargs)
+            with RpcCall(operation, self):
+                return original(context, ctxt, method, **kwargs)
+
+        return call
+
+    def casting(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """To replace `cast`."""
+
+        def cast(context: Any, ctxt: Any, method: Any, **kwargs: Any) -> Any:
+            target = context.target
+            kind = self._casts[bool(target.fanout), bool(target.server)]
+            operation = self._operation(kind, context, method)
+            if operation is None:
+                return original(context, ctxt, method, **kwargs)
+            with Call(operation):
+                return original(context, ctxt, method, **kwargs)
+
+        return cast
+
+    def _operation(self, calls: Calls, context: Any, method: Any) -> Operation | None:
+        """What is known of these calls; None if they are not measured."""
+        if not calls.depth.on:
+            return None
+        try:
+            self._contexts.of(context.serializer)
+            topic = self._names.of(context.target.topic)
+            known = calls.known((topic, method))
+            if known is not None:
+                return known
+            dimensions = {DESTINATION: topic, METHOD: str(method)}
+            return calls.operation((topic, method), f"{topic}/{method}", dimensions, SYSTEM)
+        except Exception:  # noqa: BLE001  the call is made all the same
+            REGISTRY.lost("attributes", "unreadable")
+            return None
+
+
+class RpcCall(Call):
+    """One RPC call; it tells an error of the server's from one that nobody answered."""
+
+    __slots__ = ("_client",)
+
+    def __init__(self, operation: Operation, client: Client) -> None:
+        super().__init__(operation)
+        self._client = client
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        super().__exit__(kind, error, traceback)
+        if error is None:
+            return
+        dimensions = self._operation.dimensions
+        remote = remote_type(error)
+        if remote:
+            self._client.remote_errors.bind(**dimensions, **{"error.type": remote}).add()
+        elif type(error).__name__ == "MessagingTimeout":
+            self._client.timeouts.bind(**dimensions).add()
+
+
+def remote_type(error: BaseException) -> str:
+    """The class of an error that a server replied with; empty if it is one of this process."""
+    name = type(error).__name__
+    if name == "RemoteError":
+        return str(getattr(error, "exc_type", None) or name)
+    if name.endswith(_REMOTE) or getattr(error, MARK, False):
+        return name.removesuffix(_REMOTE)
+    return ""
+
+
+class Server:
+    """What a server does with requests."""
+
+    def __init__(self, contexts: Contexts, registry: Registry) -> None:
+        self._contexts = contexts
+        self._calls = Calls(
+            "oslo_messaging",
+            "rpc.server.request",
+            kind=SpanKind.SERVER,
+            description="What the method of an endpoint takes.",
+            registry=registry,
+        )
+        self._waits = registry.timer(
+            "rpc.server.wait",
+            description="From the arrival of a request to a thread that is free for it.",
+        )
+
+    def end(self) -> None:
+        """Pass everything on from now on."""
+        self._calls.depth.end()
+
+    def doing(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """To replace `_do_dispatch`, which is reached if an endpoint has the method."""
+
+        def do(dispatcher: Any, endpoint: Any, method: str, ctxt: Any, args: Any) -> Any:
+            if not self._calls.depth.on:
+                return original(dispatcher, endpoint, method, ctxt, args)
+            self._contexts.of(dispatcher.serializer)
+            key = type(endpoint), method
+            operation = self._calls.known(key)
+            if operation is None:
+                operation = self._operation(key, method_of(endpoint, method))
+            with Request(operation):
+                return original(dispatcher, endpoint, method, ctxt, args)
+
+        return do
+
+    def refusing(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """To replace `dispatch`, which raises what no endpoint has."""
+
+        def dispatch(dispatcher: Any, incoming: Any) -> Any:
+            if not self._calls.depth.on:
+                return original(dispatcher, incoming)
+            started = elapsed_ns()
+            try:
+                return original(dispatcher, incoming)
+            except Exception as error:
+                # An endpoint's own client raises them of another class, `..._Remote`.
+                if type(error).__name__ in ("NoSuchMethod", "UnsupportedVersion"):
+                    self._calls.record_for({METHOD: OTHER})(elapsed_ns() - started)
+                    self._calls.failed({METHOD: OTHER}, error)
+                raise
+
+        return dispatch
+
+    def arriving(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """To replace `_on_incoming`, in the thread that listens."""
+
+        def on_incoming(server: Any, incoming: Any) -> Any:
+            if self._calls.depth.on:
+                try:
+                    incoming[0].nilometer_arrived_ns = elapsed_ns()
+                except Exception:  # noqa: BLE001  a driver of another kind: it works without us
+                    REGISTRY.lost("attributes", "unreadable")
+            return original(server, incoming)
+
+        return on_incoming
+
+    def beginning(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """To replace `_process_incoming`, in a thread of the executor."""
+
+        def process_incoming(server: Any, incoming: Any) -> Any:
+            arrived = getattr(incoming[0], "nilometer_arrived_ns", None)
+            if arrived is not None:
+                self._waits.record(elapsed_ns() - arrived)
+            return original(server, incoming)
+
+        return process_incoming
+
+    def _operation(self, key: tuple[type, str], method: str) -> Operation:
+        return self._calls.operation(key, method, {METHOD: method}, SYSTEM)
+
+
+class Request(Call):
+    """One request of a server; an error that its endpoint expects is called by its own name."""
+
+    __slots__ = ()
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if type(error).__name__ == "ExpectedException":
+            error = getattr(error, "exc_info", (None, error))[1]
+        super().__exit__(kind, error, traceback)
+
+
+def method_of(endpoint: Any, method: str) -> str:
+    """The method's name if its endpoint defines it; what it makes up when asked is no name."""
+    made = hasattr(type(endpoint), method) or method in getattr(endpoint, "__dict__", ())
+    return method if made else OTHER
+
+
+def _notifying(owner: type, sends: Calls, _: Any) -> Callable[..., Any]:
+    """Around whatever `Transport` does by then, so that the trace is sent from inside."""
+    names = Names()
+
+    def send_notification(transport: Any, target: Any, *args: Any, **options: Any) -> Any:
+        send = super(owner, transport)._send_notification  # type: ignore[arg-type]
+        if not sends.depth.on:
+            return send(target, *args, **options)
+        topic = names.of(getattr(target, "topic", None))
+        operation = sends.known(topic) or sends.operation(
+            topic, f"notify {topic}", {DESTINATION: topic}, {"messaging.operation.type": "send"}
+        )
+        with Call(operation):
+            return send(target, *args, **options)
+
+    return send_notification

@@ -1,0 +1,137 @@
+"""pika: messages published and processed, by blocking and by asynchronous channels."""
+
+from __future__ import annotations
+
+from copy import copy
+from typing import TYPE_CHECKING, Any, Final
+
+from nilometer.integrations.messages import Messages
+from nilometer.integrations.patches import Patches
+from nilometer.measure import REGISTRY
+from nilometer.trace import CURRENT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from nilometer.measure import Registry
+    from nilometer.trace.trigger import Triggers
+
+SYSTEM: Final = "rabbitmq"
+
+_patches: Final = Patches()
+_installed: Final[list[Messages]] = []
+
+
+def install(*, registry: Registry = REGISTRY, triggers: Triggers | None = None) -> bool:
+    """Measure every channel of pika; False if that is done already.
+
+    `triggers` says which traces are taken up. AttributeError if this pika is built otherwise.
+    """
+    if _patches.active:
+        return False
+    from pika.adapters.blocking_connection import BlockingChannel
+    from pika.channel import Channel
+
+    messages = Messages("pika", registry=registry, triggers=triggers)
+    _installed.append(messages)
+    try:
+        for owner in (BlockingChannel, Channel):
+            _patches.swap(owner, "basic_publish", lambda f: _publishing(f, messages))
+            _patches.swap(owner, "basic_consume", lambda f: _consuming(f, messages))
+        _patches.swap(BlockingChannel, "consume", lambda f: _iterating(f, messages))
+    except BaseException:
+        uninstall()
+        raise
+    return True
+
+
+def uninstall() -> None:
+    """Leave nothing behind; callbacks that were given meanwhile are passed on to."""
+    _patches.undo()
+    for messages in _installed:
+        messages.end()
+    _installed.clear()
+
+
+def broker_of(channel: Any) -> tuple[str, int]:
+    """The host and the port of the broker behind a channel of either kind."""
+    connection = channel.connection
+    said = getattr(connection, "_impl", connection).params
+    return said.host, said.port
+
+
+def headers_of(channel: Any, method: Any, properties: Any, body: Any) -> Any:  # noqa: ARG001
+    """The headers of what a consumer's callback was given."""
+    return properties.headers
+
+
+def _is_inner(channel: Any) -> bool:
+    """Whether a blocking channel is above this one, which is measured itself."""
+    return getattr(channel, "_cookie", None) is not None
+
+
+def _publishing(original: Callable[..., Any], messages: Messages) -> Callable[..., Any]:
+    depth, current = messages.depth, CURRENT.get
+
+    def basic_publish(
+        channel: Any,
+        exchange: Any,
+        routing_key: Any,
+        body: Any,
+        properties: Any = None,
+        mandatory: bool = False,
+    ) -> Any:
+        if not depth.on or _is_inner(channel):
+            return original(channel, exchange, routing_key, body, properties, mandatory)
+        if current() is None:
+            timed = messages.timed(original, SYSTEM, exchange, routing_key)
+            return timed(channel, exchange, routing_key, body, properties, mandatory)
+        operation = messages.publishing(SYSTEM, exchange, routing_key)
+        with messages.publish(operation, *broker_of(channel), routing_key) as call:
+            properties = _with_trace(call, properties)
+            return original(channel, exchange, routing_key, body, properties, mandatory)
+
+    return basic_publish
+
+
+def _with_trace(call: Any, properties: Any) -> Any:
+    """A copy of a message's properties whose headers have the trace in them."""
+    from pika.spec import BasicProperties
+
+    present = None if properties is None else properties.headers
+    headers = call.with_trace(present)
+    if headers is present:
+        return properties
+    made = BasicProperties() if properties is None else copy(properties)
+    made.headers = headers
+    return made
+
+
+def _consuming(original: Callable[..., Any], messages: Messages) -> Callable[..., Any]:
+    def basic_consume(
+        channel: Any, queue: Any, on_message_callback: Any, *args: Any, **options: Any
+    ) -> Any:
+        if messages.depth.on and not _is_inner(channel) and callable(on_message_callback):
+            on_message_callback = messages.processing(
+                on_message_callback, SYSTEM, queue, headers_of
+            )
+        return original(channel, queue, on_message_callback, *args, **options)
+
+    return basic_consume
+
+
+def _iterating(original: Callable[..., Any], messages: Messages) -> Callable[..., Any]:
+    """Messages in a loop: each lasts until the next is asked for, or none is any more."""
+
+    def consume(channel: Any, queue: Any, *args: Any, **options: Any) -> Iterator[Any]:
+        operation = messages.consuming(SYSTEM, queue)
+        for delivered in original(channel, queue, *args, **options):
+            method, properties, body = delivered
+            if method is None or not messages.depth.on:  # nothing came in time
+                yield delivered
+                continue
+            sent = messages.read(headers_of, channel, method, properties, body)
+            with messages.process(operation, sent):
+                yield delivered
+
+    return consume
