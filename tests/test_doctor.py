@@ -158,7 +158,7 @@ def test_patches_are_told_as_laid_waiting_and_failed_with_the_reason(tmp_path, m
 
     assert outside == {
         "doctored:f": (
-            "timer, nilometer.toml:1",
+            "timer, nilometer.toml:1: patch",
             "`nilometer patch check` shows what it matches",
             True,
         )
