@@ -380,7 +380,7 @@ def test_a_misspelt_setting_of_a_command_is_told_with_the_nearest(tmp_path):
         load_for_commands(environ={}, directory=tmp_path)
 
 
-@pytest.mark.parametrize("toml", ["export = 'a\\u0007?t=S3CRET'", "export = {a = 'S3CRET'}"])
+@pytest.mark.parametrize("toml", ['export = "a\\u0007?t=S3CRET"', "export = {a = 'S3CRET'}"])
 def test_what_is_wrong_with_a_list_of_urls_is_told_without_them(tmp_path, toml):
     assert fault(tmp_path, toml=toml) == (
         "nilometer.toml:1: export: not a list of URLs [bad-setting]"

@@ -1,6 +1,7 @@
 """ASGI: HTTP, WebSockets and lifespan, and that the application sees no change."""
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 
@@ -496,6 +497,34 @@ def test_the_next_request_of_the_same_task_is_not_in_the_trace(middleware):
 
 def joining():
     return {"traceparent": f"00-{'a' * 32}-{'b' * 16}-01"}
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "kind"),
+    [
+        (None, 500, "no_response"),
+        (KeyError("mine"), 500, "KeyError"),
+        (asyncio.CancelledError(), None, "CancelledError"),
+    ],
+)
+def test_the_span_says_what_the_server_answers_for_the_application(
+    middleware, registry, error, status, kind
+):
+    async def app(its_scope, receive, send):
+        if error is not None:
+            raise error
+
+    with suppress(KeyError, asyncio.CancelledError):
+        serve(middleware(app), scope(headers=trigger_headers()))
+    (root,) = drain_spans()
+    readings = read(registry)
+
+    assert root.attributes.get("http.response.status_code") == status
+    assert root.status is Status.ERROR
+    assert root.attributes["error.type"].rpartition(".")[2] == kind
+    answered = "none" if status is None else f"{status // 100}xx"
+    assert readings["http.server.responses"] == {f"http.response.status_class={answered}": 1}
+    assert readings["http.server.request.errors"] == {f"error.type={kind}": 1}
 
 
 @pytest.mark.parametrize("first", [trigger_headers, joining])

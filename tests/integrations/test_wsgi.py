@@ -641,7 +641,7 @@ def test_an_abandoned_traced_body_cannot_lend_its_span_to_the_next_request(middl
 
 @pytest.mark.parametrize(
     ("fails", "status", "message"),
-    [("app", "", "broken"), ("body", 200, "broken"), ("status", 503, "")],
+    [("app", 500, "broken"), ("body", 200, "broken"), ("status", 503, "")],
 )
 def test_a_failing_request_ends_its_span_with_an_error(middleware, fails, status, message):
     def app(env, start_response):

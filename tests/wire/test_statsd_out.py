@@ -95,6 +95,15 @@ def test_a_negative_gauge_is_set_from_zero_in_one_packet_never_cut_apart():
     assert list(datagrams(lines, 30)) == [lines[0], lines[1]]
 
 
+@pytest.mark.parametrize("dialect", [Dialect.DOGSTATSD, Dialect.MONASCA])
+def test_a_negative_gauge_with_tags_is_absolute_and_no_zero_comes_before_it(dialect):
+    (line,) = encode([gauge(-5, dims=(("pool", "main"),))], dialect)
+    (sample,), _ = decode(line)
+
+    assert line.startswith(b"pool.used:-5|g|#")
+    assert (sample.value, sample.relative) == (-5, False)
+
+
 def test_what_others_count_from_their_start_is_not_added_up_again():
     assert encode([counter(cumulative=True, dims=())], Dialect.ETSY) == [b"api.requests:3|g\n"]
 

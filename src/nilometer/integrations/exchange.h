@@ -290,19 +290,16 @@ static PyObject *exchange_record(Exchange *self) {
     return PyObject_CallFunctionObjArgs(meters->find, self->method, route, NULL);
 }
 
-/* Raised before the response began: every server answers 500, unless the request was cancelled
- * or killed (asyncio, generators, greenlets): then nobody is there to be answered. */
+/* Raised before the response began, or it never did: every server answers 500, unless the request
+ * was cancelled or killed (asyncio, generators, greenlets): then nobody is there to be answered. */
 static int is_answered_by_500(PyObject *error) {
     PyTypeObject *kind = Py_TYPE(error);
-    return PyType_IsSubtype(kind, (PyTypeObject *)PyExc_Exception) ||
+    return error == NO_RESPONSE || PyType_IsSubtype(kind, (PyTypeObject *)PyExc_Exception) ||
            PyType_IsSubtype(kind, (PyTypeObject *)PyExc_SystemExit) ||
            PyType_IsSubtype(kind, (PyTypeObject *)PyExc_KeyboardInterrupt);
 }
 
 static int exchange_status_class(Exchange *self) {
-    if (self->status == 0 && self->error != NULL && is_answered_by_500(self->error)) {
-        return 5;
-    }
     return self->status >= 100 && self->status < 600 ? self->status / 100 : 0;
 }
 
@@ -375,6 +372,9 @@ static void exchange_finish(Exchange *self, PyObject *error) {
     PyErr_Fetch(&type, &value, &traceback);
     if (error != NULL && error != Py_None) {
         Py_XSETREF(self->error, Py_NewRef(error));
+        if (self->status == 0 && is_answered_by_500(error)) {
+            self->status = 500;
+        }
     }
     if (self->generation == self->meters->generation) {
         self->meters->live--;

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from nilometer.integrations.http_words import METHODS
+from nilometer.integrations.http_words import METHODS, NO_RESPONSE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
 _ANSWERED_BY_500: Final = (Exception, SystemExit, KeyboardInterrupt)
-"""Raised before the response began: every server answers 500, unless the request was cancelled
-or killed (asyncio, generators, greenlets): then nobody is there to be answered."""
+"""Raised before the response began, or it never did: every server answers 500, unless the
+request was cancelled or killed (asyncio, generators, greenlets): then nobody is there any more."""
 
 
 class Meters:
@@ -114,6 +114,8 @@ class Exchange:
             return
         self.finished = True
         self.error = error
+        if not self.status and (error is NO_RESPONSE or isinstance(error, _ANSWERED_BY_500)):
+            self.status = 500
         meters = self.meters
         elapsed = meters.elapsed_ns() - self.started_ns
         meters._live.discard(id(self))
@@ -147,6 +149,4 @@ class Exchange:
             meters.closed(self)
 
     def _status_class(self) -> int:
-        if self.status == 0 and isinstance(self.error, _ANSWERED_BY_500):
-            return 5
         return self.status // 100 if 100 <= self.status < 600 else 0

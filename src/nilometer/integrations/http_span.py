@@ -53,7 +53,7 @@ def close_root(exchange: WsgiExchange | AsgiExchange) -> None:
         if isinstance(error, str):
             span.set_attribute("error.type", error_type(error))
             span.set_status(Status.ERROR, error)
-        elif exchange.status >= 500:
+        elif exchange.status >= 500 and error is None:
             span.set_attribute("error.type", str(exchange.status))
             span.set_status(Status.ERROR)
     was_current = CURRENT.get() is span

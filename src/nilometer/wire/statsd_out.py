@@ -145,8 +145,9 @@ def _number(value: float | None, scale: int) -> str | None:
 
 
 def _line(name: str, number: str, kind: str, tail: str) -> bytes:
-    if kind == "g" and number[0] == "-":
+    if kind == "g" and number[0] == "-" and not tail:
         # A sign makes it relative for Etsy, telegraf and others; from 0 both readings agree.
+        # With tags it is DogStatsD's or Monasca's, where all are absolute, and 0 a lie.
         return f"{name}:0|g{tail}\n{name}:{number}|g{tail}\n".encode()
     return f"{name}:{number}|{kind}{tail}\n".encode()
 
