@@ -285,6 +285,17 @@ def test_gauges_have_average_extremes_and_last_but_no_sum():
     assert (row.minimum, row.maximum, row.last, row.rate) == (1, 6, 6, None)
 
 
+@pytest.mark.parametrize("of", [int, float, lambda n: Distribution.of(range(1, n + 1))])
+def test_a_cumulative_reading_that_comes_again_in_another_batch_counts_once(of):
+    told = [at(n, of(n), started_ns=NOW_NS, cumulative=True) for n in range(1, 7)]
+    once = asked([batch(*told)], quantiles=SHARES)
+
+    again = [batch(*told[:2]), batch(*told[2:]), batch(*told[:4]), batch(*told[4:])]
+
+    assert asked(again, quantiles=SHARES) == once
+    assert once[0].samples == 6
+
+
 def test_cumulative_says_nothing_about_a_gauge():
     some = [at(n, value, kind=Kind.GAUGE, cumulative=True) for n, value in enumerate([4, 2])]
 

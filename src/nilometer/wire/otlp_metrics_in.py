@@ -4,7 +4,8 @@ A sum that only grows is a counter, `cumulative` if it counts from a start; one 
 is, cumulative, a gauge and, delta, a counter. A summary is a gauge per quantile and two
 cumulative counters, ``<name>.count`` and ``<name>.sum``. Points that say "nothing recorded" are
 passed over. Points are refused for ``kind`` (no data), ``temporality`` (not told), ``time`` or
-``count`` (beyond 63 bits), ``value`` (none, or not finite), ``bounds``, ``buckets``, ``scale``.
+``count`` (beyond 63 bits), ``value`` (none, or not finite), ``bounds``, ``buckets`` (not one a
+bound and one more, nowhere near a double, or they do not add up to the count), ``scale``.
 A request whose points hold too many buckets together is a WireError ``too-large``.
 """
 
@@ -187,7 +188,7 @@ def _explicit(point: Any) -> Distribution:
     bounds, counts = tuple(point.explicit_bounds), point.bucket_counts
     if not all(map(isfinite, bounds)) or any(low >= high for low, high in pairwise(bounds)):
         raise _RefusedPoint("bounds")
-    if len(counts) != len(bounds) + 1 and (bounds or counts):
+    if (bounds or counts) and (len(counts) != len(bounds) + 1 or sum(counts) != point.count):
         raise _RefusedPoint("buckets")
     buckets = dict(_filled(counts, 0)) if bounds else {}
     value = Distribution(point.count, 0, None, None, buckets, bounds=bounds)
@@ -210,6 +211,9 @@ def _exponential(point: Any) -> Distribution:
         _side(point.negative, scale),
         scale,
     )
+    counted = (point.zero_count, *value.buckets.values(), *value.negatives.values())
+    if sum(counted) != point.count:
+        raise _RefusedPoint("buckets")
     return _finished(point, value)
 
 

@@ -1,6 +1,7 @@
 -- The head of `measured` and `buckets`: how far each chosen series moved with each reading.
 --
--- A batch that was delivered twice counts once. A cumulative reading moved by its difference to
+-- A batch that was delivered twice counts once, and so does a cumulative reading that came again
+-- in another batch: it ended when the one before it did, and says the same. A cumulative reading moved by its difference to
 -- the one before it in its stream, which is one start of its series: several may take turns.
 -- Where the value fell it was reset, and moved by all it says. The first one of a stream moved by
 -- all it says if it started in sight, else its past is unknown and it only serves the next as a
@@ -31,6 +32,7 @@ counting AS (
     *,
     COALESCE(samples, value_float, value_int) AS height,
     LAG(COALESCE(samples, value_float, value_int)) OVER before AS height_before,
+    LAG(ended_ns) OVER before AS ended_before_ns,
     LAG(value_int) OVER before AS int_before,
     LAG(value_float) OVER before AS float_before,
     LAG(samples) OVER before AS samples_before,
@@ -56,7 +58,14 @@ judged AS (
   WHERE ended_ns >= $since_ns
 ),
 seen AS (
-  SELECT * FROM judged WHERE NOT is_first OR started_ns >= $sight_ns
+  SELECT *
+  FROM judged
+  WHERE (NOT is_first OR started_ns >= $sight_ns) AND NOT (
+    COALESCE(ended_ns = ended_before_ns, FALSE)
+    AND samples IS NOT DISTINCT FROM samples_before
+    AND value_int IS NOT DISTINCT FROM int_before
+    AND value_float IS NOT DISTINCT FROM float_before
+  )
 ),
 moved AS NOT MATERIALIZED (
   SELECT
