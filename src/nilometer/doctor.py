@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from nilometer import assembly, twin
 from nilometer.config import load
-from nilometer.errors import ConfigError
+from nilometer.errors import ConfigError, to_install
 from nilometer.export.address import Address
 from nilometer.export.threads import patched_by, threads_cannot_run
 from nilometer.integrations import LIBRARIES
@@ -112,7 +112,7 @@ def _installation() -> Iterator[Finding]:
     for extra, modules in EXTRAS.items():
         missing = [name for name in modules if find_spec(name) is None]
         value = f"without {', '.join(missing)}" if missing else "installed"
-        because = f"pip install 'nilometer[{extra}]'" if missing else ""
+        because = to_install(extra) if missing else ""
         yield Finding("extras", extra, value, because)
     yield Finding("threads", "kind", f"green, by {patched_by()}" if patched_by() else "native")
     if why := threads_cannot_run():

@@ -65,6 +65,15 @@ def said_by(error: Exception) -> str:
     return text
 
 
+def to_install(extra: str) -> str:
+    """How an extra is installed, from a release or where there is none.
+
+    >>> to_install("store")
+    "pip install 'nilometer[store]' (in a clone: pip install '.[store]')"
+    """
+    return f"pip install 'nilometer[{extra}]' (in a clone: pip install '.[{extra}]')"
+
+
 def nearest(value: str, choices: Iterable[str]) -> str:
     """The end of an error about a wrong choice: the nearest valid one, then all of them.
 

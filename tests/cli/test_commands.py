@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -472,6 +473,23 @@ def test_a_collector_that_cannot_be_is_refused_with_its_flag(
 
     assert (ran.returncode, said in ran.stderr) == (2, True), ran.stderr
     assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize("command", ["serve", "demo"])
+def test_without_its_libraries_the_collector_says_how_to_get_them_in_a_clone_too(
+    nilometer: Command, tmp_path: Path, command: str
+) -> None:
+    missing = "raise ModuleNotFoundError('none such', name='fastapi')"
+    (tmp_path / "fastapi.py").write_text(missing)
+    path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
+
+    done = nilometer(command, cwd=tmp_path, PYTHONPATH=path)
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "nilometer: the collector needs fastapi: pip install 'nilometer[collector]' "
+        "(in a clone: pip install '.[collector]') [collector-not-installed]\n"
+    )
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ import pytest
 
 from nilometer.counters import clients
 from nilometer.counters.backend import BACKENDS, module_of
+from nilometer.errors import to_install
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,10 +62,10 @@ def test_a_library_that_is_missing_is_told_with_how_to_get_it(quick, monkeypatch
 
     found = listed(quick("counters", "list", "--json"))
 
-    assert found["mysql"]["trouble"] == "needs PyMySQL: pip install 'nilometer[counters]'"
+    assert found["mysql"]["trouble"] == f"needs PyMySQL: {to_install('counters')}"
     assert found["redis"]["trouble"] is None
     text = quick("counters", "list").stdout
-    assert "needs PyMySQL: pip install 'nilometer[counters]'" in text
+    assert f"needs PyMySQL: {to_install('counters')}" in text
 
 
 @pytest.mark.parametrize("name", clients.CLIENTS)

@@ -6,6 +6,8 @@ import errno
 import sys
 from importlib.util import find_spec
 
+from nilometer.errors import to_install
+
 
 def main() -> None:
     """The console script `nilometer`: ends the process with a code of `exits`."""
@@ -26,7 +28,7 @@ def main() -> None:
         if sys.argv[1:] == ["doctor"]:  # who asks what is wrong gets an answer all the same
             sys.exit(_plain_doctor())
         sys.stderr.write(
-            f"nilometer: the command line needs {error.name}: pip install 'nilometer[cli]' "
+            f"nilometer: the command line needs {error.name}: {to_install('cli')} "
             "[cli-not-installed]\n"
         )
         sys.exit(2)

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from nilometer.cli.commands import Later
+from nilometer.errors import to_install
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-SUBUNIT_MISSING: Final = "subunit needs {}: pip install 'nilometer[subunit]'"
+SUBUNIT_MISSING: Final = "subunit needs {}: " + to_install("subunit")
 
 COMMANDS: Final = {
     "collect": "nilometer.cli.counters_collect",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 from nilometer.cli.exits import Exit
 from nilometer.cli.terminal import stop
-from nilometer.errors import ConfigError, StoreError
+from nilometer.errors import ConfigError, StoreError, to_install
 from nilometer.setting_sources import load_for_commands
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def open_history(location: str) -> History:
     try:
         from nilometer.store.runs import History
     except ImportError as error:
-        stop(f"a history needs {error.name}: pip install 'nilometer[store]'", Exit.USAGE)
+        stop(f"a history needs {error.name}: {to_install('store')}", Exit.USAGE)
     try:
         return History(location)
     except (StoreError, ConfigError, OSError) as error:

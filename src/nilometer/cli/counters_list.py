@@ -22,7 +22,7 @@ from nilometer.counters.backend import (
 )
 from nilometer.counters.clients import CLIENTS, is_here
 from nilometer.counters.target import Target
-from nilometer.errors import ConfigError
+from nilometer.errors import ConfigError, to_install
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -112,7 +112,7 @@ def _listed(name: str, surroundings: Surroundings, named: Sequence[tuple[str, st
     library = "" if client is None else client.library
     trouble = ""
     if client is not None and not is_here(client):
-        trouble = f"needs {library}: pip install 'nilometer[{client.extra}]'"
+        trouble = f"needs {library}: {to_install(client.extra)}"
     try:
         module = module_of(name, origin="counters list")
         meaning = module.MEANING

@@ -20,6 +20,7 @@ from nilometer.cli import shapes
 from nilometer.cli.collector import Collector
 from nilometer.cli.exits import Exit
 from nilometer.cli.processes import Processes, end_as_by_ctrl_c, free_port, nilometer
+from nilometer.cli.serve import need_collector
 from nilometer.cli.terminal import console, stop
 
 REQUESTS = 200
@@ -39,6 +40,7 @@ def demo() -> None:
       nilometer demo
     """
     end_as_by_ctrl_c()
+    need_collector()  # `serve` would say it, too, in the log of a process that did not start
     with tempfile.TemporaryDirectory(prefix="nilometer-demo-") as name:
         folder = Path(name)
         with Processes(folder) as processes:

@@ -10,7 +10,7 @@ import click
 from nilometer.cli.exits import Exit
 from nilometer.cli.terminal import say, stop
 from nilometer.config import load_for_commands
-from nilometer.errors import ConfigError, NilometerError
+from nilometer.errors import ConfigError, NilometerError, to_install
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -82,7 +82,7 @@ class Past:
 
             self._opened = History(self.location)
         except ImportError as error:
-            stop(f"a history needs {error.name}; pip install 'nilometer[store]'", Exit.USAGE)
+            stop(f"a history needs {error.name}: {to_install('store')}", Exit.USAGE)
         except (NilometerError, OSError) as error:
             stop(str(error), Exit.USAGE)
         self._recover(self._opened)

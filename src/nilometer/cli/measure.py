@@ -30,7 +30,7 @@ from nilometer.config import load_for_commands, parse_duration_s
 from nilometer.counters.apart import apart
 from nilometer.counters.gather import Gatherer
 from nilometer.counters.target import hidden
-from nilometer.errors import ConfigError, NilometerError
+from nilometer.errors import ConfigError, NilometerError, to_install
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -302,8 +302,8 @@ def _history(location: str) -> History:
     try:
         from nilometer.store.runs import History
     except ImportError as error:
-        hint = "; pip install 'nilometer[store]'"
-        raise ImportError(f"a history needs {error.name}{hint}") from error
+        told = f"a history needs {error.name}: {to_install('store')}"
+        raise ImportError(told) from error
     return History(location)
 
 

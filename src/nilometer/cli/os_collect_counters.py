@@ -18,7 +18,7 @@ from nilometer.cli.collecting import backends, collected, read_document
 from nilometer.cli.exits import Exit
 from nilometer.cli.garbage import left_alone
 from nilometer.counters.document import DocumentError
-from nilometer.errors import ConfigError, nearest
+from nilometer.errors import ConfigError, nearest, to_install
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -130,7 +130,7 @@ def _write_subunit(content: str, file_name: str, log: Log) -> bool:
     try:
         stream = attached(content.encode(), wall_ns=clock.wall_ns(), file_name=file_name)
     except ModuleNotFoundError as error:
-        log.say("ERROR", "--subunit needs %s: pip install 'nilometer[subunit]'", error.name)
+        log.say("ERROR", "--subunit needs %s: %s", error.name, to_install("subunit"))
         return False
     sys.stdout.buffer.write(stream)
     sys.stdout.flush()

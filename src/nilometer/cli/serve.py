@@ -8,6 +8,7 @@ import click
 
 from nilometer.cli.exits import Exit
 from nilometer.cli.terminal import stop
+from nilometer.errors import ConfigError, to_install
 
 
 @click.command()
@@ -71,19 +72,24 @@ def serve(**flags: Any) -> None:
       nilometer serve --store /var/lib/nilometer --keep 30d
       nilometer serve --listen 0.0.0.0:4318 --token-file tokens
     """
-    try:
-        from nilometer.collect import daemon
-        from nilometer.collect.settings import CollectorSettings
-    except ModuleNotFoundError as error:
-        stop(
-            f"the collector needs {error.name}: pip install 'nilometer[collector]' "
-            "[collector-not-installed]",
-            Exit.USAGE,
-        )
-    from nilometer.errors import ConfigError
+    need_collector()
+    from nilometer.collect import daemon
+    from nilometer.collect.settings import CollectorSettings
 
     try:
         settings = CollectorSettings.parse(**flags)
     except ConfigError as error:
         stop(str(error), Exit.USAGE)
     raise SystemExit(daemon.serve(settings))
+
+
+def need_collector() -> None:
+    """End the command where the collector's libraries are missing, and say how to get them."""
+    try:
+        import nilometer.collect.daemon  # noqa: F401
+    except ModuleNotFoundError as error:
+        stop(
+            f"the collector needs {error.name}: {to_install('collector')} "
+            "[collector-not-installed]",
+            Exit.USAGE,
+        )

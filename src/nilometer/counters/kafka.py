@@ -16,6 +16,7 @@ from nilometer.counters.members import Members
 from nilometer.counters.parts import Kept, bounded
 from nilometer.counters.rabbitmq_api import SCOPE_OPTIONS, scopes_of
 from nilometer.counters.target import Secret, Target
+from nilometer.errors import to_install
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -83,8 +84,7 @@ class Kafka:
             from confluent_kafka import KafkaException
         except ImportError as error:
             raise BackendError(
-                f"kafka at {self.instance}: confluent-kafka is needed: "
-                "pip install 'nilometer[kafka]'",
+                f"kafka at {self.instance}: confluent-kafka is needed: {to_install('kafka')}",
                 slug="backend-needs-extra",
             ) from error
         try:

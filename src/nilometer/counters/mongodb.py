@@ -14,6 +14,7 @@ from nilometer.counters.backend import SCHEMES, BackendError
 from nilometer.counters.figures import Fact, Figures
 from nilometer.counters.link import CONNECT_S, listens, unreadable
 from nilometer.counters.target import Secret, Target
+from nilometer.errors import to_install
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -141,8 +142,7 @@ class MongoDB:
             from pymongo.errors import PyMongoError
         except ImportError as error:
             raise BackendError(
-                f"mongodb at {self.instance}: pymongo is needed: "
-                "pip install 'nilometer[mongodb]'",
+                f"mongodb at {self.instance}: pymongo is needed: {to_install('mongodb')}",
                 slug="backend-needs-extra",
             ) from error
         try:

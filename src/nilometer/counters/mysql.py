@@ -19,6 +19,7 @@ from nilometer.counters.link import bare
 from nilometer.counters.mysql_facts import STATEMENTS, fact_of
 from nilometer.counters.mysql_options import find
 from nilometer.counters.parts import OVERFLOW, PARTS_MAX
+from nilometer.errors import to_install
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -169,8 +170,7 @@ class MySQL:
             import pymysql
         except ImportError as error:
             raise BackendError(
-                f"mysql at {self.instance}: PyMySQL is needed: "
-                "pip install 'nilometer[counters]'",
+                f"mysql at {self.instance}: PyMySQL is needed: {to_install('counters')}",
                 slug="backend-needs-extra",
             ) from error
         return pymysql

@@ -25,6 +25,7 @@ from nilometer.counters.postgresql_views import (
     Catalogue,
     catalogue_of,
 )
+from nilometer.errors import to_install
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -225,7 +226,7 @@ class PostgreSQL:
             except MissingError as error:
                 raise BackendError(
                     f"postgresql at {self.instance}: its client library is needed: "
-                    f"pip install 'nilometer[counters]' ({error})",
+                    f"{to_install('counters')}: {error}",
                     slug="backend-needs-extra",
                 ) from error
             self._connection = connection

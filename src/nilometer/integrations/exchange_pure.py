@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 _ANSWERED_BY_500: Final = (Exception, SystemExit, KeyboardInterrupt)
 """Raised before the response began, or it never did: every server answers 500, unless the
-request was cancelled or killed (asyncio, generators, greenlets): then nobody is there any more."""
+request was cancelled or killed (asyncio, generators, greenlets): then nobody is there."""
 
 
 class Meters:
