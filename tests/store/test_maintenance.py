@@ -16,6 +16,7 @@ from nilometer.clock import Clock
 from nilometer.errors import StoreError
 from nilometer.model import Batch, Resource
 from nilometer.store import compaction
+from nilometer.store import lake as lakes
 from nilometer.store.compaction import FILES_MIN, ROWS_MAX, chosen
 from nilometer.store.disk import CHECKPOINT_EVERY
 from nilometer.store.lake import Lake
@@ -23,7 +24,8 @@ from nilometer.store.places import Place
 from nilometer.store.query import Reader
 from nilometer.store.reading import Questions, needed
 from nilometer.store.stored import DataFile, StoredTable
-from nilometer.store.tables import SPANS
+from nilometer.store.tables import SPANS, TABLES
+from nilometer.testing import FakeTime
 from tests.store.batches import NOW_NS, counted, one_of_each, span
 from tests.store.test_lake import TRACE, child, spans_in
 
@@ -276,6 +278,25 @@ def test_appends_go_on_during_maintenance_and_nothing_is_lost(tmp_path):
     assert ([w.returncode for w in writers], faults) == ([0, 0], [])
     assert sorted(spans_in(tmp_path)) == numbers
     assert [row.total for row in reader.statistics("c")] == [sum(numbers)]
+
+
+@pytest.mark.parametrize("step_s", [-(10**7), 0, 10**4])
+def test_tidying_takes_its_turn_whatever_happens_to_the_wall_clock(
+    tmp_path, monkeypatch, step_s
+):
+    tidied, time = [], FakeTime(NOW_NS)
+    monkeypatch.setattr(
+        lakes, "tidy", lambda *_, **__: tidied.append(1) or compaction.Maintained()
+    )
+    lake = Lake(tmp_path, durability="os", clock=time.clock)
+    found = []
+    for passed_s in (0, 3599, 1):
+        time.advance(passed_s)
+        lake.maintain()
+        time.step_wall(step_s)
+        found.append(len(tidied) / len(TABLES))
+
+    assert found == [1, 1, 2]
 
 
 def test_the_log_of_many_commits_stays_short(tmp_path):

@@ -136,10 +136,11 @@ class Lake:
             for name in TABLES:
                 kept = self._keeper(name)
                 done = done.plus(maintain(kept, now_ns=now_ns, today=today, oldest=oldest))
-                waited_s = (now_ns - self._tidied_ns.get(name, 0)) / NS_PER_S
-                if waited_s >= vacuum_after.total_seconds():
+                elapsed_ns, tidied_ns = self._clock.elapsed_ns(), self._tidied_ns.get(name)
+                after_ns = vacuum_after.total_seconds() * NS_PER_S
+                if tidied_ns is None or elapsed_ns - tidied_ns >= after_ns:
                     done = done.plus(tidy(kept, vacuum_after=vacuum_after))
-                    self._tidied_ns[name] = now_ns
+                    self._tidied_ns[name] = elapsed_ns
         return done
 
     def _known_before(self, name: str, gathered: Sequence[Part]) -> int:
