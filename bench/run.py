@@ -41,6 +41,10 @@ PEERS = (
     ("nilometer pure", "nilometer_databases", {"NILOMETER_PURE_PYTHON": "1"}),
     ("OpenTelemetry", "opentelemetry_databases", {}),
     ("ddtrace", "ddtrace_databases", {}),
+    ("nilometer C", "nilometer_messages", {"NILOMETER_REQUIRE_C": "1"}),
+    ("nilometer pure", "nilometer_messages", {"NILOMETER_PURE_PYTHON": "1"}),
+    ("OpenTelemetry", "opentelemetry_messages", {}),
+    ("oslo.metrics", "oslo_metrics", {}),
     ("nilometer C", "nilometer_sqlalchemy14", {"NILOMETER_REQUIRE_C": "1"}),
     ("OpenTelemetry", "opentelemetry_sqlalchemy14", {}),
 )

@@ -50,6 +50,8 @@ TARGETS = (
     Target("mongodb untraced", "nilometer C", 700),
     Target("mongodb traced", "nilometer C", 1_850),
     Target("coroutine span recorded", "nilometer C", 400),
+    Target("publish untraced", "nilometer C", 400),
+    Target("process untraced", "nilometer C", 600),
     Target("timer on", "nilometer pure", 200),
     Target("span recorded", "nilometer pure", 750),
 )

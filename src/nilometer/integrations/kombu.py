@@ -109,8 +109,7 @@ def _publishing(original: Callable[..., Any], messages: Messages) -> Callable[..
         if current() is None:
             timed = messages.timed(original, system, exchange, routing_key)
             return timed(*front, headers, *back, **options)
-        operation = messages.publishing(system, exchange, routing_key)
-        with messages.publish(operation, host, port, routing_key) as call:
+        with messages.publish(system, host, port, exchange, routing_key) as call:
             return original(*front, call.with_trace(headers), *back, **options)
 
     return _publish

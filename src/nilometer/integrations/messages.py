@@ -9,7 +9,7 @@ processed it is a request of its own, so that one tree shows both ends.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final
 
 from nilometer.integrations import http_client
 from nilometer.integrations.calls import OPERATIONS_MAX, Call, Calls
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from nilometer.integrations.calls import Operation
     from nilometer.measure import Registry
 
-FORM: Final = frozenset({"traceparent", "tracestate"})
-"""What is sent of a trace's headers: OSProfiler's form of them would hold for ever."""
-
 DEFAULT: Final = "amq.default"
 """How RabbitMQ calls the exchange that has no name."""
 
@@ -36,10 +33,11 @@ DESTINATION: Final = "messaging.destination.name"
 
 
 def onward() -> dict[str, str]:
-    """What to send with a message so that it is part of the current trace; mostly nothing."""
-    if CURRENT.get() is None:
-        return {}
-    return {name: value for name, value in headers().items() if name in FORM}
+    """What to send with a message so that it is part of the current trace; mostly nothing.
+
+    A message may be kept for long, so it is nothing that holds for ever.
+    """
+    return headers(osprofiler=False)
 
 
 def take_up(triggers: Triggers, sent: Any) -> Any:
@@ -71,7 +69,15 @@ class Names:
 class Messages:
     """The messages of one integration; `triggers` says which traces are taken up."""
 
-    __slots__ = ("depth", "names", "_publishes", "_processes", "_triggers", "_timed")
+    __slots__ = (
+        "depth",
+        "names",
+        "_publishes",
+        "_processes",
+        "_triggers",
+        "_timed",
+        "_operations",
+    )
 
     def __init__(
         self, integration: str, *, registry: Registry, triggers: Triggers | None
@@ -93,31 +99,49 @@ class Messages:
         self.depth = self._publishes.depth
         self.names = Names()
         self._triggers = triggers or Triggers()
-        self._timed: dict[tuple[object, str, str], Any] = {}
+        self._timed: dict[tuple[object, ...], Callable[..., Any]] = {}
+        self._operations: dict[tuple[object, ...], Operation] = {}
 
     def end(self) -> None:
         """Pass everything on from now on, also what consumers were given before."""
         self._publishes.depth.end()
         self._processes.depth.end()
 
-    def publishing(self, system: str, *destination: object) -> Operation:
-        """Messages to that destination: an exchange, else a queue."""
-        return self._operation(self._publishes, "publish", "send", system, destination)
+    def timed(
+        self, original: Callable[..., Any], system: str, exchange: object, key: object
+    ) -> Callable[..., Any]:
+        """The function that publishes there, timed; for where nothing is traced."""
+        given = original, system, exchange, key
+        try:
+            return self._timed[given]
+        except KeyError:
+            pass
+        except TypeError:  # such a name no broker takes
+            return original
+        destination = self.names.of(exchange, key)
+        dimensions = {"messaging.system": system, DESTINATION: destination}
+        made = self._publishes.timed(dimensions)(original)
+        _keep(self._timed, given, made)
+        return made
 
-    def timed(self, original: Callable[..., Any], system: str, *names: object) -> Any:
-        """The function that publishes, timed, for where nothing is traced."""
-        destination = self.names.of(*names)
-        known = self._timed.get((original, system, destination))
-        if known is None:
-            operation = self.publishing(system, destination)
-            known = operation.calls.timed(operation.dimensions)(original)
-            if len(self._timed) < OPERATIONS_MAX:
-                self._timed[original, system, destination] = known
-        return known
-
-    def publish(self, operation: Operation, host: str, port: object, key: object) -> Publish:
-        """One message in a traced request, for a ``with`` statement."""
-        return Publish(operation, host, port, self.names.of(key))
+    def publish(
+        self, system: str, host: str, port: object, exchange: object, key: object
+    ) -> Publish:
+        """One message in a traced request, for a ``with`` statement; TypeError for no name."""
+        given = system, host, port, exchange, key
+        operation = self._operations.get(given)
+        if operation is None:
+            names = exchange, key
+            about: dict[str, object] = {}
+            if exchange:
+                about["messaging.rabbitmq.destination.routing_key"] = self.names.of(key)
+            if host:
+                about |= {"server.address": host, "server.port": port}
+            operation = self._operation(
+                self._publishes, "publish", "send", system, names, about
+            )
+            _keep(self._operations, given, operation)
+        return Publish(operation, host)
 
     def processing(
         self, function: Callable[..., Any], system: str, queue: object, told: Callable[..., Any]
@@ -147,7 +171,7 @@ class Messages:
 
     def consuming(self, system: str, *queue: object) -> Operation:
         """Messages of that queue."""
-        return self._operation(self._processes, "process", "process", system, queue)
+        return self._operation(self._processes, "process", "process", system, queue, {})
 
     def process(self, operation: Operation, sent: Any) -> Process:
         """One message that came with these headers, for a ``with`` statement."""
@@ -163,39 +187,39 @@ class Messages:
             return None
 
     def _operation(
-        self, calls: Calls, name: str, kind: str, system: str, names: tuple[object, ...]
+        self,
+        calls: Calls,
+        name: str,
+        kind: str,
+        system: str,
+        names: tuple[object, ...],
+        about: dict[str, object],
     ) -> Operation:
         destination = self.names.of(*names)
-        known = calls.known((system, destination))
+        key = (system, destination, *about.values())
+        known = calls.known(key)
         if known is not None:
             return known
-        return calls.operation(
-            (system, destination),
-            f"{name} {destination}",
-            {"messaging.system": system, DESTINATION: destination},
-            {"messaging.operation.name": name, "messaging.operation.type": kind},
-        )
+        said = {"messaging.operation.name": name, "messaging.operation.type": kind}
+        dimensions = {"messaging.system": system, DESTINATION: destination}
+        return calls.operation(key, f"{name} {destination}", dimensions, {**said, **about})
+
+
+def _keep(known: dict[Any, Any], key: object, value: object) -> None:
+    """Remember it by the names as they came; random ones make room for themselves."""
+    if len(known) >= OPERATIONS_MAX:
+        known.clear()
+    known[key] = value
 
 
 class Publish(Call):
     """One message that is published in a traced request."""
 
-    __slots__ = ("_host", "_port", "_key")
+    __slots__ = ("_host",)
 
-    def __init__(self, operation: Operation, host: str, port: object, key: str) -> None:
+    def __init__(self, operation: Operation, host: str) -> None:
         super().__init__(operation)
         self._host = host
-        self._port = port
-        self._key = key
-
-    def __enter__(self) -> Self:
-        super().__enter__()
-        if self.span is not None:
-            if self._host:
-                self.span.set_attribute("server.address", self._host)
-                self.span.set_attribute("server.port", self._port)
-            self.span.set_attribute("messaging.rabbitmq.destination.routing_key", self._key)
-        return self
 
     def with_trace(self, present: Any) -> Any:
         """A copy of a message's headers with the trace in it, or they themselves.
@@ -207,9 +231,11 @@ class Publish(Call):
             if not http_client.hosts.admit(self._host):
                 return present
             ours = onward()
-            if not ours or (present and not ours.keys().isdisjoint(present)):
+            if not ours:
                 return present
-            return {**(present or {}), **ours}
+            if not present:
+                return ours
+            return {**present, **ours} if ours.keys().isdisjoint(present) else present
         except Exception as error:  # noqa: BLE001  the message is sent all the same
             REGISTRY.lost("spans", f"message_{type(error).__name__}")
             return present

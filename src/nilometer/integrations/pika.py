@@ -71,6 +71,8 @@ def _is_inner(channel: Any) -> bool:
 
 
 def _publishing(original: Callable[..., Any], messages: Messages) -> Callable[..., Any]:
+    from pika.spec import BasicProperties
+
     depth, current = messages.depth, CURRENT.get
 
     def basic_publish(
@@ -86,23 +88,22 @@ def _publishing(original: Callable[..., Any], messages: Messages) -> Callable[..
         if current() is None:
             timed = messages.timed(original, SYSTEM, exchange, routing_key)
             return timed(channel, exchange, routing_key, body, properties, mandatory)
-        operation = messages.publishing(SYSTEM, exchange, routing_key)
-        with messages.publish(operation, *broker_of(channel), routing_key) as call:
-            properties = _with_trace(call, properties)
+        with messages.publish(SYSTEM, *broker_of(channel), exchange, routing_key) as call:
+            properties = _with_trace(call, properties, BasicProperties)
             return original(channel, exchange, routing_key, body, properties, mandatory)
 
     return basic_publish
 
 
-def _with_trace(call: Any, properties: Any) -> Any:
+def _with_trace(call: Any, properties: Any, made_of: Any) -> Any:
     """A copy of a message's properties whose headers have the trace in them."""
-    from pika.spec import BasicProperties
-
     present = None if properties is None else properties.headers
     headers = call.with_trace(present)
     if headers is present:
         return properties
-    made = BasicProperties() if properties is None else copy(properties)
+    if properties is None:
+        return made_of(headers=headers)
+    made = copy(properties)
     made.headers = headers
     return made
 

@@ -25,10 +25,12 @@ class Signer(NamedTuple):
     clock: Clock
     osprofiler: bool = True
 
-    def headers(self, trace_id: str, span_id: str) -> dict[str, str]:
+    def headers(
+        self, trace_id: str, span_id: str, *, osprofiler: bool = True
+    ) -> dict[str, str]:
         """Both forms, for a request sent by that span; unsigned if the trace came unsigned.
 
-        OSProfiler's form, which never expires, only where it is understood.
+        OSProfiler's form, which never expires, only where it is understood, and asked for.
 
         A fresh nonce each time; valid for five minutes, but no longer than what was accepted.
         """
@@ -43,7 +45,7 @@ class Signer(NamedTuple):
             expiry_s = min(expiry_s, self.expiry_s)
         ours = sign_traceparent(traceparent, expiry_s, os.urandom(16).hex(), self.key)
         onward["tracestate"] = f"{ours},{self.others}" if self.others else ours
-        if not self.osprofiler:
+        if not (osprofiler and self.osprofiler):
             return onward
         base_id = self.base_id or uuid_text(trace_id)
         parent_id = uuid_text(trace_id[:16] + span_id)  # its last 8 bytes are the span's id

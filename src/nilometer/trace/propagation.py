@@ -25,11 +25,12 @@ _ELSEWHERE: Final = {"ProcessPoolExecutor", "InterpreterPoolExecutor"}
 """Executors by their class, loky's too: what they are given is pickled, which no span is."""
 
 
-def headers() -> dict[str, str]:
+def headers(*, osprofiler: bool = True) -> dict[str, str]:
     """What to send with an onward request so that it is part of the current one.
 
     In a traced request both forms, signed with the key that was accepted; in a joined one what
-    came; otherwise nothing. The signature expires, so ask for each request anew.
+    came; otherwise nothing. The signature expires, so ask for each request anew. Without
+    `osprofiler` it is not in OSProfiler's form, which does not: for what is kept somewhere.
     """
     current = CURRENT.get()
     if current is None or current.over:
@@ -42,7 +43,7 @@ def headers() -> dict[str, str]:
         span_id = trace_id[16:]
     if signer is None:
         return {"traceparent": f"00-{trace_id}-{span_id}-01"}
-    signed: dict[str, str] = signer.headers(trace_id, span_id)
+    signed: dict[str, str] = signer.headers(trace_id, span_id, osprofiler=osprofiler)
     return signed
 
 

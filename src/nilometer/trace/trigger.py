@@ -243,7 +243,8 @@ class Triggers:
         key = self._clear.get(trace.signer.key) if self._clear else None
         if key is not None:
             return key if isinstance(key, str) else key.decode("utf-8", "replace")
-        return str(trace.signer.headers(trace.trace_id.hex(), span_id).get("tracestate", ""))
+        signed = trace.signer.headers(trace.trace_id.hex(), span_id, osprofiler=False)
+        return str(signed.get("tracestate", ""))
 
     def _accept(
         self,
