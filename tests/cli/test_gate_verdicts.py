@@ -299,6 +299,19 @@ def test_a_damaged_file_of_the_history_is_named_and_nothing_is_guessed(
     assert "it may be in what cannot: " in other.stderr
 
 
+@pytest.mark.parametrize("more", [(), ("--suite", "shop")], ids=["latest", "suite"])
+def test_a_damaged_file_that_holds_all_runs_is_named(recorded, gate, place, more) -> None:
+    recorded(*runs(3, BASE))
+    for file in DeltaTable(str(place / "runs")).file_uris():
+        Path(file).write_bytes(b"broken" * 100)
+
+    said = gate("check", *more)
+
+    assert (said.returncode, said.stdout) == (int(Exit.NOT_FOUND), "")
+    assert "; it may be in what cannot: lost: date=" in said.stderr
+    assert "cannot be read: " in said.stderr
+
+
 def test_a_measure_that_died_is_told_and_judges_nobody(recorded, gate, place, tmp_path) -> None:
     recorded(*runs(2, BASE))
     entry = Journal(str(place), tmp_path / "state" / "nilometer").begin(run(2, BASE))

@@ -539,6 +539,19 @@ def test_where_nothing_at_all_can_be_written_the_run_is_printed(place, tmp_path)
     assert "whether other runs went on at the same time is not known" in ended.stderr
 
 
+def test_what_is_torn_of_a_history_is_said_with_the_next_run(place):
+    place.measure("--", "true")
+    place.measure("--", "true")
+    entry = sorted((place.root / ".nilometer").glob("runs/_delta_log/*.json"))[-1]
+    entry.write_text('{"add": {')
+
+    ended = place.measure("-q", "--", "true")
+
+    assert ended.returncode == 0
+    assert f"{entry.name}.torn; see store-damaged" in ended.stderr
+    assert len(place.runs()) == 2
+
+
 def test_a_journal_entry_of_nonsense_is_told_as_a_run(place):
     journal = place.root / ".nilometer" / "journal"
     journal.mkdir(parents=True)

@@ -17,6 +17,7 @@ from nilometer.model import Kind
 from nilometer.model.run import Accepted, BackendRead, Count, Run
 from nilometer.store import tables
 from nilometer.store.columns import table_of
+from nilometer.store.compaction import FILES_MIN
 from nilometer.store.lake import Lake
 from nilometer.store.places import Place
 from nilometer.store.run_rows import part_of, runs_of
@@ -346,6 +347,73 @@ def test_a_file_that_is_damaged_is_told_and_the_others_are_read(history, damage)
         "", "unit", run_of(1).ended_ns, run_of(1).ended_ns, exit_status=None
     )
     assert history.runs("another suite") == []
+
+
+def spoil_newest(history: History, what: str) -> Path:
+    """Damage the log's last entry or the file that it adds; the entry."""
+    root = history.place.inside("runs").path
+    entry, file = sorted((root / "_delta_log").glob("*.json"))[-1], newest_file(history)
+    if what == "file gone":
+        file.unlink()
+    elif what == "file cut":
+        file.write_bytes(file.read_bytes()[:100])
+    else:
+        entry.write_text("" if what == "entry empty" else '{"add": {')
+    return entry
+
+
+NEWEST = ["file gone", "file cut", "entry empty", "entry cut"]
+
+
+@pytest.mark.parametrize("what", NEWEST)
+def test_the_history_goes_on_where_a_checkpoint_holds_the_last_entry(tmp_path, what):
+    history = History(tmp_path, clock=FakeTime(wall_ns=NOW_NS).clock)
+    for number in range(FILES_MIN):  # the last of them merges, and makes a checkpoint
+        history.append(run_of(number))
+    entry = spoil_newest(history, what)
+    history = History(tmp_path, clock=FakeTime(wall_ns=NOW_NS).clock)
+
+    for number in range(FILES_MIN, 4 * FILES_MIN):
+        history.append(run_of(number))
+
+    found = history.runs("unit")
+    lost = [run.because for run in found if not run.id]
+    assert entry.exists()
+    assert history.lost == history.upkeep_failed == ""
+    assert ids(found)[-3 * FILES_MIN :] == [f"run-{n}" for n in range(8, 32)]
+    if what.startswith("file"):
+        assert len(lost) == 1
+        assert lost[0].startswith("lost: date=")
+    else:
+        assert found == [run_of(number) for number in range(32)]
+    history.close()
+
+
+def test_an_entry_that_was_set_aside_though_a_checkpoint_holds_it_comes_back(history):
+    for number in range(FILES_MIN):
+        history.append(run_of(number))
+    entry = sorted((history.place.inside("runs").path / "_delta_log").glob("*.json"))[-1]
+    entry.rename(entry.with_suffix(".json.torn"))
+
+    again = History(history.place.url, clock=FakeTime(wall_ns=NOW_NS).clock)
+    again.append(run_of(FILES_MIN))
+
+    assert again.runs() == [run_of(number) for number in range(FILES_MIN + 1)]
+    again.close()
+
+
+@pytest.mark.parametrize("what", NEWEST)
+def test_what_is_set_aside_of_a_history_is_named(history, what):
+    for number in range(3):
+        history.append(run_of(number))
+    entry = spoil_newest(history, what)
+
+    again = History(history.place.url, clock=FakeTime(wall_ns=NOW_NS).clock)
+    again.append(run_of(3))
+
+    assert ids(again.runs()) == ["run-0", "run-1", "run-3"]
+    assert again.lost == f"torn, and set aside: {entry}.torn; see store-damaged"
+    again.close()
 
 
 def test_a_log_that_is_damaged_is_an_error_that_says_so(history):

@@ -118,8 +118,10 @@ class Past:
         """The suite that was asked for, else that of the latest run."""
         if self._suite is not None:
             return self._suite
-        named = [run.suite for run in self.runs() if run.id]
+        runs = self.runs()
+        named = [run.suite for run in runs if run.id]
         if not named:
+            _stop_if_lost(f"no run of the history in {self.location} can be read", runs)
             stop(f"the history in {self.location} has no run yet", Exit.NOT_FOUND)
         return named[-1]
 
@@ -159,6 +161,7 @@ def _place(runs: Sequence[Run], run_id: str, suite: str) -> int:
     """Where in the runs it is; ends the command if it is nowhere, or in two places."""
     named = [at for at, run in enumerate(runs) if run.id]
     if not named:
+        _stop_if_lost(f"no run of {suite!r} in what can be read of the history", runs)
         stop(f"the history has no run of {suite!r}", Exit.NOT_FOUND)
     if run_id == LAST:
         return named[-1]
@@ -169,13 +172,15 @@ def _place(runs: Sequence[Run], run_id: str, suite: str) -> int:
         stop(f"{len(found)} runs of {suite!r} begin with {run_id!r}: {ids}", Exit.USAGE)
     if not found:
         latest = ", ".join(runs[at].id for at in named[-3:])
-        lost = [run.because for run in runs if not run.id]
-        if lost:
-            more = f", and {len(lost) - 1} parts more" if len(lost) > 1 else ""
-            stop(
-                f"no run {run_id!r} of {suite!r} in what can be read of the history; it may be "
-                f"in what cannot: {lost[0]}{more}; the latest are {latest}",
-                Exit.NOT_FOUND,
-            )
+        missing = f"no run {run_id!r} of {suite!r} in what can be read of the history"
+        _stop_if_lost(missing, runs, f"; the latest are {latest}")
         stop(f"no run {run_id!r} of {suite!r}; the latest are {latest}", Exit.NOT_FOUND)
     return found[0]
+
+
+def _stop_if_lost(missing: str, runs: Sequence[Run], after: str = "") -> None:
+    """End the command if the run may be in what cannot be read of the history."""
+    lost = [run.because for run in runs if not run.id]
+    if lost:
+        more = f", and {len(lost) - 1} parts more" if len(lost) > 1 else ""
+        stop(f"{missing}; it may be in what cannot: {lost[0]}{more}{after}", Exit.NOT_FOUND)

@@ -289,6 +289,8 @@ def record(run: Run, location: str, journal: Journal, *, quiet: bool = False) ->
                 why = f": {found.because}" if found.because else ""
                 say(f"nilometer: recorded, too: run {found.id} of {found.suite}{why}")
             history.append(run)
+            if history.lost:
+                say(f"nilometer: the run is recorded; of the history was {history.lost}")
             if history.upkeep_failed and not quiet:
                 say(f"nilometer: the run is recorded, but {history.upkeep_failed}")
     except (NilometerError, OSError, ImportError) as error:

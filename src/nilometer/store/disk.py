@@ -117,29 +117,45 @@ def set_torn_end_aside(root: Path) -> list[str]:
     """Rename the log's last entries if a power cut tore them; say which.
 
     Only an unbroken row of torn entries at the end can come from a power cut. A torn entry
-    with a whole one after it is damage of another kind, and then nothing is touched.
+    with a whole one after it is damage of another kind, and then nothing is touched. Nor is one
+    that a checkpoint holds: the table is at that version by the checkpoint, and without its
+    entry nothing could be committed any more. If one was set aside, it comes back.
     """
+    held = _set_torn_checkpoint_aside(root)
+    needed = entry_path(root, held)
+    needless = needed.with_suffix(".json.torn")
+    if needless.exists() and not needed.exists():
+        needless.rename(needed)
     entries = sorted((root / LOG).glob("[0-9]*.json"))
     aside = []
-    while len(entries) > 1 and _is_torn(root, entries[-1]):
+    while len(entries) > 1 and _version(entries[-1]) > held and _is_torn(root, entries[-1]):
         torn = entries.pop()
         torn.rename(torn.with_suffix(".json.torn"))
         aside.append(torn.name)
-    _set_torn_checkpoint_aside(root)
     if aside:
         sync(root / LOG)
     return aside
 
 
-def _set_torn_checkpoint_aside(root: Path) -> None:
-    """Forget a checkpoint that ends before its last four bytes, which are always `PAR1`."""
-    for checkpoint in sorted((root / LOG).glob("*.checkpoint.parquet"))[-1:]:
+def _set_torn_checkpoint_aside(root: Path) -> int:
+    """Forget a checkpoint that ends before its last four bytes, which are always `PAR1`.
+
+    The version of the latest that is whole; -1 if there is none.
+    """
+    for checkpoint in sorted((root / LOG).glob("[0-9]*.checkpoint.parquet"), reverse=True):
         with checkpoint.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - 4))
             whole = file.read() == b"PAR1"
-        if not whole:
-            checkpoint.rename(checkpoint.with_suffix(".parquet.torn"))
-            (root / LOG / LAST_CHECKPOINT).unlink(missing_ok=True)
+        if whole:
+            return _version(checkpoint)
+        checkpoint.rename(checkpoint.with_suffix(".parquet.torn"))
+        (root / LOG / LAST_CHECKPOINT).unlink(missing_ok=True)
+    return -1
+
+
+def _version(path: Path) -> int:
+    """Of a file of the log: the number that its name begins with."""
+    return int(path.name.partition(".")[0])
 
 
 def damaged(root: Path | str, error: BaseException) -> StoreError:

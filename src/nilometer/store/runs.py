@@ -19,6 +19,7 @@ from nilometer.model import Batch, Event, Resource
 from nilometer.model.run import Accepted, Run
 from nilometer.store.columns import parts, table_of
 from nilometer.store.compaction import FILES_MIN, VACUUM_AFTER, maintain, tidy
+from nilometer.store.disk import LOG
 from nilometer.store.lake import NS_PER_DAY, append_number, days_of, refuse_foreign
 from nilometer.store.places import Place
 from nilometer.store.query import TIME_MAX, TIME_MIN
@@ -47,7 +48,8 @@ class History:
     """The runs at one place. Any number of processes may hold one each, one thread at a time.
 
     `upkeep_failed` says why small files could not be merged after the last append, which
-    itself went well; empty if nothing is wrong.
+    itself went well, and `lost` what was found torn at the end of the log, and set aside; both
+    are empty if nothing is wrong.
     """
 
     def __init__(
@@ -85,6 +87,16 @@ class History:
         events = tuple(_event_of(accepted, counter) for counter in accepted.counters or ("",))
         batch = Batch(Resource(SERVICE), events=events)
         self._append("events", parts(batch)["events"])
+
+    @property
+    def lost(self) -> str:
+        """What the appends found torn at the log's end; a run may have been in it."""
+        torn = [
+            f"{table.place.url}/{LOG}/{entry}.torn"
+            for table in self._opened.values()
+            for entry in table.torn
+        ]
+        return f"torn, and set aside: {', '.join(torn)}; see store-damaged" if torn else ""
 
     def _last_append(self) -> int:
         """The number of the latest append, by a clock that may have been ahead."""
