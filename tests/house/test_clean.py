@@ -54,6 +54,19 @@ def test_no_large_or_built_file_is_kept() -> None:
     assert [p for p in tracked_files() if p.suffix in built] == []
 
 
+def test_what_says_by_which_program_it_runs_can_be_run() -> None:
+    """Also in a fresh clone: by the mode that git keeps."""
+    said = subprocess.check_output(["git", "ls-files", "-s"], cwd=ROOT, text=True)
+    modes = {
+        name: mode for mode, name in (line.split(maxsplit=3)[::3] for line in said.splitlines())
+    }
+    scripts = [name for name in modes if (ROOT / name).is_file()]
+    begun = [name for name in scripts if (ROOT / name).read_bytes().startswith(b"#!")]
+
+    assert {name: modes[name] for name in begun if modes[name] != "100755"} == {}
+    assert "scripts/setup" in begun
+
+
 def test_no_test_is_left_out() -> None:
     """A skipped test looks like a passed one. One that cannot run fails, and says why."""
     left_out = re.compile(
