@@ -81,6 +81,18 @@ def test_a_run_that_did_not_read_it_says_nothing_of_later_ones() -> None:
     assert more.findings[0].standing.is_admitted
 
 
+def test_a_counter_that_went_back_is_unknown_and_not_less() -> None:
+    said = judge(told(25, FIGURES | {"statement.rows": -5.0}), HISTORY)
+    history = [*HISTORY[:20], told(20, FIGURES | {"statement.rows": -5.0}), *HISTORY[21:]]
+    later = judge(told(25, FIGURES), history)
+
+    assert (said.outcome, said.findings, said.improved) == (Outcome.UNKNOWN, (), ())
+    assert said.because == (
+        "postgresql:statement.rows: -5.0 is less than nothing, and a counter only grows"
+    )
+    assert (later.outcome, later.improved) == (Outcome.PASS, ())
+
+
 def test_a_note_that_earlier_runs_had_too_is_not_given_as_the_reason() -> None:
     usual = "the statements of other users are counted without their text"
     history = [told(at, FIGURES, usual) for at in range(25)]

@@ -273,11 +273,11 @@ def test_what_was_told_to_be_recorded_survives_kill_9(tmp_path):
 
 
 def spoil(history: History, **columns: object) -> None:
-    """Append a run of which one row, the last, has other values in these columns."""
+    """Append a run of which one row, that of its last count, has other values in these columns."""
     table = StoredTable(history.place.inside("runs"), tables.RUNS, durable=False)
     rows = table_of("runs", [part_of(run_of(9))], 2**62)
     listed = rows.to_pylist()
-    listed[-1] |= columns
+    listed[-2] |= columns
     spoiled = type(rows).from_pylist(listed, schema=rows.schema)
     days = [NOW_NS // (86_400 * S)] * rows.num_rows
     table.append(spoiled, tables.pa.array(days))
@@ -304,8 +304,33 @@ def test_a_corrupt_row_makes_its_run_unusable_and_says_so(history, columns, beca
     assert spoiled._replace(because="") == run_of(9)._replace(counts=run_of(9).counts[:1])
 
 
+@pytest.mark.parametrize("parts", [True, False], ids=["parts", "totals"])
+@pytest.mark.parametrize("lost", range(4), ids=["backend", "total", "part", "run"])
+def test_a_run_of_which_a_row_is_lost_is_unusable_and_says_so(history, lost, parts):
+    table = StoredTable(history.place.inside("runs"), tables.RUNS, durable=False)
+    rows = table_of("runs", [part_of(run_of(1))], 1)
+    rest = tables.pa.concat_tables([rows.slice(0, lost), rows.slice(lost + 1)])
+    table.append(rest, tables.pa.array([NOW_NS // (86_400 * S)] * 3))
+
+    [run] = history.runs("unit", parts=parts)
+
+    why = "the row that tells of the run itself is missing" if lost == 3 else "1 of its rows"
+    assert run.because.startswith(f"corrupt in the history: {why}")
+
+
+@pytest.mark.parametrize("dimensions", ['{"a":', "", "{", None], ids=str)
+def test_a_total_whose_dimensions_are_damaged_is_told_where_no_parts_are_read(
+    history, dimensions
+):
+    spoil(history, dimensions=dimensions)
+
+    [run] = history.runs("unit", parts=False)
+
+    assert run.because.startswith("corrupt in the history: its row of mysql x cannot be read: ")
+
+
 def test_a_run_without_its_own_row_is_told(history):
-    rows = table_of("runs", [part_of(run_of(1))], 1).to_pylist()[1:]
+    rows = table_of("runs", [part_of(run_of(1))], 1).to_pylist()[:-1]
 
     [run] = runs_of(rows)
 

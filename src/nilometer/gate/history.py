@@ -204,11 +204,20 @@ def _value(count: Count, factor: float) -> float | None:
     delta = count.delta
     if delta is None or isinstance(delta, bool) or not isinstance(delta, int | float):
         return None
+    if delta < 0 and count.kind is Kind.COUNTER:
+        return None
     try:
         value = float(delta) if factor == 1.0 else float(f"{delta * factor:.{DIGITS}g}")
     except OverflowError:
         return None
     return value if isfinite(value) else None
+
+
+def _no_move(count: Count) -> str:
+    """What is wrong with a delta that is given, and that nobody can take for one."""
+    if isinstance(count.delta, int | float) and count.delta < 0:
+        return "less than nothing, and a counter only grows"
+    return "no number"
 
 
 def why_unknown(run: Run, key: Key, latest: Run | None = None) -> str:
@@ -219,7 +228,7 @@ def why_unknown(run: Run, key: Key, latest: Run | None = None) -> str:
     """
     for count in run.counts:
         if (count.backend, count.counter, count.dimensions) == tuple(key):
-            return count.because or f"{count.delta!r} is no number"
+            return count.because or f"{count.delta!r} is {_no_move(count)}"
     now, then = read_of(run, key.backend), latest and read_of(latest, key.backend)
     news = [note for note in now.notes if not then or note not in then.notes] if now else []
     return f"it was not read: {'; '.join(news)}" if news else "it was not read"

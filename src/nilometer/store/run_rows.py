@@ -1,7 +1,8 @@
 """Measured runs into rows of the table `runs`, and back.
 
-A run is one row of its own, one per backend and one per count. What tells the run stands in
-each of them, so that a question about a counter needs no join.
+A run is one row per backend, one per count and one of its own, the last: a row that is lost
+leaves a gap, or takes the run's own along. What tells the run stands in each of them, so that a
+question about a counter needs no join.
 """
 
 from __future__ import annotations
@@ -46,13 +47,13 @@ def part_of(run: Run) -> Part:
         "wall_ns": run.wall_ns,
         "exit_status": run.exit_status,
     }
-    rows = [nothing | {"what": "run", "backend": "", "counter": ""} | _told_run(run)]
-    rows += [nothing | {"what": "backend", "counter": ""} | _told(one) for one in run.backends]
+    rows = [nothing | {"what": "backend", "counter": ""} | _told(one) for one in run.backends]
     rows += [nothing | {"what": "count"} | _told_count(one) for one in run.counts]
+    rows.append(nothing | {"what": "run", "backend": "", "counter": ""} | _told_run(run))
     values: Values = {name: [value] * len(rows) for name, value in shared.items()}
     values["position"] = range(len(rows))
     values |= {name: [row[name] for row in rows] for name in _OF_ONE}
-    moves: Sequence[Count | None] = (None,) * (len(rows) - len(run.counts)) + run.counts
+    moves: Sequence[Count | None] = (*(None for _ in run.backends), *run.counts, None)
     for name in _NUMBERS:
         values |= numbers(name, [None if one is None else getattr(one, name) for one in moves])
     resource = Resource(SERVICE, run.host)
@@ -132,6 +133,8 @@ def _run_of(rows: Sequence[Row]) -> Run:
     if run is None:
         faults.insert(0, "the row that tells of the run itself is missing, or cannot be read")
         run = _bare(rows[0], "", {})
+    if missing := rows[0].get("missing"):
+        faults.append(f"{abs(missing)} of its rows are {'lost' if missing > 0 else 'repeated'}")
     if faults:
         further = f" and {len(faults) - FAULTS_TOLD_MAX} more" * (len(faults) > FAULTS_TOLD_MAX)
         because = "corrupt in the history: " + "; ".join(faults[:FAULTS_TOLD_MAX]) + further
