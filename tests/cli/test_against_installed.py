@@ -16,6 +16,7 @@ from typing import NamedTuple
 import pytest
 
 from nilometer.cli.exits import Exit
+from nilometer.cli.imports import is_python
 from tests.cli.test_against import git
 from tests.cli.test_measure import BUMP, Place, place  # noqa: F401 - a fixture
 
@@ -261,3 +262,40 @@ def test_a_sitecustomize_of_the_environment_still_runs(make) -> None:
 
     assert project.against(project.python, "-c", "import shop").returncode == Exit.OK
     assert seen.read_text() == "x" * 12
+
+
+PIPS = "#!/bin/sh\n'''exec' \"/a long way/bin/python3.11\" \"$0\" \"$@\"\n' '''\nimport sys\n"
+
+
+@pytest.mark.parametrize(
+    ("start", "expected"),
+    [
+        ("#!/usr/bin/env -S python3 -u\n", True),
+        ("#!/opt/pypy3\n", True),
+        (PIPS, True),
+        ("#!/bin/sh\nset -e\npython -m pytest\n", False),
+        ("#!/bin/sh\nexec python -m pytest\n", False),
+        ("#!/home/python/bin/sh\nmake test\n", False),
+    ],
+)
+def test_a_script_is_python_if_python_reads_it_and_not_if_it_starts_python(
+    start, expected, tmp_path
+) -> None:
+    script = tmp_path / "check"
+    script.write_text(start)
+    script.chmod(0o755)
+
+    assert is_python(str(script), None) is expected
+
+
+def test_a_shell_script_that_runs_python_is_compared(make) -> None:
+    project = make("src")
+    project.pip("-e", ".")
+    script = project.root.parent / "check.sh"
+    script.write_text(f'#!/bin/sh\nset -e\n{project.python} checks/work.py "$1"\n')
+    script.chmod(0o755)
+
+    ended = project.against(script, project.place.server)
+
+    assert ended.returncode == Exit.FAILED
+    assert "fake:calls +1 (+33.3 %): 4 instead of 3" in ended.stdout

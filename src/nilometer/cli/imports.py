@@ -18,9 +18,10 @@ PLACES_BYTES: Final = 16 * 1024  # four paths of 4,096 bytes; both sides read th
 ROOTS: Final = ("", "src", "lib")
 STRICT: Final = "__editable__."  # the tree of links that setuptools makes in build/
 SHOWN_MAX: Final = 3
-START_BYTES: Final = (
-    512  # Linux reads 256; pip writes a second line where the first is too long
-)
+PYTHONS: Final = ("python", "pypy")
+QUOTES: Final = str.maketrans("'\"", "  ")
+LINE_BYTES: Final = 4 * 1024  # as long as a path may be
+WRITTEN_BY_PIP: Final = b"'''exec'"  # a second line, where a path is too long for the first
 
 
 class Told(NamedTuple):
@@ -103,10 +104,22 @@ def is_python(program: str, path: str | None) -> bool:
     if file is None:
         return False
     with suppress(OSError), Path(file).open("rb") as script:
-        start = script.read(START_BYTES)
-        if start.startswith(b"#!"):
-            return b"python" in start or b"pypy" in start
-    return Path(file).name.startswith(("python", "pypy"))
+        first, second = script.readline(LINE_BYTES), script.readline(LINE_BYTES)
+        if first.startswith(b"#!"):
+            return _names_python(first[2:]) or (
+                second.startswith(WRITTEN_BY_PIP) and _names_python(second)
+            )
+    return Path(file).name.startswith(PYTHONS)
+
+
+def _names_python(line: bytes) -> bool:
+    """Whether a word of a line is a path to Python: that is what such a line starts.
+
+    >>> _names_python(b"/usr/bin/env -S python3 -u"), _names_python(b"/home/python/bin/sh -e")
+    (True, False)
+    """
+    words = line.decode(errors="replace").translate(QUOTES).split()
+    return any(word.rpartition("/")[2].startswith(PYTHONS) for word in words)
 
 
 def not_in_git(told: Told, base: Path, top: str, ignored: Callable[..., set[str]]) -> list[str]:
