@@ -172,6 +172,34 @@ def test_a_bug_report_has_title_evidence_change_and_how_to_reproduce() -> None:
         assert told in text
 
 
+def section(text: str, heading: str) -> list[str]:
+    return (
+        text.partition(f"\n\n{heading}\n{'-' * len(heading)}\n")[2].split("\n\n")[0].split("\n")
+    )
+
+
+def test_a_bug_report_of_what_was_not_committed_checks_out_nothing() -> None:
+    """The revision alone lacks it; the run before it is of the same revision, as committed."""
+    told = {"command": "pytest tests", "vcs.dirty": True}
+    verdict = judge(
+        shop_run(60, 80)._replace(attributes=told, revision="rev59"),
+        [shop_run(at, 40) for at in range(60)],
+    )
+
+    text = FORMATS["bug"](verdict)
+
+    assert section(text, "Likely change")[1:] == [
+        "- in what this run's files had that rev59 has not: not committed"
+    ]
+    assert section(text, "How to reproduce") == [
+        "With the files that the run measured, rev59 and what was not committed:",
+        "    nilometer measure --suite shop -- pytest tests",
+        "    nilometer gate check --suite shop",
+    ]
+    assert "nilometer measure --against rev59 -- pytest tests" in text
+    assert "git checkout" not in text
+
+
 def test_json_has_everything() -> None:
     told = json.loads(FORMATS["json"](ALARM))
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from nilometer.model.run import Run
 
 COMMAND: Final = "command"  # the attribute in which `measure` tells what it ran
+DIRTY: Final = "vcs.dirty"  # and the one that says that files differed from the revision
 
 _REVISION: Final = re.compile(r"\w[\w./+-]{0,200}")  # whatever else it is, no option
 
@@ -56,21 +57,33 @@ def _change(verdict: Verdict) -> list[str]:
     if previous is not None and since and until and since != until:
         lines.append(f"- between {since} (run {flat(previous.id)}) and {until}:")
         lines.append(f"      git log {since}..{until}")
-    elif since and since == until:
+    elif since and since == until and (_is_dirty(previous) or not _is_dirty(run)):
         lines.append(f"- not committed, or not in the code: both runs are of {until}")
+    if until and _is_dirty(run):
+        lines.append(f"- in what this run's files had that {until} has not: not committed")
     return lines
 
 
 def _again(verdict: Verdict) -> list[str]:
-    run, base = verdict.run, revision_of(verdict.previous)
+    run, previous = verdict.run, verdict.previous
+    revision, base = revision_of(run), revision_of(previous)
     command, suite = _command(run), shlex.quote(flat(run.suite))
-    lines = [f"    git checkout {revision_of(run)}"] if revision_of(run) else []
+    lines = [f"    git checkout {revision}"] if revision else []
+    if revision and _is_dirty(run):
+        lines = [
+            f"With the files that the run measured, {revision} and what was not committed:"
+        ]
     lines.append(f"    nilometer measure --suite {suite} -- {command}")
     lines.append(f"    nilometer gate check --suite {suite}")
-    if base and base != run.revision:
+    if base and (base != revision or (_is_dirty(run) and not _is_dirty(previous))):
         lines += ["", "Both versions by turns, on one machine:"]
         lines.append(f"    nilometer measure --against {base} -- {command}")
     return lines
+
+
+def _is_dirty(run: Run | None) -> bool:
+    """Whether a run measured files that its revision does not have."""
+    return run is not None and run.attributes.get(DIRTY) is True
 
 
 def revision_of(run: Run | None) -> str:
