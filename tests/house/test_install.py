@@ -86,6 +86,28 @@ def test_the_wheel_holds_every_module_every_twin_and_the_types_mark(
     assert compiled == twins
 
 
+def test_the_core_of_an_installed_wheel_fits_the_sources_that_came_with_it(
+    wheel_of: Callable[[str], Path], tmp_path: Path
+) -> None:
+    zipfile.ZipFile(wheel_of("gcc")).extractall(tmp_path)
+    code = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from nilometer import twin
+from nilometer.integrations import databases, exchange
+from nilometer.measure import twin as instruments
+from nilometer.trace import twin as spans
+from nilometer.wire import otlp
+print(*(choice.implementation for choice in twin.CHOICES.values()))
+"""
+    said = run(
+        *(sys.executable, "-S", "-c", code, tmp_path), cwd=tmp_path, NILOMETER_REQUIRE_C="1"
+    )
+
+    assert said.split() == ["c"] * len({*PACKAGE.glob("*/_*.c")})
+    assert len({*tmp_path.rglob("*.c")}) == len({*PACKAGE.glob("*/_*.c")})
+
+
 def test_the_sdist_holds_what_is_needed_to_build_and_to_test(sdist: Path) -> None:
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
