@@ -113,11 +113,11 @@ class Messages:
         """The function that publishes there, timed; for where nothing is traced."""
         given = original, system, exchange, key
         try:
-            return self._timed[given]
-        except KeyError:
-            pass
+            known = self._timed.get(given)
         except TypeError:  # such a name no broker takes
             return original
+        if known is not None:
+            return known
         destination = self.names.of(exchange, key)
         dimensions = {"messaging.system": system, DESTINATION: destination}
         made = self._publishes.timed(dimensions)(original)

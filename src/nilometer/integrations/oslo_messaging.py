@@ -7,17 +7,18 @@ below, in the drivers that speak AMQP.
 from __future__ import annotations
 
 from functools import partial, update_wrapper
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from nilometer.clock import elapsed_ns
-from nilometer.integrations.calls import Call, Calls, Depth
+from nilometer.integrations.calls import OPERATIONS_MAX, Call, Calls, Depth
 from nilometer.integrations.messages import DESTINATION, Names
 from nilometer.integrations.patches import Patches
 from nilometer.measure import REGISTRY
 from nilometer.model import SpanKind
+from nilometer.trace import CURRENT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from nilometer.integrations.calls import Operation
     from nilometer.measure import Registry
@@ -126,6 +127,13 @@ class Contexts:
         return update_wrapper(pack, original)
 
 
+class Kind(NamedTuple):
+    """Calls of one method: what their spans show, and the client's function, timed."""
+
+    operation: Operation
+    timed: Callable[..., Any]
+
+
 class Client:
     """Calls, and the four kinds of casts."""
 
@@ -182,66 +190,85 @@ class Client:
 
     def calling(self, original: Callable[..., Any]) -> Callable[..., Any]:
         """To replace `call`."""
+        known: dict[Any, Kind] = {}
+        depth, current = self._calls.depth, CURRENT.get
 
         def call(context: Any, ctxt: Any, method: Any, **kwargs: Any) -> Any:
-            operation = self._operation(self._calls, context, method)
-            if operation is None:
+            kind = (
+                self._kind(known, self._calls, original, context, method) if depth.on else None
+            )
+            if kind is None:
                 return original(context, ctxt, method, **kwargs)
-            with RpcCall(operation, self):
-                return original(context, ctxt, method, **kwargs)
+            try:
+                if current() is None:
+                    return kind.timed(context, ctxt, method, **kwargs)
+                with Call(kind.operation):
+                    return original(context, ctxt, method, **kwargs)
+            except BaseException as error:
+                self._tell(error, kind.operation.dimensions)
+                raise
 
         return call
 
     def casting(self, original: Callable[..., Any]) -> Callable[..., Any]:
         """To replace `cast`."""
+        known: dict[Any, Kind] = {}
+        depth, current = self._calls.depth, CURRENT.get
 
         def cast(context: Any, ctxt: Any, method: Any, **kwargs: Any) -> Any:
-            target = context.target
-            kind = self._casts[bool(target.fanout), bool(target.server)]
-            operation = self._operation(kind, context, method)
-            if operation is None:
+            if not depth.on:
                 return original(context, ctxt, method, **kwargs)
-            with Call(operation):
+            target = context.target
+            calls = self._casts[bool(target.fanout), bool(target.server)]
+            kind = self._kind(known, calls, original, context, method)
+            if kind is None:
+                return original(context, ctxt, method, **kwargs)
+            if current() is None:
+                return kind.timed(context, ctxt, method, **kwargs)
+            with Call(kind.operation):
                 return original(context, ctxt, method, **kwargs)
 
         return cast
 
-    def _operation(self, calls: Calls, context: Any, method: Any) -> Operation | None:
-        """What is known of these calls; None if they are not measured."""
-        if not calls.depth.on:
-            return None
+    def _kind(
+        self,
+        known: dict[Any, Kind],
+        calls: Calls,
+        original: Callable[..., Any],
+        context: Any,
+        method: Any,
+    ) -> Kind | None:
+        """What is known of such calls; None if that cannot be told."""
         try:
-            self._contexts.of(context.serializer)
-            topic = self._names.of(context.target.topic)
-            known = calls.known((topic, method))
-            if known is not None:
-                return known
-            dimensions = {DESTINATION: topic, METHOD: str(method)}
-            return calls.operation((topic, method), f"{topic}/{method}", dimensions, SYSTEM)
+            given = calls, context.target.topic, method, type(context.serializer)
+            found = known.get(given)
+            if found is None:
+                self._contexts.of(context.serializer)
+                found = self._found(calls, original, context.target.topic, method)
+                if len(known) < OPERATIONS_MAX:
+                    known[given] = found
         except Exception:  # noqa: BLE001  the call is made all the same
             REGISTRY.lost("attributes", "unreadable")
             return None
+        return found
 
+    def _found(
+        self, calls: Calls, original: Callable[..., Any], topic: object, method: object
+    ) -> Kind:
+        scope = self._names.of(topic)
+        dimensions = {DESTINATION: scope, METHOD: str(method)}
+        operation = calls.known((scope, method)) or calls.operation(
+            (scope, method), f"{scope}/{method}", dimensions, SYSTEM
+        )
+        return Kind(operation, calls.timed(dimensions)(original))
 
-class RpcCall(Call):
-    """One RPC call; it tells an error of the server's from one that nobody answered."""
-
-    __slots__ = ("_client",)
-
-    def __init__(self, operation: Operation, client: Client) -> None:
-        super().__init__(operation)
-        self._client = client
-
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        super().__exit__(kind, error, traceback)
-        if error is None:
-            return
-        dimensions = self._operation.dimensions
+    def _tell(self, error: BaseException, dimensions: Mapping[str, str]) -> None:
+        """Tell an error of the server's from a call that nobody answered."""
         remote = remote_type(error)
         if remote:
-            self._client.remote_errors.bind(**dimensions, **{"error.type": remote}).add()
+            self.remote_errors.bind(**dimensions, **{"error.type": remote}).add()
         elif type(error).__name__ == "MessagingTimeout":
-            self._client.timeouts.bind(**dimensions).add()
+            self.timeouts.bind(**dimensions).add()
 
 
 def remote_type(error: BaseException) -> str:
