@@ -11,8 +11,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from nilometer.trace import Trace
+from nilometer.trace.ids import ids_of
 from nilometer.trace.signing import Key, read_osprofiler
-from nilometer.trace.trigger import HEADERS, Triggers, _ids_of, new_trigger
+from nilometer.trace.trigger import HEADERS, Triggers, new_trigger
 from tests.trace.conftest import TWINS
 
 NIL = UUID(int=0)
@@ -68,7 +69,7 @@ def test_the_usual_spelling_says_what_the_long_way_reads(
     short = import_module(TWINS[twin]).osprofiler_ids(info)
     said = read_osprofiler(info) if info.isascii() else None
 
-    assert short is None or (said is not None and _ids_of(said) == (short, None))
+    assert short is None or (said is not None and ids_of(said) == (short, None))
 
 
 @pytest.mark.parametrize("twin", TWINS)
