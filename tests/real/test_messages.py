@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from contextlib import closing
 from types import SimpleNamespace
 
@@ -327,3 +329,21 @@ def test_uninstalling_leaves_nothing_behind(rabbitmq, registry):  # noqa: F811
     ]
     assert all(getattr(*place) is not one for place, one in zip(places, wrapped, strict=True))
     assert registry.followers == []
+
+
+ARRIVING = """
+import warnings; warnings.simplefilter("ignore")
+from nilometer.integrations import Chosen, automatic
+ours = ["kombu", "oslo_messaging", "oslo_messaging_amqp", "oslo_serializer", "pika"]
+chosen = Chosen(automatic())
+chosen.begin()
+import kombu.messaging, oslo_messaging, pika
+import oslo_messaging._drivers.impl_rabbit
+print(sorted(set(ours) & set(chosen.installed)) == ours, chosen.failed)
+"""
+
+
+def test_each_arrives_with_its_library_in_a_fresh_process():
+    ran = subprocess.run([sys.executable, "-c", ARRIVING], capture_output=True, text=True)
+
+    assert ran.stdout == "True {}\n", ran.stderr

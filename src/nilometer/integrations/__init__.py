@@ -60,7 +60,7 @@ LIBRARIES: Final = {
     "oslo_serializer": "oslo_messaging.rpc.dispatcher",
     "oslo_messaging": "oslo_messaging",
     "oslo_messaging_amqp": "oslo_messaging._drivers.amqpdriver",
-    "pika": "pika.channel",
+    "pika": "pika",
     "kombu": "kombu.messaging",
     "logging": "logging",
 }
