@@ -153,6 +153,79 @@ def test_what_one_run_of_all_pairs_did_not_read_is_unknown_and_named(other, beca
     assert verdict.notes == (because,)
 
 
+def test_a_counter_that_could_tell_nothing_makes_nothing_unknown() -> None:
+    """What a server does by itself: some runs have no figure of it, the others noisy ones."""
+    noise = [3, None, 9, 1, None, 5, 2, None, None, 4, 8, None, 2, 7]
+    pairs = [
+        (
+            run(2 * at, {**BASE, "log_sync": noise[2 * at], "never": None}),
+            run(2 * at + 1, {**BASE, "log_sync": noise[2 * at + 1], "never": None}),
+        )
+        for at in range(7)
+    ]
+
+    verdict = duet(pairs)
+
+    assert (verdict.outcome, verdict.notes, verdict.counters) == (Outcome.PASS, (), 2)
+    assert verdict.because == "none of 2 counters costs more in 7 pairs, measured by turns"
+
+
+@pytest.mark.parametrize("lacking", [{0}, {0, 2, 4}, {1, 3, 5, 7, 9, 11, 13}, {0, 1, 2, 3, 4}])
+def test_an_exact_counter_that_runs_have_no_figure_of_is_unknown(lacking) -> None:
+    every = [
+        run(at, {**BASE, "Com_select": None if at in lacking else 800}) for at in range(14)
+    ]
+
+    verdict = duet(list(zip(every[::2], every[1::2], strict=True)))
+
+    assert verdict.outcome is Outcome.UNKNOWN
+    assert verdict.because.startswith("cannot be compared: mysql:Com_select, pair 1, ")
+
+
+NOISE = [205, 190, 233, 201, 219, 188, 214]
+
+
+def test_a_noisy_counter_that_differs_is_advice_and_no_alarm() -> None:
+    up = [6, 11, 5, 8, 17, 9, 6]
+    pairs = [
+        (
+            run(2 * at, {**BASE, "log_writes": NOISE[at]}),
+            run(2 * at + 1, {**BASE, "log_writes": NOISE[at] + up[at]}),
+        )
+        for at in range(7)
+    ]
+
+    verdict = duet(pairs)
+
+    assert (verdict.outcome, verdict.findings) == (Outcome.PASS, ())
+    assert verdict.notes == (
+        "differs, but is too noisy to alarm: mysql:log_writes +6 (+2.9 %)",
+    )
+
+
+def test_a_noisy_counter_that_the_base_never_moved_is_a_finding() -> None:
+    pairs = [
+        (run(2 * at, BASE), run(2 * at + 1, {**BASE, "log_writes": NOISE[at]}))
+        for at in range(7)
+    ]
+
+    assert names(duet(pairs)) == ["mysql:log_writes"]
+
+
+def test_no_steady_counter_is_no_comparison() -> None:
+    pairs = [
+        (run(2 * at, {"a": NOISE[at]}), run(2 * at + 1, {"a": NOISE[at - 3]}))
+        for at in range(7)
+    ]
+
+    verdict = duet(pairs)
+
+    assert (verdict.outcome, verdict.because) == (
+        Outcome.UNKNOWN,
+        "no counter of a backend, or of the tests, is steady enough to be compared",
+    )
+
+
 def test_a_backend_upgraded_in_between_is_unknown_and_each_run_named() -> None:
     pairs = [
         (run(2 * at, BASE, version="10.11.5" if at < 3 else "10.11.6"), run(2 * at + 1, MORE))

@@ -64,29 +64,52 @@ def duet(pairs: Sequence[tuple[Run, Run]]) -> Verdict:
     counted = [one for one in all_series(head, past) if one.kind is not Kind.GAUGE]
     told = {one.key for one in counted if is_told(one.values)}
     every = [one for one in counted if not why_bystander(one.key, told)]
-    known = [one for one in every if None not in one.values]
-    notes = (*_unread(pairs), *_unknown(pairs, every))
-    if not (known or notes):
-        notes = (*notes, "no counter of a backend, or of the tests, could be compared")
-    found = differences(known, len(pairs))
+    steady = [one for one in every if _is_steady(one, len(pairs))]
+    judged = {one.key for one in steady if None not in one.values}
+    unknown = [*_unread(pairs), *_unknown(pairs, steady)]
+    if not (judged or unknown):
+        unknown = ["no counter of a backend, or of the tests, is steady enough to be compared"]
+    found = differences([one for one in every if None not in one.values], len(pairs))
+    found = [one for one in found if one.chance <= RATE_MAX]
+    news = [one for one in found if one.series.key in judged or _never_moved(one, len(pairs))]
     parts = tuple(all_series(head, Past(tuple(bases)), parts=True))
-    moved = [one for one in found if one.chance <= RATE_MAX]
-    findings = tuple(_finding(one, parts, len(pairs)) for one in moved)
-    rate = min((one.chance for one in found), default=1.0)
+    findings = tuple(_finding(one, parts, len(pairs)) for one in news)
+    noisy = [change(_finding(one, (), len(pairs))) for one in found if one not in news]
+    advice = [f"differs, but is too noisy to alarm: {_some(noisy)}"] * bool(noisy)
+    rate = min((one.chance for one in news), default=1.0)
+    because = _because(findings, rate, len(judged), len(pairs))
     return Verdict(
         head,
-        Outcome.WARN if findings else Outcome.UNKNOWN if notes else Outcome.PASS,
-        notes[0]
-        if notes and not findings
-        else _because(findings, rate, len(known), len(pairs)),
+        Outcome.WARN if findings else Outcome.UNKNOWN if unknown else Outcome.PASS,
+        unknown[0] if unknown and not findings else because,
         findings,
         runs=len(pairs),
-        counters=len(known),
+        counters=len(judged),
         rate=rate,
         confirmed=f"{len(pairs)} pairs, measured by turns" if findings else "",
-        notes=notes,
+        notes=(*unknown, *advice),
         previous=bases[-1],
     )
+
+
+def _is_steady(one: Series, pairs: int) -> bool:
+    """Whether a counter could tell something: on either side, on both, or within the pairs.
+
+    Within the pairs, as what drifts from pair to pair may be alike in both runs of each.
+    """
+    bases, heads = one.values[:pairs], one.values[pairs:]
+    known = [(a, b) for a, b in zip(bases, heads, strict=True) if a and b is not None]
+    level = median([a for a, _ in known]) if known else 0.0
+    within = [level * b / a for a, b in known]
+    return any(
+        standing(values, one.kind, is_counted=one.is_counted).is_admitted
+        for values in (bases, heads, one.values, within)
+    )
+
+
+def _never_moved(one: Difference, pairs: int) -> bool:
+    """Whether the base never moved it, and so moves it exactly."""
+    return not any(one.series.values[:pairs])
 
 
 def _because(findings: Sequence[Finding], rate: float, counters: int, pairs: int) -> str:
