@@ -76,6 +76,30 @@ def of(counts: tuple[Count, ...], name: str) -> Count:
 READ = BackendRead("mysql", "db:3306", "10.11", "start-1", counters=("Queries", "Used"))
 
 
+def test_without_an_idle_time_nothing_is_subtracted_as_drift() -> None:
+    """Two reads are milliseconds apart: one count more would be hundreds a second."""
+    time = FakeTime()
+    server = Server(time, drift_per_s=100)
+    slow = server.read
+
+    def read() -> Figures:
+        time.advance(0.02)
+        return slow()
+
+    server.read = read  # type: ignore[method-assign]
+    around = bracket(time, server, idle_s=0)
+    around.open()
+    time.advance(5)
+    server.run(1000)
+
+    _, counts = around.close()
+
+    queries = of(counts, "Queries")
+    assert (queries.idle, queries.because) == (0, "")
+    assert queries.delta is not None
+    assert queries.delta >= 1500
+
+
 @given(st.integers(0, 10**6))
 def test_the_footprint_of_our_own_reads_is_subtracted_exactly(queries: int) -> None:
     time = FakeTime()

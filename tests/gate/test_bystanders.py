@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bench.gate.series import DATA
+from nilometer.counters.mysql_facts import EXACT as MYSQL_EXACT
 from nilometer.counters.postgresql_facts import EXACT, TABLE, fact_of
 from nilometer.gate.bystanders import BYSTANDERS, OWN_WORK
 from nilometer.gate.duet import duet
@@ -109,6 +110,21 @@ def test_where_nothing_else_tells_it_a_figure_takes_part(counter: str, instead: 
     assert [one.key.counter for one in unknown.findings] == [counter]
 
 
+def test_what_innodb_does_by_itself_hides_no_select_and_is_put_down_to_no_run() -> None:
+    """Figures of a MariaDB 10.11 that was started anew for each run, as pipelines do."""
+    selects = {"Com_select": 30, "Bytes_received": 2199, "Handler_commit": 60}
+    still = {"Innodb_buffer_pool_write_requests": 270, "Innodb_lsn_current": 10600}
+    purged = {"Innodb_buffer_pool_write_requests": 405, "Innodb_lsn_current": 13079}
+    history = [run(at, selects | (purged if at in (0, 5) else still)) for at in range(6)]
+
+    more = judge(run(6, selects | still | {"Com_select": 40}), history)
+    same = judge(run(6, selects | still | {"Innodb_lsn_current": 13189}), history[1:5] * 2)
+
+    assert [one.key.counter for one in more.findings] == ["Com_select"]
+    assert more.rate == 1 / 7
+    assert (same.findings, same.improved) == ((), ())
+
+
 def test_what_one_run_could_not_read_changes_nothing_for_other_counters() -> None:
     history = runs(30, FIGURES, backend="postgresql")
     moved = FIGURES | {"xact_commit": 500, "statement.calls": None}
@@ -139,6 +155,7 @@ def test_nothing_is_left_out_that_a_fixed_workload_moves_exactly() -> None:
     assert set(left_out) | {told for told in left_out.values() if told} <= set(TABLE)
     assert not set(left_out) & EXACT
     assert not [name for name in EXACT if name.startswith(OWN_WORK["postgresql"])]
+    assert not [name for name in MYSQL_EXACT if name.startswith(OWN_WORK["mysql"])]
 
 
 def test_what_the_command_itself_reads_and_writes_alarms_nobody() -> None:

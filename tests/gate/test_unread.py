@@ -12,6 +12,7 @@ from nilometer.store.run_rows import part_of, runs_of
 from tests.gate.histories import run
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
     from nilometer.model.run import Run
@@ -21,7 +22,7 @@ OTHERS = {"idx_scan": 400.0}
 WHY = "statements are not counted: CREATE EXTENSION pg_stat_statements"
 
 
-def told(number: int, figures: dict[str, float], *notes: str, **more: Any) -> Run:
+def told(number: int, figures: Mapping[str, float | None], *notes: str, **more: Any) -> Run:
     """A run that read these counters, and `idle`, which did not move, and no others."""
     one = run(number, figures, backend="postgresql", **more)
     names = tuple(sorted([*figures, "idle"]))
@@ -81,6 +82,17 @@ def test_a_run_that_did_not_read_it_says_nothing_of_later_ones() -> None:
     assert more.findings[0].standing.is_admitted
 
 
+def test_what_earlier_runs_lack_is_said_of_counters_that_gate_and_of_no_others() -> None:
+    """Of one that mostly drifts there is a figure now and then; nobody misses it."""
+    lacking = [told(at, FIGURES | ({"idx_scan": None} if at == 7 else {})) for at in range(25)]
+    odd = [told(at, FIGURES | {"odd": 0.0 if at % 3 else None}) for at in range(25)]
+
+    assert [judge(told(25, FIGURES | {"odd": 0.0}), odd).notes] == [()]
+    assert judge(told(25, FIGURES), lacking).notes == (
+        "run r7 is passed over for what it has no figure of: postgresql:idx_scan",
+    )
+
+
 def test_a_counter_that_went_back_is_unknown_and_not_less() -> None:
     said = judge(told(25, FIGURES | {"statement.rows": -5.0}), HISTORY)
     history = [*HISTORY[:20], told(20, FIGURES | {"statement.rows": -5.0}), *HISTORY[21:]]
@@ -91,6 +103,26 @@ def test_a_counter_that_went_back_is_unknown_and_not_less() -> None:
         "postgresql:statement.rows: -5.0 is less than nothing, and a counter only grows"
     )
     assert (later.outcome, later.improved) == (Outcome.PASS, ())
+
+
+def test_a_counter_that_moved_by_more_than_was_read_is_unknown_and_no_alarm() -> None:
+    last = told(25, FIGURES)
+    rows = last.counts[-1]
+    counts = (*last.counts[:-1], rows._replace(delta=2**62, raw=901))
+
+    said = judge(last._replace(counts=counts), HISTORY)
+
+    assert (said.outcome, said.findings) == (Outcome.UNKNOWN, ())
+    assert said.because == (
+        f"postgresql:statement.rows: {2**62} is more than what was read, 901"
+    )
+
+
+def test_a_run_whose_work_is_less_than_nothing_is_unknown() -> None:
+    said = judge(told(25, FIGURES, work=-7), HISTORY)
+
+    assert said.outcome is Outcome.UNKNOWN
+    assert said.because == "corrupt in the history: its work is -7"
 
 
 def test_a_note_that_earlier_runs_had_too_is_not_given_as_the_reason() -> None:

@@ -55,8 +55,14 @@ class Baseline(NamedTuple):
     drift_per_s: dict[Series, float]
 
 
-def baseline(early: Snapshot, reads: list[Snapshot]) -> Baseline | str:
-    """Learn from a read before an idle time and several at once after it, or say why not."""
+def baseline(
+    early: Snapshot, reads: list[Snapshot], *, has_idled: bool = True
+) -> Baseline | str:
+    """Learn from a read before an idle time and several at once after it, or say why not.
+
+    Unless it `has_idled` as it was asked to, nothing is taken for drift: over the milliseconds
+    between two reads one count more is hundreds a second.
+    """
     steps = [delta(one, two) for one, two in pairwise(reads)]
     idle = delta(early, reads[0])
     because = next((step.because for step in (idle, *steps) if step.because), "")
@@ -69,7 +75,7 @@ def baseline(early: Snapshot, reads: list[Snapshot]) -> Baseline | str:
     drift = {
         series: (moved - footprint.get(series, 0)) / seconds
         for series, moved in idle.moved.items()
-        if seconds > 0 and moved > footprint.get(series, 0)
+        if has_idled and seconds > 0 and moved > footprint.get(series, 0)
     }
     return Baseline(reads[-1], footprint, drift)
 
@@ -179,7 +185,8 @@ class Bracket:
         looks = [early]
         for _ in range(FOOTPRINT_READS):
             looks.append(self._again(looks[-1]))
-        self._bases = [_learned(of_one) for of_one in zip(*looks, strict=True)]
+        has_idled = self._idle_s > 0
+        self._bases = [_learned(of_one, has_idled) for of_one in zip(*looks, strict=True)]
         self._last = looks[-1]
 
     def _again(self, last: Sequence[Snapshot | Unread]) -> list[Snapshot | Unread]:
@@ -281,10 +288,10 @@ class Bracket:
             self._clock.sleep_s(seconds)
 
 
-def _learned(of_one: tuple[Snapshot | Unread, ...]) -> Baseline | str:
+def _learned(of_one: tuple[Snapshot | Unread, ...], has_idled: bool) -> Baseline | str:
     taken = [one for one in of_one if isinstance(one, Snapshot)]
     if len(taken) == len(of_one):
-        return baseline(taken[0], taken[1:])
+        return baseline(taken[0], taken[1:], has_idled=has_idled)
     return next(one.because for one in of_one if not isinstance(one, Snapshot))
 
 

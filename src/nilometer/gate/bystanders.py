@@ -5,6 +5,11 @@ looks at every database once a minute, and reads some thousand rows of the catal
 that it has gathered make every later session look up more, and what it writes is WAL. Whether a
 page was still in the cache, or the kernel's, is up to the machine. The same workload moved each
 of these by another number, in one run of thirty or from one hour to the next.
+
+InnoDB purges, flushes and writes its log by threads of its own. The same 63 statements on a
+MariaDB that was started anew for each run wrote 10,600 bytes of log in nine runs of 22, and up
+to 2,589 more in the others, as far as the purge had come; commits that fall together share a
+write. What was asked for tell `Com_*`, `Handler_*` and the bytes received.
 """
 
 from __future__ import annotations
@@ -47,7 +52,20 @@ COMMAND: Final = "command"
 that failed last time change what it reads: one version differs from one tree to the next."""
 
 OWN_WORK: Final[Mapping[str, tuple[str, ...]]] = {
-    "postgresql": ("bgwriter.", "checkpointer.", "io.")
+    "mysql": (
+        "Innodb_background_",
+        "Innodb_buffer_pool_",
+        "Innodb_data_",
+        "Innodb_dblwr_",
+        "Innodb_ibuf_",
+        "Innodb_log_",
+        "Innodb_lsn_",
+        "Innodb_master_thread_",
+        "Innodb_os_log_",
+        "Innodb_pages_",
+        "Innodb_redo_log_",
+    ),
+    "postgresql": ("bgwriter.", "checkpointer.", "io."),
 }
 """How the names begin of what the whole server does, for whoever."""
 

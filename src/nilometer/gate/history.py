@@ -67,6 +67,8 @@ def unusable(run: Run) -> str:
     """Why a run says nothing of what its command costs; empty if it does."""
     if run.because:
         return run.because
+    if run.work < 0:
+        return f"corrupt in the history: its work is {run.work}"
     if run.exit_status is None:
         return "it was never seen to end"
     if run.exit_status < 0:
@@ -204,7 +206,7 @@ def _value(count: Count, factor: float) -> float | None:
     delta = count.delta
     if delta is None or isinstance(delta, bool) or not isinstance(delta, int | float):
         return None
-    if delta < 0 and count.kind is Kind.COUNTER:
+    if count.kind is Kind.COUNTER and (delta < 0 or _is_beyond(count)):
         return None
     try:
         value = float(delta) if factor == 1.0 else float(f"{delta * factor:.{DIGITS}g}")
@@ -213,10 +215,18 @@ def _value(count: Count, factor: float) -> float | None:
     return value if isfinite(value) else None
 
 
+def _is_beyond(count: Count) -> bool:
+    """Whether a run is said to have moved a counter by more than the snapshots differ."""
+    delta, raw = count.delta, count.raw
+    return isinstance(delta, int | float) and isinstance(raw, int | float) and delta > raw
+
+
 def _no_move(count: Count) -> str:
     """What is wrong with a delta that is given, and that nobody can take for one."""
     if isinstance(count.delta, int | float) and count.delta < 0:
         return "less than nothing, and a counter only grows"
+    if _is_beyond(count):
+        return f"more than what was read, {count.raw!r}"
     return "no number"
 
 

@@ -111,13 +111,25 @@ def joint(columns: Iterable[Column], runs: int, *, sign: int = 1) -> Joint:
     moved.sort(key=lambda one: (-one.scales, one.key))
     if not moved or moved[0].scales < SCALES_MIN:  # no alarm, whatever the others were
         return _quiet(moved, number, runs - skipped)
-    statistics = [0.0] * (runs - skipped)
+    found = _joint(_statistics(rows, runs - skipped, sign), number, moved)
+    same = [row for row in rows if row.is_same]
+    keys = {row.column.key for row in same}
+    apart = [one for one in moved if one.key in keys]
+    if found.is_alarm or not apart:
+        return found
+    alone = _joint(_statistics(same, runs - skipped, sign), len(same), apart, asked=2)
+    return alone if alone.is_alarm else found
+
+
+def _statistics(rows: Iterable[_Row], runs: int, sign: int) -> list[float]:
+    """The largest deviation of each of the earlier runs, of these counters."""
+    statistics = [0.0] * runs
     for row in rows:
         for at, value in enumerate(row.values):
             found = None if value is None else row.deviation(value)
             if found is not None:
                 statistics[at] = max(statistics[at], sign * found)
-    return _joint(statistics, number, moved)
+    return statistics
 
 
 def _quiet(moved: Sequence[Moved], counters: int, runs: int) -> Joint:
@@ -133,12 +145,15 @@ def _quiet(moved: Sequence[Moved], counters: int, runs: int) -> Joint:
     return Joint(runs, counters, statistic, leading, 0.0, 0, rate, False, (), because)
 
 
-def _joint(statistics: Sequence[float], counters: int, moved: Sequence[Moved]) -> Joint:
+def _joint(
+    statistics: Sequence[float], counters: int, moved: Sequence[Moved], *, asked: int = 1
+) -> Joint:
+    """`asked` is how many such questions there were; with more than one it is of the same."""
     runs = len(statistics)
     statistic, leading = moved[0].scales, moved[0].key
     ordinary = max((one for one in statistics if one < WILD_SCALES), default=0.0)
     above = sum(one >= statistic for one in statistics)
-    rate = (1 + above) / (runs + 1)
+    rate = asked * (1 + above) / (runs + 1)
     is_alarm = (
         runs >= RUNS_MIN
         and statistic >= SCALES_MIN
@@ -146,9 +161,10 @@ def _joint(statistics: Sequence[float], counters: int, moved: Sequence[Moved]) -
         and (above == 0 or rate <= RATE_MAX)
     )
     who = "that" if is_alarm else f"{leading}"
+    which = "counters that are the same in every run" if asked > 1 else "counters"
     because = (
         f"{who} is {statistic:.1f} scales from its level; the furthest of {counters} "
-        f"counters was {ordinary:.1f} in {runs} earlier runs"
+        f"{which} was {ordinary:.1f} in {runs} earlier runs"
     )
     if above:
         because += f", but for {above} wild ones that were as far out"
@@ -179,6 +195,12 @@ class _Row:
         self.runs = len(known)
         self._sorted = sorted([*known, column.now])
         self._seen: dict[float, float | None] = {}
+
+    @property
+    def is_same(self) -> bool:
+        """Whether all runs, the new one among them, agree but for one at most."""
+        every = self._sorted
+        return len(every) > 1 and (every[0] == every[-2] or every[1] == every[-1])
 
     def deviation(self, value: float) -> float | None:
         """How far one of the values lies from the others, in their scales.

@@ -165,9 +165,11 @@ class Judged:
         return [f"{_named(found)}: {why}"] * bool(found)
 
     def lacking(self) -> list[str]:
-        """The earlier runs that have no figure of a counter, though its backend was read."""
+        """The earlier runs that have no figure of a counter that gates, which others have."""
         found: dict[str, list[str]] = {}
         for cohort, one in self._with_cohort():
+            if not standing(self._matrix.values(one, cohort), one.kind).is_admitted:
+                continue
             missing = [self._matrix.runs[at] for at in cohort.places if one.values[at] is None]
             for run in missing:
                 found.setdefault(f"{run.id}", []).append(str(one.key))
