@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from nilometer.export import Exporter
+    from nilometer.integrations.flight import FlightRecorder
     from nilometer.integrations.patching import Patching
     from nilometer.trace import Joined, Trace
 
@@ -86,6 +87,16 @@ class System:
             from nilometer.integrations.patching import Patching  # only for those who need it
 
             self.patching = Patching(settings.patch)
+        self.flight: FlightRecorder | None = None
+        if settings.flight_recorder:
+            from nilometer.integrations.flight import FlightRecorder  # likewise
+
+            self.flight = FlightRecorder(
+                slow_s=settings.flight_slow_s,
+                spans_max=settings.flight_spans,
+                spans_per_trace=settings.spans_per_trace,
+                requests_per_second=settings.requests_per_second,
+            )
         self._host = os.uname().nodename
 
     @property
@@ -139,6 +150,8 @@ class System:
         if self.settings.tach_config is not None:
             for note in self.settings.tach_config.notes:
                 log.warning("%s [tach-left-out]", note)
+        if self.flight is not None:
+            self.flight.start()
         if self.patching is not None:  # outside of what integrations put around
             self.patching.begin()
         RING.on_half_full = self.pump.wake
@@ -149,6 +162,8 @@ class System:
 
     def stop(self, timeout_s: float) -> bool:
         """Flush and end all that `start` started; whether everything was taken."""
+        if self.flight is not None:
+            self.flight.stop()
         RING.on_half_full = None
         REGISTRY.on_read = None
         was_taken = self.pump.stop(timeout_s)
@@ -166,6 +181,8 @@ class System:
         self._readers.reset_after_fork()
         if self.patching is not None:
             self.patching.reset_after_fork()
+        if self.flight is not None:
+            self.flight.reset_after_fork()
         RING.on_half_full = self.pump.wake
         if self.pump.outlets:
             self._start_threads()

@@ -63,6 +63,9 @@ class Arguments(TypedDict, total=False):
     trace_key_file: str | os.PathLike[str]
     requests_per_second: float
     spans_per_trace: int
+    flight_recorder: bool
+    flight_slow_s: float | str
+    flight_spans: int
     join: bool
     osprofiler: bool
     osprofiler_values: bool
@@ -96,6 +99,9 @@ class Settings:
     trace_key_file: str = ""
     requests_per_second: float = 10.0
     spans_per_trace: int = 2_000
+    flight_recorder: bool = False
+    flight_slow_s: float | None = None
+    flight_spans: int = 16_384
     join: bool = False
     osprofiler: bool = True
     osprofiler_values: bool = False

@@ -79,7 +79,7 @@ def report(*, probe: bool = False) -> Report:
         settings, faults = _settings()
         findings += faults
     if settings is not None:
-        findings += _told(settings)
+        findings += [*_told(settings), *_flight(settings, system)]
         if probe:
             findings += [_probed(url) for url in settings.export]
     if system is not None:
@@ -175,6 +175,16 @@ def _running(system: assembly.System) -> Iterator[Finding]:
         yield Finding("export", state_of.name, value, state_of.because, state_of.healthy)
         for (what, reason), rows in sorted(state_of.lost.items()):
             yield Finding("lost", f"{what} for {state_of.name}", str(rows), reason, False)
+
+
+def _flight(settings: Settings, system: assembly.System | None) -> Iterator[Finding]:
+    """Whether requests are recorded that nobody asked to be traced."""
+    if not settings.flight_recorder:
+        return
+    slow = settings.flight_slow_s
+    kept = "failed" if slow is None else f"failed, or slower than {slow:g} s"
+    in_flight = "" if system is None or system.flight is None else system.flight.told()
+    yield Finding("trace", "flight recorder", "on", f"kept: {kept}{in_flight}")
 
 
 def _instruments() -> Iterator[Finding]:

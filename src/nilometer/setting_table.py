@@ -121,6 +121,27 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "Spans recorded of one request in one process, at most.",
     ),
     Setting(
+        "flight_recorder",
+        values.truth,
+        "true or false",
+        "false",
+        "Record each request in memory and keep those that failed: see docs/tracing.md.",
+    ),
+    Setting(
+        "flight_slow_s",
+        values.duration(0.001, 3600),
+        "seconds, or with a unit as in 500ms; 0.001 to 3600",
+        "none",
+        "The recorder also keeps what took so long; without it only what failed.",
+    ),
+    Setting(
+        "flight_spans",
+        values.count(16, 1_000_000),
+        "16 to 1000000",
+        "16384",
+        "Spans of all requests together that are being recorded, 450 bytes each.",
+    ),
+    Setting(
         "join",
         values.truth,
         "true or false",

@@ -255,7 +255,7 @@ def written(value: object) -> str:
         return ", ".join(f"{key}={written(one)}" for key, one in value.items()) or "none"
     if isinstance(value, tuple):
         return ", ".join(map(str, value)) or "none"
-    return text_of(value) if value != "" else "none"
+    return "none" if value is None or value == "" else text_of(value)
 
 
 class Table(dict[str, Any]):

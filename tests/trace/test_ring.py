@@ -203,3 +203,99 @@ def test_many_spans_leave_no_memory_behind(twin):
         ring.take_losses()
 
     assert blocks_left_by(round_of_spans) < 100  # of 2,000 spans; a block each would be 2,000
+
+
+# --- Rings of single requests, for the flight recorder ---------------------------------------
+
+
+def test_a_ring_that_grows_keeps_what_it_has(twin):
+    ring = twin.core.Ring(2)
+    fill(twin, ring, 1)
+    ring.grow(4)
+    ring.grow(3)
+    fill(twin, ring, 2)
+
+    assert ring.capacity == 4
+    assert [r.name for r in ring.drain()] == ["0", "root", "0", "1"]
+    assert ring.take_losses() == {("spans", "ring_full"): 1}
+
+
+def test_what_is_in_a_closed_ring_and_what_comes_goes_onward_with_its_losses(twin):
+    ring = twin.core.Ring(2)
+    fill(twin, ring, 2)
+    ring.close(twin.ring)
+    fill(twin, ring, 1)
+    ring.lose("spans", "budget_spans", 5)
+    ring.grow(9)
+
+    assert (len(ring), ring.capacity, ring.drain()) == (0, 0, ())
+    assert [r.name for r in twin.ring.drain()] == ["0", "1", "0", "root"]
+    assert ring.take_losses() == {}
+    assert twin.ring.take_losses() == {("spans", "ring_full"): 1, ("spans", "budget_spans"): 5}
+
+
+def test_a_ring_that_is_closed_onto_nothing_forgets_all_of_it(twin):
+    ring = twin.core.Ring(2)
+    fill(twin, ring, 1)
+    ring.close(None)
+    fill(twin, ring, 3)
+    ring.close(twin.ring)
+
+    assert (len(ring), ring.drain(), ring.take_losses()) == (0, (), {})
+    assert (twin.ring.drain(), twin.ring.take_losses()) == ((), {})
+
+
+def test_what_goes_onward_wakes_whoever_waits_there(twin):
+    woken = []
+    onward, ring = twin.core.Ring(4), twin.core.Ring(9)
+    onward.on_half_full = lambda: woken.append(len(onward))
+    fill(twin, ring, 5)
+    ring.close(onward)
+
+    assert (woken, len(onward)) == ([2], 4)
+    assert onward.take_losses() == {("spans", "ring_full"): 2}
+
+
+def test_rings_that_were_closed_leave_no_memory_behind(twin):
+    def once():
+        for onward in (None, twin.ring):
+            ring = twin.core.Ring(2)
+            fill(twin, ring, 2)
+            ring.grow(30)
+            ring.close(onward)
+            fill(twin, ring, 2)
+        twin.ring.drain()
+        twin.ring.take_losses()
+
+    assert blocks_left_by(once) <= 5
+
+
+def test_beyond_its_spans_a_trace_asks_for_more_and_is_told(twin):
+    answers = [True, False, True]
+    request = twin.request(spans_max=1)
+    request.more = lambda: answers.pop(0)
+    with twin.core.start_root("root", request=request):
+        made = [twin.core.span("x").recording for _ in range(4)]  # the last ask finds no answer
+
+    assert made == [True, False, True, False]
+    assert twin.ring.take_losses() == {("spans", "budget_spans"): 2}
+
+
+def test_what_was_granted_is_not_asked_for_again(twin):
+    asked = []
+    request = twin.request(spans_max=0)
+
+    def more():
+        asked.append(request.spans_max)
+        request.spans_max += 3
+        return True
+
+    request.more = more
+    with twin.core.start_root("root", request=request):
+        for _ in range(5):
+            twin.core.span("x")
+    request.more = None
+    twin.core.start_root("root", request=request)
+
+    assert asked == [0, 3]
+    assert twin.ring.take_losses() == {("spans", "budget_spans"): 1}

@@ -11,11 +11,26 @@
 
 /* --- The module -------------------------------------------------------------------------- */
 
+static PyObject *attend_all(PyObject *Py_UNUSED(module), PyObject *on) {
+    int is_on = PyObject_IsTrue(on);
+    if (is_on < 0) {
+        return NULL;
+    }
+    attends_all = (char)is_on;
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef functions[] = {
+    {"attend_all", attend_all, METH_O,
+     "Have each request attended to from now on, or only those that ask for it."},
+    {NULL, NULL, 0, NULL}};
+
 static struct PyModuleDef module = {
     PyModuleDef_HEAD_INIT,
     .m_name = "nilometer.integrations._http",
     .m_doc = "One HTTP exchange on the server's side, in C; http_pure.py is the specification.",
     .m_size = -1,
+    .m_methods = functions,
 };
 
 static const struct {

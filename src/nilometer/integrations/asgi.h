@@ -265,7 +265,7 @@ static PyObject *asgi_new(PyObject *type, PyObject *const *args, size_t nargsf,
         self->request_bytes = 0;
     }
     int in_span = exchange_is_in_span();
-    self->attended = self->triggered || self->request_bytes < 0 || in_span > 0;
+    self->attended = attends_all || self->triggered || self->request_bytes < 0 || in_span > 0;
     if (in_span < 0 || exchange_start(self) < 0) {
         Py_DECREF(self);
         return NULL;

@@ -15,20 +15,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from nilometer.clock import Clock
+from nilometer.integrations import flight
 from nilometer.integrations.exchange import AsgiExchange
 from nilometer.integrations.http_meters import server_instruments
 from nilometer.integrations.http_span import close_root, open_root
 from nilometer.integrations.http_words import MARK
 from nilometer.integrations.websocket import Connection
 from nilometer.measure import REGISTRY
-from nilometer.trace import CURRENT
+from nilometer.trace import CURRENT, Trace
 from nilometer.trace.current import is_left_over
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
 
     from nilometer.measure import Registry
-    from nilometer.trace import Joined, Trace
+    from nilometer.trace import Joined
     from nilometer.trace.trigger import Triggers
 
     Scope = dict[str, Any]
@@ -75,7 +76,10 @@ class Middleware:
                 CURRENT.set(None)
             if exchange.request_bytes < 0:
                 receive = _counting(receive, exchange)
-            if exchange.triggered and (request := self._request(exchange.header)) is not None:
+            request = self._request(exchange.header) if exchange.triggered else None
+            if (entered or before is None) and not isinstance(request, Trace):
+                request = self._recorded(exchange, request)
+            if request is not None:
                 entered = True
                 path = scope.get("path", "")
                 exchange.span = open_root(request, exchange.method, path, self._server)
@@ -92,6 +96,14 @@ class Middleware:
 
     def _request(self, headers: Callable[[str], str | None]) -> Trace | Joined | None:
         return None if self._triggers is None else self._triggers.accept(headers)
+
+    def _recorded(self, exchange: AsgiExchange, joined: Joined | None) -> Trace | Joined | None:
+        """The request as the flight recorder has it, if that is on."""
+        recording = None if self._triggers is None else flight.begin(joined)
+        if recording is None:
+            return joined
+        exchange.flight = recording
+        return recording.trace
 
     async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "websocket" or MARK in scope:

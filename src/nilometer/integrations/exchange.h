@@ -29,6 +29,7 @@ static PyObject *s_CONTENT_LENGTH, *s_REQUEST_METHOD, *s_method, *s_headers, *s_
     *s_http_route, *s_status_code, *s_request_size, *s_response_size, *s_comma;
 static PyObject *MARK;        /* in the environ of what is being measured already */
 static PyObject *ATTENDED[3]; /* headers for which a request is attended to in Python */
+static char attends_all;      /* each request is attended to, whatever its headers */
 
 /* --- Meters ------------------------------------------------------------------------------ */
 
@@ -169,6 +170,7 @@ typedef struct {
     vectorcallfunc vectorcall;
     Meters *meters;
     PyObject *carrier, *method, *respond, *error, *handled, *route, *span, *headers, *write;
+    PyObject *flight; /* the flight recorder's record of it, or NULL */
     long long request_bytes, response_bytes, started_ns;
     unsigned long generation;
     int status;
@@ -182,6 +184,7 @@ static int exchange_traverse(Exchange *self, visitproc visit, void *arg) {
     Py_VISIT(self->error);
     Py_VISIT(self->handled);
     Py_VISIT(self->span);
+    Py_VISIT(self->flight);
     Py_VISIT(self->headers);
     Py_VISIT(self->write);
     return 0;
@@ -193,6 +196,7 @@ static int exchange_clear(Exchange *self) {
     Py_CLEAR(self->error);
     Py_CLEAR(self->handled);
     Py_CLEAR(self->span);
+    Py_CLEAR(self->flight);
     Py_CLEAR(self->headers);
     Py_CLEAR(self->write);
     return 0;
@@ -484,6 +488,7 @@ static int exchange_is_in_span(void) {
     {"handled", T_OBJECT, offsetof(Exchange, handled), READONLY, NULL},                         \
     {"route", T_OBJECT, offsetof(Exchange, route), READONLY, NULL},                             \
     {"span", T_OBJECT, offsetof(Exchange, span), 0, NULL},                                      \
+    {"flight", T_OBJECT, offsetof(Exchange, flight), 0, NULL},                                  \
     {"request_bytes", T_LONGLONG, offsetof(Exchange, request_bytes), 0, NULL},                  \
     {"response_bytes", T_LONGLONG, offsetof(Exchange, response_bytes), 0, NULL},                \
     {"started_ns", T_LONGLONG, offsetof(Exchange, started_ns), READONLY, NULL},                 \

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         SizedBody,
         WsgiEntry,
         WsgiExchange,
+        attend_all,
     )
 else:
     _twin = choose("nilometer.integrations.http_pure", "nilometer.integrations._http")
@@ -25,6 +26,7 @@ else:
     SizedBody = _twin.SizedBody
     WsgiEntry = _twin.WsgiEntry
     WsgiExchange = _twin.WsgiExchange
+    attend_all = _twin.attend_all
 
 __all__ = [
     "IMPLEMENTATION",
@@ -34,4 +36,5 @@ __all__ = [
     "SizedBody",
     "WsgiEntry",
     "WsgiExchange",
+    "attend_all",
 ]

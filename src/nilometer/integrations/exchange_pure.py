@@ -84,8 +84,8 @@ class Exchange:
 
     __slots__ = (
         *("meters", "carrier", "method", "respond", "request_bytes", "response_bytes"),
-        *("status", "error", "handled", "route", "span", "started_ns", "finished"),
-        "_route_failed",
+        *("status", "error", "handled", "route", "span", "flight", "started_ns"),
+        *("finished", "_route_failed"),
     )
 
     def _begin(self, meters: Meters, carrier: Any, method: object, respond: Any) -> None:
@@ -101,6 +101,7 @@ class Exchange:
         self.route: str | None = None
         self._route_failed = False
         self.span: Any = None
+        self.flight: Any = None  # the flight recorder's record of it
         self.started_ns = meters.elapsed_ns()
         meters._live.add(id(self))
         self.finished = False

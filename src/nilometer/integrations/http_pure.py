@@ -39,6 +39,7 @@ __all__ = [
     "SizedBody",
     "WsgiEntry",
     "WsgiExchange",
+    "attend_all",
 ]
 
 IMPLEMENTATION: Final = "python"
@@ -178,8 +179,9 @@ class SizedBody(Body):
 class WsgiEntry:
     """The way into a WSGI application: what most requests need, and nothing else.
 
-    A request that asks for more is given to ``self.attend(environ, start_response)``, a result
-    that is none of the plain ones to ``self.settle(exchange, result)``; a subclass has them.
+    A request that asks for more, or each by `attend_all`, is given to ``self.attend(environ,
+    start_response)``, a result that is none of the plain ones to ``self.settle(exchange,
+    result)``; a subclass has them.
     """
 
     app: Callable[..., Any]
@@ -190,7 +192,7 @@ class WsgiEntry:
         if MARK in environ:
             return self.app(environ, start_response)
         environ[MARK] = True
-        for key in ATTENDED:
+        for key in _attended:
             if key in environ:
                 return self.attend(environ, start_response)
         if _current() is not None:  # perhaps of the request before
@@ -248,7 +250,12 @@ class AsgiExchange(Exchange):
         self._begin(meters, scope, scope.get("method"), send)
         if self.request_bytes < 0 and self.method not in WITH_BODY:
             self.request_bytes = 0
-        self.attended = self.triggered or self.request_bytes < 0 or _current() is not None
+        self.attended = (
+            self.triggered
+            or self.request_bytes < 0
+            or _current() is not None
+            or _attended is _EACH
+        )
 
     def header(self, name: str) -> str | None:
         """A header by its lower-case name; several of that name in order, joined by commas."""
@@ -311,6 +318,14 @@ class AsgiExchange(Exchange):
             self.meters.failed(error)
 
 
+def attend_all(on: bool) -> None:
+    """Have each request attended to from now on, or only those that ask for it."""
+    global _attended
+    _attended = _EACH if on else ATTENDED
+
+
+_EACH: Final = (MARK,)  # which we put into each environ ourselves
+_attended: tuple[str, ...] = ATTENDED
 _current: Final = CURRENT.get
 _LENGTH: Final = b"content-length"
 _TRIGGERS: Final = frozenset({b"x-trace-info", b"traceparent"})

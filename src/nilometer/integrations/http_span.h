@@ -38,11 +38,12 @@ static int exchange_describe(Exchange *self) {
     return span_set(span, s_response_size, PyLong_FromLongLong(self->response_bytes));
 }
 
-/* End the span; what failed goes to http_span.close_root, which is the specification of all. */
+/* End the span; what failed, or is in the flight recorder, goes to http_span.close_root, which is
+ * the specification of all. */
 static int exchange_close(Exchange *self) {
     PyObject *span = self->span, *result, *current;
-    if (self->error != NULL || (self->handled != NULL && self->handled != Py_None) ||
-        self->status >= 500) {
+    if (self->flight != NULL || self->error != NULL || self->status >= 500 ||
+        (self->handled != NULL && self->handled != Py_None)) {
         result = PyObject_CallOneArg(self->meters->closed, (PyObject *)self);
         Py_XDECREF(result);
         return result == NULL ? -1 : 0;

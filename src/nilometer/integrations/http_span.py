@@ -37,31 +37,47 @@ def open_root(
 
 def close_root(exchange: WsgiExchange | AsgiExchange) -> None:
     """End the span of an exchange that is over, with what is known of it by now."""
+    flight = exchange.flight
+    if flight is None:
+        _close(exchange, is_told=True)
+        return
+    try:
+        _close(exchange, is_told=flight.keep(exchange))
+    finally:
+        flight.end()
+
+
+def _close(exchange: WsgiExchange | AsgiExchange, *, is_told: bool) -> None:
     span = exchange.span
     error = exchange.error
-    if span.recording:
-        if exchange.route is not None:
-            span.name = f"{exchange.method} {exchange.route}"
-            span.set_attribute("http.route", exchange.route)
-        if exchange.status:
-            span.set_attribute("http.response.status_code", exchange.status)
-        if exchange.request_bytes > 0:
-            span.set_attribute("http.request.body.size", exchange.request_bytes)
-        span.set_attribute("http.response.body.size", exchange.response_bytes)
-        if exchange.handled is not None:
-            span.record_exception(exchange.handled)
-        if isinstance(error, str):
-            span.set_attribute("error.type", error_type(error))
-            span.set_status(Status.ERROR, error)
-        elif exchange.status >= 500 and error is None:
-            span.set_attribute("error.type", str(exchange.status))
-            span.set_status(Status.ERROR)
+    if is_told and span.recording:
+        _describe(span, exchange)
     was_current = CURRENT.get() is span
     span.finish(error if isinstance(error, BaseException) else None)
     if was_current:
         CURRENT.set(
             span
         )  # what still runs (background tasks) belongs to it, if not to its time
+
+
+def _describe(span: Span, exchange: WsgiExchange | AsgiExchange) -> None:
+    error = exchange.error
+    if exchange.route is not None:
+        span.name = f"{exchange.method} {exchange.route}"
+        span.set_attribute("http.route", exchange.route)
+    if exchange.status:
+        span.set_attribute("http.response.status_code", exchange.status)
+    if exchange.request_bytes > 0:
+        span.set_attribute("http.request.body.size", exchange.request_bytes)
+    span.set_attribute("http.response.body.size", exchange.response_bytes)
+    if exchange.handled is not None:
+        span.record_exception(exchange.handled)
+    if isinstance(error, str):
+        span.set_attribute("error.type", error_type(error))
+        span.set_status(Status.ERROR, error)
+    elif exchange.status >= 500 and error is None:
+        span.set_attribute("error.type", str(exchange.status))
+        span.set_status(Status.ERROR)
 
 
 class Steps:

@@ -390,6 +390,9 @@ static void entry_dealloc(WsgiEntry *self) {
 
 /* Whether the request needs more than the way in: 1, 0, or -1 with an exception. */
 static int entry_attends(PyObject *environ) {
+    if (attends_all) {
+        return 1;
+    }
     for (size_t i = 0; i < sizeof(ATTENDED) / sizeof(ATTENDED[0]); i++) {
         int found = PyDict_Contains(environ, ATTENDED[i]);
         if (found != 0) {

@@ -16,6 +16,7 @@ from types import GeneratorType
 from typing import TYPE_CHECKING, Any, Final
 
 from nilometer.clock import Clock
+from nilometer.integrations import flight
 from nilometer.integrations.exchange import WsgiEntry, WsgiExchange
 from nilometer.integrations.http_meters import server_instruments
 from nilometer.integrations.http_span import SizedSteps, Steps, close_root, open_root
@@ -73,15 +74,19 @@ class Manners:
 
     def attend(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Serve a request that asks for a trace, or whose body must be counted, or that comes
-        while a span is current."""
+        while a span is current, or the flight recorder is on."""
         before = _current()
         if is_left_over(before):
             before = None
             _make_current(None)
-        request = None
+        request = recording = None
         if self._triggers is not None:
             request = self._triggers.accept(environ.get, HEADERS)
+            if before is None and self._depth.on and not isinstance(request, Trace):
+                recording = flight.begin(request)
         exchange = WsgiExchange(self.meters, environ, start_response)
+        if recording is not None:
+            exchange.flight, request = recording, recording.trace
         if request is not None:
             if self._depth.on or not isinstance(request, Trace):
                 path = environ.get("PATH_INFO", "")

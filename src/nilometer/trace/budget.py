@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from _thread import allocate_lock
+from _thread import RLock
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Final
 
@@ -30,11 +30,11 @@ class Budget:
         self._level = self._level_max = max(1.0, rate)
         self._elapsed_ns = elapsed_ns
         self._seen_ns = elapsed_ns()
-        self._lock = allocate_lock()
+        self._lock = RLock()
 
     def reset_after_fork(self) -> None:
         """The lock may be held by a thread that did not survive."""
-        self._lock = allocate_lock()
+        self._lock = RLock()
 
     def take(self) -> bool:
         """Whether one more may start now."""

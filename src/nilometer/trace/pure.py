@@ -296,8 +296,7 @@ def span(name: str, /, **attributes: object) -> Span | Untraced:
     if current._ended is not None and current.over:
         return UNTRACED
     trace = current._trace
-    if next(trace._spans) >= trace.spans_max:
-        trace.ring.lose("spans", "budget_spans")
+    if next(trace._spans) >= trace.spans_max and not trace.may_have_another():
         return UNTRACED
     made = Span()
     made._trace = trace
@@ -326,8 +325,7 @@ def start_root(
     """
     if not isinstance(request, Trace):
         return request
-    if next(request._spans) >= request.spans_max:
-        request.ring.lose("spans", "budget_spans")
+    if next(request._spans) >= request.spans_max and not request.may_have_another():
         return UNTRACED
     request._open += 1
     root = Span()

@@ -354,6 +354,7 @@ static int
 Ring_traverse(Ring *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(self));
+    Py_VISIT(self->onward);
     Py_VISIT(self->clock);
     Py_VISIT(self->elapsed_ns);
     Py_VISIT(self->wall_ns);
@@ -376,6 +377,7 @@ Ring_dealloc(Ring *self)
 
     PyObject_GC_UnTrack(self);
     Ring_empty(self);
+    Py_CLEAR(self->onward);
     Py_CLEAR(self->clock);
     Py_CLEAR(self->elapsed_ns);
     Py_CLEAR(self->wall_ns);
@@ -434,6 +436,70 @@ Ring_put(Ring *self, PyObject *finished)
 }
 
 static PyObject *
+Ring_grow(Ring *self, PyObject *number)
+{
+    Py_ssize_t capacity = PyLong_AsSsize_t(number);
+
+    if (capacity == -1 && PyErr_Occurred())
+        return NULL;
+    if (self->capacity && capacity > self->capacity) {
+        Span **items = self->items;
+        if (items != NULL && PyMem_Resize(items, Span *, capacity) == NULL)
+            return PyErr_NoMemory();
+        self->items = items;
+        self->capacity = capacity;
+    }
+    Py_RETURN_NONE;
+}
+
+/* Hand everything on, the losses too. */
+static int
+Ring_pour(Ring *onward, Span **items, Py_ssize_t length, PyObject *lost)
+{
+    PyObject *key, *number;
+    Py_ssize_t at = 0;
+
+    for (Py_ssize_t i = 0; i < length; i++)
+        Ring_take(onward, items[i]);
+    while (PyDict_Next(lost, &at, &key, &number))
+        if (Ring_lose(onward, key, PyLong_AsSsize_t(number)) < 0)
+            return -1;
+    return 0;
+}
+
+static PyObject *
+Ring_close(Ring *self, PyObject *onward)
+{
+    int status = 0;
+
+    if (onward != Py_None &&
+        (!PyObject_TypeCheck(onward, core.Ring) || onward == (PyObject *)self)) {
+        PyErr_SetString(PyExc_TypeError, "a ring is closed onto another ring, or None");
+        return NULL;
+    }
+    if (!self->capacity)
+        Py_RETURN_NONE;
+    Span **items = self->items;
+    Py_ssize_t length = self->length;
+    self->items = NULL; /* what ends while we are at work goes onward by itself */
+    self->length = self->capacity = 0;
+    if (onward != Py_None) {
+        self->onward = (Ring *)Py_NewRef(onward);
+        status = Ring_pour(self->onward, items, length, self->lost);
+        PyDict_Clear(self->lost);
+    }
+    for (Py_ssize_t i = 0; i < length; i++) {
+        if (onward == Py_None)
+            Span_forget(items[i]);
+        Py_DECREF(items[i]);
+    }
+    PyMem_Free(items);
+    if (status < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *
 Ring_drain(Ring *self, PyObject *Py_UNUSED(ignored))
 {
     Span **items = self->items;
@@ -484,6 +550,12 @@ static PyMethodDef Ring_methods[] = {
      PyDoc_STR("What was lost since the last time, by (what, reason).")},
     {"put", (PyCFunction)Ring_put, METH_O,
      PyDoc_STR("Take a finished span, or count it as lost when there is no room.")},
+    {"grow", (PyCFunction)Ring_grow, METH_O,
+     PyDoc_STR("Have room for so many spans from now on; never for fewer, and not once "
+               "closed.")},
+    {"close", (PyCFunction)Ring_close, METH_O,
+     PyDoc_STR("Take nothing any more: spans and losses, here or to come, go onward, or "
+               "nowhere.")},
     {"drain", (PyCFunction)Ring_drain, METH_NOARGS,
      PyDoc_STR("Take out all finished spans, oldest first. Spans that cannot be read are "
                "counted.")},

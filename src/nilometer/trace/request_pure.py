@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ from nilometer.trace.limits import SPANS_PER_TRACE_MAX
 from nilometer.trace.ring_pure import RING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from nilometer.trace.ring_pure import Ring
 
@@ -23,12 +24,13 @@ class Trace:
     request are placed by this one pair, so a clock step cannot move a child out of its parent.
 
     A request is over when the spans that `start_root` made of it have ended. With `lasting` it
-    never is: work that it left behind belongs to it still.
+    never is: work that it left behind belongs to it still. Where it has had its `spans_max`,
+    ``more()`` is asked whether it may have another one, once that has been set.
     """
 
     __slots__ = (
         "trace_id", "parent_id", "base_id", "signer", "attributes", "spans_max", "ring",
-        "lasting", "_open", "_parent", "_spans", "_wall_minus_elapsed_ns", "_now",
+        "lasting", "more", "_open", "_parent", "_spans", "_wall_minus_elapsed_ns", "_now",
     )  # fmt: skip
 
     def __init__(
@@ -53,11 +55,20 @@ class Trace:
         self.spans_max = spans_max
         self.ring = RING if ring is None else ring  # an empty ring is false
         self.lasting = False
+        self.more: Callable[[], bool] | None = None
         self._open = 0  # roots that have not ended
         self._parent = int.from_bytes(parent_id, "big")
         self._spans = count()
         self._now = self.ring.clock.elapsed_ns
         self._wall_minus_elapsed_ns = self.ring.clock.wall_ns() - self._now()
+
+    def may_have_another(self) -> bool:
+        """Whether a span beyond `spans_max` may be made all the same; a refusal is counted."""
+        with suppress(Exception):  # whoever is asked: his fault is not the application's
+            if self.more is not None and self.more():
+                return True
+        self.ring.lose("spans", "budget_spans")
+        return False
 
     @property
     def served(self) -> bool:

@@ -28,6 +28,7 @@ class Ring:
         "_items",
         "_lost",
         "_lock",
+        "_onward",
         "_woken",
         "capacity",
         "clock",
@@ -41,6 +42,7 @@ class Ring:
         self._half = (capacity - 1) // 2  # with so many there, one more makes it half full
         self.clock = clock or Clock()
         self.on_half_full: Callable[[], object] | None = None
+        self._onward: Ring | None = None
         self.reset_after_fork()
 
     def reset_after_fork(self) -> None:
@@ -55,6 +57,9 @@ class Ring:
 
     def lose(self, what: str, reason: str, number: int = 1) -> None:
         """Count a loss, to be told by `take_losses`."""
+        if self._onward is not None:
+            self._onward.lose(what, reason, number)
+            return
         with self._lock:
             key = what, reason
             self._lost[key] = self._lost.get(key, 0) + number
@@ -69,12 +74,39 @@ class Ring:
         """Take a finished span, or count it as lost when there is no room."""
         items = self._items
         if len(items) >= self.capacity:
-            self.lose("spans", "ring_full")
+            self._refuse(finished)
             return
         items.append(finished)
         if len(items) > self._half and not self._woken:
             self._woken = True
             self._wake()
+
+    def _refuse(self, finished: Any) -> None:
+        if self._onward is not None:
+            self._onward.put(finished)
+        elif self.capacity:
+            self.lose("spans", "ring_full")
+
+    def grow(self, capacity: int) -> None:
+        """Have room for so many spans from now on; never for fewer, and not once closed."""
+        if 0 < self.capacity < capacity:
+            self.capacity = capacity
+            self._half = (capacity - 1) // 2
+
+    def close(self, onward: Ring | None) -> None:
+        """Take nothing any more: spans and losses, here or to come, go onward, or nowhere."""
+        if not self.capacity:
+            return  # it is closed
+        self._half = -1  # the short way into it is shut first
+        self._onward = onward
+        self.capacity = 0
+        items, self._items = self._items, deque()
+        if onward is None:
+            return
+        while items:
+            onward.put(items.popleft())
+        for loss, number in self.take_losses().items():
+            onward.lose(*loss, number)
 
     def _wake(self) -> None:
         if self.on_half_full is None:

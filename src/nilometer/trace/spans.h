@@ -175,11 +175,12 @@ keywords(PyObject *const *values, PyObject *names)
 
 typedef struct Span Span;
 
-typedef struct {
+typedef struct Ring {
     PyObject_HEAD
     Span **items; /* owned references, `length` of them; NULL until the first one */
     Py_ssize_t length;
-    Py_ssize_t capacity;
+    Py_ssize_t capacity; /* 0 once it is closed */
+    struct Ring *onward; /* where all goes that comes after that, or NULL */
     PyObject *clock;      /* a Clock */
     PyObject *elapsed_ns; /* its function, or NULL: ask the kernel */
     PyObject *wall_ns;
@@ -191,6 +192,8 @@ typedef struct {
 static int
 Ring_lose(Ring *self, PyObject *key, Py_ssize_t number)
 {
+    if (self->onward != NULL)
+        return Ring_lose(self->onward, key, number);
     PyObject *old = PyDict_GetItemWithError(self->lost, key);
     PyObject *sum = PyLong_FromSsize_t(number + (old == NULL ? 0 : PyLong_AsSsize_t(old)));
     int failed = sum == NULL || PyDict_SetItem(self->lost, key, sum) < 0;
@@ -232,14 +235,27 @@ Ring_wake(Ring *self)
 
 static void Span_forget(Span *self);
 
+static void Ring_take(Ring *self, Span *finished);
+
+static void
+Ring_refuse(Ring *self, Span *finished)
+{
+    if (self->onward != NULL) {
+        Ring_take(self->onward, finished);
+        return;
+    }
+    if (self->capacity)
+        Ring_count(self, "spans", "ring_full", 1);
+    Span_forget(finished);
+}
+
 static void
 Ring_take(Ring *self, Span *finished)
 {
-    if (self->items == NULL && self->length == 0)
+    if (self->items == NULL && self->capacity)
         self->items = PyMem_New(Span *, self->capacity); /* not zeroed: 131 kB take 5 us */
     if (self->items == NULL || self->length >= self->capacity) {
-        Ring_count(self, "spans", "ring_full", 1);
-        Span_forget(finished);
+        Ring_refuse(self, finished);
         return;
     }
     Py_INCREF(finished);
@@ -263,6 +279,7 @@ typedef struct {
     PyObject *base_id;
     PyObject *signer;
     PyObject *attributes;
+    PyObject *more; /* asked whether there may be more than spans_max; NULL or None: no */
     Ring *ring;
     uint64_t parent; /* parent_id as a number, 0 for none */
     Py_ssize_t spans_max;
@@ -412,6 +429,7 @@ Trace_dealloc(Trace *self)
     Py_XDECREF(self->base_id);
     Py_XDECREF(self->signer);
     Py_XDECREF(self->attributes);
+    Py_XDECREF(self->more);
     Py_XDECREF(self->ring);
     type->tp_free(self);
     Py_DECREF(type);
@@ -423,7 +441,8 @@ static PyMemberDef Trace_members[] = {
     {"base_id", T_OBJECT, offsetof(Trace, base_id), READONLY, NULL},
     {"signer", T_OBJECT, offsetof(Trace, signer), READONLY, NULL},
     {"attributes", T_OBJECT, offsetof(Trace, attributes), READONLY, NULL},
-    {"spans_max", T_PYSSIZET, offsetof(Trace, spans_max), READONLY, NULL},
+    {"spans_max", T_PYSSIZET, offsetof(Trace, spans_max), 0, NULL},
+    {"more", T_OBJECT, offsetof(Trace, more), 0, NULL},
     {"ring", T_OBJECT, offsetof(Trace, ring), READONLY, NULL},
     {"lasting", T_BOOL, offsetof(Trace, lasting), 0, NULL},
     {NULL},
@@ -563,14 +582,31 @@ is_recorded(PyObject *current)
     return Py_IS_TYPE(current, core.Span) && !Span_is_over((Span *)current);
 }
 
+/* Whether a span beyond spans_max may be made all the same; a refusal is counted. */
+static int
+Trace_may_have_another(Trace *self)
+{
+    PyObject *more = self->more;
+
+    if (more != NULL && more != Py_None) {
+        Py_INCREF(more);
+        PyObject *answer = PyObject_CallNoArgs(more);
+        int may = answer == NULL ? 0 : PyObject_IsTrue(answer);
+        Py_XDECREF(answer);
+        Py_DECREF(more);
+        if (may > 0)
+            return 1;
+        PyErr_Clear();
+    }
+    Ring_count(self->ring, "spans", "budget_spans", 1);
+    return 0;
+}
+
 /* Whether the trace may have one more span. */
 static inline int
 Trace_spend(Trace *self)
 {
-    if (self->spans++ < self->spans_max)
-        return 1;
-    Ring_count(self->ring, "spans", "budget_spans", 1);
-    return 0;
+    return self->spans++ < self->spans_max || Trace_may_have_another(self);
 }
 
 static void

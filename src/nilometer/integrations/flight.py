@@ -1,0 +1,216 @@
+"""The flight recorder: each request in memory, kept only if it failed or was slow.
+
+A request that nobody's signature asked for is recorded into a ring of its own. When it has
+ended, its spans go to the process's ring, or nowhere. Memory is bounded for all requests
+together: each takes grants of spans out of one store, and gives them back at its end.
+Nothing here takes a lock: a request may end wherever Python collects garbage.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from nilometer.clock import elapsed_ns
+from nilometer.integrations.exchange import attend_all
+from nilometer.trace.budget import REQUESTS_PER_SECOND
+from nilometer.trace.limits import SPANS_PER_TRACE_MAX, SPANS_RING_MAX
+from nilometer.trace.twin import RING, Budget, Ring, Trace, new_id
+
+if TYPE_CHECKING:
+    from nilometer.integrations.exchange import AsgiExchange, WsgiExchange
+    from nilometer.trace import Joined
+
+SPANS_MAX: Final = SPANS_RING_MAX
+"""Spans of all requests in flight: as many as wait for the pump, so 7 MB more at most."""
+
+GRANT: Final = 16
+"""Spans that a request gets at once: few need a second grant; 16,384 / 16 = 1,024 in flight."""
+
+KEPT: Final = "nilometer.flight"
+"""The root span's attribute that says why it was kept: "failed", "5xx" or "slow"."""
+
+
+class Onward:
+    """What goes with onward requests: ids, so that neighbours' recordings are of one trace.
+
+    Nobody signed for it, so neither do we; whoever did not ask for samples gets none.
+    """
+
+    __slots__ = ("_flags", "_others")
+
+    key: Final = None
+    osprofiler: Final = False
+
+    def __init__(self, joined: Joined | None) -> None:
+        came = {} if joined is None else joined.onward
+        self._flags = came.get("traceparent", "")[53:55] or "00"  # 00-<32>-<16>-<2>
+        self._others = came.get("tracestate", "")
+
+    def headers(
+        self,
+        trace_id: str,
+        span_id: str,
+        *,
+        osprofiler: bool = True,  # noqa: ARG002 -- nobody's key, so nothing of OSProfiler's
+    ) -> dict[str, str]:
+        """The headers for a request that is sent by that span."""
+        onward = {"traceparent": f"00-{trace_id}-{span_id}-{self._flags}"}
+        if self._others:
+            onward["tracestate"] = self._others
+        return onward
+
+
+class Recording:
+    """One request that is recorded as `trace`, until it is kept or forgotten."""
+
+    __slots__ = ("trace", "_recorder", "_store", "_taken", "_is_kept", "_is_over")
+
+    def __init__(self, recorder: FlightRecorder, joined: Joined | None) -> None:
+        self._recorder = recorder
+        self._store = recorder.store
+        self._taken: list[None] = []
+        self._is_kept = self._is_over = False
+        if joined is None:
+            trace_id, parent_id = (new_id() << 64 | new_id()).to_bytes(16, "big"), b""
+        else:
+            trace_id, parent_id = joined.trace_bytes, joined.span_bytes
+        self.trace = Trace(
+            trace_id,
+            b"" if parent_id == trace_id[8:] else parent_id,
+            signer=Onward(joined),
+            spans_max=0,
+            ring=Ring(1),
+        )
+        self.trace.more = self._more
+
+    def _more(self) -> bool:
+        """Take another grant of spans out of the store, if there is one."""
+        trace, recorder = self.trace, self._recorder
+        if self._is_over or trace.spans_max >= recorder.spans_per_trace:
+            return False
+        try:
+            self._taken.append(self._store.pop())
+        except IndexError:
+            return False
+        spans_max = min(GRANT * len(self._taken), recorder.spans_per_trace)
+        trace.ring.grow(spans_max)
+        trace.spans_max = spans_max
+        if self._is_over:  # it ended meanwhile, in another thread
+            self._give_back()
+        return True
+
+    def _give_back(self) -> None:
+        while self._taken:
+            self._store.append(self._taken.pop())
+
+    def keep(self, exchange: WsgiExchange | AsgiExchange) -> bool:
+        """Whether the request, which is over, is kept; its root span says why."""
+        reason = self._recorder.reason(exchange)
+        # In a fork's child what the parent began is the parent's: the stores are two.
+        if reason and self._store is self._recorder.store and self._recorder.may_keep():
+            exchange.span.set_attribute(KEPT, reason)
+            self._is_kept = True
+        return self._is_kept
+
+    def end(self) -> None:
+        """The root span has ended: hand on what is kept, forget the rest."""
+        trace, recorder = self.trace, self._recorder
+        trace.more = None  # which is a circle that nobody else would open
+        self._is_over = True
+        if self._is_kept:
+            trace.spans_max = recorder.spans_per_trace
+            trace.ring.close(recorder.ring)
+        else:
+            trace.spans_max = 0
+            trace.lasting = False  # what it left behind is untraced from now on
+            trace.ring.close(None)
+        self._give_back()
+
+
+class FlightRecorder:
+    """Records each request that is not traced by a signature.
+
+    Args:
+        slow_s: keep also requests that took so long; None keeps only those that failed.
+        spans_max: spans of all requests in flight; see `SPANS_MAX` for what they take.
+        spans_per_trace: spans of one request.
+        requests_per_second: requests kept, so that an outage does not flood the collector.
+        ring: where the spans of kept requests go.
+
+    What exceeds is counted in ``nilometer.lost``: requests that were not recorded
+    (`flight_spans`), requests that were not kept (`flight_budget`), spans of kept requests.
+    """
+
+    def __init__(
+        self,
+        *,
+        slow_s: float | None = None,
+        spans_max: int = SPANS_MAX,
+        spans_per_trace: int = SPANS_PER_TRACE_MAX,
+        requests_per_second: float = REQUESTS_PER_SECOND,
+        ring: Ring = RING,
+    ) -> None:
+        self.spans_per_trace = spans_per_trace
+        self.ring = ring
+        self._slow_ns = None if slow_s is None else slow_s * 1e9
+        self._grants = max(1, spans_max // GRANT)
+        self._budget = Budget(requests_per_second, elapsed_ns)
+        self.reset_after_fork()
+
+    def start(self) -> None:
+        """Record from now on, in every middleware of this process that may trace at all."""
+        _Running.recorder = self
+        attend_all(True)
+
+    def stop(self) -> None:
+        """Record no more; what is in flight is kept or forgotten at its end."""
+        if _Running.recorder is self:
+            _Running.recorder = None
+            attend_all(False)
+
+    def reset_after_fork(self) -> None:
+        """In a child: nothing is in flight."""
+        self.store: deque[None] = deque([None] * self._grants)
+
+    def begin(self, joined: Joined | None) -> Recording | None:
+        """Record a request, perhaps one whose sender's ids are known; None without room."""
+        if not self.store:
+            self.ring.lose("requests", "flight_spans")
+            return None
+        return Recording(self, joined)
+
+    def told(self) -> str:
+        """What is in use just now, in words."""
+        taken = self._grants - len(self.store)
+        return f"; in flight: {taken * GRANT} of {self._grants * GRANT} spans"
+
+    def may_keep(self) -> bool:
+        """Whether one more request may be kept just now; a refusal is counted."""
+        if self._budget.take():
+            return True
+        self.ring.lose("requests", "flight_budget")
+        return False
+
+    def reason(self, exchange: WsgiExchange | AsgiExchange) -> str:
+        """Why to keep a request that is over; empty: do not."""
+        if exchange.error is not None or exchange.handled is not None:
+            return "failed"
+        if exchange.status >= 500:
+            return "5xx"
+        if self._slow_ns is None:
+            return ""
+        is_slow = exchange.meters.elapsed_ns() - exchange.started_ns >= self._slow_ns
+        return "slow" if is_slow else ""
+
+
+class _Running:
+    """This process's recorder; None where it is off."""
+
+    recorder: FlightRecorder | None = None
+
+
+def begin(joined: Joined | None) -> Recording | None:
+    """Record a request, if a recorder is on and has room; its sender's ids may be known."""
+    recorder = _Running.recorder
+    return None if recorder is None else recorder.begin(joined)
