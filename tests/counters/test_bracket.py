@@ -38,6 +38,7 @@ class Server:
         self.fails = ""
         self.hides = ""
         self.whole = False
+        self.unseen = ""
 
     def run(self, queries: int, *, late: int = 0) -> None:
         """Do some work; what is `late` shows only after the lag."""
@@ -56,7 +57,7 @@ class Server:
         values = {
             series: value for series, value in values.items() if series[0] not in self.hides
         }
-        return Figures(values, self.started, "10.11", whole=self.whole)
+        return Figures(values, self.started, "10.11", whole=self.whole, unseen=self.unseen)
 
     def facts(self) -> dict[str, Fact]:
         return {"Queries": Fact("statements"), "Used": Fact("memory", "By", Kind.GAUGE)}
@@ -364,3 +365,16 @@ def test_which_counters_were_read_at_both_ends_is_told_but_by_who_tells_all(
     (read,), _ = around.close()
 
     assert read.counters == told
+
+
+def test_what_is_shown_at_neither_end_may_have_moved_if_something_went_unseen() -> None:
+    """A queue that was made and deleted within the run: its scope is not 0, but unknown."""
+    server = Server(time := FakeTime())
+    server.whole, server.hides = True, "Used"
+    around = bracket(time, server)
+
+    around.open()
+    server.unseen = "1 queue of unknown scope"
+    (read,), _ = around.close()
+
+    assert read.counters == ("Queries",)

@@ -129,6 +129,42 @@ def test_a_queue_that_was_deleted_and_made_again_is_lost_too() -> None:
     assert next(iter(delta(before, after).unknown)) == ("jobs_publish", ())
 
 
+def deleted(number: int) -> bytes:
+    """The overview of a broker that has deleted so many queues."""
+    overview = json.loads(API["/api/overview"])
+    overview["churn_rates"]["queue_deleted"] = number
+    return json.dumps(overview).encode()
+
+
+def test_a_queue_that_no_read_saw_leaves_the_messages_of_every_scope_unknown() -> None:
+    """It may have been of any of them; that it was deleted is known."""
+    with broker("queues", queue("jobs", publish=3)) as (bodies, one):
+        bodies["/api/overview"] = deleted(7)
+        before = shot(one)
+        bodies["/api/overview"] = deleted(8)
+        bodies["/api/queues"] = json.dumps([queue("jobs", publish=5), queue("new")]).encode()
+        after, later = shot(one), shot(one)
+
+    because = "1 queue of unknown scope made and deleted between two reads"
+    moves = delta(before, after)
+    assert moves.unknown == {("jobs_publish", ()): because}
+    assert moves.moved["queue_deleted", ()] == 1
+    assert because in after.notes
+    assert delta(after, later).unknown == {}
+
+
+def test_a_queue_that_was_seen_and_deleted_leaves_only_its_scope_unknown() -> None:
+    with broker("queues", queue("jobs", publish=3), queue("b", publish=1)) as (bodies, one):
+        bodies["/api/overview"] = deleted(7)
+        before = shot(one)
+        bodies["/api/overview"] = deleted(8)
+        bodies["/api/queues"] = json.dumps([queue("b", publish=5)]).encode()
+        moves = delta(before, shot(one))
+
+    assert {name for name, _ in moves.unknown} == {"jobs_publish", "jobs_deliver", "jobs_ack"}
+    assert moves.moved["b_publish", ()] == 4
+
+
 def test_scopes_can_be_configured_in_the_url() -> None:
     queues_there = (queue("tenant-1-jobs", publish=1), queue("tenant-2-jobs", publish=2))
     with serving(by_path({**API, "/api/queues": json.dumps(queues_there).encode()})) as port:

@@ -342,7 +342,7 @@ def _judged(
 
 def _read_at_both(before: Snapshot, after: Snapshot) -> tuple[str, ...] | None:
     """The counters that both show; None where each shows all there are."""
-    if before.whole and after.whole:
+    if before.whole and after.whole and before.unseen == after.unseen:
         return None
     names = {name for name, _ in after.values}
     if not before.whole:  # else what it does not show was there, and 0

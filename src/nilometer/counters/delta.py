@@ -45,6 +45,8 @@ def delta(before: Snapshot, after: Snapshot) -> Delta:
         earlier = before.values.get(series, 0 if fact.from_zero and was_read else None)
         if begun := _begun_anew(series, before, after, families):
             unknown[series] = f"not one count throughout: {begun}"
+        elif fact.from_zero and before.unseen != after.unseen:
+            unknown[series] = after.unseen or before.unseen
         elif earlier is None:
             unknown[series] = "new: it was not there in the first snapshot"
         elif not (isfinite(value) and isfinite(earlier)):

@@ -49,6 +49,8 @@ class Figures(NamedTuple):
     do about it. `whole` is said by a backend that reads all of its counters or none: what it
     does not show has not moved yet. `complete_ns` is said by one whose figures lag and that
     knows by how much: whatever happened before this moment of the monotonic clock is in them.
+    `unseen` changes when something came and went between two reads and took along what it had
+    counted, nobody knows where: how far a counter that is `from_zero` moved is unknown then.
     """
 
     values: Mapping[Series, Number]
@@ -58,3 +60,4 @@ class Figures(NamedTuple):
     incarnations: Mapping[Series, str] = {}  # never written to
     whole: bool = False
     complete_ns: int | None = None
+    unseen: str = ""

@@ -3,8 +3,9 @@
 `reply_<hex>` is of scope reply, `<topic>_fanout_<hex>` of scope topic_fanout; figures are
 summed over the queues of a scope, in all virtual hosts, and named as ``os-collect-counters``
 names them. The management API gives them: they lag by seconds and die with their queue. How far
-a scope moved between two reads is unknown if it lost a queue in between; the exact counts of
-all messages together are those of the backend rabbitmq.
+a scope moved between two reads is unknown if it lost a queue in between, and how far any did if
+a queue was deleted that neither had seen; the exact counts of all messages together are those
+of the backend rabbitmq.
 """
 
 from __future__ import annotations
@@ -115,6 +116,7 @@ class Queues:
         self._many = False
         self._facts: dict[str, Fact] = dict(CHURN)
         self._emissions = Emissions()
+        self._deleted: int | None = None
 
     def read(self) -> Figures:
         """All queues now. Raises BackendError."""
@@ -132,7 +134,10 @@ class Queues:
         incarnation = self._started(nodes, disabled=overview.get("disable_stats"))
         sums, lost = self._members.read(self._told(queues))
         values, incarnations = self._summed(sums, lost, notes)
-        values |= _churn(overview)
+        churn = _churn(overview)
+        unseen = self._unseen(churn, sum(lost.values()))
+        notes += [unseen] * bool(unseen)
+        values |= churn
         version = str(overview.get("rabbitmq_version", ""))
         return Figures(
             values,
@@ -142,7 +147,19 @@ class Queues:
             incarnations,
             whole=True,
             complete_ns=self._emissions.seen(nodes, asked_ns),
+            unseen=unseen,
         )
+
+    def _unseen(self, churn: Mapping[Series, Number], lost: int) -> str:
+        """What was deleted since the first read beyond the queues that were seen and lost."""
+        deleted = churn.get(("queue_deleted", ()))
+        if deleted is None:
+            return ""
+        if self._deleted is None:
+            self._deleted = int(deleted)
+        number = int(deleted) - self._deleted - lost
+        what = "1 queue" if number == 1 else f"{number} queues"
+        return f"{what} of unknown scope made and deleted between two reads" * (number > 0)
 
     def _told(
         self, queues: list[dict[str, Any]]

@@ -37,6 +37,7 @@ class Snapshot(NamedTuple):
     incarnations: Mapping[Series, str] = {}  # never written to
     whole: bool = False
     complete_ns: int | None = None
+    unseen: str = ""
 
     def totals(self) -> dict[str, Number]:
         """The counters without their parts, by name."""
@@ -67,4 +68,5 @@ def snapshot(backend: Backend, clock: Clock) -> Snapshot:
         figures.incarnations,
         figures.whole,
         figures.complete_ns,
+        figures.unseen,
     )
