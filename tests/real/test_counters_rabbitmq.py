@@ -172,6 +172,33 @@ def test_a_queue_deleted_in_between_makes_its_scope_unknown_and_the_exact_count_
     assert moved[RECEIVED] == 58
 
 
+def test_a_queue_made_and_deleted_in_between_makes_every_scope_unknown(
+    rabbitmq,  # noqa: F811
+    channel,
+    wait_until: Callable[..., None],
+) -> None:
+    channel.queue_declare("kept")
+    with opened(queues(rabbitmq)) as by_scope, opened(exact(rabbitmq)) as node:
+        wait_until(lambda: not _fails(by_scope), what="the broker has statistics")
+        before, node_before = read(by_scope), read(node)
+        brief = f"brief_{uuid.uuid4().hex}"
+        channel.queue_declare(brief)
+        publish(channel, brief, 5)
+        publish(channel, "kept", 3)
+        channel.queue_delete(brief)
+        wait_until(
+            lambda: (
+                "made and deleted"
+                in delta(before, read(by_scope)).unknown.get(("kept_publish", ()), "")
+            ),
+            what="the broker has counted the deletion",
+        )
+        moves, moved = delta(before, read(by_scope)).moved, delta(node_before, read(node)).moved
+
+    assert moves["queue_deleted", ()] >= 1
+    assert moved[RECEIVED] == 8
+
+
 def test_a_broker_that_restarted_is_not_compared(
     rabbitmq,  # noqa: F811
     wait_until: Callable[..., None],
