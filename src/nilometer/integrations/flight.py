@@ -61,28 +61,34 @@ class Onward:
         return onward
 
 
+_UNASKED: Final = Onward(None)
+
+
 class Recording:
     """One request that is recorded as `trace`, until it is kept or forgotten."""
 
-    __slots__ = ("trace", "_recorder", "_store", "_taken", "_is_kept", "_is_over")
+    __slots__ = ("trace", "_recorder", "_store", "_taken", "_is_over")
 
-    def __init__(self, recorder: FlightRecorder, joined: Joined | None) -> None:
+    def __init__(self, recorder: FlightRecorder, joined: Joined | None, grant: None) -> None:
         self._recorder = recorder
         self._store = recorder.store
-        self._taken: list[None] = []
-        self._is_kept = self._is_over = False
+        self._taken = [grant]
+        self._is_over = False
+        spans_max = recorder.spans_at_once
         if joined is None:
-            trace_id, parent_id = (new_id() << 64 | new_id()).to_bytes(16, "big"), b""
+            trace_id = (new_id() << 64 | new_id()).to_bytes(16, "big")
+            trace = Trace(trace_id, signer=_UNASKED, spans_max=spans_max, ring=Ring(spans_max))
         else:
             trace_id, parent_id = joined.trace_bytes, joined.span_bytes
-        self.trace = Trace(
-            trace_id,
-            b"" if parent_id == trace_id[8:] else parent_id,
-            signer=Onward(joined),
-            spans_max=0,
-            ring=Ring(1),
-        )
-        self.trace.more = self._more
+            trace = Trace(
+                trace_id,
+                b"" if parent_id == trace_id[8:] else parent_id,
+                signer=Onward(joined),
+                spans_max=spans_max,
+                ring=Ring(spans_max),
+            )
+        trace.more = self._more
+        self.trace = trace
 
     def _more(self) -> bool:
         """Take another grant of spans out of the store, if there is one."""
@@ -104,21 +110,22 @@ class Recording:
         while self._taken:
             self._store.append(self._taken.pop())
 
-    def keep(self, exchange: WsgiExchange | AsgiExchange) -> bool:
-        """Whether the request, which is over, is kept; its root span says why."""
-        reason = self._recorder.reason(exchange)
+    def keeps(self, exchange: WsgiExchange | AsgiExchange) -> bool:
+        """Whether the request, which is over, is worth keeping; its root span says why."""
+        recorder = self._recorder
+        reason = recorder.reason(exchange)
         # In a fork's child what the parent began is the parent's: the stores are two.
-        if reason and self._store is self._recorder.store and self._recorder.may_keep():
-            exchange.span.set_attribute(KEPT, reason)
-            self._is_kept = True
-        return self._is_kept
+        if not reason or self._store is not recorder.store or not recorder.may_keep():
+            return False
+        exchange.span.set_attribute(KEPT, reason)
+        return True
 
-    def end(self) -> None:
+    def end(self, is_kept: bool) -> None:
         """The root span has ended: hand on what is kept, forget the rest."""
         trace, recorder = self.trace, self._recorder
         trace.more = None  # which is a circle that nobody else would open
         self._is_over = True
-        if self._is_kept:
+        if is_kept:
             trace.spans_max = recorder.spans_per_trace
             trace.ring.close(recorder.ring)
         else:
@@ -153,6 +160,7 @@ class FlightRecorder:
     ) -> None:
         self.spans_per_trace = spans_per_trace
         self.ring = ring
+        self.spans_at_once = min(GRANT, spans_per_trace)
         self._slow_ns = None if slow_s is None else slow_s * 1e9
         self._grants = max(1, spans_max // GRANT)
         self._budget = Budget(requests_per_second, elapsed_ns)
@@ -175,10 +183,12 @@ class FlightRecorder:
 
     def begin(self, joined: Joined | None) -> Recording | None:
         """Record a request, perhaps one whose sender's ids are known; None without room."""
-        if not self.store:
+        try:
+            grant = self.store.pop()
+        except IndexError:
             self.ring.lose("requests", "flight_spans")
             return None
-        return Recording(self, joined)
+        return Recording(self, joined, grant)
 
     def told(self) -> str:
         """What is in use just now, in words."""

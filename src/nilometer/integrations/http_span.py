@@ -41,10 +41,11 @@ def close_root(exchange: WsgiExchange | AsgiExchange) -> None:
     if flight is None:
         _close(exchange, is_told=True)
         return
+    is_kept = flight.keeps(exchange)
     try:
-        _close(exchange, is_told=flight.keep(exchange))
+        _close(exchange, is_told=is_kept)
     finally:
-        flight.end()
+        flight.end(is_kept)
 
 
 def _close(exchange: WsgiExchange | AsgiExchange, *, is_told: bool) -> None:
