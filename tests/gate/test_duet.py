@@ -182,6 +182,39 @@ def test_an_exact_counter_that_runs_have_no_figure_of_is_unknown(lacking) -> Non
     assert verdict.because.startswith("cannot be compared: mysql:Com_select, pair 1, ")
 
 
+def drifted(number: int, figures: dict[str, float]) -> Run:
+    """A run in which `Com_select` was mostly moved by somebody else."""
+    of_run = run(number, {**figures, "Com_select": None})
+    return of_run._replace(
+        counts=tuple(
+            one._replace(raw=900, idle=100.0, because="11% of its move is drift")
+            if one.counter == "Com_select"
+            else one
+            for one in of_run.counts
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("figures", "found"),
+    [(BASE, (Outcome.PASS, [])), (MORE, (Outcome.WARN, ["mysql:Com_select"]))],
+)
+def test_a_pair_in_which_a_counter_drifted_is_passed_over_where_enough_are_left(
+    figures, found
+) -> None:
+    pairs = [(run(2 * at, BASE), run(2 * at + 1, figures)) for at in range(8)]
+    pairs[0] = (pairs[0][0], drifted(1, figures))
+    pairs[1] = (drifted(2, BASE), pairs[1][1])
+
+    verdict = duet(pairs)
+    too_few = duet(pairs[:7])
+
+    assert (verdict.outcome, names(verdict)) == found
+    assert too_few.because == (
+        "cannot be compared: mysql:Com_select, pair 2, base: 11% of its move is drift"
+    )
+
+
 NOISE = [205, 190, 233, 201, 219, 188, 214]
 
 

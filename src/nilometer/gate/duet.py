@@ -28,7 +28,7 @@ from nilometer.model.reading import Kind
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from nilometer.gate.history import Series
+    from nilometer.gate.history import Key, Series
     from nilometer.model.run import Run
 
 PAIRS_MIN: Final = 6
@@ -65,11 +65,13 @@ def duet(pairs: Sequence[tuple[Run, Run]]) -> Verdict:
     told = {one.key for one in counted if is_told(one.values)}
     every = [one for one in counted if not why_bystander(one.key, told)]
     steady = [one for one in every if _is_steady(one, len(pairs))]
-    judged = {one.key for one in steady if None not in one.values}
-    unknown = [*_unread(pairs), *_unknown(pairs, steady)]
+    known = [one for one in every if _is_known(one, pairs)]
+    judged = {one.key for one in steady} & {one.key for one in known}
+    lacking = [one for one in steady if one.key not in judged]
+    unknown = [*_unread(pairs), *_unknown(pairs, lacking)]
     if not (judged or unknown):
         unknown = ["no counter of a backend, or of the tests, is steady enough to be compared"]
-    found = differences([one for one in every if None not in one.values], len(pairs))
+    found = differences(known, len(pairs))
     found = [one for one in found if one.chance <= RATE_MAX]
     news = [one for one in found if one.series.key in judged or _never_moved(one, len(pairs))]
     parts = tuple(all_series(head, Past(tuple(bases)), parts=True))
@@ -98,12 +100,39 @@ def _is_steady(one: Series, pairs: int) -> bool:
     Within the pairs, as what drifts from pair to pair may be alike in both runs of each.
     """
     bases, heads = one.values[:pairs], one.values[pairs:]
-    known = [(a, b) for a, b in zip(bases, heads, strict=True) if a and b is not None]
+    known = [(a, b) for a, b in _by_pair(one, pairs) if a and b is not None]
     level = median([a for a, _ in known]) if known else 0.0
     within = [level * b / a for a, b in known]
     return any(
         standing(values, one.kind, is_counted=one.is_counted).is_admitted
         for values in (bases, heads, one.values, within)
+    )
+
+
+def _is_known(one: Series, pairs: Sequence[tuple[Run, Run]]) -> bool:
+    """Whether all runs have a figure of a counter, or all but those of a pair too many.
+
+    A server that has just begun moves counters by itself for a while, and so does a neighbour.
+    A pair in which that was most of the move is passed over where enough are left.
+    """
+    known = 0
+    for pair, values in zip(pairs, _by_pair(one, len(pairs)), strict=True):
+        lacking = [run for run, value in zip(pair, values, strict=True) if value is None]
+        if not all(_drifted(run, one.key) for run in lacking):
+            return False
+        known += not lacking
+    return known >= PAIRS_MIN
+
+
+def _by_pair(one: Series, pairs: int) -> list[tuple[float | None, float | None]]:
+    return list(zip(one.values[:pairs], one.values[pairs:], strict=True))
+
+
+def _drifted(run: Run, key: Key) -> bool:
+    """Whether a run has no figure of a counter as it was moved without the run."""
+    return any(
+        count.idle > 0 and (count.backend, count.counter, count.dimensions) == tuple(key)
+        for count in run.counts
     )
 
 
@@ -199,13 +228,14 @@ def _some(told: Sequence[str]) -> str:
 def differences(known: Sequence[Series], pairs: int) -> list[Difference]:
     """The counters in which the head is higher, by how unlikely that is.
 
-    Each series has the values of all base runs, then those of all head runs.
+    Each series has the values of all base runs, then those of all head runs. A pair that lacks
+    one says nothing.
     """
     rows = []
     for one in known:
-        values = [value or 0.0 for value in one.values]
-        base, head = values[:pairs], values[pairs:]
-        own = [b - a for a, b in zip(base, head, strict=True)]
+        own = [0.0 if a is None or b is None else b - a for a, b in _by_pair(one, pairs)]
+        both = [(a, b) for a, b in _by_pair(one, pairs) if a is not None and b is not None]
+        base, head = [a for a, _ in both], [b for _, b in both]
         size = sqrt(sum(d * d for d in own))
         if size:
             rows.append((one, base, head, [d / size for d in own]))
