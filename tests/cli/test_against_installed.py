@@ -275,7 +275,7 @@ PIPS = "#!/bin/sh\n'''exec' \"/a long way/bin/python3.11\" \"$0\" \"$@\"\n' '''\
         (PIPS, True),
         ("#!/bin/sh\nset -e\npython -m pytest\n", False),
         ("#!/bin/sh\nexec python -m pytest\n", False),
-        ("#!/home/python/bin/sh\nmake test\n", False),
+        ("#!/srv/python/bin/sh\nmake test\n", False),
     ],
 )
 def test_a_script_is_python_if_python_reads_it_and_not_if_it_starts_python(

@@ -115,7 +115,7 @@ def is_python(program: str, path: str | None) -> bool:
 def _names_python(line: bytes) -> bool:
     """Whether a word of a line is a path to Python: that is what such a line starts.
 
-    >>> _names_python(b"/usr/bin/env -S python3 -u"), _names_python(b"/home/python/bin/sh -e")
+    >>> _names_python(b"/usr/bin/env -S python3 -u"), _names_python(b"/srv/python/bin/sh -e")
     (True, False)
     """
     words = line.decode(errors="replace").translate(QUOTES).split()
