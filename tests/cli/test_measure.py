@@ -111,7 +111,7 @@ def test_a_run_is_recorded_with_what_the_command_moved_and_nothing_else(place):
     assert (ended.returncode, ended.stdout) == (0, "")
     assert moved(run) == {"calls": 40, "reads": 0}
     assert run.backends == (
-        BackendRead("fake", str(place.server), "1.0", "start-1"),
+        BackendRead("fake", str(place.server), "1.0", "start-1", counters=("calls", "reads")),
         BackendRead("command"),
     )
     assert (run.suite, run.work, run.exit_status, run.because) == ("unit", 5, 0, "")
