@@ -33,6 +33,10 @@ TARGETS = (
     Target("wsgi traced", "nilometer C", 3_000),
     Target("asgi untraced", "nilometer C", 700),
     Target("asgi traced", "nilometer C", 4_000),
+    # Recorded in case it fails: at most what a traced one costs.
+    Target("wsgi on the flight recorder", "nilometer C", 3_000),
+    Target("asgi on the flight recorder", "nilometer C", 4_000),
+    Target("span on the flight recorder", "nilometer C", 260),
     Target("sql untraced, its call", "nilometer C", 100),
     Target("sql traced", "nilometer C", 1_000),
     Target("sqlite3 untraced", "nilometer C", 100),  # a driver's statement as SQLAlchemy's

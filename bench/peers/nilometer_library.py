@@ -12,7 +12,7 @@ from bench.pairs import Loop, Pair, calls, nothing
 from bench.peers import nilometer_patches
 from nilometer.integrations.sqlalchemy import instrument
 from nilometer.model import Batch, Resource, SpanKind
-from nilometer.trace import drain_spans, start_root
+from nilometer.trace import CURRENT, drain_spans, start_root
 from nilometer.trace.trigger import Triggers, new_trigger
 from nilometer.wire.otlp import encode_traces
 
@@ -153,6 +153,38 @@ class Forgetting:
         self.forget()
 
 
+def on_flight_recorder(pair: Pair) -> Pair:
+    """The same while the flight recorder is on: all end well, so none is kept."""
+    from nilometer.integrations.flight import FlightRecorder
+
+    FlightRecorder(slow_s=1.0).start()
+    return pair
+
+
+def span_on_flight_recorder() -> Pair:
+    """Spans of one request, which is forgotten behind each side."""
+    from nilometer.integrations.flight import GRANT, FlightRecorder, Recording
+
+    recorder = FlightRecorder(spans_max=RING_SHARE + GRANT, spans_per_trace=10**9)
+    recordings: list[Recording] = []
+
+    def forget() -> None:
+        while recordings:
+            recordings.pop().end(is_kept=False)
+        CURRENT.set(None)
+        if (recording := recorder.begin(None)) is None:
+            raise RuntimeError("what was forgotten has not been given back")
+        recordings.append(recording)
+        start_root("request", kind=SpanKind.SERVER, request=recording.trace).start()
+
+    def recorded(a: int, b: int) -> int:
+        with nilometer.span("work", a=1, b="two", c=3.0):
+            return subjects.work(a, b)
+
+    forget()
+    return Pair(calls(subjects.work, 1, 2), calls(recorded, 1, 2), forget, RING_SHARE)
+
+
 def wsgi(*requests: Mapping[str, str]) -> Pair:
     from nilometer.integrations.wsgi import Middleware
 
@@ -208,14 +240,17 @@ CASES = {
     "span untraced": untraced,
     "span recorded": recorded,
     "span encoded": encoded,
+    "span on the flight recorder": span_on_flight_recorder,
     "coroutine span untraced": coroutine_untraced,
     "coroutine span recorded": coroutine_span,
     "wsgi untraced": wsgi,
     "wsgi traced": lambda: wsgi(osprofiler_headers()),
     "wsgi traced, by our own headers": lambda: wsgi(*own_headers()),
+    "wsgi on the flight recorder": lambda: on_flight_recorder(wsgi()),
     "asgi untraced": asgi,
     "asgi traced": lambda: asgi(osprofiler_headers()),
     "asgi traced, by our own headers": lambda: asgi(*own_headers()),
+    "asgi on the flight recorder": lambda: on_flight_recorder(asgi()),
     "sql untraced, its call": sql_call,
     "sql untraced": lambda: sql(active=False),
     "sql traced": lambda: sql(active=True),
