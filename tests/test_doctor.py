@@ -140,6 +140,28 @@ def test_a_probe_tells_whether_somebody_answers(monkeypatch, free_port):
     ]
 
 
+def test_a_flight_recorder_is_told_while_it_runs_and_where_it_would(monkeypatch):
+    from nilometer.integrations import flight
+
+    assert told("trace") == {}
+    monkeypatch.setenv("NILOMETER_FLIGHT_RECORDER", "true")
+    assert told("trace") == {"flight recorder": ("on", "kept: failed", True)}
+    settings = load({"flight_recorder": True, "flight_slow_s": "1500ms"}, environ={})
+    system = assembly.start(settings, [])
+    one = flight.begin(None)
+
+    assert told("trace") == {
+        "flight recorder": (
+            "on",
+            "kept: failed, or slower than 1.5 s; in flight: 16 of 16384 spans",
+            True,
+        )
+    }
+    one.end(is_kept=False)
+    assembly.shutdown()
+    assert (flight.begin(None), len(system.flight.store)) == (None, 1024)
+
+
 def test_every_finding_that_is_not_well_has_a_reason():
     assert [f for f in doctor.report().findings if not f.healthy and not f.because] == []
 

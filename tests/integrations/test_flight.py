@@ -4,13 +4,14 @@ import asyncio
 import os
 import threading
 
+import gevent
 import pytest
 
 import nilometer.trace as trace
 from nilometer.clock import Clock
 from nilometer.integrations import asgi, flight, wsgi
 from nilometer.integrations.flight import GRANT, FlightRecorder
-from nilometer.trace import CURRENT, RING, carry, drain_spans
+from nilometer.trace import CURRENT, RING, carry, drain_spans, greenlets
 from nilometer.trace.trigger import Triggers
 from tests.integrations.integration_kit import KEY, shape, trigger_headers
 from tests.integrations.test_asgi import START
@@ -331,6 +332,20 @@ def test_a_task_that_outlives_its_request_shares_its_fate(twin, on, registry, tr
     asyncio.run(serve("500"))
 
     assert shape(drain_spans()) == [("GET", "", "ERROR"), ("behind", "GET", "UNSET")]
+
+
+@pytest.mark.parametrize(("status", "kept"), [(200, []), (500, ["work", "GET", "later"])])
+def test_a_greenlet_that_outlives_its_request_shares_its_fate(served, on, status, kept):
+    on()
+    left = []
+    greenlets.install_gevent()
+    try:
+        served.serve(lambda: left.append(gevent.spawn(later)), status=status)
+        left[0].join()
+    finally:
+        greenlets.uninstall_gevent()
+
+    assert [one.name for one in drain_spans()] == kept
 
 
 # --- Bounds ---------------------------------------------------------------------------------
