@@ -274,6 +274,16 @@ def later():
         pass
 
 
+@pytest.mark.parametrize("status", [200, 500])
+def test_only_of_a_kept_request_what_it_left_behind_is_still_traced(served, on, status):
+    on()
+    left = []
+    served.serve(lambda: left.append(carry(trace.current_trace_id)), status=status)
+    of_kept = {root.trace_id.hex() for root in drain_spans()}
+
+    assert left[0]() == (of_kept.pop() if of_kept else None)
+
+
 @pytest.mark.parametrize(("status", "kept"), [(200, []), (500, ["work", "GET", "early"])])
 def test_a_span_that_ends_after_its_request_shares_its_fate(served, on, status, kept):
     on()
