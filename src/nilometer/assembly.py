@@ -77,7 +77,9 @@ class System:
             chosen_integrations(settings),
             triggers=self.triggers,
             flush=lambda: flush(SHUTDOWN_S),
-            watch_forks=lambda: call_after_uwsgi_forks(_after_uwsgi_fork),
+            watch_forks=lambda: call_after_uwsgi_forks(
+                _after_uwsgi_fork, lambda: flush(SHUTDOWN_S)
+            ),
             values=settings.osprofiler_values,
             export_also=self.export_also,
             read_options=_read_options,

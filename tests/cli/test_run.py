@@ -469,6 +469,12 @@ SERVERS = {
         *("--http", "127.0.0.1:{port}", "--wsgi-file", "app.py", "--callable", "app"),
         *("--master", "--processes", "2", "--enable-threads", "--die-on-term"),
     ),
+    # Its workers end without Python's `atexit`.
+    "uwsgi gevent": (
+        *("--http-socket", "127.0.0.1:{port}", "--wsgi-file", "app.py", "--callable", "app"),
+        *("--master", "--processes", "2", "--enable-threads", "--die-on-term"),
+        *("--gevent", "20", "--gevent-monkey-patch"),
+    ),
 }
 REQUESTS = 20
 
@@ -489,7 +495,7 @@ def test_a_server_and_its_workers_are_measured_exactly(
     port = free_port()
     script(tmp_path, ADD + (ASGI if "uvicorn" in server else WSGI))
     program = python
-    if server == "uwsgi":
+    if server.startswith("uwsgi"):
         program = str(Path(python).parent / "uwsgi")
     command = [word.format(port=port) for word in SERVERS[server]]
     # With an interval longer than the test, what arrives was sent at the end of each process.
@@ -509,7 +515,7 @@ def test_a_server_and_its_workers_are_measured_exactly(
         if "http.server.responses" in {one["name"] for one in batch.get("readings", ())}
     }
     loaded = sum(value for _, value in counted(sink))
-    loads = 1 if server in ("uvicorn", "gunicorn preload", "uwsgi") else 2
+    loads = 1 if server in ("uvicorn", "gunicorn preload", "uwsgi", "uwsgi gevent") else 2
 
     assert responses(sink) == REQUESTS + 1  # the one that found it up
     assert told >= pids

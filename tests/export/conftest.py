@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import threading
+import time
 from collections import deque
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
@@ -83,6 +84,7 @@ class Receiver:
         self.answers_to: dict[str, deque[tuple[int, dict[str, str], bytes]]] = {}
         self.together: threading.Barrier | None = None
         self.hold: threading.Event | None = None
+        self.answers_after_s = 0.0
         self.entered = threading.Event()
         receiver = self
 
@@ -95,6 +97,7 @@ class Receiver:
                 receiver.entered.set()
                 if receiver.hold is not None:
                     receiver.hold.wait(20)
+                time.sleep(receiver.answers_after_s)
                 if receiver.together is not None:
                     receiver.together.wait(20)
                 answers = receiver.answers_to.get(self.path) or receiver.answers

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 import textwrap
 import threading
 from pathlib import Path
@@ -382,6 +383,33 @@ def test_a_pump_from_before_patching_never_stops_the_hub(run, receiver, library)
 
     assert receiver.total("api.requests") == 20, output
     assert "q" in {metric.name for _, metric in receiver.metrics()}, output
+
+
+@pytest.mark.parametrize("library", GREEN)
+def test_what_a_thread_from_before_patching_connected_loses_nothing_at_the_end(
+    tmp_path, python, receiver, library
+):
+    """As in a gunicorn worker under `nilometer run` that ends after its first interval."""
+    receiver.answers_after_s = 0.2  # so that somebody has to wait, in a hub
+    program = tmp_path / "shop.py"
+    program.write_text(
+        f"{GREEN[library]}\nfrom {library} import sleep\nimport nilometer, time\n"
+        "requests = nilometer.counter('api.requests')\n"
+        "requests.add()\n"
+        "began = time.monotonic()\n"
+        "while time.monotonic() < began + 3:\n"
+        "    sleep(0.05)\n"
+        "requests.add()\n"
+    )
+    to = f"otlp://127.0.0.1:{receiver.port}"
+    command = [python, "-m", "nilometer", "run", "--interval", "1", "--export", to, "--"]
+
+    ended = subprocess.run(
+        [*command, python, program], capture_output=True, text=True, timeout=60, check=True
+    )
+
+    assert receiver.total("api.requests") == 2, ended.stderr
+    assert "is failing" not in ended.stderr
 
 
 APPLICATION = """

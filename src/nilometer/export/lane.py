@@ -13,6 +13,7 @@ from http.client import HTTPConnection, HTTPException, HTTPResponse, RemoteDisco
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from nilometer.clock import elapsed_ns
+from nilometer.export.threads import where_threads_run
 
 if TYPE_CHECKING:
     import socket
@@ -93,11 +94,17 @@ class Lane:
         self._connect = connect
         self._timeout_s = timeout_s
         self._connection: HTTPConnection | None = None
+        self._opened_where = where_threads_run()
         self._again: Asked | None = None
 
     def ask(self, path: str, body: bytes, headers: Mapping[str, str]) -> None:
         """Write a request."""
         asked = Asked(path, body, headers)
+        # A green socket belongs to the hub of the thread that opened it: a worker that patched
+        # itself hands over from native threads to green ones, who cannot use theirs.
+        if self._opened_where != (here := where_threads_run()):
+            self.abandon()
+            self._opened_where = here
         # Receivers close connections that rested for an interval; that is no fault yet.
         self._again = asked if self._connection is not None else None
         try:
@@ -147,10 +154,10 @@ class Lane:
         return Answer(response.status, response.headers.get("Retry-After"), body)
 
     def abandon(self) -> None:
-        """In a forked child: forget the parent's connection without touching what it locks.
+        """Forget another process's or hub's connection without touching what it locks.
 
-        A thread of the parent may have been reading from it, under a lock of its buffer that
-        nobody lets go of here: closing would wait for ever, and so would deleting.
+        A thread of a forked child's parent may have been reading from it, under a lock of its
+        buffer that nobody lets go of here: closing would wait for ever, and so would deleting.
         """
         connection, self._connection = self._connection, None
         if connection is not None:

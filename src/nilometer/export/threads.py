@@ -100,28 +100,34 @@ def call_after_fork(resume: Callable[[], None], flush: Callable[[], object]) -> 
         _flush_when_multiprocessing_ends(flush)
 
     os.register_at_fork(after_in_child=in_child)
-    call_after_uwsgi_forks(resume)
+    call_after_uwsgi_forks(resume, flush)
 
 
-def call_after_uwsgi_forks(resume: Callable[[], None]) -> None:
+def call_after_uwsgi_forks(resume: Callable[[], None], flush: Callable[[], object]) -> None:
     """The same in the workers of a uWSGI, if this is one and its module is there already.
 
-    It forks in C, and runs Python's own hooks only if asked by an option. Its one hook may be
-    taken by the application meanwhile, so this may be called again: ours is put around it.
+    It forks in C, and runs Python's own hooks only if asked by an option; by its gevent loop
+    workers end without Python's `atexit`, too. Its own hooks, one each, may be taken by the
+    application meanwhile, so this may be called again: ours is put around it.
     """
+    _around("post_fork_hook", resume)
+    _around("atexit", flush)
+
+
+def _around(name: str, ours: Callable[[], object]) -> None:
     uwsgi = sys.modules.get("uwsgi")
     if uwsgi is None:
         return
-    inner: Callable[[], None] | None = getattr(uwsgi, "post_fork_hook", None)
+    inner: Callable[[], None] | None = getattr(uwsgi, name, None)
     if getattr(inner, "__module__", "") == __name__:
         return
 
-    def post_fork_hook() -> None:
+    def hook() -> None:
         if inner is not None:
             inner()
-        resume()
+        ours()
 
-    uwsgi.post_fork_hook = post_fork_hook  # type: ignore[attr-defined]
+    setattr(uwsgi, name, hook)
 
 
 def _flush_when_multiprocessing_ends(flush: Callable[[], object]) -> None:
