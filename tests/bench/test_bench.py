@@ -21,7 +21,7 @@ sys.path.insert(0, str(ROOT))  # the benchmark is not part of the package
 
 from bench.page import write  # noqa: E402
 from bench.pairs import Added, Pair, added, calls, median_bounds, spent  # noqa: E402
-from bench.peers import nilometer_databases, nilometer_library  # noqa: E402
+from bench.peers import nilometer_databases, nilometer_library, nilometer_messages  # noqa: E402
 from bench.peers.floor import two_clocks  # noqa: E402
 from bench.run import Measured, judged, measure_all, table_of, together, verdict  # noqa: E402
 from bench.targets import FLOOR_NS, TARGETS, Target  # noqa: E402
@@ -29,6 +29,7 @@ from nilometer.trace import drain_spans  # noqa: E402
 
 OURS = [("nilometer_library", case) for case in nilometer_library.CASES]
 OURS += [("nilometer_databases", case) for case in nilometer_databases.CASES]
+OURS += [("nilometer_messages", case) for case in nilometer_messages.CASES]
 
 
 def test_every_target_names_a_case_that_is_measured() -> None:

@@ -6,7 +6,7 @@ from importlib import import_module
 
 import pytest
 
-from nilometer.integrations import asgi, http_meters, wsgi
+from nilometer.integrations import asgi, callers, http_meters, wsgi
 from nilometer.measure import Registry
 from nilometer.trace import drain_spans
 from nilometer.trace.trigger import Triggers
@@ -45,3 +45,9 @@ def _no_spans_left():
     drain_spans()
     yield
     drain_spans()
+
+
+@pytest.fixture(autouse=True)
+def _files_are_shown_from_here():
+    """Whatever a test of the pytest plugin has said before."""
+    callers.show_files_from("")
