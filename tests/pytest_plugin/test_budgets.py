@@ -18,10 +18,10 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import StaticPool
 
 import nilometer
+from nilometer.integrations.callers import show_files_from
 from nilometer.measure import REGISTRY
 from nilometer.pytest_plugin import budget, recording
 from nilometer.pytest_plugin.budgets import TIMES, BudgetError, printable
-from nilometer.integrations.callers import show_files_from
 from nilometer.pytest_plugin.recording import CALLS_MAX, Call, Ledger
 from nilometer.pytest_plugin.spent import sound
 from nilometer.testing import capture

@@ -273,7 +273,7 @@ def test_what_was_told_to_be_recorded_survives_kill_9(tmp_path):
 
 
 def spoil(history: History, **columns: object) -> None:
-    """Append a run of which one row, that of its last count, has other values in these columns."""
+    """Append a run of which the row of its last count has other values in these columns."""
     table = StoredTable(history.place.inside("runs"), tables.RUNS, durable=False)
     rows = table_of("runs", [part_of(run_of(9))], 2**62)
     listed = rows.to_pylist()
