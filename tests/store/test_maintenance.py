@@ -12,10 +12,10 @@ from deltalake.exceptions import CommitFailedError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nilometer.clock import Clock
+from nilometer.clock import Clock, elapsed_ns
 from nilometer.errors import StoreError
 from nilometer.model import Batch, Resource
-from nilometer.store import compaction
+from nilometer.store import broken, compaction
 from nilometer.store import lake as lakes
 from nilometer.store.compaction import FILES_MIN, ROWS_MAX, chosen
 from nilometer.store.disk import CHECKPOINT_EVERY
@@ -425,8 +425,10 @@ def test_a_broken_file_takes_no_other_along_and_is_told(tmp_path, how, by_url):
 
 
 @pytest.mark.parametrize("how", ["missing", "cut", "noise", "a page of noise"])
-def test_a_broken_file_is_left_where_it_is_and_the_others_are_merged(tmp_path, how):
-    lake = filled(tmp_path, range(1, 13))
+@pytest.mark.parametrize("by_url", [False, True])
+def test_a_broken_file_is_left_where_it_is_and_the_others_are_merged(tmp_path, how, by_url):
+    filled(tmp_path, range(1, 13))
+    lake = Lake(tmp_path.as_uri() if by_url else tmp_path)
     bad = listed(tmp_path)[2]
     harm(tmp_path / "spans" / bad.path, how)
 
@@ -437,6 +439,38 @@ def test_a_broken_file_is_left_where_it_is_and_the_others_are_merged(tmp_path, h
     assert bad.path in {file.path for file in listed(tmp_path)}
     assert len(listed(tmp_path)) == 2
     assert len(Reader(tmp_path).trace(TRACE)) == 11
+
+
+def test_an_object_store_that_does_not_answer_leaves_no_file_out(tmp_path, monkeypatch):
+    filled(tmp_path, range(1, 13))
+    reader, upkeep = Reader(tmp_path.as_uri()), Lake(tmp_path.as_uri())
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Place, "files", lambda _: (_ for _ in ()).throw(OSError("timed out")))
+        with pytest.raises(StoreError, match="timed out"):
+            reader.trace(TRACE)
+        with pytest.raises(StoreError, match="timed out"):
+            upkeep.maintain()
+
+    assert reader.broken() == []
+    assert len(reader.trace(TRACE)) == 12
+    assert upkeep.maintain() == compaction.Maintained(merged=36, written=3)
+
+
+def test_a_broken_file_of_an_object_store_is_looked_at_again(tmp_path, monkeypatch):
+    filled(tmp_path, range(1, 6))
+    reader = Reader(tmp_path.as_uri())
+    file = tmp_path / "spans" / listed(tmp_path)[2].path
+    whole = file.read_bytes()
+    harm(file, "cut")
+    assert len(reader.trace(TRACE)) == 4
+
+    file.write_bytes(whole)
+    later = broken.LOOK_AGAIN_NS + elapsed_ns()
+    monkeypatch.setattr(broken, "elapsed_ns", lambda: later)
+
+    assert len(reader.trace(TRACE)) == 5
+    assert reader.broken() == []
 
 
 def test_a_question_that_fails_for_another_reason_finds_no_file_broken(tmp_path):

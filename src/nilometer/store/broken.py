@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import duckdb
 
+from nilometer.clock import elapsed_ns
 from nilometer.errors import StoreError
-from nilometer.store.copies import Copies
+from nilometer.store.copies import Copies, CutError
 from nilometer.store.reading import (
     MEMORY_MAX,
     Questions,
@@ -34,6 +35,10 @@ if TYPE_CHECKING:
 
 PROBE_MAX: Final = "500MB"
 """For looking through one file at a time; a row group of the widest rows takes some 100 MB."""
+
+
+LOOK_AGAIN_NS: Final = 60 * 10**9
+"""A file of an object store that was broken is passed over for so long at most."""
 
 
 class Broken(NamedTuple):
@@ -98,24 +103,35 @@ class Forgiving(Questions):
     def _look(self, table: str, wanted: Wanted) -> bool:
         """Read the files that were needed, one by one; whether any is found broken."""
         place = self.place.inside(table)
-        found = broken_of(place, table, needed(self.listed(table), wanted))
+        try:
+            found = broken_of(place, table, needed(self.listed(table), wanted))
+        except OSError:  # an object store that does not answer: no file is to blame
+            return False
         with self._lock:
             for each in found:
                 self._found[table, each.path] = each, self._stamp(table, each.path)
         return bool(found)
 
     def _stamp(self, table: str, path: str) -> object:
-        """What changes when a file does; None where there is none, or nobody can tell."""
+        """What changes when a file does; None where there is none.
+
+        An object store does not say: there a file is looked at again after a while.
+        """
         root = self.place.inside(table).path
+        if root is None:
+            return elapsed_ns() // LOOK_AGAIN_NS
         try:
-            told = None if root is None else (root / path).stat()
+            told = (root / path).stat()
         except OSError:
             return None
-        return told and (told.st_size, told.st_mtime_ns, told.st_ino)
+        return told.st_size, told.st_mtime_ns, told.st_ino
 
 
 def broken_of(place: Place, table: str, files: Iterable[DataFile]) -> list[Broken]:
-    """Which of these files of the table at its place cannot be read, and why."""
+    """Which of these files of the table at its place cannot be read, and why.
+
+    Raises OSError where an object store cannot be asked just now.
+    """
     found = []
     with closing(Copies()) as copies:
         for file in files:
@@ -134,5 +150,8 @@ def _why_not(copies: Copies, place: Place, table: str, file: DataFile) -> str:
     except duckdb.OutOfMemoryException:
         return ""  # too large for this; that is no fault of the file
     except (duckdb.Error, OSError) as error:
+        of_the_store = place.path is None and isinstance(error, OSError)
+        if of_the_store and not isinstance(error, FileNotFoundError | CutError):
+            raise
         return first_line(error)
     return ""

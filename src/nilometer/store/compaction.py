@@ -17,7 +17,7 @@ from deltalake import Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError
 
 from nilometer.store.broken import broken_of
-from nilometer.store.copies import Copies
+from nilometer.store.copies import Copies, CutError
 from nilometer.store.places import NS_PER_MS, store_error
 from nilometer.store.reading import database, show, sql
 from nilometer.store.stored import ROW_GROUP, is_conflict, removal
@@ -101,7 +101,7 @@ def _merge(stored: StoredTable, day: date, at_ms: int, files_min: int) -> Mainta
         took = _take_turn(stored, [*removed, *written])
     except (DeltaError, OSError, pa.ArrowException, duckdb.Error) as error:
         stored.forget(written)
-        if isinstance(error, (duckdb.Error, pa.ArrowException)):
+        if isinstance(error, duckdb.Error | pa.ArrowException | FileNotFoundError | CutError):
             if not {file.path for file in old} <= {file.path for file in stored.files()}:
                 return Maintained()  # another maintainer took files away while we read them
             broken = broken_of(stored.place, stored.table.name, old)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 from nilometer.errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from nilometer.store.places import Place
     from nilometer.store.stored import DataFile
@@ -33,6 +33,10 @@ AT_ONCE: Final = 8
 """Files fetched at once: an object store takes some 50 ms to answer, whatever it is asked."""
 
 BLOCK_BYTES: Final = 8 << 20
+
+
+class CutError(OSError):
+    """A file that is not as long as what was committed."""
 
 
 class Copy:
@@ -73,7 +77,8 @@ class Copies:
     def of(self, place: Place, files: Sequence[DataFile]) -> Iterator[list[Path]]:
         """These files of the table at that place, to read while the ``with`` lasts.
 
-        Raises OSError for one that cannot be fetched, StoreError where they take too much room.
+        Raises FileNotFoundError or CutError for one that is broken, another OSError for one
+        that cannot be fetched just now, and StoreError where there is no room for them here.
         """
         if place.path is not None:
             yield [place.path / file.path for file in files]
@@ -132,10 +137,27 @@ def _fetch(copy: Copy, place: Place, file: DataFile) -> None:
     with copy.lock:
         if copy.there:
             return
-        with place.files().open_input_file(file.path) as source, copy.path.open("wb") as target:
+        with place.files().open_input_file(file.path) as source, _written(copy.path) as write:
             while block := source.read(BLOCK_BYTES):
-                target.write(block)
-            size = target.tell()
+                write(block)
+        size = copy.path.stat().st_size
         if size != file.size:
-            raise OSError(f"{file.path} has {size} bytes, and {file.size} were committed")
+            raise CutError(f"{file.path} has {size} bytes, and {file.size} were committed")
         copy.there = True
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[Callable[[bytes], None]]:
+    """A new file to write to; what fails there is this machine's fault, and not the store's."""
+
+    def write(block: bytes) -> None:
+        left = memoryview(block)
+        try:
+            while left:
+                left = left[target.write(left) :]
+        except OSError as error:
+            message = f"no copy can be written to {path.parent}: {error.strerror or error}"
+            raise StoreError(message, slug="store-too-much") from error
+
+    with path.open("wb", buffering=0) as target:
+        yield write
