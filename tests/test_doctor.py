@@ -123,6 +123,13 @@ def test_inside_a_service_it_is_told_how_much_was_merged():
     assert told("lost") == {}
 
 
+def test_a_library_that_stands_for_itself_is_there(monkeypatch):
+    """As kombu does: what lies in `sys.modules` is an object of its own, without a spec."""
+    monkeypatch.setitem(sys.modules, "kombu", SimpleNamespace(__spec__=None))
+
+    assert told("integrations")["kombu"][0] == "available"
+
+
 def test_a_probe_tells_whether_somebody_answers(monkeypatch, free_port):
     import socket
 

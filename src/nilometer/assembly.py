@@ -76,10 +76,8 @@ class System:
         self.integrations = Chosen(
             chosen_integrations(settings),
             triggers=self.triggers,
-            flush=lambda: flush(SHUTDOWN_S),
-            watch_forks=lambda: call_after_uwsgi_forks(
-                _after_uwsgi_fork, lambda: flush(SHUTDOWN_S)
-            ),
+            flush=_flush_at_end,
+            watch_forks=lambda: call_after_uwsgi_forks(_after_uwsgi_fork, _flush_at_end),
             values=settings.osprofiler_values,
             export_also=self.export_also,
             read_options=_read_options,
@@ -326,6 +324,11 @@ def _resume_after_fork() -> None:
             _current.resume_after_fork()
         except Exception as error:  # noqa: BLE001 - a fork of the service must not fail by us
             log.debug("no pump in the child: %r", error)
+
+
+def _flush_at_end() -> None:
+    """Send what was measured before this process ends, which nobody waits for any longer."""
+    flush(SHUTDOWN_S)
 
 
 def _after_uwsgi_fork() -> None:

@@ -110,13 +110,18 @@ def _installation() -> Iterator[Finding]:
         "installation", "system", f"{system.sysname} {system.release}", system.machine
     )
     for extra, modules in EXTRAS.items():
-        missing = [name for name in modules if find_spec(name) is None]
+        missing = [name for name in modules if not _is_there(name)]
         value = f"without {', '.join(missing)}" if missing else "installed"
         because = to_install(extra) if missing else ""
         yield Finding("extras", extra, value, because)
     yield Finding("threads", "kind", f"green, by {patched_by()}" if patched_by() else "native")
     if why := threads_cannot_run():
         yield Finding("threads", "pump", "cannot run", why, False)
+
+
+def _is_there(module: str) -> bool:
+    """Whether a module can be imported, or is: some have put another in their own place."""
+    return module in sys.modules or find_spec(module) is not None
 
 
 def _twins() -> Iterator[Finding]:
@@ -204,7 +209,7 @@ def _instruments() -> Iterator[Finding]:
 def _integrations(system: assembly.System | None) -> Iterator[Finding]:
     if system is None:
         for name, library in LIBRARIES.items():
-            found = find_spec(library.partition(".")[0]) is not None
+            found = _is_there(library.partition(".")[0])
             state = "available" if found else "its library is not installed"
             yield Finding("integrations", name, state, f"serves {library}")
         return

@@ -470,6 +470,39 @@ def test_gunicorn_workers_send_all_they_counted(
     assert pids <= receiver.pids()
 
 
+def test_what_the_application_s_own_uwsgi_hooks_raise_keeps_ours_from_nothing(run):
+    output = run(
+        """
+        for hook in (uwsgi.post_fork_hook, uwsgi.atexit):
+            try:
+                hook()
+            except OSError:
+                print("raised as before")
+        print("again:", uwsgi.post_fork_hook is threads_hook)
+        """,
+        head=textwrap.dedent(
+            """
+            import sys, types
+            uwsgi = types.ModuleType("uwsgi")
+            def fails():
+                raise OSError
+            uwsgi.post_fork_hook = uwsgi.atexit = fails
+            sys.modules["uwsgi"] = uwsgi
+            from nilometer.export.threads import call_after_uwsgi_forks
+            def told(what):
+                return lambda: print("ours:", what)
+            call_after_uwsgi_forks(told("fork"), told("end"))
+            threads_hook = uwsgi.post_fork_hook
+            call_after_uwsgi_forks(told("fork"), told("end"))
+            """
+        ),
+    )
+
+    assert output.splitlines() == [
+        *("ours: fork", "raised as before", "ours: end", "raised as before", "again: True")
+    ]
+
+
 def test_uwsgi_without_threads_is_told_once(run):
     """uWSGI's own module, as far as it matters here: its options and its fork hook."""
     output = run(

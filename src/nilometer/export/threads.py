@@ -123,9 +123,11 @@ def _around(name: str, ours: Callable[[], object]) -> None:
         return
 
     def hook() -> None:
-        if inner is not None:
-            inner()
-        ours()
+        try:
+            if inner is not None:
+                inner()
+        finally:
+            ours()
 
     setattr(uwsgi, name, hook)
 
