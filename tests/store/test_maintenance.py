@@ -1,10 +1,13 @@
 """Maintenance changes how the rows lie, never what is read."""
 
+import errno
 import os
 import random
 import threading
+from collections import Counter
 from datetime import date, timedelta
 
+import duckdb
 import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
@@ -23,7 +26,7 @@ from nilometer.store.lake import Lake
 from nilometer.store.places import Place
 from nilometer.store.query import Reader
 from nilometer.store.reading import Questions, needed
-from nilometer.store.stored import DataFile, StoredTable
+from nilometer.store.stored import EPOCH, DataFile, StoredTable
 from nilometer.store.tables import SPANS, TABLES
 from nilometer.testing import FakeTime
 from tests.store.batches import NOW_NS, counted, one_of_each, span
@@ -439,6 +442,48 @@ def test_a_broken_file_is_left_where_it_is_and_the_others_are_merged(tmp_path, h
     assert bad.path in {file.path for file in listed(tmp_path)}
     assert len(listed(tmp_path)) == 2
     assert len(Reader(tmp_path).trace(TRACE)) == 11
+
+
+@pytest.mark.parametrize(("at_once", "left"), [(12, 1), (3, 1), (1, 12)])
+def test_rows_that_are_too_large_are_merged_fewer_at_a_time(
+    tmp_path, monkeypatch, at_once, left
+):
+    lake = filled(tmp_path, range(1, 13))
+    write = compaction._write_merged
+
+    def in_little_memory(stored, day, old, written):
+        if len(old) > at_once:
+            raise duckdb.OutOfMemoryException("failed to pin block")
+        write(stored, day, old, written)
+
+    monkeypatch.setattr(compaction, "_write_merged", in_little_memory)
+    while lake.maintain() != compaction.Maintained():
+        pass
+    for _ in range(6):  # two are found too large at a time
+        lake.maintain()
+
+    assert len(listed(tmp_path)) == left
+    assert len(Reader(tmp_path).trace(TRACE)) == 12
+
+
+def test_what_cannot_be_merged_holds_up_no_other_table_and_no_day(tmp_path, monkeypatch):
+    lake = filled(tmp_path, range(1, 13))
+    for number in range(12):
+        lake.append([one_of_each(100 + number, at_ns=NOW_NS + DAY_NS)])
+    write, full = compaction._write_merged, EPOCH + timedelta(days=NOW_NS // DAY_NS)
+
+    def on_a_full_disk(stored, day, old, written):
+        if stored.table is SPANS and day == full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(stored, day, old, written)
+
+    monkeypatch.setattr(compaction, "_write_merged", on_a_full_disk)
+    with pytest.raises(StoreError, match="the disk is full"):
+        lake.maintain()
+
+    days = Counter(file.date == full for file in listed(tmp_path))
+    assert days == {True: 12, False: 1}
+    assert len(listed(tmp_path, "readings")) == len(listed(tmp_path, "events")) == 2
 
 
 def test_an_object_store_that_does_not_answer_leaves_no_file_out(tmp_path, monkeypatch):

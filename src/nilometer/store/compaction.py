@@ -16,6 +16,7 @@ import pyarrow as pa
 from deltalake import Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError
 
+from nilometer.errors import StoreError
 from nilometer.store.broken import broken_of
 from nilometer.store.copies import Copies, CutError
 from nilometer.store.places import NS_PER_MS, store_error
@@ -61,15 +62,25 @@ class Maintained(NamedTuple):
 def maintain(
     stored: StoredTable, *, now_ns: int, today: date, oldest: date | None
 ) -> Maintained:
-    """Drop days before `oldest`, then merge the small files of every day left."""
+    """Drop days before `oldest`, then merge the small files of every day left.
+
+    A day that cannot be merged holds up no other; the first StoreError is raised at the end.
+    """
     stored.refresh()
     done = Maintained()
     if oldest is not None:
         done = done.plus(_drop(stored, oldest, at_ms=now_ns // NS_PER_MS))
     days = {file.date for file in stored.files()}
+    failed: list[StoreError] = []
     for day in sorted(days):
         ended = day < today - timedelta(days=1)
-        done = done.plus(_merge(stored, day, now_ns // NS_PER_MS, 2 if ended else FILES_MIN))
+        try:
+            merged = _merge(stored, day, now_ns // NS_PER_MS, 2 if ended else FILES_MIN)
+            done = done.plus(merged)
+        except StoreError as error:
+            failed.append(error)
+    if failed:
+        raise failed[0]
     return done
 
 
@@ -89,9 +100,13 @@ def chosen(files: Sequence[DataFile], files_min: int) -> list[DataFile]:
     return found if len(found) >= files_min else []
 
 
-def _merge(stored: StoredTable, day: date, at_ms: int, files_min: int) -> Maintained:
+def _merge(
+    stored: StoredTable, day: date, at_ms: int, files_min: int, files_max: int | None = None
+) -> Maintained:
+    left_alone = stored.broken | stored.too_large
     here = [file for file in stored.files() if file.date == day]
-    old = chosen([file for file in here if file.path not in stored.broken], files_min)
+    old = chosen([file for file in here if file.path not in left_alone], files_min)
+    old = old[:files_max]
     if not old:
         return Maintained()
     written: list[AddAction] = []
@@ -101,6 +116,11 @@ def _merge(stored: StoredTable, day: date, at_ms: int, files_min: int) -> Mainta
         took = _take_turn(stored, [*removed, *written])
     except (DeltaError, OSError, pa.ArrowException, duckdb.Error) as error:
         stored.forget(written)
+        if isinstance(error, duckdb.OutOfMemoryException):  # rows of megabytes: fewer at once
+            if len(old) > 2:
+                return _merge(stored, day, at_ms, files_min, max(2, len(old) // 2))
+            stored.too_large.update(each.path for each in old)
+            return Maintained()
         if isinstance(error, duckdb.Error | pa.ArrowException | FileNotFoundError | CutError):
             if not {file.path for file in old} <= {file.path for file in stored.files()}:
                 return Maintained()  # another maintainer took files away while we read them

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
+from functools import partial
 from itertools import islice
 from random import getrandbits
 from threading import Lock
@@ -126,21 +127,34 @@ class Lake:
         replaced long ago.
 
         Call it every minute or so, from any thread; appends go on meanwhile. Deleting and
-        shortening the log take their turn once in `vacuum_after`.
+        shortening the log take their turn once in `vacuum_after`. A table that fails holds up
+        no other; the first StoreError is raised at the end.
         """
         now_ns = self._clock.wall_ns()
         today = EPOCH + timedelta(days=now_ns // NS_PER_DAY)
         oldest = None if keep is None else _day_before(now_ns, keep)
         done = Maintained()
+        failed: list[StoreError] = []
         with self._maintaining:
             for name in TABLES:
                 kept = self._keeper(name)
-                done = done.plus(maintain(kept, now_ns=now_ns, today=today, oldest=oldest))
-                elapsed_ns, tidied_ns = self._clock.elapsed_ns(), self._tidied_ns.get(name)
-                after_ns = vacuum_after.total_seconds() * NS_PER_S
-                if tidied_ns is None or elapsed_ns - tidied_ns >= after_ns:
-                    done = done.plus(tidy(kept, vacuum_after=vacuum_after))
-                    self._tidied_ns[name] = elapsed_ns
+                merge = partial(maintain, kept, now_ns=now_ns, today=today, oldest=oldest)
+                for turn in (merge, partial(self._tidy, name, kept, vacuum_after)):
+                    try:
+                        done = done.plus(turn())
+                    except StoreError as error:
+                        failed.append(error)
+        if failed:
+            raise failed[0]
+        return done
+
+    def _tidy(self, name: str, kept: StoredTable, vacuum_after: timedelta) -> Maintained:
+        elapsed_ns, tidied_ns = self._clock.elapsed_ns(), self._tidied_ns.get(name)
+        after_ns = vacuum_after.total_seconds() * NS_PER_S
+        if tidied_ns is not None and elapsed_ns - tidied_ns < after_ns:
+            return Maintained()
+        done = tidy(kept, vacuum_after=vacuum_after)
+        self._tidied_ns[name] = elapsed_ns
         return done
 
     def _known_before(self, name: str, gathered: Sequence[Part]) -> int:

@@ -68,7 +68,8 @@ class StoredTable:
 
     `torn` names the entries that were found torn at the end of its log, and set aside. By a
     power cut they were never acknowledged; by a failing disk they may have been. `broken` are
-    paths of files that maintenance could not read, and leaves as they are.
+    paths of files that maintenance could not read, and leaves as they are; `too_large` of those
+    whose rows, two files at a time, are more than it has memory for.
     """
 
     def __init__(self, place: Place, table: Table, *, durable: bool) -> None:
@@ -77,6 +78,7 @@ class StoredTable:
         self._sync = durable and place.path is not None
         self.torn: list[str] = []
         self.broken: set[str] = set()
+        self.too_large: set[str] = set()
         self._delta = self._opened()
         self._synced = self._delta.version() - CHECKPOINT_EVERY
 
