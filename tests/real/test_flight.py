@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(120)]
 
 SLOW_S = 2  # no request that only answers takes so long, on whatever machine
+SLEPT_S = 2.5  # an event loop may wake a little before its time
 
 WSGI = f"""
 import time
@@ -28,7 +29,7 @@ def app(environ, start_response):
     if path == "/fails":
         raise LookupError("it is gone")
     if path == "/slow":
-        time.sleep({SLOW_S})
+        time.sleep({SLEPT_S})
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [b"ok"]
 """
@@ -42,7 +43,7 @@ async def app(scope, receive, send):
     if scope["path"] == "/fails":
         raise LookupError("it is gone")
     if scope["path"] == "/slow":
-        await asyncio.sleep({SLOW_S})
+        await asyncio.sleep({SLEPT_S})
     await send({{"type": "http.response.start", "status": 200, "headers": []}})
     await send({{"type": "http.response.body", "body": b"ok"}})
 """
