@@ -93,6 +93,7 @@ class Collector:
         self._clock = clock or Clock()
         self._started_ns = self._clock.elapsed_ns()
         self._trouble = Trouble(self._clock)
+        self._unkept = ""  # why the last upkeep of the tables failed
         self._version = version("nilometer")
         self._sayer = Sayer(self._clock)
         self.refusals = Refusals(self._clock)
@@ -136,6 +137,7 @@ class Collector:
         refused = self._trouble.kinds
         wrong = [f"commits of {' and '.join(refused)} fail; senders retry"] * bool(refused)
         wrong += [f"{len(broken)} files cannot be read; answers leave them out"] * bool(broken)
+        wrong += [f"the tables cannot be maintained: {self._unkept}"] * bool(self._unkept)
         return {
             "status": "; ".join(wrong) or "ok",
             "version": self._version,
@@ -194,7 +196,9 @@ class Collector:
         started_ns = self._clock.elapsed_ns()
         try:
             await loop.run_in_executor(None, self._maintain_lake)
+            self._unkept = ""
         except Exception as error:  # noqa: BLE001 - the tables stay readable as they are
+            self._unkept = str(error)
             MAINTAIN_FAILED.add()
             self._sayer.say("the tables cannot be maintained", str(error))
         MAINTAIN.record(self._clock.elapsed_ns() - started_ns)
