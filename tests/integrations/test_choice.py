@@ -162,7 +162,11 @@ def test_what_ended_before_it_arrived_is_not_installed(library, serving):
     assert late.calls == []
 
 
-@pytest.mark.parametrize("name", integrations.LIBRARIES)
+# pylibmc is in C, and comes ready-made for Python 3.11 at most.
+HERE = [n for n in integrations.LIBRARIES if n != "pylibmc" or sys.version_info < (3, 12)]
+
+
+@pytest.mark.parametrize("name", HERE)
 def test_every_integration_can_be_put_on_and_taken_off(name):
     module = importlib.import_module(f"nilometer.integrations.{name}")
     importlib.import_module(integrations.LIBRARIES[name])
