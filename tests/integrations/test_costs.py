@@ -19,6 +19,10 @@ CALLS = 2_000
 FACTOR = 2.5  # twice, and half of that again for two measurements on a machine that is busy
 
 
+# Not under the sanitizers, which make C dearer than what it is judged by.
+judged_by_times = pytest.mark.slow
+
+
 @pytest.fixture(autouse=True)
 def calibrated_anew(monkeypatch):
     """For the twin at hand, and for the machine as it is now."""
@@ -54,7 +58,7 @@ def said_by(registry):
     return said
 
 
-@pytest.mark.slow  # not under the sanitizers, which make C dearer than what it is judged by
+@judged_by_times
 @pytest.mark.parametrize("keys", [(), (KEY,)], ids=["no keys", "keys"])
 @pytest.mark.parametrize("protocol", ["wsgi", "asgi"])
 def test_what_an_untraced_request_costs_is_told_within_a_factor_of_two(twin, protocol, keys):
@@ -72,6 +76,7 @@ def test_what_an_untraced_request_costs_is_told_within_a_factor_of_two(twin, pro
     assert real / FACTOR < said < real * FACTOR
 
 
+@judged_by_times
 def test_what_a_client_s_request_costs_is_told_within_a_factor_of_two():
     registry = Registry()
     client = Client(registry)
@@ -85,6 +90,7 @@ def test_what_a_client_s_request_costs_is_told_within_a_factor_of_two():
     assert real / FACTOR < said < real * FACTOR
 
 
+@judged_by_times
 def test_what_a_query_of_an_orm_costs_is_told_within_a_factor_of_two():
     registry = Registry()
     made = sqlalchemy_orm.results(costs._OrmResult)
@@ -98,6 +104,7 @@ def test_what_a_query_of_an_orm_costs_is_told_within_a_factor_of_two():
     assert real / FACTOR < said < real * FACTOR
 
 
+@judged_by_times
 def test_what_a_span_costs_is_told_within_a_factor_of_two():
     request = Trace(os.urandom(16), spans_max=10**9)
 
@@ -117,6 +124,7 @@ def test_what_a_span_costs_is_told_within_a_factor_of_two():
     assert real / FACTOR < told < real * FACTOR
 
 
+@judged_by_times
 def test_what_an_event_costs_is_told_within_a_factor_of_two():
     registry = Registry()
     calls = 0
