@@ -57,8 +57,9 @@ def install(*, registry: Registry = REGISTRY) -> bool:
 
         return handle_async_request
 
-    _patches.replace(httpx.HTTPTransport, "handle_request", measured)
-    _patches.replace(httpx.AsyncHTTPTransport, "handle_async_request", measured_async)
+    with _patches:
+        _patches.replace(httpx.HTTPTransport, "handle_request", measured)
+        _patches.replace(httpx.AsyncHTTPTransport, "handle_async_request", measured_async)
     return True
 
 

@@ -32,7 +32,6 @@ PUBLISH: Final = (
 """What kombu's own `_publish` is given first; it is the same since kombu 4."""
 
 _patches: Final = Patches()
-_installed: Final[list[Messages]] = []
 
 
 def install(*, registry: Registry = REGISTRY, triggers: Triggers | None = None) -> bool:
@@ -47,22 +46,16 @@ def install(*, registry: Registry = REGISTRY, triggers: Triggers | None = None) 
     if tuple(signature(Producer._publish).parameters)[: len(PUBLISH)] != PUBLISH:
         raise AttributeError("kombu.Producer._publish takes other arguments than expected")
     messages = Messages("kombu", registry=registry, triggers=triggers)
-    _installed.append(messages)
-    try:
+    _patches.also_end(messages)
+    with _patches:
         _patches.swap(Producer, "_publish", lambda f: _publishing(f, messages))
         _patches.swap(Consumer, "_receive_callback", lambda f: _consuming(f, messages))
-    except BaseException:
-        uninstall()
-        raise
     return True
 
 
 def uninstall() -> None:
     """Leave nothing behind."""
     _patches.undo()
-    for messages in _installed:
-        messages.end()
-    _installed.clear()
 
 
 def broker_of(connection: Any) -> tuple[str, str, int | None]:

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from nilometer.measure import Registry
 
 _patches: Final = Patches()
-_installed: list[Any] = []
 _DIMENSIONS: Final = {"db.system.name": "memcached"}
 
 
@@ -44,8 +43,8 @@ def install(*, registry: Registry = REGISTRY) -> bool:
         registry=registry,
     )
     traffic = Traffic("memcache", "memcached", _count_bytes, registry)
-    _installed[:] = [commands, connects.depth, traffic]
-    try:
+    _patches.also_end(commands, connects.depth, traffic)
+    with _patches:
         for method in ("_set", "_get", "_incrdecr"):
             _patches.swap(Client, method, commands.by_argument())
         for method in ("delete", "touch", "flush_all"):
@@ -54,18 +53,12 @@ def install(*, registry: Registry = REGISTRY) -> bool:
             _patches.swap(Client, method, commands.by_name(MANY[method]))
         _patches.swap(_Host, "_get_socket", lambda original: _connecting(original, connects))
         _patches.swap(_Host, "mark_dead", lambda original: _given_up(original, connects))
-    except BaseException:
-        uninstall()
-        raise
     return True
 
 
 def uninstall() -> None:
     """Leave nothing behind."""
     _patches.undo()
-    for one in _installed:
-        one.end()
-    _installed.clear()
 
 
 def servers_of(client: Any, *, ended: bool = True) -> dict[str, object]:  # noqa: ARG001

@@ -17,18 +17,17 @@ if TYPE_CHECKING:
 class Mysql:
     """One of them."""
 
-    __slots__ = ("_integration", "_patches", "_driver")
+    __slots__ = ("_integration", "_patches")
 
     def __init__(self, integration: str) -> None:
         self._integration = integration
         self._patches = Patches()
-        self._driver: Driver | None = None
 
     def install(self, connections: type, registry: Registry) -> bool:
         """Measure connections of this class from now on; False if that is done already."""
         if self._patches.active:
             return False
-        driver = self._driver = Driver(self._integration, "mysql", _fill, registry)
+        driver = Driver(self._integration, "mysql", _fill, registry)
 
         def measured(original: Callable[..., Any]) -> Callable[..., Any]:
             def init(connection: Any, *args: Any, **named: Any) -> None:
@@ -50,15 +49,13 @@ class Mysql:
 
             return init
 
+        self._patches.also_end(driver)
         self._patches.replace(connections, "__init__", measured)
         return True
 
     def uninstall(self) -> None:
         """Leave nothing behind."""
         self._patches.undo()
-        if self._driver is not None:
-            self._driver.end()
-            self._driver = None
 
 
 def _fill(database: Database, made: type) -> None:

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from nilometer.measure import Registry
 
 _patches: Final = Patches()
-_depths: Final[list[Depth]] = []
 _attempts: Final[ContextVar[list[None]]] = ContextVar("nilometer.attempts")
 
 
@@ -38,7 +37,7 @@ def install(*, registry: Registry = REGISTRY) -> bool:
             name = getattr(function, "__qualname__", type(function).__name__)
             retries.bind(**{"code.function.name": name}).add()
 
-    _depths.append(depth)
+    _patches.also_end(depth)
     _patches.replace(wrap_db_retry, "__call__", lambda original: _decorating(original, again))
     return True
 
@@ -46,8 +45,6 @@ def install(*, registry: Registry = REGISTRY) -> bool:
 def uninstall() -> None:
     """Leave nothing behind; functions that were decorated meanwhile count no more."""
     _patches.undo()
-    while _depths:
-        _depths.pop().end()
 
 
 def _decorating(

@@ -34,7 +34,6 @@ MARK: Final = "__nilometer_remote__"
 _REMOTE: Final = "_Remote"  # with which the class of a remote error ends that was made anew
 
 _patches: Final = Patches()
-_installed: Final[list[Any]] = []
 
 
 def install(*, registry: Registry = REGISTRY) -> bool:
@@ -58,8 +57,8 @@ def install(*, registry: Registry = REGISTRY) -> bool:
         description="Giving a notification to its broker.",
         registry=registry,
     )
-    _installed[:] = [contexts, client, server, sends.depth]
-    try:
+    _patches.also_end(contexts, client, server, sends.depth)
+    with _patches:
         _patches.swap(_BaseCallContext, "call", client.calling)
         _patches.swap(_BaseCallContext, "cast", client.casting)
         _patches.swap(RPCDispatcher, "_do_dispatch", server.doing)
@@ -68,18 +67,12 @@ def install(*, registry: Registry = REGISTRY) -> bool:
         _patches.swap(RPCServer, "_process_incoming", server.beginning)
         for owner in (NotificationTransport, RPCTransport):
             _patches.swap(owner, "_send_notification", partial(_notifying, owner, sends))
-    except BaseException:
-        uninstall()
-        raise
     return True
 
 
 def uninstall() -> None:
     """Leave nothing behind."""
     _patches.undo()
-    for one in _installed:
-        one.end()
-    _installed.clear()
 
 
 class Contexts:

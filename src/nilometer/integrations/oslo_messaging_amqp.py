@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from nilometer.measure import Registry
 
 _patches: Final = Patches()
-_installed: Final[list[Any]] = []
 
 
 def install(*, registry: Registry = REGISTRY) -> bool:
@@ -48,23 +47,17 @@ def install(*, registry: Registry = REGISTRY) -> bool:
         description="From an RPC call that was sent to the last of its replies.",
         registry=registry,
     )
-    _installed[:] = [pools, waits.depth]
-    try:
+    _patches.also_end(pools, waits.depth)
+    with _patches:
         _patches.swap(ConnectionPool, "create", lambda f: _making(f, pools))
         _patches.swap(ReplyWaiter, "wait", lambda f: _waiting(f, waits))
         _patches.swap(common, "deserialize_remote_exception", _marking)
-    except BaseException:
-        uninstall()
-        raise
     return True
 
 
 def uninstall() -> None:
     """Leave nothing behind."""
     _patches.undo()
-    for one in _installed:
-        one.end()
-    _installed.clear()
 
 
 def connections_of(pool: Any) -> tuple[int, int]:

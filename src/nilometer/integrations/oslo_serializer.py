@@ -56,11 +56,13 @@ def install(*, triggers: Triggers | None = None) -> bool:
 
     door = triggers or Triggers()
     dispatching = _dispatching(door)
-    for name in ("_send", "_send_notification"):
-        _patches.replace(Transport, name, _sending)
-    _patches.replace(RPCDispatcher, "dispatch", dispatching)
-    _patches.replace(notifications.NotificationDispatcher, "dispatch", dispatching)
-    _patches.replace(notifications.BatchNotificationDispatcher, "dispatch", _dispatching_many)
+    with _patches:
+        for name in ("_send", "_send_notification"):
+            _patches.replace(Transport, name, _sending)
+        _patches.replace(RPCDispatcher, "dispatch", dispatching)
+        _patches.replace(notifications.NotificationDispatcher, "dispatch", dispatching)
+        many = notifications.BatchNotificationDispatcher
+        _patches.replace(many, "dispatch", _dispatching_many)
     return True
 
 

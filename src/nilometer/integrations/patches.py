@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import update_wrapper
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -11,18 +11,40 @@ if TYPE_CHECKING:
 _ABSENT: Final = object()
 
 
+class Ends(Protocol):
+    """What passes everything on once it has ended."""
+
+    def end(self) -> None:
+        """End; once is enough."""
+
+
 class Patches:
     """What one integration replaced.
+
+    In a ``with`` statement all of it is replaced or, where that raises, nothing: a library of
+    another version is left as it was.
 
     Where somebody else has wrapped our wrapper meanwhile, ours stays and only passes calls on:
     taking it out would take theirs with it.
     """
 
-    __slots__ = ("_made", "active")
+    __slots__ = ("_made", "_ending", "active")
 
     def __init__(self) -> None:
         self._made: list[tuple[Any, str, Any, Any]] = []
+        self._ending: list[Ends] = []
         self.active = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self.undo()
+
+    def also_end(self, *others: Ends) -> None:
+        """These end with the patches, the last one first, before anything is put back."""
+        self._ending += others
 
     def replace(
         self,
@@ -59,6 +81,8 @@ class Patches:
     def undo(self) -> None:
         """Put everything back."""
         self.active = False
+        while self._ending:
+            self._ending.pop().end()
         for owner, name, before, ours in reversed(self._made):
             if vars(owner).get(name) is not ours:
                 continue

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 SYSTEM: Final = "rabbitmq"
 
 _patches: Final = Patches()
-_installed: Final[list[Messages]] = []
 
 
 def install(*, registry: Registry = REGISTRY, triggers: Triggers | None = None) -> bool:
@@ -33,24 +32,18 @@ def install(*, registry: Registry = REGISTRY, triggers: Triggers | None = None) 
     from pika.channel import Channel
 
     messages = Messages("pika", registry=registry, triggers=triggers)
-    _installed.append(messages)
-    try:
+    _patches.also_end(messages)
+    with _patches:
         for owner in (BlockingChannel, Channel):
             _patches.swap(owner, "basic_publish", lambda f: _publishing(f, messages))
             _patches.swap(owner, "basic_consume", lambda f: _consuming(f, messages))
         _patches.swap(BlockingChannel, "consume", lambda f: _iterating(f, messages))
-    except BaseException:
-        uninstall()
-        raise
     return True
 
 
 def uninstall() -> None:
     """Leave nothing behind; callbacks that were given meanwhile are passed on to."""
     _patches.undo()
-    for messages in _installed:
-        messages.end()
-    _installed.clear()
 
 
 def broker_of(channel: Any) -> tuple[str, int]:

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from nilometer.measure import Registry
 
 _patches: Final = Patches()
-_driver: Final[list[Driver]] = []
 
 
 def install(*, registry: Registry = REGISTRY) -> bool:
@@ -30,22 +29,17 @@ def install(*, registry: Registry = REGISTRY) -> bool:
     import psycopg
 
     driver = Driver("psycopg", "postgresql", _fill, registry)
-    _driver.append(driver)
-    try:
+    _patches.also_end(driver)
+    with _patches:
         for connections in (psycopg.Connection, psycopg.AsyncConnection):
             _patches.swap(connections, "connect", _connecting(driver))
         _patches.replace(psycopg, "connect", lambda _: _connect)  # made of the class's before
-    except BaseException:
-        uninstall()
-        raise
     return True
 
 
 def uninstall() -> None:
     """Leave nothing behind."""
     _patches.undo()
-    while _driver:
-        _driver.pop().end()
 
 
 def _connect(*args: Any, **named: Any) -> Any:

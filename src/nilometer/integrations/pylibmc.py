@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from nilometer.measure import Registry
 
 _patches: Final = Patches()
-_installed: list[Commands] = []
 
 METHODS: Final = {
     **{name: name for name in COMMANDS - {"quit", "stats", "shutdown", "version"}},
@@ -31,7 +30,7 @@ def install(*, registry: Registry = REGISTRY) -> bool:
     commands = Commands(
         "pylibmc", "memcached", COMMANDS, told=servers_of, registry=registry, fold=str.lower
     )
-    _installed[:] = [commands]
+    _patches.also_end(commands)
     for method, name in METHODS.items():
         if hasattr(Client, method):
             _patches.swap(Client, method, commands.by_name(name))
@@ -41,9 +40,6 @@ def install(*, registry: Registry = REGISTRY) -> bool:
 def uninstall() -> None:
     """Leave nothing behind."""
     _patches.undo()
-    for commands in _installed:
-        commands.end()
-    _installed.clear()
 
 
 def servers_of(client: Any, *, ended: bool = True) -> dict[str, object]:  # noqa: ARG001

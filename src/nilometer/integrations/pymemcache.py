@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from nilometer.measure import Registry
 
 _patches: Final = Patches()
-_installed: list[Any] = []
 _names: Final[WeakKeyDictionary[Any, str]] = WeakKeyDictionary()
 
 
@@ -49,28 +48,22 @@ def install(*, registry: Registry = REGISTRY) -> bool:
         registry=registry,
     )
     pools = Pools(connections_of, registry)
-    _installed[:] = [commands, connects.depth, pools]
+    _patches.also_end(commands, connects.depth, pools)
     operation = connects.operation("CONNECT", "CONNECT", {"db.system.name": "memcached"})
-    try:
+    with _patches:
         for method, position in (("_fetch_cmd", 1), ("_store_cmd", 1), ("_misc_cmd", 2)):
             _patches.swap(Client, method, commands.by_argument(position))
         _patches.swap(Client, "_connect", lambda original: _connecting(original, operation))
         _patches.swap(PooledClient, "__init__", lambda original: _made(original, pools))
         _patches.swap(ObjectPool, "get", lambda original: _getting(original, pools))
         # It replaces `_connect` as well: put on last, it is taken off first.
-        _installed.append(Traffic("pymemcache", "memcached", _count_bytes, registry))
-    except BaseException:
-        uninstall()
-        raise
+        _patches.also_end(Traffic("pymemcache", "memcached", _count_bytes, registry))
     return True
 
 
 def uninstall() -> None:
     """Leave nothing behind."""
-    for one in reversed(_installed):
-        one.end()
     _patches.undo()
-    _installed.clear()
     _names.clear()
 
 

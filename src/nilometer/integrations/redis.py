@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from nilometer.measure import Registry
 
 _patches: Final = Patches()
-_installed: list[Any] = []
 
 
 def install(*, registry: Registry = REGISTRY) -> bool:
@@ -52,9 +51,9 @@ def install(*, registry: Registry = REGISTRY) -> bool:
     )
     pools = Pools(connections_of, registry)
     traffic = Traffic("redis", "redis", begin, registry)
-    _installed[:] = [commands, connects.depth, pools, traffic]
+    _patches.also_end(commands, connects.depth, pools, traffic)
     owner: Any
-    try:
+    with _patches:
         for owner in (client.Redis, redis_asyncio.Redis):
             _patches.swap(owner, "execute_command", commands.by_argument())
         for owner in (cluster.RedisCluster, async_cluster.RedisCluster):
@@ -66,18 +65,12 @@ def install(*, registry: Registry = REGISTRY) -> bool:
             _patches.swap(owner, "execute", commands.batch(cluster_pipeline_of))
         for module in (connection, async_connection):
             _measure_connections(module, connects, pools)
-    except BaseException:
-        uninstall()
-        raise
     return True
 
 
 def uninstall() -> None:
     """Leave nothing behind."""
     _patches.undo()
-    for one in _installed:
-        one.end()
-    _installed.clear()
 
 
 def server_of(client: Any, *, ended: bool = True) -> dict[str, object] | None:

@@ -45,14 +45,11 @@ def instrument(engine: Any, *, registry: Registry = REGISTRY) -> bool:
     database = instruments.database(
         dialect.name, {name: str(told) for name, told in attributes.items() if told}
     )
-    try:
+    with database.patches:
         for method in EXECUTING:
             database.patches.swap(dialect, method, database.executing)
         database.patches.swap(dialect, "do_ping", pools.pinging(database))
         pools.watch(engine.pool, pool_name(engine), database)
-    except BaseException:
-        database.patches.undo()
-        raise
     return True
 
 

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from nilometer.measure import Registry
 
 _patches: Final = Patches()
-_models: Final[list[Models]] = []
 
 
 def model_of(statement: Any) -> str | None:
@@ -236,20 +235,15 @@ def install(*, registry: Registry = REGISTRY) -> bool:
 
     models = Models(registry)
     executing = "_execute_internal" if hasattr(Session, "_execute_internal") else "execute"
-    _models.append(models)
-    try:
+    _patches.also_end(models)
+    with _patches:
         _patches.replace(Session, executing, models.executing)
         _patches.replace(Session, "_flush", models.flushing)
         _patches.replace(Session, "_bulk_save_mappings", models.saving)
         _patches.swap(loading, "ChunkedIteratorResult", results)
-    except BaseException:
-        uninstall()
-        raise
     return True
 
 
 def uninstall() -> None:
     """Leave nothing behind."""
     _patches.undo()
-    while _models:
-        _models.pop().end()
