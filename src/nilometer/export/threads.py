@@ -59,10 +59,14 @@ def _make_a_thread_to_resolve_in() -> None:
     """See to it that gevent's pool has a thread; waits for nothing.
 
     gevent looks up names in a thread of its pool, made at first use; Python 3.12, alone, makes
-    no thread any more once it ends, which is when a short-lived process connects first.
+    no thread any more once it ends, which is when a short-lived process connects first. Where
+    that is now, names are looked up by who asks: nobody else wants a turn any more.
     """
-    get_hub = import_module("gevent").get_hub
-    get_hub().threadpool.spawn(int)
+    hub = import_module("gevent").get_hub()
+    try:
+        hub.threadpool.spawn(int)
+    except RuntimeError:
+        hub.resolver = import_module("gevent.resolver.blocking").Resolver()
 
 
 class _Native(threading.Thread):
