@@ -115,3 +115,19 @@ def test_files_of_this_machine_are_read_where_they_are_and_nothing_stays(tmp_pat
         folder = path.parent
     copies.close()
     assert not folder.exists()
+
+
+def test_what_a_killed_process_left_is_removed_and_what_a_living_one_has_is_not(
+    table, copies, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    place, _, add = table
+    left = tmp_path / "nilometer-copies-of-a-killed-process"
+    left.mkdir()
+    (left / "1.parquet").write_bytes(b"copy")
+    other = Copies(bytes_max=3 * SIZE)
+
+    with other.of(place, [add("a")]) as [living], copies.of(place, [add("b")]):
+        assert (left.exists(), living.read_bytes()) == (False, b"a" * SIZE)
+    other.close()
+    assert not living.parent.exists()

@@ -8,14 +8,16 @@ lock with the interpreter's, stops the process for ever (docs/adr/0020-copies-of
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import gettempdir, mkdtemp
 from threading import Lock
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 from nilometer.errors import StoreError
 
@@ -33,6 +35,8 @@ AT_ONCE: Final = 8
 """Files fetched at once: an object store takes some 50 ms to answer, whatever it is asked."""
 
 BLOCK_BYTES: Final = 8 << 20
+
+PREFIX: Final = "nilometer-copies-"
 
 
 class CutError(OSError):
@@ -52,6 +56,41 @@ class Copy:
         self.there = False
 
 
+class _Folder:
+    """A folder that nobody else removes while this process holds it open."""
+
+    __slots__ = ("path", "_held")
+
+    def __init__(self, path: Path) -> None:
+        """Raises BlockingIOError where another process holds it."""
+        self.path = path
+        self._held = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BaseException:
+            os.close(self._held)
+            raise
+
+    @classmethod
+    def new(cls) -> Self:
+        """One in the machine's folder for temporary files; it has its name once it is held."""
+        unnamed = cls(Path(mkdtemp(prefix=f".{PREFIX}")))
+        unnamed.path = unnamed.path.rename(unnamed.path.with_name(unnamed.path.name[1:]))
+        return unnamed
+
+    def remove(self) -> None:
+        """Give its room back."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        os.close(self._held)
+
+
+def _remove_left_behind(temporary: Path) -> None:
+    """Remove the copies of processes that were killed, of which nobody holds the folder."""
+    for path in temporary.glob(f"{PREFIX}*"):
+        with suppress(OSError):  # another's, or gone meanwhile
+            _Folder(path).remove()
+
+
 class Copies:
     """Copies of files, those unused longest given up first; any thread may ask.
 
@@ -61,7 +100,7 @@ class Copies:
     def __init__(self, bytes_max: int = COPIES_BYTES_MAX) -> None:
         self._bytes_max = bytes_max
         self._lock = Lock()
-        self._folder: Path | None = None
+        self._folder: _Folder | None = None
         self._made = 0
         self._copies: OrderedDict[tuple[str, str], Copy] = OrderedDict()
 
@@ -71,7 +110,7 @@ class Copies:
             folder, self._folder = self._folder, None
             self._copies.clear()
         if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
+            folder.remove()
 
     @contextmanager
     def of(self, place: Place, files: Sequence[DataFile]) -> Iterator[list[Path]]:
@@ -97,13 +136,14 @@ class Copies:
         held = []
         with self._lock:
             if self._folder is None:
-                self._folder = Path(mkdtemp(prefix="nilometer-copies-"))
+                _remove_left_behind(Path(gettempdir()))
+                self._folder = _Folder.new()
             for file in files:
                 key = place.url, file.path
                 copy = self._copies.get(key)
                 if copy is None:
                     self._made += 1
-                    path = self._folder / f"{self._made}.parquet"
+                    path = self._folder.path / f"{self._made}.parquet"
                     copy = self._copies[key] = Copy(path, file.size)
                 self._copies.move_to_end(key)
                 copy.readers += 1
