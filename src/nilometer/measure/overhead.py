@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from nilometer.measure.family import Instrument
     from nilometer.measure.registry import Registry
 
-CALLS: Final = (
-    2000  # 0.4 ms in Python: long enough for a clock of 50 ns, short enough for a page
-)
-CALLS_WRAPPED: Final = 200  # of 1 to 5 us each: 1 ms at most, so that no thread waits for long
+# The process pays for its calibration, and a worker that serves a thousand requests pays for
+# all of it in those: ten kinds at 0.3 ms each are 3 us a request.
+CALLS: Final = 400  # of 5 to 200 ns each: 2 us at least, forty times what the clock takes
+CALLS_WRAPPED: Final = 40  # of 0.3 to 5 us each: as long, and 0.2 ms at most
 ROUNDS: Final = 5  # the least of five: whatever disturbs only adds
 
 _calibrated: dict[Callable[[], float], float] = {}

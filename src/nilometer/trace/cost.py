@@ -12,8 +12,8 @@ from nilometer.trace.twin import Ring, Trace, span, start_root
 if TYPE_CHECKING:
     from nilometer.trace.trigger import Triggers
 
-SPANS: Final = 200  # of 0.5 to 4 us each: 1 ms at most, so that no thread waits for long
-TRIGGERS: Final = 20  # of 20 us each
+SPANS: Final = 50  # of 0.5 to 4 us each: 0.2 ms at most, so that no thread waits for long
+TRIGGERS: Final = 10  # of 20 us each
 ROUNDS: Final = 5  # the least of five: whatever disturbs only adds
 
 
