@@ -139,10 +139,10 @@ def test_the_newest_run_alarms_and_four_repetitions_confirm_it(newest) -> None:
     ]
 
     assert [one.partition(":")[0] for one in said] == ["alarm", "pass", "confirmed", "pass"]
-    assert said[0] == "alarm: 107 is above 103.228, which 8 runs around 100 explain\n"
+    assert said[0] == "alarm: 107 is above 102.69, which 8 runs around 100 explain\n"
     assert json.loads(newest([*LEVEL, 107], "--json").stdout) == {
         "alarm": True,
-        "because": "107 is above 103.228, which 8 runs around 100 explain",
+        "because": "107 is above 102.69, which 8 runs around 100 explain",
     }
 
 

@@ -17,14 +17,14 @@ levels = st.lists(st.floats(-1e6, 1e6), min_size=5, max_size=80)
 
 def test_a_run_beyond_the_bound_is_an_alarm_with_its_reason() -> None:
     assert [judge(STILL, 101), judge(STILL, 103), judge(STILL, 80)] == [
-        Judgement(False, "101 is at most 102.224, which 40 runs around 100 explain"),
-        Judgement(True, "103 is above 102.224, which 40 runs around 100 explain"),
-        Judgement(False, "80 is at most 102.224, which 40 runs around 100 explain"),
+        Judgement(False, "101 is at most 101.853, which 40 runs around 100 explain"),
+        Judgement(True, "103 is above 101.853, which 40 runs around 100 explain"),
+        Judgement(False, "80 is at most 101.853, which 40 runs around 100 explain"),
     ]
 
 
 def test_an_exact_count_alarms_at_the_next_count_that_the_floor_allows() -> None:
-    """Half a count is the scale, three scales the bound: 3 counts of 100 are 2 too many."""
+    """Half a count is the scale, two and a half of them the bound: 1.25 counts."""
     assert [judge([100] * 59, 101).alarm, judge([100] * 59, 102).alarm] == [False, True]
     assert [judge([400] * 59, 402).alarm, judge([400] * 59, 403).alarm] == [False, True]
 
@@ -125,8 +125,9 @@ def test_a_young_level_is_judged_with_the_caution_of_its_few_runs() -> None:
     values = [0.99, 1.01, 1.03, 0.97, 1.0]
     found = bounds(values)
 
-    assert found.single == pytest.approx(1 + tolerance_factor(5) * found.scale)
-    assert bounds(values * 20).single == pytest.approx(1 + 3 * found.scale)
+    wary = 2.5 / 3 * tolerance_factor(5)
+    assert found.single == pytest.approx(1 + wary * found.scale)
+    assert bounds(values * 20).single == pytest.approx(1 + 2.5 * found.scale)
 
 
 def test_the_current_level_begins_at_the_last_step_and_has_no_gaps() -> None:

@@ -34,8 +34,10 @@ CLIP: Final = 2.5
 MEAN_SCALES: Final = 3.5  # of the means of five in a row, above their median
 MEAN_SHARE: Final = 0.01  # of those of history that may lie above
 MEAN_RUNS_MIN: Final = 10  # of history, for its means of five to say something
-SINGLE_SHARE: Final = 0.1  # of history that may lie above the bound of the first answer
-SINGLE_SCALES_MIN: Final = 3.0  # scales above the median; more while history is short
+# The first answer only asks for repetitions, so it may ask often: after one unchanged run in 17.
+SINGLE_SHARE: Final = 0.15  # of history that may lie above its bound
+SINGLE_SCALES_MIN: Final = 2.5  # scales above the median; more while history is short
+CERTAIN: Final = 3.0  # the factor from which on the scale is not uncertain any more
 
 
 class Bounds(NamedTuple):
@@ -78,7 +80,7 @@ def bounds(level: Sequence[float]) -> Bounds:
     ordered = sorted(level)
     middle, noise = median(ordered), scale(ordered)
     # Of few runs the scale itself is uncertain; from 35 runs on this is 1.
-    caution = max(1.0, tolerance_factor(runs) / SINGLE_SCALES_MIN)
+    caution = max(1.0, tolerance_factor(runs) / CERTAIN)
 
     def bound(scales: float, share: float) -> float:
         exceeded = ordered[-max(1, int(share * runs))]
@@ -125,7 +127,7 @@ def judge(level: Sequence[float], value: float) -> Judgement:
     for less, turn the signs of both.
 
     >>> judge([100, 101, 99, 100, 100, 101, 99, 100], 107)
-    Judgement(alarm=True, because='107 is above 103.228, which 8 runs around 100 explain')
+    Judgement(alarm=True, because='107 is above 102.69, which 8 runs around 100 explain')
     """
     if unknown := _unknown(level, [value]):
         return unknown
