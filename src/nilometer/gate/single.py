@@ -34,7 +34,7 @@ CLIP: Final = 2.5
 MEAN_SCALES: Final = 3.5  # of the means of five in a row, above their median
 MEAN_SHARE: Final = 0.01  # of those of history that may lie above
 MEAN_RUNS_MIN: Final = 10  # of history, for its means of five to say something
-# The first answer only asks for repetitions, so it may ask often: after one unchanged run in 17.
+# The first answer only asks for repetitions, so it may ask often: one unchanged run in 17 here.
 SINGLE_SHARE: Final = 0.15  # of history that may lie above its bound
 SINGLE_SCALES_MIN: Final = 2.5  # scales above the median; more while history is short
 CERTAIN: Final = 3.0  # the factor from which on the scale is not uncertain any more
