@@ -7,21 +7,21 @@ duration is the sum, and in a traced request each part is a span of its own.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from functools import update_wrapper
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from nilometer.clock import elapsed_ns
 from nilometer.integrations import costs
-from nilometer.integrations.callers import where
-from nilometer.integrations.calls import Call, Calls
+from nilometer.integrations.calls import OPERATIONS_MAX, Call, Calls
 from nilometer.integrations.patches import Patches
 from nilometer.measure import REGISTRY
 from nilometer.model import SpanKind
-from nilometer.trace import CURRENT, span
+from nilometer.trace import CURRENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from nilometer.integrations.calls import Operation
+    from nilometer.integrations.calls import Inside, Operation
     from nilometer.measure import Registry
 
 _patches: Final = Patches()
@@ -39,100 +39,62 @@ def model_of(statement: Any) -> str | None:
     return mapper.class_.__name__ if mapper is not None else "OTHER"
 
 
-class Query:
-    """One query of the ORM, from its execution until nobody can read its result any more.
+class Model(NamedTuple):
+    """Queries of one model: their series, and both of their parts in a traced request."""
 
-    It is complete when its result was read to the end. Only that refers to it, so it ends, too,
-    when the result is closed or forgotten.
-    """
-
-    __slots__ = ("_operation", "_spent")
-
-    def __init__(self, operation: Operation) -> None:
-        self._operation = operation
-        self._spent: int | None = 0
-
-    def execute(self, original: Callable[..., Any], args: Any, named: Any) -> Any:
-        """Execute it, as the original does."""
-        started = elapsed_ns()
-        try:
-            if CURRENT.get() is None:
-                result = original(*args, **named)
-            else:
-                with self._span("query"):
-                    result = original(*args, **named)
-        except BaseException as error:
-            self._failed(started, error)
-            self.end()  # the error may be kept for long, and with it this
-            raise
-        self._spent = elapsed_ns() - started
-        chunks = getattr(result, "chunks", None)
-        if chunks.__class__ is Loading:
-            chunks.query = self
-        return result
-
-    def load(self, chunks: Iterator[Any]) -> Any:
-        """The next chunk of its objects; None if there is none."""
-        started = elapsed_ns()
-        try:
-            if CURRENT.get() is None:
-                chunk = next(chunks, None)
-            else:
-                with self._span("load"):
-                    chunk = next(chunks, None)
-        except BaseException as error:
-            self._failed(started, error)
-            raise
-        if self._spent is not None:
-            self._spent += elapsed_ns() - started
-        return chunk
-
-    def end(self) -> None:
-        """Record it, once."""
-        spent, self._spent = self._spent, None
-        if spent is not None:
-            self._operation.record(spent)
-
-    __del__ = end
-
-    def _span(self, part: str) -> Any:
-        operation = self._operation
-        made = span(f"{part} {operation.name}", **operation.attributes)
-        if made.recording and operation.calls.depth.deep:
-            made.set_attributes(where())
-        return made
-
-    def _failed(self, started: int, error: BaseException) -> None:
-        if self._spent is not None:
-            self._spent += elapsed_ns() - started
-        self._operation.calls.failed(self._operation.dimensions, error)
+    operation: Operation
+    query: Inside
+    load: Inside
 
 
 class Loading:
-    """Stands where a result has what gives its objects, in chunks.
+    """Stands where a result has what gives its objects, in chunks; with it a query ends.
 
-    What is loaded while the query is still executing is in that time; then `query` is None.
+    The query is complete when its result was read to the end. Only that refers to this, so it
+    ends, too, when the result is closed or forgotten. What is loaded while the query is still
+    executing is in that time; then `model` is None.
     """
 
-    __slots__ = ("query", "_chunks")
+    __slots__ = ("model", "spent", "_chunks")
 
     def __init__(self, chunks: Callable[[Any], Iterable[Any]]) -> None:
-        self.query: Query | None = None
+        self.model: Model | None = None
+        self.spent = 0
         self._chunks = chunks
 
     def __call__(self, size: Any) -> Iterator[Any]:
         """The objects in chunks of so many; without a size in one."""
         given = iter(self._chunks(size))
         while True:
-            query = self.query
-            chunk = next(given, None) if query is None else query.load(given)
+            model = self.model
+            chunk = next(given, None) if model is None else self._load(model, given)
             if chunk is None:
                 break
             yield chunk
             if not size:
                 break
-        if self.query is not None:
-            self.query.end()
+        self.end()
+
+    def end(self) -> None:
+        """Record the query, once."""
+        model, self.model = self.model, None
+        if model is not None:
+            model.operation.record(self.spent)
+
+    __del__ = end
+
+    def _load(self, model: Model, given: Iterator[Any]) -> Any:
+        """The next chunk of objects; None if there is none."""
+        started = elapsed_ns()
+        try:
+            if CURRENT.get() is None:
+                return next(given, None)
+            return model.load[model.operation.calls.depth.deep](given, None)
+        except BaseException as error:
+            model.operation.calls.failed(model.operation.dimensions, error)
+            raise
+        finally:
+            self.spent += elapsed_ns() - started
 
 
 class Models:
@@ -155,27 +117,54 @@ class Models:
             kind=SpanKind.INTERNAL,
             registry=registry,
         )
-
         registry.costs_also("db.client.orm.query", costs.orm_query)
 
     def executing(self, original: Callable[..., Any]) -> Callable[..., Any]:
         """For the place of the method by which sessions execute statements."""
+        known: dict[str, Model] = {}
+        depth, current = self.queries.depth, CURRENT.get
 
         def execute(session: Any, statement: Any, *args: Any, **named: Any) -> Any:
-            if not self.queries.depth.on or named.get("_parent_execute_state") is not None:
+            if not depth.on or named.get("_parent_execute_state") is not None:
                 return original(session, statement, *args, **named)
-            model = model_of(statement)
-            if model is None:
+            name = model_of(statement)
+            if name is None:
                 return original(session, statement, *args, **named)
             if getattr(statement, "is_dml", False):
-                with self.writing("write", model):
+                with self.writing("write", name):
                     return original(session, statement, *args, **named)
-            operation = self.queries.known(model) or self.queries.operation(
-                model, model, {"model": model}
-            )
-            return Query(operation).execute(original, (session, statement, *args), named)
+            model = known.get(name) or self._model(known, name, original)
+            run = original if current() is None else model.query[depth.deep]
+            started = elapsed_ns()
+            try:
+                result = run(session, statement, *args, **named)
+            except BaseException as error:
+                model.operation.record(elapsed_ns() - started)
+                self.queries.failed(model.operation.dimensions, error)
+                raise
+            spent = elapsed_ns() - started
+            chunks = getattr(result, "chunks", None)
+            if chunks.__class__ is Loading:
+                chunks.spent, chunks.model = spent, model
+            else:
+                model.operation.record(spent)
+            return result
 
-        return execute
+        return update_wrapper(execute, original)
+
+    def _model(
+        self, known: dict[str, Model], name: str, original: Callable[..., Any]
+    ) -> Model:
+        shown = {"model": name}
+        operation = self.queries.known(name) or self.queries.operation(name, name, shown)
+        made = Model(
+            operation,
+            self.queries.inside(original, f"query {name}", shown),
+            self.queries.inside(next, f"load {name}", shown),
+        )
+        if len(known) < OPERATIONS_MAX:
+            known[name] = made
+        return made
 
     def flushing(self, original: Callable[..., Any]) -> Callable[..., Any]:
         """For the place of the method by which sessions flush what is not clean."""
@@ -186,7 +175,7 @@ class Models:
             with self.writing("flush"):
                 return original(*args, **named)
 
-        return flush
+        return update_wrapper(flush, original)
 
     def saving(self, original: Callable[..., Any]) -> Callable[..., Any]:
         """For the place of the method by which sessions write in bulk without a statement."""
@@ -197,7 +186,7 @@ class Models:
             with self.writing("write", getattr(mapper, "class_", mapper).__name__):
                 return original(session, mapper, *args, **named)
 
-        return save
+        return update_wrapper(save, original)
 
     def writing(self, how: str, model: str = "") -> Call:
         """For a ``with`` statement around a write; a flush is of any number of models."""
@@ -237,9 +226,9 @@ def install(*, registry: Registry = REGISTRY) -> bool:
     executing = "_execute_internal" if hasattr(Session, "_execute_internal") else "execute"
     _patches.also_end(models)
     with _patches:
-        _patches.replace(Session, executing, models.executing)
-        _patches.replace(Session, "_flush", models.flushing)
-        _patches.replace(Session, "_bulk_save_mappings", models.saving)
+        _patches.swap(Session, executing, models.executing)
+        _patches.swap(Session, "_flush", models.flushing)
+        _patches.swap(Session, "_bulk_save_mappings", models.saving)
         _patches.swap(loading, "ChunkedIteratorResult", results)
     return True
 
