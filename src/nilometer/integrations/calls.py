@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     Which one is to be called is `Depth.deep`'s to say: ``inside[depth.deep]``."""
 
 OPERATIONS_MAX: Final = 1000
-"""Operations remembered of an integration, half a KiB each; what exceeds it is made anew each
-time, and its series end in their instrument's overflow."""
+"""Operations remembered of an integration, half a KiB each, 2 with wrappers of their own; what
+exceeds it is made anew each time, and its series end in their instrument's overflow."""
 
 LEVELS: Final = "integrations"
 """``levels = {"integrations.redis" = "deep"}``: the level of an integration, by its name."""
@@ -124,6 +124,15 @@ class Calls:
             **dimensions
         )
         return timer
+
+    def timed_inside(self, function: Callable[..., Any], operation: Operation) -> Inside:
+        """The same as `inside`, timed in the operation's series, with its name and attributes.
+
+        In C where there is C, it costs a third of a `Call`.
+        """
+        timed = self.timed(operation.dimensions)
+        plain, placed = self.inside(function, operation.name, operation.attributes)
+        return timed(plain), timed(placed)
 
     def inside(
         self, function: Callable[..., Any], name: str, attributes: Mapping[str, object]

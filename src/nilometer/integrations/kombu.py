@@ -8,7 +8,7 @@ from __future__ import annotations
 from inspect import signature
 from typing import TYPE_CHECKING, Any, Final
 
-from nilometer.integrations.messages import Messages
+from nilometer.integrations.messages import Messages, with_trace
 from nilometer.integrations.patches import Patches
 from nilometer.measure import REGISTRY
 from nilometer.trace import CURRENT
@@ -30,6 +30,8 @@ PUBLISH: Final = (
     *("properties", "routing_key", "mandatory", "immediate", "exchange"),
 )
 """What kombu's own `_publish` is given first; it is the same since kombu 4."""
+
+HEADERS: Final = PUBLISH.index("headers")
 
 _patches: Final = Patches()
 
@@ -79,6 +81,10 @@ def _connection(entity: Any) -> Any:
 def _publishing(original: Callable[..., Any], messages: Messages) -> Callable[..., Any]:
     depth, current = messages.depth, CURRENT.get
 
+    def sending(*args: Any, **options: Any) -> Any:
+        front, headers, back = args[:HEADERS], args[HEADERS], args[HEADERS + 1 :]
+        return original(*front, with_trace(headers), *back, **options)
+
     def _publish(
         producer: Any,
         body: Any,
@@ -94,16 +100,17 @@ def _publishing(original: Callable[..., Any], messages: Messages) -> Callable[..
         *args: Any,
         **options: Any,
     ) -> Any:
-        front = (producer, body, priority, content_type, content_encoding)
-        back = (properties, routing_key, mandatory, immediate, exchange, *args)
+        given = (producer, body, priority, content_type, content_encoding, headers, properties)
+        given += (routing_key, mandatory, immediate, exchange, *args)
         if not depth.on:
-            return original(*front, headers, *back, **options)
+            return original(*given, **options)
         system, host, port = _told(producer)
         if current() is None:
-            timed = messages.timed(original, system, exchange, routing_key)
-            return timed(*front, headers, *back, **options)
-        with messages.publish(system, host, port, exchange, routing_key) as call:
-            return original(*front, call.with_trace(headers), *back, **options)
+            publish = messages.timed(original, system, exchange, routing_key)
+        else:
+            place = host, port
+            publish = messages.inside(original, sending, system, *place, exchange, routing_key)
+        return publish(*given, **options)
 
     return _publish
 

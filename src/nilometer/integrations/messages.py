@@ -23,7 +23,7 @@ from nilometer.trace.twin import stand_in
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from nilometer.integrations.calls import Operation
+    from nilometer.integrations.calls import Inside, Operation
     from nilometer.measure import Registry
 
 DEFAULT: Final = "amq.default"
@@ -76,7 +76,7 @@ class Messages:
         "_processes",
         "_triggers",
         "_timed",
-        "_operations",
+        "_inside",
     )
 
     def __init__(
@@ -100,7 +100,7 @@ class Messages:
         self.names = Names()
         self._triggers = triggers or Triggers()
         self._timed: dict[tuple[object, ...], Callable[..., Any]] = {}
-        self._operations: dict[tuple[object, ...], Operation] = {}
+        self._inside: dict[tuple[object, ...], Inside] = {}
 
     def end(self) -> None:
         """Pass everything on from now on, also what consumers were given before."""
@@ -124,24 +124,39 @@ class Messages:
         _keep(self._timed, given, made)
         return made
 
-    def publish(
-        self, system: str, host: str, port: object, exchange: object, key: object
-    ) -> Publish:
-        """One message in a traced request, for a ``with`` statement; TypeError for no name."""
-        given = system, host, port, exchange, key
-        operation = self._operations.get(given)
-        if operation is None:
-            names = exchange, key
+    def inside(
+        self,
+        original: Callable[..., Any],
+        sending: Callable[..., Any],
+        system: str,
+        host: str,
+        port: object,
+        exchange: object,
+        key: object,
+    ) -> Callable[..., Any]:
+        """The function that publishes there, for where a request is traced.
+
+        `sending` is the original that lets the trace go with the message: by `with_trace`.
+        """
+        try:
+            is_near = http_client.hosts.admit(host)
+            given = sending, system, host, port, exchange, key, is_near
+            known = self._inside.get(given)
+        except (TypeError, AttributeError):  # such a name no broker takes, or has
+            return original
+        if known is None:
             about: dict[str, object] = {}
             if exchange:
                 about["messaging.rabbitmq.destination.routing_key"] = self.names.of(key)
             if host:
                 about |= {"server.address": host, "server.port": port}
             operation = self._operation(
-                self._publishes, "publish", "send", system, names, about
+                self._publishes, "publish", "send", system, (exchange, key), about
             )
-            _keep(self._operations, given, operation)
-        return Publish(operation, host)
+            function = sending if is_near else original
+            known = self._publishes.timed_inside(function, operation)
+            _keep(self._inside, given, known)
+        return known[self.depth.deep]
 
     def processing(
         self, function: Callable[..., Any], system: str, queue: object, told: Callable[..., Any]
@@ -157,15 +172,17 @@ class Messages:
             return function(*args, **options)
 
         timed = operation.calls.timed(operation.dimensions)(plain)
+        inside = operation.calls.timed_inside(plain, operation)
 
         def consume(*args: Any, **options: Any) -> Any:
             if not depth.on:
                 return function(*args, **options)
             sent = self.read(told, *args)
-            if sent is None and current() is None:
-                return timed(*args, **options)
-            with Process(operation, self._triggers, sent):
-                return function(*args, **options)
+            if sent is not None:
+                with Process(operation, self._triggers, sent):
+                    return function(*args, **options)
+            run = timed if current() is None else inside[depth.deep]
+            return run(*args, **options)
 
         return consume
 
@@ -212,33 +229,22 @@ def _keep(known: dict[Any, Any], key: object, value: object) -> None:
     known[key] = value
 
 
-class Publish(Call):
-    """One message that is published in a traced request."""
+def with_trace(present: Any) -> Any:
+    """A copy of a message's headers with the current trace in it, or they themselves.
 
-    __slots__ = ("_host",)
-
-    def __init__(self, operation: Operation, host: str) -> None:
-        super().__init__(operation)
-        self._host = host
-
-    def with_trace(self, present: Any) -> Any:
-        """A copy of a message's headers with the trace in it, or they themselves.
-
-        They are left alone if the caller set one of ours, and where the broker is no
-        neighbour. A copy, because the caller may send his again.
-        """
-        try:
-            if not http_client.hosts.admit(self._host):
-                return present
-            ours = onward()
-            if not ours:
-                return present
-            if not present:
-                return ours
-            return {**present, **ours} if ours.keys().isdisjoint(present) else present
-        except Exception as error:  # noqa: BLE001  the message is sent all the same
-            REGISTRY.lost("spans", f"message_{type(error).__name__}")
+    They are left alone if the caller set one of ours. A copy, because the caller may send his
+    again.
+    """
+    try:
+        ours = onward()
+        if not ours:
             return present
+        if not present:
+            return ours
+        return {**present, **ours} if ours.keys().isdisjoint(present) else present
+    except Exception as error:  # noqa: BLE001  the message is sent all the same
+        REGISTRY.lost("spans", f"message_{type(error).__name__}")
+        return present
 
 
 class Process:

@@ -20,7 +20,7 @@ from nilometer.trace import CURRENT
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from nilometer.integrations.calls import Operation
+    from nilometer.integrations.calls import Inside, Operation
     from nilometer.measure import Registry
 
 METHOD: Final = "rpc.method"
@@ -121,10 +121,11 @@ class Contexts:
 
 
 class Kind(NamedTuple):
-    """Calls of one method: what their spans show, and the client's function, timed."""
+    """Calls of one method: the client's function, timed, and with a span where traced."""
 
-    operation: Operation
+    dimensions: Mapping[str, str]
     timed: Callable[..., Any]
+    inside: Inside
 
 
 class Client:
@@ -193,12 +194,10 @@ class Client:
             if kind is None:
                 return original(context, ctxt, method, **kwargs)
             try:
-                if current() is None:
-                    return kind.timed(context, ctxt, method, **kwargs)
-                with Call(kind.operation):
-                    return original(context, ctxt, method, **kwargs)
+                run = kind.timed if current() is None else kind.inside[depth.deep]
+                return run(context, ctxt, method, **kwargs)
             except BaseException as error:
-                self._tell(error, kind.operation.dimensions)
+                self._tell(error, kind.dimensions)
                 raise
 
         return call
@@ -216,10 +215,8 @@ class Client:
             kind = self._kind(known, calls, original, context, method)
             if kind is None:
                 return original(context, ctxt, method, **kwargs)
-            if current() is None:
-                return kind.timed(context, ctxt, method, **kwargs)
-            with Call(kind.operation):
-                return original(context, ctxt, method, **kwargs)
+            run = kind.timed if current() is None else kind.inside[depth.deep]
+            return run(context, ctxt, method, **kwargs)
 
         return cast
 
@@ -253,7 +250,8 @@ class Client:
         operation = calls.known((scope, method)) or calls.operation(
             (scope, method), f"{scope}/{method}", dimensions, SYSTEM
         )
-        return Kind(operation, calls.timed(dimensions)(original))
+        inside = calls.timed_inside(original, operation)
+        return Kind(dimensions, calls.timed(dimensions)(original), inside)
 
     def _tell(self, error: BaseException, dimensions: Mapping[str, str]) -> None:
         """Tell an error of the server's from a call that nobody answered."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from copy import copy
 from typing import TYPE_CHECKING, Any, Final
 
-from nilometer.integrations.messages import Messages
+from nilometer.integrations.messages import Messages, with_trace
 from nilometer.integrations.patches import Patches
 from nilometer.measure import REGISTRY
 from nilometer.trace import CURRENT
@@ -64,9 +64,12 @@ def _is_inner(channel: Any) -> bool:
 
 
 def _publishing(original: Callable[..., Any], messages: Messages) -> Callable[..., Any]:
-    from pika.spec import BasicProperties
+    depth, current, add_trace = messages.depth, CURRENT.get, _adding()
 
-    depth, current = messages.depth, CURRENT.get
+    def sending(
+        channel: Any, exchange: Any, routing_key: Any, body: Any, properties: Any, *rest: Any
+    ) -> Any:
+        return original(channel, exchange, routing_key, body, add_trace(properties), *rest)
 
     def basic_publish(
         channel: Any,
@@ -79,26 +82,38 @@ def _publishing(original: Callable[..., Any], messages: Messages) -> Callable[..
         if not depth.on or _is_inner(channel):
             return original(channel, exchange, routing_key, body, properties, mandatory)
         if current() is None:
-            timed = messages.timed(original, SYSTEM, exchange, routing_key)
-            return timed(channel, exchange, routing_key, body, properties, mandatory)
-        with messages.publish(SYSTEM, *broker_of(channel), exchange, routing_key) as call:
-            properties = _with_trace(call, properties, BasicProperties)
-            return original(channel, exchange, routing_key, body, properties, mandatory)
+            publish = messages.timed(original, SYSTEM, exchange, routing_key)
+        else:
+            place = broker_of(channel)
+            publish = messages.inside(original, sending, SYSTEM, *place, exchange, routing_key)
+        return publish(channel, exchange, routing_key, body, properties, mandatory)
 
     return basic_publish
 
 
-def _with_trace(call: Any, properties: Any, made_of: Any) -> Any:
-    """A copy of a message's properties whose headers have the trace in them."""
-    present = None if properties is None else properties.headers
-    headers = call.with_trace(present)
-    if headers is present:
-        return properties
-    if properties is None:
-        return made_of(headers=headers)
-    made = copy(properties)
-    made.headers = headers
-    return made
+def _adding() -> Callable[[Any], Any]:
+    """What makes a copy of a message's properties whose headers have the trace in them.
+
+    pika's own way to make properties sets fourteen of them, one by one.
+    """
+    from pika.spec import BasicProperties
+
+    empty = vars(BasicProperties())
+
+    def add_trace(properties: Any) -> Any:
+        present = None if properties is None else properties.headers
+        headers = with_trace(present)
+        if headers is present:
+            return properties
+        if properties is not None and type(properties) is not BasicProperties:
+            made = copy(properties)
+        else:
+            made = BasicProperties.__new__(BasicProperties)
+            made.__dict__.update(empty if properties is None else properties.__dict__)
+        made.headers = headers
+        return made
+
+    return add_trace
 
 
 def _consuming(original: Callable[..., Any], messages: Messages) -> Callable[..., Any]:
