@@ -6,7 +6,7 @@ from importlib import import_module
 
 import pytest
 
-from nilometer.integrations import asgi, callers, http_meters, wsgi
+from nilometer.integrations import asgi, attendance, callers, http_meters, wsgi
 from nilometer.measure import Registry
 from nilometer.trace import drain_spans
 from nilometer.trace.trigger import Triggers
@@ -27,6 +27,7 @@ def twin(request, monkeypatch):
     middleware = type("Middleware", (wsgi.Manners, module.WsgiEntry), {})
     monkeypatch.setattr(wsgi, "Middleware", middleware)
     monkeypatch.setattr(asgi, "AsgiExchange", module.AsgiExchange)
+    monkeypatch.setattr(attendance, "attend_all", module.attend_all)
     return module
 
 

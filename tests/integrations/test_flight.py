@@ -9,7 +9,7 @@ import pytest
 
 import nilometer.trace as trace
 from nilometer.clock import Clock
-from nilometer.integrations import asgi, flight, wsgi
+from nilometer.integrations import asgi, wsgi
 from nilometer.integrations.flight import GRANT, FlightRecorder
 from nilometer.trace import CURRENT, RING, carry, drain_spans, greenlets
 from nilometer.trace.trigger import Triggers
@@ -39,7 +39,6 @@ def time():
 def on(twin, monkeypatch):
     """``on(slow_s=1)`` starts a recorder, which ends with the test."""
     started = []
-    monkeypatch.setattr(flight, "attend_all", twin.attend_all)
 
     def start(**options):
         recorder = FlightRecorder(**options)

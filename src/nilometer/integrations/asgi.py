@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from nilometer.clock import Clock
 from nilometer.integrations import flight
+from nilometer.integrations.asgi_phases import timed_receive, timed_send
 from nilometer.integrations.exchange import AsgiExchange
 from nilometer.integrations.http_meters import server_instruments
+from nilometer.integrations.http_phases import ARRIVED_KEY
 from nilometer.integrations.http_span import close_root, open_root
 from nilometer.integrations.http_words import MARK
 from nilometer.integrations.websocket import Connection
@@ -28,6 +30,7 @@ from nilometer.trace.current import is_left_over
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
 
+    from nilometer.integrations.http_phases import Stopwatch
     from nilometer.measure import Registry
     from nilometer.trace import Joined
     from nilometer.trace.trigger import Triggers
@@ -69,8 +72,13 @@ class Middleware:
             return
         scope[MARK] = True
         exchange = AsgiExchange(self._meters, scope, send)
-        before, entered = None, False
+        before, entered, watch = None, False, None
+        send = exchange
         if exchange.attended:
+            if self._instruments.phases.on:
+                watch = self._watch(scope, exchange)
+                receive = timed_receive(receive, exchange, watch)
+                send = timed_send(exchange, watch)
             before = CURRENT.get()
             if entered := is_left_over(before):
                 CURRENT.set(None)
@@ -84,7 +92,7 @@ class Middleware:
                 path = scope.get("path", "")
                 exchange.span = open_root(request, exchange.method, path, self._server)
         try:
-            await self.app(scope, receive, exchange)
+            await self.app(scope, receive, send)
         except BaseException as error:
             exchange.ended(error)
             raise
@@ -93,6 +101,12 @@ class Middleware:
         finally:
             if entered:  # the same task may serve another request: keep-alive, tests
                 CURRENT.set(before)
+            if watch is not None:
+                watch.tell(exchange)
+
+    def _watch(self, scope: Scope, exchange: AsgiExchange) -> Stopwatch:
+        arrived_ns = scope.pop(ARRIVED_KEY, 0)
+        return self._instruments.phases.watch(exchange.meters.elapsed_ns, arrived_ns)
 
     def _request(self, headers: Callable[[str], str | None]) -> Trace | Joined | None:
         return None if self._triggers is None else self._triggers.accept(headers)

@@ -12,7 +12,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from nilometer.clock import elapsed_ns
-from nilometer.integrations.exchange import attend_all
+from nilometer.integrations.attendance import attend_for
 from nilometer.trace.budget import REQUESTS_PER_SECOND
 from nilometer.trace.limits import SPANS_PER_TRACE_MAX, SPANS_RING_MAX
 from nilometer.trace.twin import RING, Budget, Ring, Trace, new_id
@@ -169,13 +169,13 @@ class FlightRecorder:
     def start(self) -> None:
         """Record from now on, in every middleware of this process that may trace at all."""
         _Running.recorder = self
-        attend_all(True)
+        attend_for(_Running, True)
 
     def stop(self) -> None:
         """Record no more; what is in flight is kept or forgotten at its end."""
         if _Running.recorder is self:
             _Running.recorder = None
-            attend_all(False)
+            attend_for(_Running, False)
 
     def reset_after_fork(self) -> None:
         """In a child: nothing is in flight."""

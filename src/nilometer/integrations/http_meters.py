@@ -12,6 +12,8 @@ from weakref import WeakKeyDictionary
 from nilometer.integrations import costs
 from nilometer.integrations.calls import Depth
 from nilometer.integrations.exchange import Meters
+from nilometer.integrations.http_phases import Phases
+from nilometer.integrations.http_words import error_type
 from nilometer.integrations.routes import ASGI, WSGI, reader
 
 if TYPE_CHECKING:
@@ -29,8 +31,6 @@ COSTS: Final = {"wsgi": costs.wsgi_request, "asgi": costs.asgi_request}
 
 CLASSES: Final = ("none", "1xx", "2xx", "3xx", "4xx", "5xx")
 """What `http.response.status_class` may say; none: no response was ever begun."""
-
-ERROR_WORD_MAX: Final = 64  # the standard library's longest class name of an error has 27
 
 
 class ServerInstruments:
@@ -60,6 +60,7 @@ class ServerInstruments:
             unit="{error}",
             description="Requests that raised or were broken off.",
         )
+        self.phases = Phases(registry)
         self._lost = registry.counter("nilometer.lost", description="What we lost, and why.")
         registry.gauge(
             "http.server.in_flight",
@@ -141,12 +142,6 @@ class ServerInstruments:
         if len(self._times) < SERIES_KEPT_MAX:
             self._times[method if route is None else (method, route)] = record
         return record
-
-
-def error_type(error: object) -> str:
-    """How an error is told from others: the name of its class, or the word itself, cut."""
-    word = error if isinstance(error, str) else type(error).__name__
-    return word[:ERROR_WORD_MAX]
 
 
 _INSTRUMENTS: WeakKeyDictionary[Registry, ServerInstruments] = WeakKeyDictionary()

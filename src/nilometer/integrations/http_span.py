@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from nilometer.integrations.http_meters import error_type
+from nilometer.integrations.http_words import error_type
 from nilometer.model import Status
 from nilometer.trace import CURRENT, Trace, start_root
 

@@ -27,7 +27,18 @@ STATUS_MAX: Final = 999  # three digits, as in HTTP
 WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
 """Methods whose body is counted as it is received if its length was not announced."""
 
+ERROR_WORD_MAX: Final = 64  # the standard library's longest class name of an error has 27
 LENGTH_DIGITS_MAX: Final = 18  # 10**18 - 1 < 2**63: no announced length overflows a counter
+
+
+def error_type(error: object) -> str:
+    """How an error is told from others: the name of its class, or the word itself, cut.
+
+    >>> error_type(ValueError("no")), error_type("closed_early")
+    ('ValueError', 'closed_early')
+    """
+    word = error if isinstance(error, str) else type(error).__name__
+    return word[:ERROR_WORD_MAX]
 
 
 def announced_length(text: object) -> int:

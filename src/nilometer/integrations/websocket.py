@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from nilometer.integrations.http_meters import error_type
+from nilometer.integrations.http_words import error_type
 from nilometer.integrations.routes import ASGI, reader
 from nilometer.model import Status
 

@@ -19,14 +19,16 @@ from nilometer.clock import Clock
 from nilometer.integrations import flight
 from nilometer.integrations.exchange import WsgiEntry, WsgiExchange
 from nilometer.integrations.http_meters import server_instruments
+from nilometer.integrations.http_phases import ARRIVED
 from nilometer.integrations.http_span import SizedSteps, Steps, close_root, open_root
+from nilometer.integrations.wsgi_phases import sending, timing_input, timing_write
 from nilometer.measure import REGISTRY
 from nilometer.trace import CURRENT, Trace
 from nilometer.trace.current import is_left_over
 from nilometer.trace.twin import stand_in
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from nilometer.integrations.exchange import Meters
     from nilometer.measure import Registry
@@ -71,10 +73,32 @@ class Manners:
         self._triggers = triggers
         self._server = server
         self._depth = instruments.depth
+        self._phases = instruments.phases
 
     def attend(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Serve a request that asks for a trace, or whose body must be counted, or that comes
-        while a span is current, or the flight recorder is on."""
+        while a span is current, or the flight recorder or the level of a phase is on."""
+        if not self._phases.on:
+            return self._attend(environ, WsgiExchange(self.meters, environ, start_response))
+        arrived_ns = ARRIVED.get()
+        watch = self._phases.watch(self.meters.elapsed_ns, arrived_ns)
+        if arrived_ns:
+            ARRIVED.set(0)  # the next one on this connection comes at another time
+        start_response = timing_write(watch, start_response)
+        exchange = WsgiExchange(self.meters, environ, start_response)
+        timing_input(environ, watch, exchange.request_bytes)
+        try:
+            result = self._attend(environ, exchange)
+        except BaseException:
+            watch.tell(exchange)
+            raise
+        if not _is_file(result, environ):
+            return sending(result, watch, exchange)
+        watch.part()
+        watch.tell(exchange)
+        return result
+
+    def _attend(self, environ: Environ, exchange: WsgiExchange) -> Iterable[bytes]:
         before = _current()
         if is_left_over(before):
             before = None
@@ -84,7 +108,6 @@ class Manners:
             request = self._triggers.accept(environ.get, HEADERS)
             if before is None and self._depth.on and not isinstance(request, Trace):
                 recording = flight.begin(request)
-        exchange = WsgiExchange(self.meters, environ, start_response)
         if recording is not None:
             exchange.flight, request = recording, recording.trace
         if request is not None:
@@ -191,8 +214,8 @@ class CountingInput:
         """As the server's."""
         return [self._counted(line) for line in self._stream.readlines(*hint)]
 
-    def __iter__(self) -> CountingInput:
-        return self
+    def __iter__(self) -> Iterator[bytes]:
+        return map(self._counted, self._stream)
 
     def __next__(self) -> bytes:
         return self._counted(next(self._stream))
