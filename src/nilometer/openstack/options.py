@@ -28,7 +28,7 @@ GROUP: Final = "nilometer"
 SWITCHES: Final = (
     ("trace_mongodb", "MongoDB: its commands, and points named mongodb_..."),
     ("trace_redis", "Redis: its commands, and points named redis_..."),
-    ("trace_pooling", "Pooling of stores: points named pooling_..."),
+    ("trace_pooling", "Pooling of stores: points named pooling_..., patches named pooling..."),
     (
         "trace_wsgi_transport",
         "Requests of WSGI; what happens within one is traced all the same.",

@@ -12,7 +12,6 @@ from logging import getLogger
 from typing import TYPE_CHECKING, Any, Final
 
 from nilometer.integrations.arrivals import Arrivals
-from nilometer.integrations.calls import LEVELS
 from nilometer.integrations.osprofiler import group
 from nilometer.integrations.osprofiler.decorating import Decorators
 from nilometer.integrations.osprofiler.points import Points
@@ -201,8 +200,8 @@ def apply(said: group.ProfilerGroup) -> bool:
     """
     global _group
     _group = said
-    for name in said.integrations_off():
-        REGISTRY.set_level(f"{LEVELS}.{name}", Level.OFF)
+    for prefix in said.levels_off():
+        REGISTRY.set_level(prefix, Level.OFF)
     if _drop_in is None:
         return False
     if said.enabled:

@@ -19,15 +19,15 @@ GROUP: Final = "profiler"
 DEFAULT_KEY: Final = "SECRET_KEY"
 
 SWITCHES: Final[Mapping[str, tuple[str, ...]]] = {
-    "trace_sqlalchemy": ("sqlalchemy", "sqlalchemy_", "db"),
-    "trace_redis": ("redis", "redis_"),
-    "trace_mongodb": ("pymongo", "mongodb_"),
-    "trace_pooling": ("", "pooling_"),
-    "trace_wsgi_transport": ("wsgi",),
-    "trace_requests": ("urllib3",),
+    "trace_sqlalchemy": ("integrations.sqlalchemy", "sqlalchemy_", "db"),
+    "trace_redis": ("integrations.redis", "redis_"),
+    "trace_mongodb": ("integrations.pymongo", "mongodb_"),
+    "trace_pooling": ("pooling", "pooling_"),
+    "trace_wsgi_transport": ("integrations.wsgi",),
+    "trace_requests": ("integrations.urllib3",),
 }
-"""Each switch: the integration that it turns off, if any, and then points of OSProfiler's: by
-their name, or by its beginning if that ends in ``_``."""
+"""Each switch: the prefix whose level it turns off (an integration's, or that of patches), and
+then points of OSProfiler's: by their name, or by its beginning if that ends in ``_``."""
 
 
 class ProfilerGroup(NamedTuple):
@@ -45,10 +45,9 @@ class ProfilerGroup(NamedTuple):
                 return True
         return False
 
-    def integrations_off(self) -> list[str]:
-        """The integrations that are switched off."""
-        off = [SWITCHES[switch][0] for switch, on in self.switches.items() if not on]
-        return [name for name in off if name]
+    def levels_off(self) -> list[str]:
+        """The prefixes of names whose level is switched off."""
+        return [SWITCHES[switch][0] for switch, on in self.switches.items() if not on]
 
 
 def _is_named(name: str, form: str) -> bool:
