@@ -33,14 +33,13 @@ KEY = "a key of the operator's"
 @pytest.fixture(autouse=True)
 def _nothing_left():
     options._followed = {}
-    levels = [names[0] for names in group.SWITCHES.values() if names[0]]
     yield
     assembly.shutdown()
     drop_in.uninstall()
     drop_in.apply(group.ProfilerGroup())
     oslo_config.uninstall()
-    for name in levels:
-        REGISTRY.set_level(f"integrations.{name}", Level.BASIC)
+    for prefix, *_ in group.SWITCHES.values():
+        REGISTRY.set_level(prefix, Level.BASIC)
     drain_spans()
 
 
