@@ -7,12 +7,23 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 import pytest
 
+from nilometer.clock import Clock
 from nilometer.trace.current import CURRENT, Joined
-from nilometer.trace.propagation import TracingExecutor, carry, headers
+from nilometer.trace.onward import Signer
+from nilometer.trace.propagation import TracingExecutor, carry
+from nilometer.trace.signing import (
+    Key,
+    key_of_signature,
+    parse_signature,
+    split_tracestate,
+)
+
+NOW_S = 1_800_000_000
 
 
 def test_without_carry_a_thread_pool_sees_no_span_and_with_it_the_submitters(twin):
@@ -159,6 +170,7 @@ def test_a_request_that_begins_while_another_is_current_is_its_own(twin):
 
 
 def test_headers_of_no_request_a_joined_one_and_an_unsigned_one(twin):
+    headers = twin.core.headers
     assert headers() == {}
 
     onward = {"traceparent": "00-...", "tracestate": "other=1"}
@@ -169,6 +181,68 @@ def test_headers_of_no_request_a_joined_one_and_an_unsigned_one(twin):
 
     with twin.root() as root, twin.core.span("client") as span:
         assert headers() == {"traceparent": f"00-{root.trace_id}-{span.span_id}-01"}
+
+
+@pytest.mark.parametrize("others", ["", "a=1,b=x y"])
+@pytest.mark.parametrize("expiry_s", [None, NOW_S + 40, NOW_S + 10**6])
+@pytest.mark.parametrize(("asked", "may"), [(True, True), (True, False), (False, True)])
+def test_headers_of_a_signed_request_are_those_that_its_signer_makes(
+    twin, others, expiry_s, asked, may
+):
+    key, clock = Key(b"K1"), Clock(wall_ns=lambda: NOW_S * 10**9)
+    signer = Signer(key, "", expiry_s, others, clock, may)
+    with twin.core.start_root("r", request=twin.request(signer=signer)) as root:
+        sent = [twin.core.headers(osprofiler=asked) for _ in range(2)]
+    expected = signer.headers(root.trace_id, root.span_id, osprofiler=asked)
+    states = [one.pop("tracestate") for one in sent]
+    del expected["tracestate"]
+
+    assert sent == [expected] * 2
+    read = [split_tracestate(state) for state in states]
+    assert [rest for _, rest in read] == [others] * 2
+    for member in (parse_signature(ours) for ours, _ in read):
+        assert member.expiry_s == min(expiry_s or NOW_S + 300, NOW_S + 300)
+        assert key_of_signature(sent[0]["traceparent"], member, [key]) is key
+    assert states[0] != states[1]  # a nonce is good for one request
+
+
+def test_headers_of_a_signed_request_are_by_the_clock_on_the_wall(twin):
+    signer = Signer(Key(b"K1"), "", None, "", Clock())
+    before = time.time_ns() // 10**9
+    with twin.core.start_root("r", request=twin.request(signer=signer)):
+        ours, _ = split_tracestate(twin.core.headers()["tracestate"])
+
+    assert before <= parse_signature(ours).expiry_s - 300 <= time.time_ns() // 10**9
+
+
+def test_headers_of_a_request_that_nobody_s_key_began_are_its_signer_s_own(twin):
+    class Ids:
+        def headers(self, *ids, osprofiler):
+            return {"ids": ids, "osprofiler": osprofiler}
+
+    with twin.core.start_root("r", request=twin.request(signer=Ids())) as root:
+        ids = (root.trace_id, root.span_id)
+        assert twin.core.headers() == {"ids": ids, "osprofiler": True}
+        assert twin.core.headers(osprofiler=False) == {"ids": ids, "osprofiler": False}
+
+
+@pytest.mark.parametrize("given", [(("x",), {}), ((), {"other": True})])
+def test_headers_take_nothing_else(twin, given):
+    with pytest.raises(TypeError):
+        twin.core.headers(*given[0], **given[1])
+
+
+def test_headers_whose_key_fails_raise_what_it_raised(twin):
+    class Broken:
+        def mac_sha256(self, message):
+            raise OSError("no hash today")
+
+    signer = Signer(Broken(), "", None, "", Clock())
+    with (
+        twin.core.start_root("r", request=twin.request(signer=signer)),
+        pytest.raises(OSError, match="no hash today"),
+    ):
+        twin.core.headers()
 
 
 GREENLETS = """

@@ -15,7 +15,7 @@ from nilometer.model import Event, SpanKind, SpanRecord, Status
 from nilometer.trace import limits
 from nilometer.trace.current import CURRENT, Joined
 from nilometer.trace.limits import described, without_queries
-from nilometer.trace.propagation import carry, headers
+from nilometer.trace.propagation import carry
 from tests.trace.conftest import TWINS, Traced
 
 
@@ -251,7 +251,7 @@ def test_a_span_finished_in_another_context_counts_for_nothing_where_it_stays_cu
     with core.span("of nobody") as untraced:
         traced()
     assert (untraced, core.current_span(), calls) == (core.UNTRACED, core.UNTRACED, [None])
-    assert headers() == {}
+    assert core.headers() == {}
     assert carry(traced) is traced
     assert [record.name for record in twin.ring.drain()] == ["inner", "root"][not inner :]
     assert (root.over, core.UNTRACED.over) == (True, False)

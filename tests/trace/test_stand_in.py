@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from nilometer.trace.current import CURRENT
-from nilometer.trace.propagation import headers
 
 
 def test_what_happens_within_a_stand_in_is_the_sender_s_child_and_it_is_not_recorded(twin):
@@ -24,7 +23,7 @@ def test_what_happens_within_a_stand_in_is_the_sender_s_child_and_it_is_not_reco
 
 def test_of_a_sender_without_a_span_the_children_are_roots_and_headers_name_no_parent(twin):
     stands = twin.core.stand_in(twin.request(trace_id=bytes(range(16))))
-    onward = headers()
+    onward = twin.core.headers()
     with twin.core.span("first"):
         pass
     stands.finish()

@@ -1,5 +1,6 @@
 /* Spans: the C twin of pure.py and request_pure.py (spans.h), ring_pure.py (records.h),
- * wrap_pure.py (wrappers.h), info_pure.py (info.h) and of a class of budget.py (budget.h).
+ * wrap_pure.py (wrappers.h), info_pure.py (info.h), onward_pure.py (onward.h) and of a class of
+ * budget.py (budget.h).
  *
  * The Python files are the specification: same names, same order, same errors. tests/trace runs
  * every test on both. Change them together or not at all.
@@ -19,6 +20,7 @@
 #include "trace/budget.h"
 #include "trace/info.h"
 #include "trace/spans.h"
+#include "trace/onward.h"
 #include "trace/records.h"
 #include "trace/wrappers.h"
 #include "sources.h"
@@ -343,6 +345,8 @@ static PyMethodDef core_functions[] = {
     {"osprofiler_ids", core_osprofiler_ids, METH_O,
      PyDoc_STR("The ids of an X-Trace-Info in its usual spelling, None if it is spelled "
                "otherwise.")},
+    {"headers", (PyCFunction)(void (*)(void))core_headers, METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR("What to send with an onward request so that it is part of the current one.")},
     {"wrapped", (PyCFunction)(void (*)(void))core_wrapped, METH_VARARGS | METH_KEYWORDS,
      PyDoc_STR("The function with a span around each run of its body; `driver` if it runs in "
                "steps.")},
@@ -407,6 +411,7 @@ import_specification(void)
         !(core.awaited = imported("nilometer.trace.steps", "awaited")) ||
         !(core.urandom = imported("os", "urandom")) ||
         !(core.perf_counter_ns = imported("time", "perf_counter_ns")) ||
+        !(core.time_ns = imported("time", "time_ns")) ||
         !(core.clock_class = imported("nilometer.clock", "Clock")) ||
         !(core.event_class = imported("nilometer.model.event", "Event")) ||
         !(core.status_class = imported("nilometer.model.span", "Status")) ||
@@ -426,7 +431,8 @@ import_specification(void)
         check_limit("ATTRIBUTES_MAX", ATTRIBUTES_MAX) < 0 ||
         check_limit("EVENTS_MAX", EVENTS_MAX) < 0 ||
         check_limit("SPANS_RING_MAX", SPANS_RING_MAX) < 0 ||
-        check_limit("SPANS_PER_TRACE_MAX", SPANS_PER_TRACE_MAX) < 0)
+        check_limit("SPANS_PER_TRACE_MAX", SPANS_PER_TRACE_MAX) < 0 ||
+        check_limit("ONWARD_TTL_S", ONWARD_TTL_S) < 0)
         return -1;
     return check_record();
 }
@@ -442,6 +448,13 @@ make_constants(void)
         !(core.str_close = PyUnicode_InternFromString("close")) ||
         !(core.str_trace_id = PyUnicode_InternFromString("trace_id")) ||
         !(core.str_qualname = PyUnicode_InternFromString("__qualname__")) ||
+        !(core.str_headers = PyUnicode_InternFromString("headers")) ||
+        !(core.str_onward = PyUnicode_InternFromString("onward")) ||
+        !(core.str_wall_ns = PyUnicode_InternFromString("wall_ns")) ||
+        !(core.str_mac_sha256 = PyUnicode_InternFromString("mac_sha256")) ||
+        !(core.str_traceparent = PyUnicode_InternFromString("traceparent")) ||
+        !(core.str_tracestate = PyUnicode_InternFromString("tracestate")) ||
+        !(core.osprofiler_keyword = Py_BuildValue("(s)", "osprofiler")) ||
         !(core.empty_text = PyUnicode_FromString("")) ||
         !(core.empty_bytes = PyBytes_FromString("")) || !(core.empty_tuple = PyTuple_New(0)))
         return -1;

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from nilometer.trace.limits import ONWARD_TTL_S
 from nilometer.trace.signing import sign_osprofiler, sign_traceparent, uuid_text
 
 if TYPE_CHECKING:
     from nilometer.clock import Clock
     from nilometer.trace.signing import Key
 
-ONWARD_TTL_S: Final = 300
-"""Validity of what we sign ourselves: enough for a request that waits in a queue."""
-
 
 class Signer(NamedTuple):
-    """Signs onward requests of one trace, by the key that was accepted."""
+    """Signs onward requests of one trace, by the key that was accepted.
+
+    What is sent by the span that is current C makes by itself (onward.h), from these fields.
+    """
 
     key: Key | None
     base_id: str
@@ -47,9 +48,13 @@ class Signer(NamedTuple):
         onward["tracestate"] = f"{ours},{self.others}" if self.others else ours
         if not (osprofiler and self.osprofiler):
             return onward
+        return onward | self.in_osprofilers_form(trace_id, span_id)
+
+    def in_osprofilers_form(self, trace_id: str, span_id: str) -> dict[str, str]:
+        """OSProfiler's two headers, signed."""
+        if self.key is None:
+            return {}
         base_id = self.base_id or uuid_text(trace_id)
         parent_id = uuid_text(trace_id[:16] + span_id)  # its last 8 bytes are the span's id
         info, mac = sign_osprofiler(base_id, parent_id, self.key)
-        onward["X-Trace-Info"] = info
-        onward["X-Trace-HMAC"] = mac
-        return onward
+        return {"X-Trace-Info": info, "X-Trace-HMAC": mac}

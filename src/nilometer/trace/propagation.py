@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, Self, TypeVar
 
-from nilometer.trace.current import CURRENT, Joined
+from nilometer.trace.current import CURRENT
+from nilometer.trace.twin import headers as headers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -19,32 +20,8 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 
-NO_SPAN: Final = "0" * 16
-
 _ELSEWHERE: Final = {"ProcessPoolExecutor", "InterpreterPoolExecutor"}
 """Executors by their class, loky's too: what they are given is pickled, which no span is."""
-
-
-def headers(*, osprofiler: bool = True) -> dict[str, str]:
-    """What to send with an onward request so that it is part of the current one.
-
-    In a traced request both forms, signed with the key that was accepted; in a joined one what
-    came; otherwise nothing. The signature expires, so ask for each request anew. Without
-    `osprofiler` it is not in OSProfiler's form, which does not: for what is kept somewhere.
-    """
-    current = CURRENT.get()
-    if current is None or current.over:
-        return {}
-    if isinstance(current, Joined):
-        return dict(current.onward)
-    signer = current.trace.signer
-    trace_id, span_id = current.trace_id, current.span_id
-    if span_id == NO_SPAN:  # it stands for a sender who has none: see `signing`
-        span_id = trace_id[16:]
-    if signer is None:
-        return {"traceparent": f"00-{trace_id}-{span_id}-01"}
-    signed: dict[str, str] = signer.headers(trace_id, span_id, osprofiler=osprofiler)
-    return signed
 
 
 def taken_along() -> Any:

@@ -30,6 +30,7 @@ from nilometer.trace.limits import (
     message_of,
     name_of,
 )
+from nilometer.trace.onward_pure import headers
 from nilometer.trace.request_pure import Trace
 from nilometer.trace.ring_pure import RING, Ring
 from nilometer.trace.wrap_pure import StepsWrapper, function_wrapper
@@ -50,6 +51,7 @@ __all__ = [
     "Untraced",
     "current_span",
     "current_trace_id",
+    "headers",
     "new_id",
     "osprofiler_ids",
     "reseed",

@@ -23,6 +23,7 @@ Trace = chosen.Trace
 Untraced = chosen.Untraced
 current_span = chosen.current_span
 current_trace_id = chosen.current_trace_id
+headers = chosen.headers
 new_id = chosen.new_id
 osprofiler_ids = chosen.osprofiler_ids
 span = chosen.span
