@@ -79,7 +79,7 @@ def _publishing(original: Callable[..., Any], messages: Messages) -> Callable[..
         properties: Any = None,
         mandatory: bool = False,
     ) -> Any:
-        if not depth.on or _is_inner(channel):
+        if not depth.on or getattr(channel, "_cookie", None) is not None:  # `_is_inner`
             return original(channel, exchange, routing_key, body, properties, mandatory)
         if current() is None:
             publish = messages.timed(original, SYSTEM, exchange, routing_key)
@@ -92,24 +92,26 @@ def _publishing(original: Callable[..., Any], messages: Messages) -> Callable[..
 
 
 def _adding() -> Callable[[Any], Any]:
-    """What makes a copy of a message's properties whose headers have the trace in them.
-
-    pika's own way to make properties sets fourteen of them, one by one.
-    """
+    """What makes of a message's properties a copy whose headers have the trace in them."""
     from pika.spec import BasicProperties
 
-    empty = vars(BasicProperties())
+    class OnlyHeaders(BasicProperties):  # type: ignore[misc]
+        """Properties of which only the headers are set: pika sets fourteen, one by one."""
+
+        def __init__(self, headers: Any) -> None:
+            self.headers = headers
+
+    for name in vars(BasicProperties()):
+        setattr(OnlyHeaders, name, None)
 
     def add_trace(properties: Any) -> Any:
-        present = None if properties is None else properties.headers
-        headers = with_trace(present)
-        if headers is present:
+        if properties is None:
+            headers = with_trace(None)
+            return None if headers is None else OnlyHeaders(headers)
+        headers = with_trace(properties.headers)
+        if headers is properties.headers:
             return properties
-        if properties is not None and type(properties) is not BasicProperties:
-            made = copy(properties)
-        else:
-            made = BasicProperties.__new__(BasicProperties)
-            made.__dict__.update(empty if properties is None else properties.__dict__)
+        made = copy(properties)
         made.headers = headers
         return made
 
