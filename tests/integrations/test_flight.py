@@ -404,6 +404,21 @@ def test_all_requests_in_flight_share_one_store_and_give_back_what_they_took(ser
     assert RING.take_losses() == {("spans", "budget_spans"): 2}
 
 
+def test_a_request_of_many_spans_doubles_what_it_has_as_long_as_there_is_room(served, on):
+    recorder = on(spans_max=12 * GRANT)
+    left = []
+
+    def work():
+        for _ in range(3):
+            spans_of(3 * GRANT)()
+            left.append(len(recorder.store))
+
+    served.serve(work, status=500)
+
+    assert (left, len(recorder.store)) == ([12 - 4, 12 - 8, 0], 12)
+    assert len(RING.drain()) == 2 + 9 * GRANT
+
+
 def test_a_request_for_which_there_is_no_room_is_served_and_counted(served, on):
     recorder = on(spans_max=GRANT)
     room = recorder.store.pop()

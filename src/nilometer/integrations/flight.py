@@ -9,6 +9,7 @@ Nothing here takes a lock: a request may end wherever Python collects garbage.
 from __future__ import annotations
 
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from nilometer.clock import elapsed_ns
@@ -25,7 +26,8 @@ SPANS_MAX: Final = SPANS_RING_MAX
 """Spans of all requests in flight: as many as wait for the pump, so 7 MB more at most."""
 
 GRANT: Final = 16
-"""Spans that a request gets at once: few need a second grant; 16,384 / 16 = 1,024 in flight."""
+"""Spans that a request gets at once: few need a second grant; 16,384 / 16 = 1,024 in flight.
+One with more spans doubles what it has."""
 
 KEPT: Final = "nilometer.flight"
 """The root span's attribute that says why it was kept: "failed", "5xx" or "slow"."""
@@ -91,13 +93,18 @@ class Recording:
         self.trace = trace
 
     def _more(self) -> bool:
-        """Take another grant of spans out of the store, if there is one."""
+        """Take as many grants again out of the store as it has, or as there are.
+
+        To ask for each by itself made a span 12 % dearer than one that was asked for.
+        """
         trace, recorder = self.trace, self._recorder
         if self._is_over or trace.spans_max >= recorder.spans_per_trace:
             return False
-        try:
-            self._taken.append(self._store.pop())
-        except IndexError:
+        had = len(self._taken)
+        with suppress(IndexError):
+            for _ in range(had):
+                self._taken.append(self._store.pop())
+        if len(self._taken) == had:
             return False
         spans_max = min(GRANT * len(self._taken), recorder.spans_per_trace)
         trace.ring.grow(spans_max)
