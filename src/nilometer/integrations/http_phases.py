@@ -8,7 +8,7 @@ phase that it had; the samples are told at its end, by method and route.
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from nilometer.integrations.attendance import attend_for
 from nilometer.integrations.http_words import error_type
@@ -126,7 +126,8 @@ class Phases:
         )
 
         def errors(timer: Timer) -> Counter:
-            return registry.counter(f"{timer.name}.errors", unit="{error}", level=detail)
+            name = timer.name  # which made it already
+            return registry.counter(f"{name}.errors", unit="{error}", level=detail)
 
         self.dispatch = Phase(dispatch, errors(dispatch))
         self.receive = Phase(receive, errors(receive), receive_timeouts)

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from nilometer.integrations import faults
-from nilometer.integrations.patches import Patches
+from nilometer.integrations.switched import Switched
 from nilometer.measure.decorate import kind_of
 from nilometer.model import Level
 
@@ -27,7 +26,7 @@ class Traffic:
     ``begin(traffic)`` replaces, by `patches`, what writes and reads.
     """
 
-    __slots__ = ("patches", "_registry", "_integration", "_begin", "_sent", "_received")
+    __slots__ = ("patches", "_registry", "_switched", "_sent", "_received")
 
     def __init__(
         self,
@@ -36,10 +35,15 @@ class Traffic:
         begin: Callable[[Traffic], None],
         registry: Registry,
     ) -> None:
-        self.patches = Patches()
         self._registry = registry
-        self._integration = integration
-        self._begin = begin
+        self._switched = Switched(
+            integration,
+            "what it sends",
+            lambda: self._sent.on or self._received.on,
+            lambda _: begin(self),
+            registry,
+        )
+        self.patches = self._switched.patches
         sent = registry.counter(
             "db.client.sent.bytes",
             unit="By",
@@ -55,25 +59,11 @@ class Traffic:
         self._sent, self._received = (
             one.bind(**{"db.system.name": system}) for one in (sent, received)
         )
-        registry.followers.append(self.follow)
-        self.follow()
-
-    def follow(self) -> None:
-        """Take over what the levels say now."""
-        wanted = self._sent.on or self._received.on
-        if wanted and not self.patches.active:
-            try:
-                self._begin(self)
-            except (ImportError, AttributeError) as error:  # another version does it otherwise
-                faults.ours(self._integration, "what it sends", error, self._registry)
-        elif not wanted:
-            self.patches.undo()
+        self._switched.begin()
 
     def end(self) -> None:
         """Put everything back, and follow no more."""
-        self.patches.undo()
-        if self.follow in self._registry.followers:
-            self._registry.followers.remove(self.follow)
+        self._switched.end()
 
     def sent(self, count: int) -> None:
         """Count bytes that went out."""

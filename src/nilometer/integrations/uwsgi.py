@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from nilometer.integrations.arrivals import Arrivals
 from nilometer.integrations.patches import Patches
+from nilometer.integrations.servers import Serving
+from nilometer.integrations.serving import Load
 from nilometer.integrations.wsgi import Middleware
 
 if TYPE_CHECKING:
@@ -71,6 +73,7 @@ class Embedded:
         self._watch_forks = watch_forks or (lambda: None)
         self._flush = flush
         self._patches = Patches()
+        self._serving = Serving("uwsgi", _load)
         self._names: dict[str, str] = {}
         self._arrivals = Arrivals(self._imported)
 
@@ -80,7 +83,8 @@ class Embedded:
         sys.meta_path.insert(0, self)
 
     def end(self) -> None:
-        """Wait no more; what is served already stays measured."""
+        """Wait no more; requests to what is served already stay measured."""
+        self._serving.end()
         self._patches.undo()
         self._arrivals.end()
         if self in sys.meta_path:
@@ -129,7 +133,10 @@ class Embedded:
         is_factory = name.endswith("()")
         name = name.removesuffix("()")
         found = namespace.get(name)
-        if not callable(found) or isinstance(found, Middleware):
+        if not callable(found):
+            return
+        self._serving.begin(self)
+        if isinstance(found, Middleware):
             return
         if is_factory:
             make = found
@@ -149,6 +156,17 @@ class Embedded:
         with suppress(Exception):  # what could not be sent is counted there, or sent later
             if self._flush is not None:
                 self._flush()
+
+
+def _load(_embedded: Embedded) -> Load:
+    """The cores (threads, greenlets) of this worker, as uWSGI itself tells of them."""
+    uwsgi: Any = sys.modules["uwsgi"]
+    number = uwsgi.worker_id()
+    if number == 0:  # the master serves nothing
+        return Load()
+    cores = uwsgi.workers()[number - 1]["cores"]
+    used = sum(bool(core["in_request"]) for core in cores)
+    return Load(used, len(cores) - used)
 
 
 _embedded: Embedded | None = None
