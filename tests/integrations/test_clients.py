@@ -5,11 +5,13 @@ import os
 import threading
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
+import aiohttp
 import httpx
 import pytest
 import requests
 import urllib3
 
+from nilometer.integrations import aiohttp as our_aiohttp
 from nilometer.integrations import http_client
 from nilometer.integrations import httpx as our_httpx
 from nilometer.integrations import urllib3 as our_urllib3
@@ -70,13 +72,32 @@ def by_async_httpx(url, headers=None):
     return asyncio.run(get())
 
 
-@pytest.fixture(params=[by_requests, by_urllib3, by_httpx, by_async_httpx])
-def get(request, registry):
-    our_urllib3.install(registry=registry)
-    our_httpx.install(registry=registry)
-    yield request.param
-    our_urllib3.uninstall()
-    our_httpx.uninstall()
+def by_aiohttp(url, headers=None):
+    async def get():
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(url, headers=headers) as response,
+        ):
+            return response.status
+
+    return asyncio.run(get())
+
+
+OURS_INSTALLED = (our_urllib3, our_httpx, our_aiohttp)
+
+
+@pytest.fixture
+def installed(registry):
+    for module in OURS_INSTALLED:
+        module.install(registry=registry)
+    yield
+    for module in OURS_INSTALLED:
+        module.uninstall()
+
+
+@pytest.fixture(params=[by_requests, by_urllib3, by_httpx, by_async_httpx, by_aiohttp])
+def get(request, installed):
+    return request.param
 
 
 @pytest.fixture
@@ -156,19 +177,29 @@ def test_each_hop_of_a_redirect_is_signed_anew(get, server, root):
 
 
 def test_a_request_that_is_sent_twice_is_signed_twice_and_stays_as_it_was(
-    server, registry, root
+    server, installed, root
 ):
-    our_httpx.install(registry=registry)
-    try:
-        with httpx.Client() as client:
-            request = client.build_request("POST", server.url, content=b"body")
-            before = list(request.headers.raw)
-            answers = [client.send(request) for _ in range(2)]
-    finally:
-        our_httpx.uninstall()
+    with httpx.Client() as client:
+        request = client.build_request("POST", server.url, content=b"body")
+        before = list(request.headers.raw)
+        answers = [client.send(request) for _ in range(2)]
 
     assert [answer.request is request for answer in answers] == [True, True]
     assert request.headers.raw == before
+    assert len({sent["tracestate"] for sent in server.seen}) == 2
+
+
+def test_what_a_middleware_of_aiohttp_sends_twice_is_signed_twice(server, installed, root):
+    async def twice(sent, send):
+        (await send(sent)).release()
+        return await send(sent)
+
+    async def get():
+        async with aiohttp.ClientSession(middlewares=(twice,)) as session:
+            (await session.get(server.url)).release()
+
+    asyncio.run(get())
+
     assert len({sent["tracestate"] for sent in server.seen}) == 2
 
 
@@ -188,20 +219,27 @@ def through_httpx(url, proxy):
         return client.get(url).status_code
 
 
-@pytest.mark.parametrize("through", [through_requests, through_urllib3, through_httpx])
+def through_aiohttp(url, proxy):
+    async def get():
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(url, proxy=proxy) as response,
+        ):
+            return response.status
+
+    return asyncio.run(get())
+
+
+@pytest.mark.parametrize(
+    "through", [through_requests, through_urllib3, through_httpx, through_aiohttp]
+)
 @pytest.mark.parametrize(
     ("host", "given"), [("orders.example.com", set()), ("orders.internal", OURS)]
 )
 def test_a_request_through_a_proxy_is_judged_by_whom_it_is_for(
-    server, registry, root, through, host, given
+    server, installed, root, through, host, given
 ):
-    our_urllib3.install(registry=registry)
-    our_httpx.install(registry=registry)
-    try:
-        assert through(f"http://{host}:81/200?a=secret", server.url) == 200
-    finally:
-        our_urllib3.uninstall()
-        our_httpx.uninstall()
+    assert through(f"http://{host}:81/200?a=secret", server.url) == 200
     (span,) = drain_spans()
 
     assert [seen.keys() & OURS for seen in server.seen] == [given]
@@ -216,12 +254,49 @@ def test_an_answer_of_an_error_is_an_error_of_the_span(get, server, root):
 
 
 def test_a_request_that_fails_ends_its_span(get, free_port, registry, root):
-    with pytest.raises((OSError, httpx.HTTPError, urllib3.exceptions.HTTPError)):
+    failures = (OSError, httpx.HTTPError, urllib3.exceptions.HTTPError, aiohttp.ClientError)
+    with pytest.raises(failures):
         get(f"http://127.0.0.1:{free_port()}")
     *_, span = drain_spans()
 
+    readings = read(registry)
     assert (span.name, span.status) == ("GET", Status.ERROR)
-    assert read(registry)["http.client.request"] == ONCE
+    assert readings["http.client.request"] == ONCE
+    (errors,) = readings["http.client.request.errors"]
+    assert errors.startswith("error.type=")
+    assert errors.endswith("http.request.method=GET,server.address=127.0.0.1")
+
+
+def test_responses_are_counted_by_the_class_of_their_status(get, server, registry):
+    for status in (200, 201, 404, 503):
+        get(f"{server.url}/{status}")
+
+    def counted(status_class):
+        return f"http.response.status_class={status_class},server.address=127.0.0.1"
+
+    assert read(registry)["http.client.responses"] == {
+        counted("2xx"): 2,
+        counted("4xx"): 1,
+        counted("5xx"): 1,
+    }
+
+
+def test_at_level_off_requests_pass_untouched(get, server, registry, root):
+    for module in ("urllib3", "httpx", "aiohttp"):
+        registry.set_level(f"integrations.{module}", "off")
+    get(server.url)
+
+    assert "http.client.request" not in read(registry)
+    assert (drain_spans(), server.seen[0].keys() & OURS) == ((), set())
+
+
+def test_at_deep_a_span_says_where_in_the_service_it_began(get, server, registry, root):
+    for module in ("urllib3", "httpx", "aiohttp"):
+        registry.set_level(f"integrations.{module}", "deep")
+    get(server.url)
+    (span,) = drain_spans()
+
+    assert span.attributes["code.file.path"].endswith("test_clients.py")
 
 
 def test_uninstalling_leaves_nothing_behind(registry):
@@ -229,9 +304,10 @@ def test_uninstalling_leaves_nothing_behind(registry):
         (urllib3.connectionpool.HTTPConnectionPool, "_make_request"),
         (httpx.HTTPTransport, "handle_request"),
         (httpx.AsyncHTTPTransport, "handle_async_request"),
+        (aiohttp.ClientSession, "_request"),
     )
     before = [vars(owner)[name] for owner, name in places]
-    for module in (our_urllib3, our_httpx):
+    for module in OURS_INSTALLED:
         assert (module.install(registry=registry), module.install(registry=registry)) == (
             True,
             False,

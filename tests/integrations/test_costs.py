@@ -79,7 +79,7 @@ def test_what_an_untraced_request_costs_is_told_within_a_factor_of_two(twin, pro
 @judged_by_times
 def test_what_a_client_s_request_costs_is_told_within_a_factor_of_two():
     registry = Registry()
-    client = Client(registry)
+    client = Client("calibration", registry)
 
     def request():
         with client.request("GET", "localhost", "/") as ours:
@@ -188,7 +188,7 @@ def test_what_is_calibrated_is_no_request_that_anybody_made(monkeypatch, is_trac
     drain_spans()
     root = start_root("root", request=Trace(os.urandom(16)) if is_traced else None)
     with root or nullcontext():
-        with Client(registry).request("GET", "localhost", "/once"):
+        with Client("calibration", registry).request("GET", "localhost", "/once"):
             registry.collect()
         registry.collect()
         assert registry.overhead() > 0

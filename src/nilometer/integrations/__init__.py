@@ -47,6 +47,9 @@ LIBRARIES: Final = {
     "requests": "urllib3.connectionpool",
     "urllib3": "urllib3.connectionpool",
     "httpx": "httpx",
+    "httpcore": "httpcore",
+    "aiohttp": "aiohttp",
+    "keystoneauth1": "keystoneauth1.session",
     "redis": "redis",
     "pymongo": "pymongo",
     "pymemcache": "pymemcache.client.base",
@@ -63,6 +66,7 @@ LIBRARIES: Final = {
     "pika": "pika",
     "kombu": "kombu.messaging",
     "logging": "logging",
+    "logging_lines": "logging",
 }
 """The module after whose import each integration is installed, by the integration's name."""
 

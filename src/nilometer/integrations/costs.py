@@ -99,7 +99,7 @@ def client_request() -> float:
     client_class = import_module("nilometer.integrations.http_client").Client
 
     def measured(registry: Registry) -> Callable[[], object]:
-        client = client_class(registry, is_watched=False)
+        client = client_class("calibration", registry, is_watched=False)
 
         def request() -> None:
             with client.request("GET", "localhost", "/") as ours:

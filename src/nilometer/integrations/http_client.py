@@ -10,14 +10,14 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from socket import inet_aton
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final
 
-from nilometer.clock import elapsed_ns
 from nilometer.integrations import costs
+from nilometer.integrations.calls import Call, Calls, Operation
 from nilometer.integrations.http_words import METHODS
 from nilometer.measure import REGISTRY
-from nilometer.model import SpanKind, Status
-from nilometer.trace import CURRENT, headers, span
+from nilometer.model import Status
+from nilometer.trace import CURRENT, headers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -29,7 +29,8 @@ NEIGHBOURS: Final = (
     *("*.local", "*.internal", "*.home.arpa", "*.test"),  # RFC 6762, ICANN 2024, 8375, 6761
     *("*.svc", "*.cluster.local"),  # Kubernetes
 )
-HOSTS_KEPT_MAX: Final = 1000  # decisions remembered, 100 bytes each
+HOSTS_KEPT_MAX: Final = 1000  # decisions remembered, 100 bytes each; targets, 1 KiB each
+CLASSES: Final = range(1, 6)  # of a status: 1xx to 5xx
 
 
 class Hosts:
@@ -93,73 +94,85 @@ def send_to(patterns: Iterable[str]) -> None:
     hosts = Hosts(patterns)
 
 
+class Target(Operation):
+    """Requests by one method to one host."""
+
+    __slots__ = ("host", "answers")
+
+    def __init__(self, calls: Calls, method: str, host: str) -> None:
+        dimensions = {"http.request.method": method, "server.address": host}
+        super().__init__(calls, method, dimensions, dict(dimensions))
+        self.host = host
+        self.answers: list[Callable[[], None] | None] = [None] * (len(CLASSES) + 1)
+
+
 class Client:
-    """The instruments of outgoing requests in one registry.
+    """The instruments of outgoing requests of one integration.
 
     Of requests that nobody sends, to see what they cost, `watcher` is not told.
     """
 
-    def __init__(self, registry: Registry = REGISTRY, *, is_watched: bool = True) -> None:
-        self.is_watched = is_watched
-        self._timer = registry.timer(
-            "http.client.request", description="From the request to the head of its response."
+    __slots__ = ("depth", "_is_watched", "_calls", "_responses", "_targets")
+
+    def __init__(
+        self, integration: str, registry: Registry = REGISTRY, *, is_watched: bool = True
+    ) -> None:
+        self._is_watched = is_watched
+        self._calls = Calls(
+            integration,
+            "http.client.request",
+            description="From the request to the head of its response.",
+            registry=registry,
         )
-        self._errors = registry.counter(
-            "http.client.request.errors", unit="{error}", description="Attempts that raised."
+        self.depth = self._calls.depth
+        self._responses = registry.counter(
+            "http.client.responses",
+            unit="{response}",
+            description="Responses by the class of their status.",
         )
-        self._records: dict[tuple[str, str], Any] = {}
+        self._targets: dict[tuple[object, object], Target] = {}
         registry.costs_also("http.client.request", costs.client_request)
 
     def request(self, method: object, host: object, path: str = "") -> Request:
         """One request, to be used in a ``with`` statement."""
-        text = str(method).upper()
-        return Request(self, METHODS.get(text, "_OTHER"), str(host or ""), path)
+        target = self._targets.get((method, host)) or self._target(method, host)
+        if watcher is not None and self._is_watched:
+            watcher(target.name, target.host, path)
+        return Request(target, self, path)
 
-    def record(self, method: str, host: str, elapsed: int, error: BaseException | None) -> None:
-        """Count one request."""
-        record = self._records.get((method, host))
-        if record is None:
-            record = self._timer.bind(
-                **{"http.request.method": method, "server.address": host}
-            ).record
-            if len(self._records) < HOSTS_KEPT_MAX:
-                self._records[method, host] = record
-        record(elapsed)
-        if error is not None:
-            self._errors.bind(**{"error.type": type(error).__name__}).add()
+    def _target(self, method: object, host: object) -> Target:
+        target = Target(
+            self._calls, METHODS.get(str(method).upper(), "_OTHER"), str(host or "")
+        )
+        if len(self._targets) < HOSTS_KEPT_MAX:
+            self._targets[method, host] = target
+        return target
+
+    def answered(self, target: Target, position: int) -> None:
+        """Count a response of the class at this position."""
+        status_class = f"{position}xx" if position else "other"
+        add = self._responses.bind(
+            **{"server.address": target.host, "http.response.status_class": status_class}
+        ).add
+        target.answers[position] = add
+        add()
 
 
-class Request:
+class Request(Call):
     """One outgoing request; its span and its time end with the ``with`` statement."""
 
-    __slots__ = ("_client", "_method", "_host", "_path", "_span", "_started")
+    __slots__ = ("_target", "_client", "_path")
 
-    def __init__(self, client: Client, method: str, host: str, path: str) -> None:
+    def __init__(self, target: Target, client: Client, path: str) -> None:
+        self._operation = self._target = target
         self._client = client
-        self._method = method
-        self._host = host
         self._path = path
-        self._span: Any = None
+        self.span: Any = None
 
-    def __enter__(self) -> Self:
-        if watcher is not None and self._client.is_watched:
-            watcher(self._method, self._host, self._path)
-        if CURRENT.get() is not None:
-            self._span = span(self._method)
-            if self._span.recording:
-                self._span.kind = SpanKind.CLIENT
-                self._span.set_attribute("http.request.method", self._method)
-                self._span.set_attribute("server.address", self._host)
-                self._span.set_attribute("url.path", self._path.partition("?")[0])
-            self._span.start()
-        self._started = elapsed_ns()
-        return self
-
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        elapsed = elapsed_ns() - self._started
-        self._client.record(self._method, self._host, elapsed, error)
-        if self._span is not None:
-            self._span.finish(error)
+    def _begin_span(self) -> None:
+        super()._begin_span()
+        if self.span is not None:
+            self.span.set_attribute("url.path", self._path.partition("?")[0])
 
     def onward(self, present: Mapping[str, str]) -> dict[str, str]:
         """The headers to add to a copy of those `present`; none where the caller set one.
@@ -168,7 +181,7 @@ class Request:
         A copy, because a client may send what is `present` again, and along a redirect: to a
         stranger, or with a nonce that was used.
         """
-        if self._span is None or not hosts.admit(self._host):
+        if CURRENT.get() is None or not hosts.admit(self._target.host):
             return {}
         ours = headers()
         names = {name.lower() for name in present}
@@ -176,8 +189,16 @@ class Request:
 
     def answered(self, status: int) -> None:
         """The head of the response is there."""
-        if self._span is not None and self._span.recording:
-            self._span.set_attribute("http.response.status_code", status)
+        position = status // 100
+        if position not in CLASSES:
+            position = 0
+        add = self._target.answers[position]
+        if add is None:
+            self._client.answered(self._target, position)
+        else:
+            add()
+        if self.span is not None:
+            self.span.set_attribute("http.response.status_code", status)
             if status >= 400:
-                self._span.set_attribute("error.type", str(status))
-                self._span.set_status(Status.ERROR)
+                self.span.set_attribute("error.type", str(status))
+                self.span.set_status(Status.ERROR)

@@ -23,7 +23,8 @@ def install(*, registry: Registry = REGISTRY) -> bool:
         return False
     import httpx
 
-    client = Client(registry)
+    client = Client("httpx", registry)
+    depth = client.depth
 
     def with_onward(request: Request, sent: Any) -> Any:
         """What goes out: a copy, as httpx makes the request after a redirect of this one."""
@@ -41,6 +42,8 @@ def install(*, registry: Registry = REGISTRY) -> bool:
 
     def measured(original: Callable[..., Any]) -> Callable[..., Any]:
         def handle_request(transport: Any, sent: Any) -> Any:
+            if not depth.on:
+                return original(transport, sent)
             with client.request(sent.method, sent.url.host, sent.url.path) as request:
                 response = original(transport, with_onward(request, sent))
                 request.answered(response.status_code)
@@ -50,6 +53,8 @@ def install(*, registry: Registry = REGISTRY) -> bool:
 
     def measured_async(original: Callable[..., Any]) -> Callable[..., Any]:
         async def handle_async_request(transport: Any, sent: Any) -> Any:
+            if not depth.on:
+                return await original(transport, sent)
             with client.request(sent.method, sent.url.host, sent.url.path) as request:
                 response = await original(transport, with_onward(request, sent))
                 request.answered(response.status_code)
@@ -57,6 +62,7 @@ def install(*, registry: Registry = REGISTRY) -> bool:
 
         return handle_async_request
 
+    _patches.also_end(depth)
     with _patches:
         _patches.replace(httpx.HTTPTransport, "handle_request", measured)
         _patches.replace(httpx.AsyncHTTPTransport, "handle_async_request", measured_async)

@@ -1,4 +1,4 @@
-"""Connection pools of database clients: used, idle, waited for, and timed out.
+"""Connection pools of clients of databases and HTTP: used, idle, waited for, and timed out.
 
 A pool tells how many connections it has only when it is asked, at each collect: nothing is
 counted up and down while the service works, so nothing can drift. Pools of one name (they lead
@@ -13,7 +13,7 @@ from weakref import WeakSet
 from nilometer.clock import elapsed_ns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from nilometer.measure import Registry
 
@@ -21,13 +21,12 @@ POOLS_MAX: Final = 1000
 """Names of pools that are followed, 1 KiB each with their series; as many as an instrument has
 series. What exceeds it is counted in `nilometer.lost`."""
 
-_POOL: Final = "db.client.connection.pool.name"
-_STATE: Final = "db.client.connection.state"
-
 
 class Followed:
     """Pools whose used and idle connections a gauge shows; ``counts(pool)`` gives both.
 
+    Of what a pool does not know it gives None, and then it has no part in that gauge.
+    What is followed may also be each connection by itself, where a library tells of those.
     `pool` and `state` are the gauge's dimensions.
     """
 
@@ -35,7 +34,7 @@ class Followed:
 
     def __init__(
         self,
-        counts: Callable[[Any], tuple[int, int]],
+        counts: Callable[[Any], Sequence[int | None]],
         registry: Registry,
         gauge: Any,
         pool: str,
@@ -56,17 +55,28 @@ class Followed:
                 self._registry.lost("pools", "too_many")
                 return
             known = self._pools[name] = WeakSet()
-            for position, state in enumerate(("used", "idle")):
-                series = self._gauge.bind(**{self._pool: name, self._state: state})
+            for position, series in enumerate(self._series_of(name)):
                 series.read = self._reader(known, position)
             if self._registry.on_read is not None:
                 self._registry.on_read()
         known.add(pool)
 
-    def _reader(self, pools: WeakSet[Any], position: int) -> Callable[[], int | None]:
+    def _series_of(self, name: str) -> Sequence[Any]:
+        """The gauges of the pools of one name, in the order of what is counted."""
+        given = {self._pool: name}
+        return [self._gauge.bind(**given, **{self._state: s}) for s in ("used", "idle")]
+
+    def _reader(self, pools: Any, position: int) -> Callable[[], int | None]:
+        told = 0
+
         def read() -> int | None:
-            counted = [self._counts(pool)[position] for pool in list(pools)]
-            return sum(counted) if counted else None
+            nonlocal told
+            # Not the set itself, which other threads may add to while it is gone through.
+            living = [pool for pool in (one() for one in list(pools.data)) if pool is not None]
+            counted = [self._counts(pool)[position] for pool in living]
+            known = [count for count in counted if count is not None]
+            before, told = told, sum(known)
+            return told if known or before else None  # the last of them leaves a 0 behind
 
         return read
 
@@ -77,36 +87,31 @@ class Followed:
         self._pools.clear()
 
 
-class Pools(Followed):
-    """The pools of a database client's integration, with what waits for them."""
+class Awaited(Followed):
+    """Pools that let wait, or refuse: with the instruments of that, by the same `pool`."""
 
     __slots__ = ("_pending", "_timeouts", "_waits")
 
-    def __init__(self, counts: Callable[[Any], tuple[int, int]], registry: Registry) -> None:
-        gauge = registry.gauge(
-            "db.client.connection.count",
-            unit="{connection}",
-            description="Connections in pools, by state.",
-        )
-        super().__init__(counts, registry, gauge, _POOL, _STATE)
-        self._pending = registry.gauge(
-            "db.client.connection.pending_requests",
-            unit="{request}",
-            description="Who waits for a connection of a pool.",
-        )
-        self._timeouts = registry.counter(
-            "db.client.connection.timeouts",
-            unit="{timeout}",
-            description="Connections that a pool did not give, or not in time.",
-        )
-        self._waits = registry.timer(
-            "db.client.connection.wait_time",
-            description="From asking a pool that lets wait to an open connection of it.",
-        )
+    def __init__(
+        self,
+        counts: Callable[[Any], tuple[int, int]],
+        registry: Registry,
+        gauge: Any,
+        pool: str,
+        state: str,
+        *,
+        pending: Any,
+        timeouts: Any,
+        waits: Any,
+    ) -> None:
+        super().__init__(counts, registry, gauge, pool, state)
+        self._pending = pending
+        self._timeouts = timeouts
+        self._waits = waits
 
     def timed_out(self, name: str) -> None:
         """Count that a pool had no connection to give."""
-        self._timeouts.bind(**{_POOL: name}).add()
+        self._timeouts.bind(**{self._pool: name}).add()
 
     def wait(self, name: str, is_timeout: Callable[[BaseException], bool]) -> Wait:
         """For a ``with`` statement around asking a pool that lets wait."""
@@ -114,7 +119,7 @@ class Pools(Followed):
 
     def series(self, name: str) -> tuple[Any, Any]:
         """The gauge of who waits for this pool, and the timer of how long."""
-        given = {_POOL: name}
+        given = {self._pool: name}
         return self._pending.bind(**given), self._waits.bind(**given)
 
 
@@ -125,7 +130,7 @@ class Wait:
 
     def __init__(
         self,
-        pools: Pools,
+        pools: Awaited,
         name: str,
         is_timeout: Callable[[BaseException], bool],
         pending: Any,
@@ -147,3 +152,36 @@ class Wait:
         self._pending.add(-1)
         if error is not None and self._is_timeout(error):
             self._pools.timed_out(self._name)
+
+
+class Pools(Awaited):
+    """The pools of a database client's integration."""
+
+    __slots__ = ()
+
+    def __init__(self, counts: Callable[[Any], tuple[int, int]], registry: Registry) -> None:
+        super().__init__(
+            counts,
+            registry,
+            registry.gauge(
+                "db.client.connection.count",
+                unit="{connection}",
+                description="Connections in pools, by state.",
+            ),
+            "db.client.connection.pool.name",
+            "db.client.connection.state",
+            pending=registry.gauge(
+                "db.client.connection.pending_requests",
+                unit="{request}",
+                description="Who waits for a connection of a pool.",
+            ),
+            timeouts=registry.counter(
+                "db.client.connection.timeouts",
+                unit="{timeout}",
+                description="Connections that a pool did not give, or not in time.",
+            ),
+            waits=registry.timer(
+                "db.client.connection.wait_time",
+                description="From asking a pool that lets wait to an open connection of it.",
+            ),
+        )

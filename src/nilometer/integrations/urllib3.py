@@ -7,8 +7,10 @@ The one place that all requests of both libraries pass, once per attempt, is the
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakKeyDictionary, ref
 
 from nilometer.integrations.http_client import Client
+from nilometer.integrations.http_pools import HttpPools, Retries
 from nilometer.integrations.patches import Patches
 from nilometer.measure import REGISTRY
 
@@ -21,22 +23,97 @@ _patches: Final = Patches()
 
 
 def install(*, registry: Registry = REGISTRY) -> bool:
-    """Measure urllib3's requests; False if that is done already."""
+    """Measure urllib3's requests; False if that is done already.
+
+    AttributeError if this urllib3 is built otherwise; then it is left as it was.
+    """
     if _patches.active:
         return False
-    from urllib3.connectionpool import HTTPConnectionPool
+    from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+    from urllib3.util.retry import Retry
 
-    client = Client(registry)
+    client = Client("urllib3", registry)
+    connections = Connections(registry)
+    _patches.also_end(client.depth, connections.pools)
+    with _patches:
+        _patches.replace(HTTPConnectionPool, "_make_request", _requesting(client))
+        _patches.swap(HTTPConnectionPool, "_get_conn", connections.waiting)
+        for owner in (HTTPConnectionPool, HTTPSConnectionPool):
+            _patches.swap(owner, "_new_conn", connections.making)
+        _patches.swap(Retry, "increment", _retrying(Retries(registry)))
+    return True
+
+
+def uninstall() -> None:
+    """Leave nothing behind."""
+    _patches.undo()
+
+
+def is_installed() -> bool:
+    """Whether requests are measured, and so sent on with our headers."""
+    return _patches.active
+
+
+class Connections:
+    """Connections that urllib3's pools have opened: each is its pool's, or let out."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.pools = HttpPools(self._state, registry)
+        self._owners: WeakKeyDictionary[Any, ref[Any]] = WeakKeyDictionary()
+
+    def _state(self, connection: Any) -> tuple[int, int]:
+        owner = self._owners.get(connection)
+        pool = owner() if owner is not None else None
+        if pool is None or connection.sock is None:
+            return 0, 0
+        queue = pool.pool  # None if the pool is closed
+        is_idle = queue is not None and connection in list(queue.queue)
+        return int(not is_idle), int(is_idle)
+
+    def making(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """Follow each connection that a pool makes."""
+
+        def new(pool: Any) -> Any:
+            connection = original(pool)
+            self._owners[connection] = ref(pool)
+            self.pools.watch(pool_name(pool), connection)
+            return connection
+
+        return new
+
+    def waiting(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """See who waits for a pool that blocks; the others make one more connection."""
+        from urllib3.exceptions import EmptyPoolError
+
+        def is_timeout(error: BaseException) -> bool:
+            return isinstance(error, EmptyPoolError)
+
+        def get(pool: Any, *args: Any, **named: Any) -> Any:
+            if not pool.block or pool.pool is None or pool.pool.queue:
+                return original(pool, *args, **named)
+            with self.pools.wait(pool_name(pool), is_timeout):
+                return original(pool, *args, **named)
+
+        return get
+
+
+def pool_name(pool: Any) -> str:
+    """Where a pool leads."""
+    return f"{pool.host}:{pool.port}"
+
+
+def _requesting(client: Client) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    depth = client.depth
 
     def measured(original: Callable[..., Any]) -> Callable[..., Any]:
         def make_request(
             pool: Any, connection: Any, method: str, url: str, *rest: Any, **named: Any
         ) -> Any:
+            if not depth.on:
+                return original(pool, connection, method, url, *rest, **named)
             host, path = _target(pool.host, url)
             with client.request(method, host, path) as request:
-                if (
-                    not rest
-                ):  # else another caller than urlopen, with the headers who knows where
+                if not rest:  # else it is not urlopen that calls, and its headers lie elsewhere
                     present = named.get("headers") or {}
                     onward = request.onward(present)
                     if onward:
@@ -47,8 +124,32 @@ def install(*, registry: Registry = REGISTRY) -> bool:
 
         return make_request
 
-    _patches.replace(HTTPConnectionPool, "_make_request", measured)
-    return True
+    return measured
+
+
+def _retrying(retries: Retries) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """`increment` gives the retries that are left, or raises where there are none."""
+
+    def measured(original: Callable[..., Any]) -> Callable[..., Any]:
+        def increment(
+            left: Any,
+            method: Any = None,
+            url: Any = None,
+            response: Any = None,
+            error: Any = None,
+            _pool: Any = None,
+            _stacktrace: Any = None,
+        ) -> Any:
+            fewer = original(left, method, url, response, error, _pool, _stacktrace)
+            is_redirect = error is None and response.get_redirect_location()
+            if _pool is not None and not is_redirect:
+                host, _ = _target(_pool.host, url)
+                retries.count(host, response.status if error is None else error)
+            return fewer
+
+        return increment
+
+    return measured
 
 
 def _target(host: str, url: str) -> tuple[str, str]:
@@ -69,8 +170,3 @@ def _joined(present: Any, onward: dict[str, str]) -> Any:
     copy = present.copy() if hasattr(present, "copy") else dict(present)
     copy.update(onward)
     return copy
-
-
-def uninstall() -> None:
-    """Leave nothing behind."""
-    _patches.undo()

@@ -1,0 +1,70 @@
+"""Connection pools of HTTP clients, and what is tried again: the same for all of them.
+
+A pool is called by where it leads, ``host:port``. Where one pool of a library leads everywhere,
+each of its connections is followed by itself.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from nilometer.integrations.pools import Awaited
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nilometer.measure import Registry
+
+
+class HttpPools(Awaited):
+    """The pools of an HTTP client's integration.
+
+    Only those who find no connection free wait and are timed: in all others' way lies nothing.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, counts: Callable[[Any], tuple[int, int]], registry: Registry) -> None:
+        super().__init__(
+            counts,
+            registry,
+            registry.gauge(
+                "http.client.connection.count",
+                unit="{connection}",
+                description="Open connections of HTTP clients, by state.",
+            ),
+            "http.client.connection.pool.name",
+            "http.client.connection.state",
+            pending=registry.gauge(
+                "http.client.connection.pending_requests",
+                unit="{request}",
+                description="Requests that wait for a connection of a pool.",
+            ),
+            timeouts=registry.counter(
+                "http.client.connection.timeouts",
+                unit="{timeout}",
+                description="Connections that a pool did not give in time.",
+            ),
+            waits=registry.timer(
+                "http.client.connection.wait_time",
+                description="How long who found no connection free waited for one.",
+            ),
+        )
+
+
+class Retries:
+    """What HTTP clients send again because it failed; a redirect is no retry."""
+
+    __slots__ = ("_counter",)
+
+    def __init__(self, registry: Registry) -> None:
+        self._counter = registry.counter(
+            "http.client.retries",
+            unit="{retry}",
+            description="Requests and connects that were tried again.",
+        )
+
+    def count(self, host: str, reason: object) -> None:
+        """Count one: to which host, and after which error or status."""
+        said = type(reason).__name__ if isinstance(reason, BaseException) else str(reason)
+        self._counter.bind(**{"server.address": host, "error.type": said}).add()
