@@ -7,7 +7,7 @@ SHELL := /bin/bash
 PY := .venv/bin/python
 ARGS ?=
 
-.PHONY: help run demo-gate setup test test-fast lint types docs docs-check sanitize bench bench-collect bench-docs bench-gate bench-gate-series clean
+.PHONY: help run demo-gate demo-zaqar setup test test-fast lint types docs docs-check sanitize bench bench-collect bench-docs bench-gate bench-gate-series clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,6 +18,9 @@ run: ## the main job: two services, real requests, what Nilometer saw (ARGS=--on
 
 demo-gate: setup ## a gate learns what a test suite costs on a real MariaDB and RabbitMQ, and catches two changes
 	@$(PY) -m examples.storefront.demo $(ARGS)
+
+demo-zaqar: setup ## OpenStack's Zaqar, unchanged, on a real Redis and MariaDB: its trees, its meters, what it costs
+	@$(PY) -m examples.zaqar.demo $(ARGS)
 
 setup: ## system packages, .venv, our package with its C core: all that the other targets need
 	@scripts/setup test
