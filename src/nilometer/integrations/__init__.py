@@ -58,6 +58,11 @@ LIBRARIES: Final = {
     "gevent": "gevent.greenlet",
     "eventlet": "eventlet.greenthread",
     "threads": "concurrent.futures.thread",
+    "threading": "threading",
+    "multiprocessing": "multiprocessing.process",
+    "multiprocessing_pool": "multiprocessing.pool",
+    "processes": "concurrent.futures.process",
+    "celery": "celery.app.base",
     "oslo_config": "oslo_config.cfg",
     "osprofiler": "osprofiler",  # before any of its modules: they import each other
     "oslo_serializer": "oslo_messaging.rpc.dispatcher",

@@ -156,9 +156,10 @@ class Calls:
         record: Callable[[int], None] = self._timer.bind(**dimensions).record
         return record
 
-    def failed(self, dimensions: Mapping[str, str], error: BaseException) -> None:
-        """Count what a call raised."""
-        self._errors.bind(**dimensions, **{"error.type": type(error).__name__}).add()
+    def failed(self, dimensions: Mapping[str, str], error: BaseException | str) -> None:
+        """Count what a call raised, or what is known of how it failed."""
+        kind = error if isinstance(error, str) else type(error).__name__
+        self._errors.bind(**dimensions, **{"error.type": kind}).add()
 
 
 class Operation:

@@ -1,0 +1,94 @@
+"""Tasks: functions that are given to a thread, a process or a worker; they wait, and they run.
+
+Who gives a task away and who runs it may be two processes of one machine: `clock.elapsed_ns` is
+Linux's CLOCK_MONOTONIC, which counts from the machine's start and is the same in all of them.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from nilometer.integrations.calls import Call, Calls
+from nilometer.model import SpanKind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nilometer.integrations.calls import Operation
+    from nilometer.measure import Registry
+
+KIND: Final = "task.kind"
+FUNCTION: Final = "code.function.name"
+
+MACHINERY: Final = ("concurrent.futures.", "multiprocessing.", "nilometer.")
+"""Whose functions are nobody's tasks: they run those of others for as long as a pool lives."""
+
+
+class Tasks:
+    """The tasks of one integration."""
+
+    __slots__ = ("depth", "_calls", "_waits")
+
+    def __init__(
+        self, integration: str, *, registry: Registry, kind: SpanKind = SpanKind.INTERNAL
+    ) -> None:
+        self._calls = Calls(
+            integration,
+            "task.run",
+            kind=kind,
+            description="What a task takes from its begin to its end.",
+            registry=registry,
+        )
+        self._waits = registry.timer(
+            "task.wait",
+            description="From giving a task away, or from when it is due, to its begin.",
+        )
+        self.depth = self._calls.depth
+
+    def end(self) -> None:
+        """Pass everything on from now on, also tasks that are on their way."""
+        self.depth.end()
+
+    def of(self, kind: str, name: str, *, called: str = FUNCTION) -> Operation:
+        """Tasks of this kind and name; `called` is the dimension that says the name."""
+        key = kind, name
+        return self._calls.known(key) or self._calls.operation(
+            key, f"run {name}", {KIND: kind, called: name}
+        )
+
+    def waited(self, operation: Operation, waited_ns: int) -> None:
+        """One of them begins, having waited."""
+        self._waits.bind(**operation.dimensions).record(max(waited_ns, 0))
+
+    def failed(self, operation: Operation, how: str) -> None:
+        """One of them failed, and could not tell itself."""
+        self._calls.failed(operation.dimensions, how)
+
+
+class Run(Call):
+    """One task that runs, for a ``with`` statement; to exit without a fault is no error."""
+
+    __slots__ = ()
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, SystemExit) and not error.code:
+            error = None
+        super().__exit__(kind, error, traceback)
+
+
+def name_of(function: Callable[..., Any]) -> str:
+    """Module and name of a function, of what a partial one calls, or of an object's class.
+
+    What is multiprocessing's ``__mp_main__`` in a child is ``__main__``, as in its parent.
+
+    >>> name_of(print), name_of(partial(print, 1)), name_of(partial("a b".split))
+    ('builtins.print', 'builtins.print', 'str.split')
+    """
+    while isinstance(function, partial):
+        function = function.func
+    function = getattr(function, "__func__", function)
+    named: Any = function if hasattr(function, "__qualname__") else type(function)
+    module = "__main__" if named.__module__ == "__mp_main__" else named.__module__
+    name = f"{module}.{named.__qualname__}" if module else f"{named.__qualname__}"
+    return name.replace(".<locals>", "")
