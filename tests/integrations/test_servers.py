@@ -1,13 +1,12 @@
 """Real servers, each running an application that knows nothing of us."""
 
 import json
-import sys
-from pathlib import Path
 
 import pytest
 import requests
 
 from tests.integrations.integration_kit import KEY, trigger_headers
+from tests.integrations.served import IS_ASGI, SERVERS, start
 
 SITE = f"""
 from nilometer.integrations import Chosen, automatic
@@ -80,70 +79,20 @@ async def application(scope, receive, send):
     await send({"type": "http.response.body", "body": body})
 """
 
-PROGRAMS = {
-    "wsgiref": "from wsgiref.simple_server import make_server as m\n"
-    "from site_app import application\nm('127.0.0.1', PORT, application).serve_forever()",
-    "werkzeug": "from werkzeug.serving import run_simple as r\n"
-    "from site_app import application\nr('127.0.0.1', PORT, application, threaded=True)",
-    "waitress": "import waitress\n"
-    "from site_app import application\nwaitress.serve(application, listen='127.0.0.1:PORT')",
-    "eventlet": "import eventlet, eventlet.wsgi\nfrom site_app import application\n"
-    "eventlet.wsgi.server(eventlet.listen(('127.0.0.1', PORT)), application)",
-    "gevent": "from gevent.pywsgi import WSGIServer as S\n"
-    "from site_app import application\nS(('127.0.0.1', PORT), application).serve_forever()",
-}
-MODULE = "site_app:application"
-COMMANDS = {
-    "gunicorn sync": ["-m", "gunicorn", "-b", "127.0.0.1:PORT", MODULE],
-    "gunicorn gthread": [
-        *("-m", "gunicorn", "-b", "127.0.0.1:PORT", "-k", "gthread", "--threads", "2", MODULE),
-    ],
-    "gunicorn gevent": ["-m", "gunicorn", "-b", "127.0.0.1:PORT", "-k", "gevent", MODULE],
-    "gunicorn asgi": ["-m", "gunicorn", "-b", "127.0.0.1:PORT", "-k", "asgi", MODULE],
-    "uvicorn": ["-m", "uvicorn", "--port", "PORT", MODULE],
-    "uvicorn h11": ["-m", "uvicorn", "--port", "PORT", "--http", "h11", MODULE],
-    "uvicorn wsgi": ["-m", "uvicorn", "--port", "PORT", "--interface", "wsgi", MODULE],
-}
-UWSGI = {
-    "uwsgi module": ["--module", MODULE],
-    "uwsgi callable": ["--module", "site_app", "--callable", "application"],
-    "uwsgi factory": ["--module", "site_app:make()"],
-    "uwsgi file": ["--wsgi-file", "site_app.py"],
-    "uwsgi master": ["--master", "--processes", "1", "--lazy-apps", "--module", MODULE],
-}
-IS_ASGI = frozenset({"gunicorn asgi", "uvicorn", "uvicorn h11"})
-# uWSGI is a C program built for one Python, which takes a minute: once is enough.
-HAS_UWSGI = sys.version_info < (3, 12)
-SERVERS = [*PROGRAMS, *COMMANDS, *(UWSGI if HAS_UWSGI else ())]
-
-
-def command(name, port, folder):
-    if name in UWSGI:
-        program = Path(sys.executable).parent / "uwsgi"
-        if not program.exists():
-            pytest.fail("uwsgi is needed and not installed: pip install uwsgi", pytrace=False)
-        options = ["--http-socket", f"127.0.0.1:{port}", "--die-on-term", "--need-app"]
-        return [str(program), *options, "--virtualenv", sys.prefix, *UWSGI[name]]
-    if name in PROGRAMS:
-        (folder / "program.py").write_text(PROGRAMS[name].replace("PORT", str(port)))
-        return [sys.executable, "program.py"]
-    return [sys.executable, *(part.replace("PORT", str(port)) for part in COMMANDS[name])]
-
 
 @pytest.fixture(params=SERVERS)
 def server(request, tmp_path, free_port, start_process):
     """The name of a running server, and where it listens."""
     port = free_port()
     name = request.param
-    (tmp_path / "sitecustomize.py").write_text(SITE)
-    (tmp_path / "report.py").write_text(REPORT)
-    (tmp_path / "site_app.py").write_text(ASGI if name in IS_ASGI else WSGI)
-    source = Path(__file__).parent.parent.parent / "src"
-    start_process(
-        command(name, port, tmp_path),
-        ready=port,
-        cwd=tmp_path,
-        env={"PYTHONPATH": f"{tmp_path}:{source}", "PYTHONUNBUFFERED": "1"},
+    start(
+        name,
+        tmp_path,
+        port=port,
+        start_process=start_process,
+        site=SITE,
+        app=ASGI if name in IS_ASGI else WSGI,
+        report=REPORT,
     )
     return name, f"http://127.0.0.1:{port}"
 

@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from nilometer.integrations.arrivals import Arrivals
+from nilometer.integrations.http_meters import server_instruments
 from nilometer.integrations.patches import Patches
 from nilometer.integrations.servers import Serving
 from nilometer.integrations.serving import Load
 from nilometer.integrations.wsgi import Middleware
+from nilometer.measure import REGISTRY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -159,14 +161,12 @@ class Embedded:
 
 
 def _load(_embedded: Embedded) -> Load:
-    """The cores (threads, greenlets) of this worker, as uWSGI itself tells of them."""
+    """The cores (threads, greenlets) of this worker; the master serves nothing."""
     uwsgi: Any = sys.modules["uwsgi"]
-    number = uwsgi.worker_id()
-    if number == 0:  # the master serves nothing
+    if uwsgi.worker_id() == 0:
         return Load()
-    cores = uwsgi.workers()[number - 1]["cores"]
-    used = sum(bool(core["in_request"]) for core in cores)
-    return Load(used, len(cores) - used)
+    used = server_instruments(REGISTRY).in_flight()
+    return Load(used, max(0, uwsgi.cores - used))
 
 
 _embedded: Embedded | None = None
