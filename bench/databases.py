@@ -70,6 +70,43 @@ def checkouts(engine: Any) -> Loop:
     return many
 
 
+def orm_session(engine: Any) -> Any:
+    """A session, and a model with one object in its table.
+
+    Its class keeps the functions of the moment at which it is made.
+    """
+    import sqlalchemy as sa
+    from sqlalchemy import orm
+
+    class Session(orm.Session):
+        _execute_internal = orm.Session._execute_internal
+        _flush = orm.Session._flush
+
+    mappers = orm.registry()
+    table = sa.Table("items", mappers.metadata, sa.Column("id", sa.Integer, primary_key=True))
+    item = type("Item", (), {})
+    mappers.map_imperatively(item, table)
+    mappers.metadata.create_all(engine)
+    session = Session(engine)
+    session.add(item(id=7))
+    session.commit()
+    return session, item
+
+
+def whole_orm_queries(engine: Any) -> Loop:
+    """A loop of whole queries in one transaction: executed, read, and their object found."""
+    import sqlalchemy as sa
+
+    session, item = orm_session(engine)
+    statement = sa.select(item)
+
+    def many(times: int) -> None:
+        for _ in range(times):
+            session.scalars(statement).all()
+
+    return many
+
+
 def orm_chunks(size: Any) -> Iterator[list[int]]:
     """The objects that a query loads, in chunks."""
     yield [7]

@@ -15,6 +15,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from bench import integrations
+
 MARK = "<!-- figures: python -m bench.page FILE -->\n"
 TWINS = ("nilometer C", "nilometer pure")
 
@@ -97,6 +99,15 @@ def peers(document: dict[str, Any]) -> str:
     return table(["ns per call", "C", "pure", *names], rows)
 
 
+def integrated(document: dict[str, Any]) -> str:
+    """A row an integration, beside OpenTelemetry's and ddtrace's of the same library."""
+    rows = [
+        [*cells[:-1], said(cells[-1])]
+        for cells in map(integrations.cells_of, document["integrations"])
+    ]
+    return table(list(integrations.HEADINGS), rows)
+
+
 def collector(document: dict[str, Any]) -> str:
     rows = [
         [f"{kind}: {name.replace('_', ' ')}", f"{value:,.5g}"]
@@ -114,6 +125,10 @@ def page(document: dict[str, Any]) -> str:
 ### Targets
 
 {targets(document)}
+
+### Integrations
+
+{integrated(document)}
 
 ### Next to others
 

@@ -19,35 +19,44 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from bench import integrations
 from bench.imports import measure_import
 from bench.pairs import ROUNDS, Added
 from bench.targets import FLOOR_NS, TARGETS, Target
 
 # Names of cases are long, and a file has no width of its own.
-console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
 
-# Name, module, environment. The same file of cases serves both twins.
-PEERS = (
-    ("pure-Python floor", "floor", {}),
-    ("nilometer C", "nilometer_library", {"NILOMETER_REQUIRE_C": "1"}),
-    ("nilometer pure", "nilometer_library", {"NILOMETER_PURE_PYTHON": "1"}),
-    ("prometheus_client", "prometheus", {}),
-    ("statsd", "statsd_client", {}),
-    ("OSProfiler", "osprofiler_library", {}),
-    ("its drop-in", "osprofiler_drop_in", {"NILOMETER_REQUIRE_C": "1"}),
-    ("OpenTelemetry", "opentelemetry_sdk", {}),
-    ("ddtrace", "ddtrace_library", {}),
-    ("nilometer C", "nilometer_databases", {"NILOMETER_REQUIRE_C": "1"}),
-    ("nilometer pure", "nilometer_databases", {"NILOMETER_PURE_PYTHON": "1"}),
-    ("OpenTelemetry", "opentelemetry_databases", {}),
-    ("ddtrace", "ddtrace_databases", {}),
-    ("nilometer C", "nilometer_messages", {"NILOMETER_REQUIRE_C": "1"}),
-    ("nilometer pure", "nilometer_messages", {"NILOMETER_PURE_PYTHON": "1"}),
-    ("OpenTelemetry", "opentelemetry_messages", {}),
-    ("oslo.metrics", "oslo_metrics", {}),
-    ("nilometer C", "nilometer_sqlalchemy14", {"NILOMETER_REQUIRE_C": "1"}),
-    ("OpenTelemetry", "opentelemetry_sqlalchemy14", {}),
+C, PURE = {"NILOMETER_REQUIRE_C": "1"}, {"NILOMETER_PURE_PYTHON": "1"}
+# How the names of a peer's files begin, what it is called, its environment. The same files
+# serve both twins. A new file of cases in bench/peers is measured by being there.
+NAMES = (
+    ("floor", "pure-Python floor", {}),
+    ("nilometer", "nilometer C", C),
+    ("nilometer", "nilometer pure", PURE),
+    ("prometheus", "prometheus_client", {}),
+    ("statsd", "statsd", {}),
+    ("osprofiler_library", "OSProfiler", {}),
+    ("osprofiler_drop_in", "its drop-in", C),
+    ("opentelemetry", "OpenTelemetry", {}),
+    ("ddtrace", "ddtrace", {}),
+    ("oslo_metrics", "oslo.metrics", {}),
 )
+
+
+def modules() -> list[str]:
+    """All files of cases; a peer's library before what it integrates with."""
+    found = (file.stem for file in Path(__file__).parent.glob("peers/[a-z]*.py"))
+    return sorted(found, key=lambda name: (not name.endswith("_library"), name))
+
+
+PEERS = tuple(
+    (peer, module, environment)
+    for begins, peer, environment in NAMES
+    for module in modules()
+    if module.startswith(begins)
+)
+"""Name, module and environment of each."""
 
 SQLALCHEMY14 = Path(__file__).parent.parent / ".cache" / "sqlalchemy14" / "bin" / "python"
 """The environment of what runs beside SQLAlchemy 1.4 (scripts/install-sqlalchemy14)."""
@@ -264,6 +273,10 @@ def main() -> None:
     verdicts = judged(results)
     console.print(table_of(results))
     console.print(targets_table(verdicts))
+    cases = [r._asdict() for r in results]
+    floor_ns = median([r.floor_ns for r in results if not r.failure] or [FLOOR_NS])
+    shared = integrations.rows_of(cases, floor_ns)
+    console.print(integrations.table_of(shared))
     imported = measure_import()
     console.print(
         f"import nilometer, its timers and spans: {imported['import_ms']} ms of CPU time; "
@@ -278,9 +291,10 @@ def main() -> None:
         document = {
             "python": platform.python_version(),
             "machine": platform.machine(),
-            "floor_ns": median([r.floor_ns for r in results if not r.failure] or [FLOOR_NS]),
-            "cases": [r._asdict() for r in results],
+            "floor_ns": floor_ns,
+            "cases": cases,
             "targets": verdicts,
+            "integrations": shared,
             "import": imported,
             "collector": collected,
         }

@@ -104,6 +104,11 @@ def memcached_gets() -> Loop:
 
     client = Client(("127.0.0.1", 11211))
     client.sock = Connected()
+    return gets_of(client)
+
+
+def gets_of(client: Any) -> Loop:
+    """A loop of get by this client."""
 
     def many(times: int) -> None:
         for _ in range(times):

@@ -43,7 +43,7 @@ TARGETS = (
     Target("sqlite3 traced", "nilometer C", 1_000),
     Target("psycopg untraced, its call", "nilometer C", 100),
     Target("psycopg traced, its call", "nilometer C", 1_000),
-    Target("sql pool", "nilometer C", 1_900),  # a tenth of OpenTelemetry's
+    Target("sql pool untraced", "nilometer C", 1_900),  # a tenth of OpenTelemetry's
     # A tenth of what OpenTelemetry's instrumentations of the same clients took, at most.
     Target("redis untraced", "nilometer C", 300),
     Target("redis traced", "nilometer C", 1_500),
@@ -54,8 +54,8 @@ TARGETS = (
     Target("mongodb untraced", "nilometer C", 700),
     Target("mongodb traced", "nilometer C", 1_850),
     Target("coroutine span recorded", "nilometer C", 400),
-    Target("publish untraced", "nilometer C", 400),
-    Target("process untraced", "nilometer C", 600),
+    Target("pika publish untraced", "nilometer C", 400),
+    Target("pika process untraced", "nilometer C", 600),
     Target("timer on", "nilometer pure", 200),
     Target("span recorded", "nilometer pure", 750),
 )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlite3
 from typing import TYPE_CHECKING
 
-from bench import databases
-from bench.peers.ddtrace_library import off
+from bench import databases, subjects
+from bench.peers.ddtrace_library import off, tracer
 
 if TYPE_CHECKING:
     from bench.pairs import Loop
@@ -20,7 +20,31 @@ def sqlite3_statements() -> tuple[Loop, Loop]:
     return bare, databases.sqlite3_statements(sqlite3.connect)
 
 
+def psycopg_statements() -> tuple[Loop, Loop]:
+    """Its cursor around psycopg's, as its connections give it."""
+    from ddtrace import config, patch
+    from ddtrace.contrib.internal.psycopg.cursor import Psycopg3TracedCursor
+
+    patch(psycopg=True)
+    cursors = databases.psycopg_cursor()
+    traced = Psycopg3TracedCursor(cursors(), config.psycopg)
+    return databases.psycopg_statements(cursors()), databases.psycopg_statements(traced)
+
+
+def whole_orm_queries() -> tuple[Loop, Loop]:
+    """It has nothing of its own for the ORM: what is measured is the statement."""
+    from ddtrace.contrib.sqlalchemy import trace_engine
+
+    bare, engine = subjects.sqlite_engine(), subjects.sqlite_engine()
+    trace_engine(engine, tracer, "bench")
+    return databases.whole_orm_queries(bare), databases.whole_orm_queries(engine)
+
+
 CASES = {
     "sqlite3 untraced": off(sqlite3_statements),
     "sqlite3 traced": sqlite3_statements,
+    "psycopg untraced, its call": off(psycopg_statements),
+    "psycopg traced, its call": psycopg_statements,
+    "sql orm and statement untraced": off(whole_orm_queries),
+    "sql orm and statement traced": whole_orm_queries,
 }

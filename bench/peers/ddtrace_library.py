@@ -80,6 +80,19 @@ def async_redis() -> tuple[Loop, Loop]:
     return store("redis", stores.async_redis_gets)
 
 
+def memcached() -> tuple[Loop, Loop]:
+    """It puts a client of its own around pymemcache's."""
+    from ddtrace import patch
+
+    bare = stores.memcached_gets()
+    patch(pymemcache=True)
+    from pymemcache.client.base import Client
+
+    client = Client(("127.0.0.1", 11211))
+    client.__wrapped__.sock = stores.Connected()
+    return bare, stores.gets_of(client)
+
+
 def off(case: Callable[[], tuple[Loop, Loop]]) -> Callable[[], tuple[Loop, Loop]]:
     """The same with tracing switched off, as DD_TRACE_ENABLED=false does."""
 
@@ -105,4 +118,6 @@ CASES = {
     "redis traced": redis,
     "redis asyncio untraced": off(async_redis),
     "redis asyncio traced": async_redis,
+    "memcached untraced": off(memcached),
+    "memcached traced": memcached,
 }

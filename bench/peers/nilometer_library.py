@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import nilometer
 from bench import stores, subjects
 from bench.pairs import Loop, Pair, calls, nothing
-from bench.peers import nilometer_patches
 from nilometer.integrations.sqlalchemy import instrument
 from nilometer.model import Batch, Resource, SpanKind
 from nilometer.trace import CURRENT, drain_spans, start_root
@@ -203,25 +202,30 @@ def asgi(*requests: Mapping[str, str]) -> Pair:
     return Pair(bare, subjects.asgi_requests(app, *requests), triggers.drain, RING_SHARE)
 
 
-def sql(*, active: bool) -> Pair:
+def sql(*, active: bool = False, level: str = "basic") -> Pair:
     bare, engine = subjects.sqlite_engine(), subjects.sqlite_engine()
     instrument(engine)
+    nilometer.set_level("integrations.sqlalchemy", level)
     if active:
         enter_a_trace()
     return Pair(subjects.selects(bare), subjects.selects(engine), drain_spans, RING_SHARE)
 
 
-def sql_call() -> Pair:
+def sql_call(level: str = "basic") -> Pair:
     """The wrapped call alone: all that we add to a statement is in it."""
     bare, engine = subjects.sqlite_engine(), subjects.sqlite_engine()
     instrument(engine)
+    nilometer.set_level("integrations.sqlalchemy", level)
     return Pair(subjects.executions(bare), subjects.executions(engine))
 
 
-def store(name: str, loop: Callable[[], Loop], *, active: bool = False) -> Pair:
+def store(
+    name: str, loop: Callable[[], Loop], *, active: bool = False, level: str = "basic"
+) -> Pair:
     """A data store's client before and after its integration was installed."""
     bare = loop()
     import_module(f"nilometer.integrations.{name}").install()
+    nilometer.set_level(f"integrations.{name}", level)
     if active:
         enter_a_trace()
     return Pair(bare, loop(), drain_spans, RING_SHARE if active else 1 << 30)
@@ -251,16 +255,21 @@ CASES = {
     "asgi traced": lambda: asgi(osprofiler_headers()),
     "asgi traced, by our own headers": lambda: asgi(*own_headers()),
     "asgi on the flight recorder": lambda: on_flight_recorder(asgi()),
+    "sql switched off, its call": lambda: sql_call("off"),
     "sql untraced, its call": sql_call,
-    "sql untraced": lambda: sql(active=False),
+    "sql switched off": lambda: sql(level="off"),
+    "sql untraced": sql,
     "sql traced": lambda: sql(active=True),
+    "redis switched off": lambda: store("redis", stores.redis_gets, level="off"),
     "redis untraced": lambda: store("redis", stores.redis_gets),
     "redis traced": lambda: store("redis", stores.redis_gets, active=True),
+    "redis asyncio switched off": lambda: store("redis", stores.async_redis_gets, level="off"),
     "redis asyncio untraced": lambda: store("redis", stores.async_redis_gets),
     "redis asyncio traced": lambda: store("redis", stores.async_redis_gets, active=True),
+    "memcached switched off": lambda: store("pymemcache", stores.memcached_gets, level="off"),
     "memcached untraced": lambda: store("pymemcache", stores.memcached_gets),
     "memcached traced": lambda: store("pymemcache", stores.memcached_gets, active=True),
+    "mongodb switched off": lambda: store("pymongo", stores.mongodb_finds, level="off"),
     "mongodb untraced": lambda: store("pymongo", stores.mongodb_finds),
     "mongodb traced": lambda: store("pymongo", stores.mongodb_finds, active=True),
-    **nilometer_patches.CASES,
 }

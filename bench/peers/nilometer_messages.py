@@ -8,7 +8,7 @@ import nilometer
 from bench import buses
 from bench.pairs import Pair
 from bench.peers.nilometer_library import RING_SHARE, enter_a_trace
-from nilometer.integrations import oslo_messaging, pika
+from nilometer.integrations import kombu, oslo_messaging, pika
 from nilometer.trace import drain_spans, start_root
 from nilometer.trace.trigger import Triggers
 
@@ -22,6 +22,14 @@ def pair(bare: Loop, measured: Loop, *, active: bool) -> Pair:
     if active:
         enter_a_trace()
     return Pair(bare, measured, drain_spans, RING_SHARE if active else 1 << 30)
+
+
+def kombu_publishes(*, active: bool = False, off: bool = False) -> Pair:
+    bare = buses.kombu_publishes()
+    kombu.install()
+    if off:
+        nilometer.set_level("integrations.kombu", "off")
+    return pair(bare, buses.kombu_publishes(), active=active)
 
 
 def unsigned() -> Pair:
@@ -58,15 +66,20 @@ def calls() -> Loop:
 
 
 CASES = {
-    "publish off": lambda: messages(buses.publishes, off=True),
-    "publish untraced": lambda: messages(buses.publishes),
-    "publish traced": lambda: messages(buses.publishes, active=True),
-    "publish traced, not signed": unsigned,
-    "process untraced": lambda: messages(buses.processes),
-    "process traced": lambda: messages(buses.processes, active=True),
-    "rpc call off": lambda: rpc(calls, off=True),
-    "rpc call untraced": lambda: rpc(calls),
-    "rpc call traced": lambda: rpc(calls, active=True),
-    "rpc request untraced": lambda: rpc(buses.rpc_requests),
-    "rpc request traced": lambda: rpc(buses.rpc_requests, active=True),
+    "pika publish switched off": lambda: messages(buses.publishes, off=True),
+    "pika publish untraced": lambda: messages(buses.publishes),
+    "pika publish traced": lambda: messages(buses.publishes, active=True),
+    "pika publish traced, not signed": unsigned,
+    "pika process switched off": lambda: messages(buses.processes, off=True),
+    "pika process untraced": lambda: messages(buses.processes),
+    "pika process traced": lambda: messages(buses.processes, active=True),
+    "kombu publish switched off": lambda: kombu_publishes(off=True),
+    "kombu publish untraced": kombu_publishes,
+    "kombu publish traced": lambda: kombu_publishes(active=True),
+    "oslo.messaging call switched off": lambda: rpc(calls, off=True),
+    "oslo.messaging call untraced": lambda: rpc(calls),
+    "oslo.messaging call traced": lambda: rpc(calls, active=True),
+    "oslo.messaging request switched off": lambda: rpc(buses.rpc_requests, off=True),
+    "oslo.messaging request untraced": lambda: rpc(buses.rpc_requests),
+    "oslo.messaging request traced": lambda: rpc(buses.rpc_requests, active=True),
 }

@@ -10,7 +10,7 @@ from opentelemetry.instrumentation.sqlalchemy import SQLAlchemyInstrumentor
 from opentelemetry.instrumentation.sqlite3 import SQLite3Instrumentor
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, Sampler
 
-from bench import databases
+from bench import databases, subjects
 from bench.peers.opentelemetry_sdk import meters, tracers
 
 if TYPE_CHECKING:
@@ -35,6 +35,13 @@ def checkouts() -> tuple[Loop, Loop]:
     return databases.checkouts(bare), databases.checkouts(engine)
 
 
+def whole_orm_queries(sampler: Sampler) -> tuple[Loop, Loop]:
+    """It has nothing of its own for the ORM: what is measured is the statement."""
+    bare, engine = subjects.sqlite_engine(), subjects.sqlite_engine()
+    instrument(engine, sampler)
+    return databases.whole_orm_queries(bare), databases.whole_orm_queries(engine)
+
+
 def instrument(engine: Any, sampler: Sampler) -> None:
     SQLAlchemyInstrumentor().instrument(
         engine=engine,
@@ -49,5 +56,7 @@ CASES = {
     "sqlite3 traced": lambda: sqlite3_statements(ALWAYS_ON),
     "psycopg untraced, its call": lambda: psycopg_statements(ALWAYS_OFF),
     "psycopg traced, its call": lambda: psycopg_statements(ALWAYS_ON),
-    "sql pool": checkouts,
+    "sql pool untraced": checkouts,
+    "sql orm and statement untraced": lambda: whole_orm_queries(ALWAYS_OFF),
+    "sql orm and statement traced": lambda: whole_orm_queries(ALWAYS_ON),
 }

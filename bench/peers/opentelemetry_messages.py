@@ -30,10 +30,10 @@ def calls(sampler: Sampler) -> tuple[Loop, Loop]:
 
 
 CASES = {
-    "publish untraced": lambda: messages(buses.publishes, ALWAYS_OFF),
-    "publish traced": lambda: messages(buses.publishes, ALWAYS_ON),
-    "process untraced": lambda: messages(buses.processes, ALWAYS_OFF),
-    "process traced": lambda: messages(buses.processes, ALWAYS_ON),
-    "rpc call untraced": lambda: calls(ALWAYS_OFF),
-    "rpc call traced": lambda: calls(ALWAYS_ON),
+    "pika publish untraced": lambda: messages(buses.publishes, ALWAYS_OFF),
+    "pika publish traced": lambda: messages(buses.publishes, ALWAYS_ON),
+    "pika process untraced": lambda: messages(buses.processes, ALWAYS_OFF),
+    "pika process traced": lambda: messages(buses.processes, ALWAYS_ON),
+    "oslo.messaging call untraced": lambda: calls(ALWAYS_OFF),
+    "oslo.messaging call traced": lambda: calls(ALWAYS_ON),
 }

@@ -30,4 +30,4 @@ def calls() -> tuple[Loop, Loop]:
     return buses.rpc_calls(buses.oslo_conf()), buses.rpc_calls(conf)
 
 
-CASES = {"rpc call untraced": calls}
+CASES = {"oslo.messaging call untraced": calls}

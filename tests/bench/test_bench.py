@@ -8,6 +8,7 @@ import statistics
 import subprocess
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -19,21 +20,39 @@ from rich.console import Console
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))  # the benchmark is not part of the package
 
+from bench import integrations  # noqa: E402
 from bench.page import write  # noqa: E402
 from bench.pairs import Added, Pair, added, calls, median_bounds, spent  # noqa: E402
-from bench.peers import nilometer_databases, nilometer_library, nilometer_messages  # noqa: E402
+from bench.peers import nilometer_library  # noqa: E402
 from bench.peers.floor import two_clocks  # noqa: E402
-from bench.run import Measured, judged, measure_all, table_of, together, verdict  # noqa: E402
+from bench.run import (  # noqa: E402
+    PEERS,
+    Measured,
+    judged,
+    measure_all,
+    modules,
+    table_of,
+    together,
+    verdict,
+)
 from bench.targets import FLOOR_NS, TARGETS, Target  # noqa: E402
 from nilometer.trace import drain_spans  # noqa: E402
 
-OURS = [("nilometer_library", case) for case in nilometer_library.CASES]
-OURS += [("nilometer_databases", case) for case in nilometer_databases.CASES]
-OURS += [("nilometer_messages", case) for case in nilometer_messages.CASES]
+ELSEWHERE = "nilometer_sqlalchemy14"  # has an environment of its own
+OURS = [
+    (name, case)
+    for name in modules()
+    if name.startswith("nilometer_") and name != ELSEWHERE
+    for case in import_module(f"bench.peers.{name}").CASES
+]
 
 
 def test_every_target_names_a_case_that_is_measured() -> None:
     assert {target.case for target in TARGETS} <= {case for _, case in OURS}
+
+
+def test_each_file_of_cases_is_some_peer_s() -> None:
+    assert {module for _, module, _ in PEERS} == set(modules())
 
 
 def measured(*floors: float, **other: Any) -> Measured:
@@ -132,6 +151,7 @@ def test_the_page_of_a_run_is_written_where_the_docs_show_it(tmp_path: Path) -> 
         "floor_ns": 300,
         "cases": [one._asdict() for one in results],
         "targets": judged(results),
+        "integrations": integrations.rows_of([one._asdict() for one in results], 300),
         "import": {"import_ms": 19, "spread": 2, "target_ms": 20, "verdict": "within noise"},
         "collector": {},
     }
@@ -141,10 +161,88 @@ def test_the_page_of_a_run_is_written_where_the_docs_show_it(tmp_path: Path) -> 
     assert told[0].count("| timer on | 150 | 150 |") == 1  # both are half their floor
     assert "| counter, C | 8.0 | 100 ± 1.0 | 5.9 | 50 ± 1.0 | **missed** |" in told[0]
     assert "| 20 |  |  | 19 ± 2 | within noise |" in told[0]
+    assert "| redis | 150 | 150 | 150 |  |  |  |  |  |  |  |" in told[0]
     assert "took 300 ns for" in told[1]
     assert told[1].count("| 150 | 150 |") == 6
     write(document, tmp_path)
     assert told == [(tmp_path / p).read_text() for p in ("performance.md", "measuring.md")]
+
+
+def figure(case: str, peer: str, ns: float, spread: float = 0) -> dict[str, Any]:
+    """A case that took so many ns where the floor was 100, more or less."""
+    low, high = (ns - spread) / 100, (ns + spread) / 100
+    return Measured(case, peer, ns, ns, spread, 100, 1, low, high)._asdict()
+
+
+def test_cases_of_one_integration_in_its_states_are_a_row_beside_its_peers() -> None:
+    measured = [
+        figure("redis switched off", "nilometer C", 10),
+        figure("redis untraced", "nilometer C", 50),
+        figure("redis untraced", "nilometer pure", 500),
+        figure("redis traced", "nilometer C", 400, 20),
+        figure("redis untraced", "OpenTelemetry", 1000),
+        figure("redis traced", "OpenTelemetry", 2000, 500),
+        figure("redis traced", "ddtrace", 3000),
+        figure("span untraced", "nilometer C", 20),
+        figure("publish traced, not signed", "nilometer C", 20),
+        figure("kombu untraced, its call", "nilometer C", 20),
+        figure("memcached untraced", "OpenTelemetry", 1000),
+    ]
+    redis, kombu = integrations.rows_of(measured, 200)
+
+    assert redis == {
+        "what": "redis",
+        "ns": {
+            "nilometer C": {"switched off": 20, "untraced": 100, "traced": 800},
+            "OpenTelemetry": {"switched off": None, "untraced": 2000, "traced": 4000},
+            "ddtrace": {"switched off": None, "untraced": None, "traced": 6000},
+        },
+        "shares": {"untraced": [0.05, 0.05, 0.05], "traced": [0.152, 0.2, 0.28]},
+        "verdict": "missed",
+    }
+    assert integrations.cells_of(redis) == [
+        *("redis", "20", "100", "800", "2,000", "4,000", "", "6,000", "1/20", "1/5", "missed")
+    ]
+    assert (kombu["what"], kombu["shares"], kombu["verdict"]) == ("kombu, its call", {}, "")
+
+
+@pytest.mark.parametrize(
+    ("ours", "spread", "said"),
+    [
+        (90, 5, "met"),
+        (90, 15, "within noise"),
+        (110, 15, "within noise"),
+        (110, 5, "missed"),
+        (-10, 20, "met"),
+    ],
+)
+def test_an_integration_meets_its_share_where_all_of_the_uncertainty_does(
+    ours: float, spread: float, said: str
+) -> None:
+    case = "redis untraced"
+    measured = [
+        figure(case, "nilometer C", ours, spread),
+        figure(case, "OpenTelemetry", 1000),
+    ]
+    (row,) = integrations.rows_of(measured, 100)
+
+    assert row["verdict"] == said
+
+
+def test_what_a_peer_measured_as_noise_judges_nobody() -> None:
+    measured = [
+        figure("redis untraced", "nilometer C", 10),
+        figure("redis untraced", "OpenTelemetry", 10, 20),
+    ]
+    (row,) = integrations.rows_of(measured, 100)
+
+    assert (row["shares"], row["verdict"]) == ({"untraced": None}, "")
+
+
+def test_a_case_that_failed_is_no_figure_of_its_integration() -> None:
+    failed = Measured("redis untraced", "nilometer C", 0, 0, 0, failure="no")._asdict()
+
+    assert integrations.rows_of([failed], 100) == []
 
 
 def test_what_runs_behind_a_side_is_the_processs_time_and_its_calls_are_bounded() -> None:
