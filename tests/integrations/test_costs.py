@@ -77,6 +77,27 @@ def test_what_an_untraced_request_costs_is_told_within_a_factor_of_two(twin, pro
 
 
 @judged_by_times
+@pytest.mark.parametrize("protocol", ["wsgi", "asgi"])
+def test_what_the_phases_of_a_request_cost_is_told_within_a_factor_of_two(twin, protocol):
+    registry = Registry()
+    registry.set_level("http.server", "detail")
+    if protocol == "wsgi":
+        middleware = wsgi.Middleware(costs._wsgi, registry=registry)
+        serve, bare = costs._serve_wsgi, costs._wsgi
+    else:
+        middleware = asgi.Middleware(costs._asgi, registry=registry)
+        serve, bare = costs._serve_asgi, costs._asgi
+    try:
+        real, said = compared(
+            partial(serve, middleware), partial(serve, bare), said_by(registry)
+        )
+    finally:
+        registry.set_level("http.server", "basic")
+
+    assert real / FACTOR < said < real * FACTOR
+
+
+@judged_by_times
 def test_what_a_client_s_request_costs_is_told_within_a_factor_of_two():
     registry = Registry()
     client = Client("calibration", registry)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from nilometer.clock import Clock
 from nilometer.integrations import flight
-from nilometer.integrations.asgi_phases import timed_receive, timed_send
+from nilometer.integrations.asgi_phases import timed_app
 from nilometer.integrations.exchange import AsgiExchange
 from nilometer.integrations.http_meters import server_instruments
 from nilometer.integrations.http_phases import ARRIVED_KEY
@@ -73,15 +73,14 @@ class Middleware:
         scope[MARK] = True
         exchange = AsgiExchange(self._meters, scope, send)
         before, entered, watch = None, False, None
-        send = exchange
+        app = self.app
         if exchange.attended:
-            if self._instruments.phases.on:
-                watch = self._watch(scope, exchange)
-                receive = timed_receive(receive, exchange, watch)
-                send = timed_send(exchange, watch)
             before = CURRENT.get()
             if entered := is_left_over(before):
                 CURRENT.set(None)
+            if self._instruments.phases.on:
+                watch = self._watch(scope, exchange)
+                app = timed_app(app, exchange, watch)
             if exchange.request_bytes < 0:
                 receive = _counting(receive, exchange)
             request = self._request(exchange.header) if exchange.triggered else None
@@ -91,8 +90,9 @@ class Middleware:
                 entered = True
                 path = scope.get("path", "")
                 exchange.span = open_root(request, exchange.method, path, self._server)
+            entered = entered or watch is not None
         try:
-            await self.app(scope, receive, send)
+            await app(scope, receive, exchange)
         except BaseException as error:
             exchange.ended(error)
             raise
@@ -101,8 +101,8 @@ class Middleware:
         finally:
             if entered:  # the same task may serve another request: keep-alive, tests
                 CURRENT.set(before)
-            if watch is not None:
-                watch.tell(exchange)
+                if watch is not None:
+                    watch.tell(exchange)
 
     def _watch(self, scope: Scope, exchange: AsgiExchange) -> Stopwatch:
         arrived_ns = scope.pop(ARRIVED_KEY, 0)

@@ -15,14 +15,27 @@ if TYPE_CHECKING:
     Message = MutableMapping[str, Any]
     Receive = Callable[[], Awaitable[Message]]
     Send = Callable[[Message], Awaitable[None]]
+    Application = Callable[[dict[str, Any], Receive, Send], Awaitable[None]]
 
 _HEAD: Final = "http.response.start"
 """The message that begins a response; servers keep it until its first part comes."""
 
 
-def timed_receive(receive: Receive, exchange: AsgiExchange, watch: Stopwatch) -> Receive:
+def timed_app(app: Application, exchange: AsgiExchange, watch: Stopwatch) -> Application:
+    """The application, whose request is received and answered in the sight of its stopwatch."""
+    has_body = exchange.request_bytes != 0  # none announced may be some
+
+    async def called(scope: dict[str, Any], receive: Receive, _send: Send) -> None:
+        receive = timed_receive(receive, exchange, watch, is_complete=not has_body)
+        await app(scope, receive, timed_send(exchange, watch))
+
+    return called
+
+
+def timed_receive(
+    receive: Receive, exchange: AsgiExchange, watch: Stopwatch, *, is_complete: bool
+) -> Receive:
     """`receive`, timed until the body is complete; after that it waits for the client to go."""
-    is_complete = exchange.request_bytes == 0
 
     async def timed() -> Message:
         nonlocal is_complete

@@ -49,6 +49,41 @@ def asgi_request() -> float:
     )
 
 
+def wsgi_phases() -> float:
+    """The phases of one WSGI request, beyond the request."""
+    attend = _watching("wsgi", _wsgi, "attend")
+    return (
+        extra_ns(
+            lambda registry: partial(_serve_wsgi, attend(registry)), partial(_serve_wsgi, _wsgi)
+        )
+        - wsgi_request()
+    )
+
+
+def asgi_phases() -> float:
+    """The phases of one ASGI request, beyond the request."""
+    attend = _watching("asgi", _asgi, "__call__")
+    return (
+        extra_ns(
+            lambda registry: partial(_serve_asgi, attend(registry), "POST"),
+            partial(_serve_asgi, _asgi, "POST"),
+        )
+        - asgi_request()
+    )
+
+
+def _watching(protocol: str, app: Any, name: str) -> Callable[[Registry], Any]:
+    """What makes of a registry a middleware that watches phases, and tells them nobody."""
+    middleware = import_module(f"nilometer.integrations.{protocol}").Middleware
+    instruments = import_module("nilometer.integrations.http_meters").server_instruments
+
+    def attending(registry: Registry) -> Any:
+        instruments(registry).phases.on = True  # though no timer of its is
+        return getattr(middleware(app, registry=registry), name)
+
+    return attending
+
+
 def statement() -> float:
     """One statement."""
     execute_class = import_module("nilometer.integrations.databases").Execute
@@ -149,8 +184,8 @@ async def _asgi(_scope: Any, _receive: Any, send: Any) -> None:
     await send(_BODY)
 
 
-def _serve_asgi(app: Any) -> None:
-    for _ in app(dict(_SCOPE), _receive, _send).__await__():
+def _serve_asgi(app: Any, method: str = "GET") -> None:
+    for _ in app({**_SCOPE, "method": method}, _receive, _send).__await__():
         """Nothing in it waits."""
 
 

@@ -28,6 +28,7 @@ what exceeds them is looked up in the registry again, which puts it into its ove
 
 READERS: Final = {"wsgi": WSGI, "asgi": ASGI}
 COSTS: Final = {"wsgi": costs.wsgi_request, "asgi": costs.asgi_request}
+PHASES: Final = {"wsgi": costs.wsgi_phases, "asgi": costs.asgi_phases}
 
 CLASSES: Final = ("none", "1xx", "2xx", "3xx", "4xx", "5xx")
 """What `http.response.status_class` may say; none: no response was ever begun."""
@@ -97,6 +98,7 @@ class ServerInstruments:
         made = self._made.get(protocol)
         if made is None or made.elapsed_ns is not clock.elapsed_ns:
             self._costs_also("http.server.request", COSTS[protocol])  # of both, the later one
+            self._costs_also("http.server.response.processing", PHASES[protocol])
             made = self._made[protocol] = Meters(
                 self._times,
                 self._find,
