@@ -66,6 +66,7 @@ INNER: Final = bytes(byte ^ 0x36 for byte in range(256))  # RFC 2104's ipad, for
 OUTER: Final = bytes(byte ^ 0x5C for byte in range(256))  # and its opad
 
 
+_json: Final = json.JSONEncoder().encode  # of two texts, a third of what their object takes
 _made: Final = tuple.__new__  # makes a NamedTuple in a third of the time
 
 
@@ -250,8 +251,8 @@ def sign_osprofiler(base_id: str, parent_id: str, key: Key) -> tuple[str, str]:
     >>> sign_osprofiler("b", "p", Key(b"SECRET_KEY"))[1]
     '1c2e230dfa3d4ac49ce13c80b986570da2057b6e'
     """
-    ids = json.dumps({"base_id": base_id, "parent_id": parent_id}).encode("ascii")
-    info = b2a_base64(ids, newline=False).translate(TO_URL_SAFE)
+    ids = f'{{"base_id": {_json(base_id)}, "parent_id": {_json(parent_id)}}}'
+    info = b2a_base64(ids.encode("ascii"), newline=False).translate(TO_URL_SAFE)
     return info.decode("ascii"), key.mac_sha1(info)
 
 
