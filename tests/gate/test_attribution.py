@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nilometer.gate.attribution import Place, place_of
+from nilometer.gate.attribution import Place, parts_of, place_of
+from nilometer.gate.history import Key, Series, all_series, past_of
 from nilometer.gate.verdict import judge
 from nilometer.model.run import BackendRead, Count
 from tests.gate.histories import run
@@ -97,6 +98,80 @@ def test_a_part_that_was_never_there_is_put_down_from_nought() -> None:
     (finding,) = judge(run(30, {"Com_select": 840}, parts=new), before).findings
 
     assert [(part.now, part.expected) for part in finding.parts] == [(40, 0)]
+
+
+def after_accepting(number: int):
+    """Digests A and B cost more from run 21 on, which was accepted; C from run 28 on."""
+    figures = {"A": 60, "B": 40, "C": 12}
+    if number >= 21:
+        figures |= {"A": 80, "B": 50}
+    if number >= 28:
+        figures |= {"C": 18}
+    parts = [
+        Count("mysql", "statement.calls", calls, (("digest", digest),))
+        for digest, calls in figures.items()
+    ]
+    return run(number, {"statement.calls": sum(figures.values())}, parts=parts)
+
+
+def test_what_was_accepted_explains_no_later_move() -> None:
+    """The parts are expected as the runs of the level have them, as their counter is."""
+    now, *_ = runs = [after_accepting(at) for at in range(28, -1, -1)]
+    past = past_of(now, runs[:0:-1])
+    series = tuple(all_series(now, past, parts=True))
+    key = Key("mysql", "statement.calls")
+
+    parts = parts_of(key, 6, series, levels=[21])
+
+    assert [(part.key.dimensions, part.now, part.expected) for part in parts] == [
+        ((("digest", "C"),), 18, 12)
+    ]
+
+
+def test_one_run_of_a_level_tells_what_is_expected_and_those_before_it_the_noise() -> None:
+    """Noise of the level before is noise of this one, too: two counts more are no move of B."""
+    a, b = (Key("mysql", "statement.calls", (("digest", name),)) for name in "AB")
+    series = [
+        Series(a, (*[60.0] * 20, 80.0, 86.0)),
+        Series(b, (*[40.0, 42.0] * 10, 52.0, 54.0)),
+    ]
+
+    parts = parts_of(Key("mysql", "statement.calls"), 8, series, levels=[20, 40])
+
+    assert [(part.key, part.expected, part.delta) for part in parts] == [(a, 80, 6)]
+
+
+@pytest.mark.parametrize(
+    ("counter", "explained_by"),
+    [
+        ("Com_insert", ["INSERT INTO `t` VALUES (...)", "insert into t values (?)"]),
+        ("Com_insert_select", ["INSERT INTO `t` VALUES (...)", "insert into t values (?)"]),
+        ("Com_select", ["SELECT * FROM `t`", "( SELECT ? ) UNION ( SELECT ? )", "WITH `x` AS"]),
+        ("Com_begin", ["START TRANSACTION"]),
+    ],
+)
+def test_a_verb_s_counter_is_put_down_to_statements_of_that_verb(counter, explained_by) -> None:
+    """As many selects more explain no insert."""
+    statements = ["SELECT * FROM `t`", "( SELECT ? ) UNION ( SELECT ? )", "WITH `x` AS"]
+    statements += ["INSERT INTO `t` VALUES (...)", "START TRANSACTION"]
+    moved = [
+        Series(Key("mysql", "statement.calls", (("digest", text),)), (*[7.0] * 9, 12.0))
+        for text in statements
+    ]
+    told = (("caller", "a.py:7 in f"), ("statement", "insert into t values (?)"))
+    moved.append(Series(Key("tests", "sql.statements", told), (*[7.0] * 9, 12.0)))
+
+    found = parts_of(Key("mysql", counter), 5, moved)
+
+    assert {dict(part.key.dimensions).popitem()[1] for part in found} == set(explained_by)
+
+
+def test_a_counter_of_prepared_statements_is_put_down_to_whatever_they_do() -> None:
+    calls = Key("mysql", "statement.calls", (("digest", "SELECT ?"),))
+
+    found = parts_of(Key("mysql", "Com_stmt_execute"), 5, [Series(calls, (*[7.0] * 9, 12.0))])
+
+    assert [part.key for part in found] == [calls]
 
 
 def test_a_line_that_only_moved_explains_nothing() -> None:

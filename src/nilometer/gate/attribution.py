@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from nilometer.gate.robust import mad, median
@@ -21,6 +22,16 @@ ALIKE: Final = 0.5  # a part of another counter explains a change if it moved by
 FILE_KEYS: Final = ("code.file.path", "code.filepath", "file")
 LINE_KEYS: Final = ("code.line.number", "code.lineno", "line")
 CALLER_KEYS: Final = ("caller", "code", "from", "origin", "where")
+VERBS_ELSE: Final = {
+    "begin": ("start",),
+    "delete": ("with",),
+    "select": ("with",),
+    "update": ("with",),
+}
+"""What statements may begin with instead that MySQL counts as this verb."""
+
+_VERB: Final = re.compile(r"Com_(?!admin|change|stmt)([a-z]+)")  # those count no one verb
+_FIRST: Final = re.compile(r"[\s(]*([A-Za-z]+)")
 _CALLER: Final = re.compile(r"^(?P<file>[^:\n]+\.\w+):(?P<line>[0-9]{1,7})\b")
 _TEST: Final = re.compile(r"^(?P<file>[^:\n]+\.\w+)::")
 
@@ -72,30 +83,42 @@ def place_of(dimensions: Dimensions) -> Place | None:
     return None
 
 
-def parts_of(key: Key, delta: float, series: Iterable[Series]) -> tuple[Part, ...]:
+def parts_of(
+    key: Key, delta: float, series: Iterable[Series], *, levels: Sequence[int] = ()
+) -> tuple[Part, ...]:
     """The parts that explain a counter's move of `delta`, those of its own backend first.
 
     Parts of the counter itself by how far they moved; then those of another kind (it may have
     parts by test, others by statement) of its backend's other counters that moved about as
     far, and likewise of the other backends, which is how a statement is put down to a test.
-    `series` have the value of the run last.
+    `series` have the value of the run last; `levels` are the places at which a level of theirs
+    began that is no news, as somebody accepted it.
     """
     own: list[Part] = []
     kin: list[Part] = []
     others: list[Part] = []
     for one in series:
-        part = moved_part(one)
+        part = moved_part(one, levels)
         if part is None or part.delta * delta <= 0:
             continue
-        if part.key.backend != key.backend:
-            others.append(part)
-        elif part.key.counter == key.counter or part.key.counter.startswith(f"{key.counter}."):
+        is_kin = part.key.backend == key.backend
+        if is_kin and f"{part.key.counter}.".startswith(f"{key.counter}."):
             own.append(part)
-        else:
-            kin.append(part)
+        elif _is_of_verb(key.counter, part.key):
+            (kin if is_kin else others).append(part)
     told = {_kind(part) for part in own}
     kin = [part for part in kin if _kind(part) not in told]
     return (*_largest(own), *_alike(kin, delta), *_alike(others, delta))
+
+
+def _is_of_verb(counter: str, part: Key) -> bool:
+    """Whether another counter's part may be of this one: a statement of the verb it counts."""
+    told = dict(part.dimensions)
+    verb = _VERB.match(counter)
+    first = _FIRST.match(told.get("digest") or told.get("statement", ""))
+    if verb is None or first is None:
+        return True
+    return first[1].lower() in (verb[1], *VERBS_ELSE.get(verb[1], ()))
 
 
 def _kind(part: Part) -> frozenset[str]:
@@ -103,10 +126,10 @@ def _kind(part: Part) -> frozenset[str]:
     return frozenset(key for key, _ in part.key.dimensions)
 
 
-def moved_part(one: Series) -> Part | None:
+def moved_part(one: Series, levels: Sequence[int]) -> Part | None:
     """The part as it moved in the run; None if it did not, or nobody knows."""
     *earlier, now = one.values
-    known = [value for value in earlier if value is not None]
+    known = _on_latest(earlier, levels)
     if now is None or not known:
         return None
     middle = float(median(known))
@@ -115,6 +138,27 @@ def moved_part(one: Series) -> Part | None:
     if scales < PART_SCALES_MIN:
         return None
     return Part(one.key, now, middle, scales, place_of(one.key.dimensions))
+
+
+def _on_latest(values: Sequence[float | None], levels: Sequence[int]) -> list[float]:
+    """What is known of all levels, moved onto the latest by the difference of the medians.
+
+    So one run of a level is enough to expect the next by; the others tell the noise.
+
+    >>> _on_latest([5, 6, 5, None, 8], [3])
+    [8.0, 9.0, 8.0, 8.0]
+    """
+    cuts = sorted({at for at in levels if 0 < at < len(values)})
+    pieces = [
+        known
+        for start, stop in pairwise([0, *cuts, len(values)])
+        if (known := [value for value in values[start:stop] if value is not None])
+    ]
+    return [
+        value + float(median(pieces[-1])) - float(median(known))
+        for known in pieces
+        for value in known
+    ]
 
 
 def _largest(parts: Sequence[Part]) -> list[Part]:

@@ -120,6 +120,15 @@ class Matrix:
         """From which place on the latest level of a counter is that was accepted; 0 if none."""
         return max((cut for cut in self._accepted[key] if cut <= self.last), default=0)
 
+    def levels(self, key: Key) -> list[int]:
+        """The places at which a level began that is no news of this counter's parts.
+
+        What was accepted of any counter, as its statement moved others with it; and what lasted
+        of this one, and was followed.
+        """
+        accepted = {cut for cuts in self._accepted.values() for cut in cuts}
+        return sorted(accepted | {step.index for step in self._baselines[key].steps})
+
     def judge(self, cohort: Cohort, at: int, *, sign: int = 1) -> Joint:
         """The run at this place by the cohort's runs."""
         return joint(self.columns(cohort, at), len(cohort.places), sign=sign)
