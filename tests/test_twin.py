@@ -24,6 +24,7 @@ STALE = f"was built from other sources than these: {twin.SLOWER}"
 PROGRAM = """
 import sqlite3, nilometer
 from nilometer import twin
+from nilometer.integrations import asyncio as loops
 from nilometer.integrations import sqlite3 as patched
 from nilometer.integrations import wsgi
 from nilometer.trace.trigger import Triggers, new_trigger
@@ -42,7 +43,7 @@ def app(environ, start_response):
     start_response("200 OK", [])
     return [b"alive"]
 
-assert patched.install()
+assert patched.install() and loops.install()
 served = wsgi.Middleware(app, triggers=Triggers([KEY]))
 asked = {f"HTTP_{k.upper().replace('-', '_')}": v for k, v in new_trigger(KEY).headers.items()}
 environ = {"REQUEST_METHOD": "GET", "PATH_INFO": "/", "wsgi.url_scheme": "http", **asked}
@@ -106,7 +107,11 @@ def test_a_header_that_it_reaches_counts_as_its_source(copy):
 
     assert done.returncode == 0, done.stderr
     stale = {line.split("=")[0] for line in done.stdout.splitlines() if "=python=" in line}
-    assert stale == {"nilometer.measure._core", "nilometer.trace._core"}
+    assert stale == {
+        "nilometer.integrations._loop",
+        "nilometer.measure._core",
+        "nilometer.trace._core",
+    }
 
 
 def test_the_doctor_finds_it_and_a_measured_program_lives(copy):

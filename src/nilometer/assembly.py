@@ -79,6 +79,7 @@ class System:
             flush=_flush_at_end,
             watch_forks=lambda: call_after_uwsgi_forks(_after_uwsgi_fork, _flush_at_end),
             values=settings.osprofiler_values,
+            slow_callback_s=settings.slow_callback_s,
             export_also=self.export_also,
             read_options=_read_options,
         )

@@ -72,6 +72,7 @@ class Arguments(TypedDict, total=False):
     osprofiler_clear_key: bool
     integrations: Sequence[str]
     integrations_off: Sequence[str]
+    slow_callback_s: float | str
     trace_hosts: Sequence[str]
     patch: Sequence[Mapping[str, object] | str]
     tach_config: str | os.PathLike[str]
@@ -108,6 +109,7 @@ class Settings:
     osprofiler_clear_key: bool = False
     integrations: tuple[str, ...] = ()
     integrations_off: tuple[str, ...] = ()
+    slow_callback_s: float = 0.1
     trace_hosts: tuple[str, ...] = ()
     patch: tuple[Patch, ...] = ()
     tach_config: Tach | None = None

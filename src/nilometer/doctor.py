@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 TWIN_MODULES: Final = (
     "nilometer.measure.twin",
     "nilometer.trace.twin",
+    "nilometer.integrations.event_loops",
     "nilometer.integrations.exchange",
     "nilometer.integrations.databases",
     "nilometer.wire.otlp",

@@ -184,6 +184,13 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "Libraries that `auto` leaves alone.",
     ),
     Setting(
+        "slow_callback_s",
+        values.duration(0.001, 3600),
+        "seconds, or with a unit as in 500ms; 0.001 to 3600",
+        "0.1",
+        "How long a callback or a greenlet may hold its event loop before that is told.",
+    ),
+    Setting(
         "trace_hosts",
         values.names,
         "list",

@@ -94,7 +94,7 @@ def test_the_core_of_an_installed_wheel_fits_the_sources_that_came_with_it(
 import sys
 sys.path.insert(0, sys.argv[1])
 from nilometer import twin
-from nilometer.integrations import databases, exchange
+from nilometer.integrations import databases, event_loops, exchange
 from nilometer.measure import twin as instruments
 from nilometer.trace import twin as spans
 from nilometer.wire import otlp

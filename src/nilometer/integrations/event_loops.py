@@ -1,0 +1,210 @@
+"""What every event loop is measured by: who held it and for how long, and how long it waited.
+
+A loop runs one thing at a time: a callback, a step of a coroutine, a greenlet until it
+switches. While one computes, or waits in a call that does not yield, all others wait with it.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from types import FunctionType, MethodType
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from weakref import WeakSet
+
+from nilometer.clock import elapsed_ns
+from nilometer.integrations import faults
+from nilometer.integrations.calls import Depth
+from nilometer.model import Level
+from nilometer.twin import choose
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextvars import Context
+
+    from nilometer.measure import Registry
+
+core: Final = choose("nilometer.integrations.loop_pure", "nilometer.integrations._loop")
+
+SLOW_CALLBACK_S: Final = 0.1
+"""What asyncio's debug mode calls slow, too."""
+
+WRAPPERS_MAX: Final = 16
+"""Functions around a function that are looked through, or else two that wrap each other would
+hold us for ever; decorators are rarely more than five."""
+
+SERIES_MAX: Final = 1000
+"""Names whose series are remembered, 200 bytes each; as many as an instrument has series."""
+
+_LIBRARY: Final = "event_loop.library"
+_NAME: Final = "code.function.name"
+
+
+class Source(NamedTuple):
+    """A function as events tell of it; a file is empty where it was not written in Python."""
+
+    name: str
+    file: str = ""
+    line: int = 0
+
+
+def source_of(what: Any) -> Source:
+    """The function, coroutine or callable object, behind partials and wrappers.
+
+    >>> source_of(partial(len, "")).name
+    'len'
+    """
+    for _ in range(WRAPPERS_MAX):
+        inner = _inside(what)
+        if inner is None:
+            break
+        what = inner
+    code = _code(what)
+    if code is not None:
+        return source_of_code(code)
+    name = getattr(what, "__qualname__", None) or type(what).__qualname__
+    return Source(str(name).replace(".<locals>", ""))
+
+
+def source_of_code(code: Any) -> Source:
+    """The function that has this code."""
+    name = code.co_qualname.replace(".<locals>", "")
+    return Source(name, code.co_filename, code.co_firstlineno)
+
+
+def _inside(what: Any) -> Any:
+    if isinstance(what, partial):
+        return what.func
+    if isinstance(what, MethodType):
+        return what.__func__
+    if isinstance(what, FunctionType):
+        return getattr(what, "__wrapped__", None)
+    return None
+
+
+def _code(what: Any) -> Any:
+    for name in ("__code__", "cr_code", "gi_code", "ag_code"):
+        code = getattr(what, name, None)
+        if hasattr(code, "co_qualname"):
+            return code
+    return getattr(getattr(type(what), "__call__", None), "__code__", None)  # noqa: B004
+
+
+class Held:
+    """How long the loops of one library are held, and by whom.
+
+    `integration` is the name by which its level is set. Made by it are the twins' objects: they
+    follow the levels, and pass everything on from `end`.
+    """
+
+    __slots__ = (
+        "depth",
+        "idle",
+        "slow_ns",
+        "_library",
+        "_integration",
+        "_registry",
+        "_callbacks",
+        "_blocked",
+        "_slow",
+        "_series",
+        "_twins",
+        "_followers",
+    )
+
+    def __init__(
+        self, library: str, integration: str, slow_callback_s: float, registry: Registry
+    ) -> None:
+        self._library = {_LIBRARY: library}
+        self._integration = integration
+        self._registry = registry
+        self.slow_ns = int(slow_callback_s * 1e9)
+        self._callbacks = registry.timer(
+            "event_loop.callback",
+            level=Level.DETAIL,
+            description="Callbacks, steps of coroutines, and greenlets until they switch.",
+        )
+        self.idle = registry.timer(
+            "event_loop.idle", description="Event loops that wait for something to happen."
+        ).bind(**self._library)
+        self._blocked = registry.timer(
+            "event_loop.blocked",
+            description="Callbacks that held a loop for `slow_callback_s` or longer.",
+        ).bind(**self._library)
+        self._slow = registry.event_source(
+            "event_loop.slow_callback",
+            description="A callback held a loop for `slow_callback_s` or longer.",
+        )
+        self._series: dict[str, Callable[[int], None]] = {}
+        self._twins: WeakSet[Any] = WeakSet()
+        self._followers: list[Callable[[], None]] = []
+        self.depth = Depth(integration, registry)
+        registry.followers.append(self.follow)  # behind that of the depth, which it reads
+
+    def run(self, original: Callable[..., Any], told: Callable[[Any, int], object]) -> Any:
+        """What stands where a loop runs its callbacks; what it tells must be told to `tell`."""
+        return self._made(core.Run(original, told, self.slow_ns, elapsed_ns))
+
+    def handing(self, original: Callable[..., Any], run: Any, position: int) -> Any:
+        """What stands where a loop is handed its callbacks."""
+        return self._made(core.Handing(original, run, position))
+
+    def watch(self, told: Callable[[Any, int], object], change: Callable[[Any], object]) -> Any:
+        """What hears of the switches of one thread's greenlets."""
+        watch = core.Watch(told, self.idle.record, change, self.slow_ns, elapsed_ns)
+        return self._made(watch)
+
+    def _made(self, twin: Any) -> Any:
+        self._twins.add(twin)
+        self._let_follow(twin)
+        return twin
+
+    def _let_follow(self, twin: Any) -> None:
+        twin.on = self.depth.on
+        if hasattr(twin, "every"):
+            twin.every = self._callbacks.on
+
+    def follow(self) -> None:
+        """Take over what the levels say now."""
+        for twin in list(self._twins):
+            self._let_follow(twin)
+        for follow in self._followers:
+            follow()
+
+    def also_follow(self, follow: Callable[[], None]) -> None:
+        """Call this, too, when the levels have changed."""
+        self._followers.append(follow)
+
+    def tell(self, source: Source, elapsed: int, context: Context | None = None) -> None:
+        """Note that this held the loop; an event belongs to the request of that context."""
+        if self._callbacks.on:
+            self._record_for(source.name)(elapsed)
+        if elapsed < self.slow_ns:
+            return
+        self._blocked.record(elapsed)
+        said: dict[str, object] = {**self._library, _NAME: source.name}
+        if source.file:
+            said |= {"code.file.path": source.file, "code.line.number": source.line}
+        emit = partial(self._slow.emit, **said, duration_ns=elapsed)
+        if context is None:
+            emit()
+        else:
+            context.copy().run(emit)  # itself may be entered already, by a loop in a loop
+
+    def _record_for(self, name: str) -> Callable[[int], None]:
+        record = self._series.get(name)
+        if record is None:
+            series = self._callbacks.bind(**self._library, **{_NAME: name})
+            record = series.record
+            if len(self._series) < SERIES_MAX:
+                self._series[name] = record
+        return record
+
+    def failed(self, error: Exception) -> None:
+        """Tell that something held a loop and we could not say what."""
+        faults.ours(self._integration, "an event loop", error, self._registry)
+
+    def end(self) -> None:
+        """Measure nothing any more."""
+        self._registry.followers.remove(self.follow)
+        self.depth.end()
+        self.follow()
