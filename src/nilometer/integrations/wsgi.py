@@ -75,30 +75,18 @@ class Manners:
         self._depth = instruments.depth
         self._phases = instruments.phases
 
-    def attend(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+    def attend(
+        self,
+        environ: Environ,
+        start_response: Callable[..., Any],
+        exchange: WsgiExchange | None = None,
+    ) -> Iterable[bytes]:
         """Serve a request that asks for a trace, or whose body must be counted, or that comes
         while a span is current, or the flight recorder or the level of a phase is on."""
-        if not self._phases.on:
-            return self._attend(environ, WsgiExchange(self.meters, environ, start_response))
-        arrived_ns = ARRIVED.get()
-        watch = self._phases.watch(self.meters.elapsed_ns, arrived_ns)
-        if arrived_ns:
-            ARRIVED.set(0)  # the next one on this connection comes at another time
-        start_response = timing_write(watch, start_response)
-        exchange = WsgiExchange(self.meters, environ, start_response)
-        timing_input(environ, watch, exchange.request_bytes)
-        try:
-            result = self._attend(environ, exchange)
-        except BaseException:
-            watch.tell(exchange)
-            raise
-        if not _is_file(result, environ):
-            return sending(result, watch, exchange)
-        watch.part()
-        watch.tell(exchange)
-        return result
-
-    def _attend(self, environ: Environ, exchange: WsgiExchange) -> Iterable[bytes]:
+        if exchange is None:
+            if self._phases.on:
+                return self._watched(environ, start_response)
+            exchange = WsgiExchange(self.meters, environ, start_response)
         before = _current()
         if is_left_over(before):
             before = None
@@ -133,6 +121,26 @@ class Manners:
             return self.settle(exchange, result)
         steps = SizedSteps if hasattr(result, "__len__") else Steps
         return steps(exchange.body(result), current)
+
+    def _watched(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """Attend to a request in the sight of its stopwatch."""
+        arrived_ns = ARRIVED.get()
+        watch = self._phases.watch(self.meters.elapsed_ns, arrived_ns)
+        if arrived_ns:
+            ARRIVED.set(0)  # the next one on this connection comes at another time
+        start_response = timing_write(watch, start_response)
+        exchange = WsgiExchange(self.meters, environ, start_response)
+        timing_input(environ, watch, exchange.request_bytes)
+        try:
+            result = self.attend(environ, start_response, exchange)
+        except BaseException:
+            watch.tell(exchange)
+            raise
+        if not _is_file(result, environ):
+            return sending(result, watch, exchange)
+        watch.part()
+        watch.tell(exchange)
+        return result
 
     def settle(self, exchange: WsgiExchange, result: Any) -> Iterable[bytes]:
         """What the server gets: its own file wrapper as it is, all else watched to its end."""
