@@ -254,6 +254,43 @@ def test_what_comes_after_an_accepted_run_is_not_accepted_by_retrying(retries: i
     assert (verdict.outcome, finding.expected, finding.now) == (Outcome.WARN, 840, 880)
 
 
+@pytest.mark.parametrize("passed", range(13))
+@pytest.mark.parametrize("further", [41, 80])
+def test_a_change_soon_after_an_accepted_one_alarms_however_often_it_is_retried(
+    passed: int, further: int
+) -> None:
+    history = [*runs(21, BASE), *(run(21 + at, MORE) for at in range(1 + passed))]
+    first = len(history)
+    guilty = {**MORE, "Com_select": MORE["Com_select"] + further}
+
+    for at in range(first, first + 20):
+        verdict = judge(run(at, guilty), history, [accept(21)])
+        history.append(run(at, guilty))
+
+        assert names(verdict) == ["mysql:Com_select"]
+        assert verdict.confirmed in {"", *(f"run r{there}" for there in range(first, at))}
+        (finding,) = verdict.findings
+        assert finding.since in (
+            "",
+            f"since run r{first}, {at - first} runs, nobody accepted it",
+        )
+    assert finding.since
+
+
+def test_a_change_that_comes_and_goes_soon_after_an_accepted_one_moves_no_level() -> None:
+    guilty = {**MORE, "Com_select": 930}
+    history = [*runs(25, BASE), *(run(25 + at, MORE) for at in range(4)), run(29, guilty)]
+    history += [run(30 + at, MORE) for at in range(6)]
+
+    same, again = judge(run(36, MORE), history, [accept(25)]), []
+    for at in range(36, 42):
+        again += names(judge(run(at, guilty), history, [accept(25)]))
+        history.append(run(at, guilty))
+
+    assert same.outcome is Outcome.PASS
+    assert again == ["mysql:Com_select"] * 6
+
+
 def test_what_is_accepted_later_does_not_excuse_an_earlier_run() -> None:
     history = [*runs(30, BASE), run(30, MORE), run(31, MORE), run(32, MORE)]
 

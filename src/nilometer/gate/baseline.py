@@ -11,6 +11,7 @@ a build often enough would have made the new level the old one.
 
 from __future__ import annotations
 
+from bisect import insort
 from itertools import pairwise
 from math import sqrt
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -71,22 +72,26 @@ def baseline(values: Sequence[float | None], accepted: Sequence[int] = ()) -> Ba
     """
     known = {value for value in values if value is not None}
     found = steps(values) if len(known) > 1 and _may_gate(values) else ()
-    whole = are_counts(known)
-    told = tuple(
-        step
-        for step in found
-        if all(abs(step.index - at) > ACCEPT_NEAR_RUNS for at in accepted)
-    )
-    ends = {at for at in accepted if 0 < at < len(values)}
-    cuts = sorted(ends | {s.index for s in told})
-    levels = _Levels(whole=whole)
-    for start, stop in pairwise([0, *cuts, len(values)]):
-        if start in ends:
-            levels.accept(values[start:stop], start)
-        else:
-            levels.add(values[start:stop], start)
-    news = tuple(step for step in told if step.index > max(ends, default=0))
-    return Baseline(levels.moved(), levels.runs, news, levels.held)
+    ends = sorted({at for at in accepted if 0 < at < len(values)})
+    levels = _Levels(whole=are_counts(known))
+    told: list[Step] = []
+    for start, stop in pairwise([0, *ends, len(values)]):
+        own = values[start:stop]
+        told = [
+            step
+            for step in found
+            if start < step.index < stop
+            and all(abs(step.index - at) > ACCEPT_NEAR_RUNS for at in accepted)
+        ]
+        if start and levels.leave(own):
+            told = levels.steps_after_accepting(own, start)
+        cuts = [start, *(step.index for step in told), stop]
+        for begin, end in pairwise(cuts):
+            if begin == start and start:
+                levels.accept(values[begin:end])
+            else:
+                levels.add(values[begin:end], begin)
+    return Baseline(levels.moved(), levels.runs, tuple(told), levels.held)
 
 
 class _Levels:
@@ -99,24 +104,48 @@ class _Levels:
         self._level: float | None = None
         self._pieces: list[tuple[Sequence[float | None], float | None]] = []
 
-    def accept(self, values: Sequence[float | None], start: int) -> None:
+    def accept(self, values: Sequence[float | None]) -> None:
         """The next level, which somebody accepted as its first run shows it.
 
-        Where the runs after that one alarm by it, they are another, which nobody accepted.
+        Those after that one of which each alarms by the ones before it are of another, which
+        nobody accepted.
         """
-        first = next((at for at, value in enumerate(values) if value is not None), None)
-        if first is None:  # a level that no run has shown yet
-            self.held = None
-            self._pieces.append((values, None))
-            return
-        rest = values[first + 1 :]
-        self._reach(values[: first + 1])
-        own = _level(rest)
-        if own is not None and self._is_alarm(own):
-            self.add(rest, start + first + 1)
-            return
-        self._pieces.pop()
-        self._reach(values)
+        of_it = self._alike(values)
+        self.held = None
+        if of_it:  # else it is a level that no run has shown yet
+            self._level = float(median(of_it))
+            self.runs = len(of_it)
+        self._pieces.append((values, self._level if of_it else None))
+
+    def leave(self, values: Sequence[float | None]) -> bool:
+        """Whether any of these alarms by the level that was accepted with the first of them."""
+        return len(self._alike(values)) < sum(value is not None for value in values)
+
+    def steps_after_accepting(self, values: Sequence[float | None], start: int) -> list[Step]:
+        """The steps among these, which begin at `start` with a run that was accepted.
+
+        Looked for where the accepted step is taken out: else one close behind it is taken for
+        a part of it.
+        """
+        level = median(self._alike(values))
+        shift = 0.0 if self._level is None else level - self._level
+        before = [None if v is None else v + shift for v in self.moved()]
+        return [step for step in steps([*before, *values]) if step.index > start]
+
+    def _alike(self, values: Sequence[float | None]) -> list[float]:
+        """The known ones among these that do not alarm by those of them before."""
+        known = [value for value in values if value is not None]
+        if not known:
+            return []
+        first = float(known[0])
+        shift = 0.0 if self._level is None else first - self._level
+        earlier = [value + shift for value in self.moved() if value is not None] or [first]
+        scale = self._scale(earlier, first)
+        found: list[float] = []  # in order, for its median
+        for value in known:
+            if not found or not _is_above(value, median(found), scale):
+                insort(found, float(value))
+        return found
 
     def add(self, values: Sequence[float | None], start: int) -> None:
         """The next level, from `start` on, which nobody accepted."""
@@ -140,9 +169,11 @@ class _Levels:
         """Whether runs of this level alarm by those before it."""
         assert self._level is not None
         known = [value for value in self.moved() if value is not None]
-        deviation = float(mad(known, self._level))
-        scale = spread_of(known, self._level, deviation, is_counted=self._whole).scale
-        return level > self._level and level - self._level >= HELD_SCALES_MIN * scale
+        return _is_above(level, self._level, self._scale(known, self._level))
+
+    def _scale(self, values: Sequence[float], level: float) -> float:
+        deviation = float(mad(values, level))
+        return spread_of(values, level, deviation, is_counted=self._whole).scale
 
     def moved(self) -> tuple[float | None, ...]:
         """All values so far, on that level; counts stay counts."""
@@ -152,6 +183,11 @@ class _Levels:
             shift = float(round(shift)) if self._whole else shift
             found += [None if v is None else float(v) + shift for v in values]
         return tuple(found)
+
+
+def _is_above(value: float, level: float, scale: float) -> bool:
+    """Whether that is an alarm."""
+    return value > level and value - level >= HELD_SCALES_MIN * scale
 
 
 def _may_gate(values: Sequence[float | None]) -> bool:
