@@ -14,6 +14,7 @@ from deltalake import DeltaTable
 from nilometer.cli.exits import Exit
 from nilometer.cli.journal import Journal
 from nilometer.clock import Clock
+from nilometer.model.run import Count
 from nilometer.store.runs import History
 from tests.gate.histories import run, runs
 from tests.gate.test_attribution import shop_run
@@ -230,6 +231,23 @@ def test_a_report_says_what_stayed_and_what_went_away(recorded, gate) -> None:
     (finding,) = told["verdicts"][1]["findings"]
     assert finding["went_away"] == "back at 800 in run r59"
     assert "it went away" in gate("report").stdout
+
+
+def test_a_report_names_the_same_counter_and_parts_as_the_verdict_on_the_run(
+    recorded, gate
+) -> None:
+    def both(number: int, lines: int) -> Run:
+        one = shop_run(number, lines)
+        more = Count("mysql", "Bytes_received", 9000 + 20 * lines)
+        return one._replace(counts=(*one.counts, more))
+
+    recorded(*[both(at, 40) for at in range(25)], both(25, 80))
+
+    checked = json.loads(gate("check", "--format", "json").stdout)
+    (reported,) = json.loads(gate("report", "--runs", "1", "--json").stdout)["verdicts"]
+
+    assert reported == checked
+    assert reported["findings"][0]["parts"]
 
 
 @pytest.mark.usefixtures("quiet")

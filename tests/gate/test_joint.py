@@ -84,13 +84,16 @@ def test_runs_that_are_wild_now_and_then_alarm_no_more_often_than_is_stated(seed
 
 @given(st.lists(st.lists(NUMBERS, min_size=4, max_size=4), min_size=6, max_size=40))
 def test_the_new_run_is_judged_as_any_other_would_be(rows) -> None:
-    """At most `RATE_MAX` of all runs alarm by the others, or one: whatever the numbers are."""
+    """By each of the two questions at most the rate that is told, or one, of all runs alarm.
+
+    Whatever the numbers are; what the second question finds counts twice.
+    """
     found = 0
     for at, now in enumerate(rows):
         others = [row for i, row in enumerate(rows) if i != at]
         found += joint(columns(others, now), len(others)).is_alarm
 
-    assert found <= max(1, RATE_MAX * len(rows))
+    assert found <= max(1, RATE_MAX * len(rows)) + max(1, RATE_MAX / 2 * len(rows))
 
 
 @given(st.integers(0, 99), st.permutations(range(6)))

@@ -67,9 +67,9 @@ def test_a_terminal_gets_the_reason_and_the_parts() -> None:
     assert FORMATS["text"](ALARM).splitlines() == [
         "fail: run r60 of shop",
         (
-            "  because mysql:Com_select +40 (+5.0 %): that is 25.0 scales from its level; the "
-            "furthest of 1 counters was 0.0 in 60 earlier runs; without a change one run in 61 "
-            "is so far out; unconfirmed"
+            "  because mysql:Com_select +40 (+5.0 %): of 1 counters mysql:Com_select is "
+            "furthest from its level, by 25.0 scales; in 60 earlier runs the furthest was 0.0; "
+            "without a change one run in 61 is so far out; unconfirmed"
         ),
         "  mysql:Com_select +40 (+5.0 %): 840 instead of 800, 25.0 scales; exact over 60 runs",
         (
@@ -81,6 +81,28 @@ def test_a_terminal_gets_the_reason_and_the_parts() -> None:
             "at shop/orders.py:17"
         ),
     ]
+
+
+def bytes_too(number: int, lines: int):
+    """As `shop_run`, and the bytes that the statements take, of which nobody has parts."""
+    one = shop_run(number, lines)
+    return one._replace(
+        counts=(*one.counts, Count("mysql", "Bytes_received", 9000 + 20 * lines))
+    )
+
+
+def test_the_reason_names_the_counter_that_is_so_far_out_whichever_is_told_first() -> None:
+    """What has parts is told first, as it says most; the distance may be another's."""
+    verdict = judge(bytes_too(60, 80), [bytes_too(at, 40) for at in range(60)], may_fail=True)
+
+    first, second = verdict.findings
+    assert (first.key.counter, second.key.counter) == ("Com_select", "Bytes_received")
+    assert first.scales < second.scales
+    for name in ("text", "markdown", "github", "bug", "junit", "json"):
+        because = (
+            "of 2 counters mysql:Bytes_received is furthest from its level, by 40.8 scales"
+        )
+        assert because in FORMATS[name](verdict), name
 
 
 def test_github_gets_one_annotation_at_the_line_of_code() -> None:

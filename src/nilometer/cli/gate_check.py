@@ -14,8 +14,11 @@ from nilometer.cli.terminal import cell, lines, one_line, show, show_json, stop,
 from nilometer.clock import Clock
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
     from nilometer.cli.gate_past import Chosen
     from nilometer.gate.verdict import Verdict
+    from nilometer.model.run import Accepted, Run
 
 FORMATS: Final = ("text", "markdown", "junit", "sarif", "github", "bug", "json")
 """Those of `gate.reports`, so that ``--help`` need not load them; a test compares."""
@@ -135,15 +138,13 @@ def report(
       nilometer gate report --runs 50 --json
     """
     from nilometer.gate.reports.json import document
-    from nilometer.gate.verdict import judge
 
     with Past(history, suite) as past:
         name = past.suite()
         found, accepted = past.runs(name), past.accepted(name)
-    verdicts = [
-        judge(found[at], found[:at], accepted, later=found[at + 1 :], branches=branches)
-        for at in range(max(0, len(found) - runs), len(found))
-    ]
+        verdicts = _verdicts(found, accepted, branches, runs)
+        if any(one.findings for one in verdicts):  # their parts are read only then
+            verdicts = _verdicts(past.runs(name, parts=True), accepted, branches, runs)
     if as_json:
         show_json({"suite": name, "verdicts": [document(one) for one in verdicts]})
         return
@@ -156,13 +157,25 @@ def report(
         write(one_line(f"accepted{who} from run {one.run_id} on: {which}: {one.reason}") + "\n")
 
 
+def _verdicts(
+    found: Sequence[Run], accepted: Sequence[Accepted], branches: Collection[str], latest: int
+) -> list[Verdict]:
+    """Those on the latest of the runs, each by those before it."""
+    from nilometer.gate.verdict import judge
+
+    return [
+        judge(found[at], found[:at], accepted, later=found[at + 1 :], branches=branches)
+        for at in range(max(0, len(found) - latest), len(found))
+    ]
+
+
 def _show(verdicts: list[Verdict]) -> None:
     from rich.table import Table
 
     from nilometer.gate.reports.wording import headline, standing_of
 
     table = Table(box=None, padding=(0, 1))
-    for heading in ("run", "revision", "verdict", "most moved", "because"):
+    for heading in ("run", "revision", "verdict", "moved", "because"):
         table.add_column(heading, no_wrap=heading == "run")
     for one in verdicts:
         told = standing_of(one)

@@ -160,11 +160,10 @@ def _joint(
         and statistic > ordinary
         and (above == 0 or rate <= RATE_MAX)
     )
-    who = "that" if is_alarm else f"{leading}"
     which = "counters that are the same in every run" if asked > 1 else "counters"
     because = (
-        f"{who} is {statistic:.1f} scales from its level; the furthest of {counters} "
-        f"{which} was {ordinary:.1f} in {runs} earlier runs"
+        f"of {counters} {which} {leading} is furthest from its level, by {statistic:.1f} "
+        f"scales; in {runs} earlier runs the furthest was {ordinary:.1f}"
     )
     if above:
         because += f", but for {above} wild ones that were as far out"
