@@ -527,6 +527,51 @@ def test_the_span_says_what_the_server_answers_for_the_application(
     assert readings["http.server.request.errors"] == {f"error.type={kind}": 1}
 
 
+async def ever():
+    await asyncio.sleep(60)
+
+
+async def raising():
+    raise Trouble("the server's own")
+
+
+async def gone():
+    return {"type": "http.disconnect"}
+
+
+async def more():
+    return {"type": "http.request", "body": b"more", "more_body": True}
+
+
+@pytest.mark.parametrize(
+    ("receive", "status", "kind"),
+    [
+        (gone, None, "closed_early"),
+        *((there, 500, "no_response") for there in (ever, raising, more)),
+    ],
+)
+def test_who_leaves_unanswered_a_client_that_has_gone_has_made_no_error_of_the_server(
+    middleware, registry, receive, status, kind
+):
+    async def main():
+        async def app(its_scope, its_receive, send):
+            return
+
+        async def send(message):
+            raise AssertionError("nothing is answered")
+
+        await middleware(app)(scope(headers=trigger_headers()), receive, send)
+
+    asyncio.run(main())
+    (root,) = drain_spans()
+    readings = read(registry)
+
+    assert root.attributes.get("http.response.status_code") == status
+    answered = "none" if status is None else "5xx"
+    assert readings["http.server.responses"] == {f"http.response.status_class={answered}": 1}
+    assert readings["http.server.request.errors"] == {f"error.type={kind}": 1}
+
+
 @pytest.mark.parametrize("first", [trigger_headers, joining])
 @pytest.mark.parametrize("kind", ["http", "websocket"])
 def test_a_request_that_is_started_by_the_last_one_is_not_in_its_trace(middleware, first, kind):

@@ -12,6 +12,7 @@ and has its own instruments; lifespan messages pass untouched.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from nilometer.clock import Clock
@@ -21,7 +22,7 @@ from nilometer.integrations.exchange import AsgiExchange
 from nilometer.integrations.http_meters import server_instruments
 from nilometer.integrations.http_phases import ARRIVED_KEY
 from nilometer.integrations.http_span import close_root, open_root
-from nilometer.integrations.http_words import MARK
+from nilometer.integrations.http_words import CLOSED_EARLY, MARK
 from nilometer.integrations.websocket import Connection
 from nilometer.measure import REGISTRY
 from nilometer.trace import CURRENT, Trace
@@ -97,7 +98,10 @@ class Middleware:
             exchange.ended(error)
             raise
         else:
-            exchange.ended()
+            if exchange.status or exchange.finished:
+                exchange.ended()
+            else:
+                exchange.ended(CLOSED_EARLY if _has_gone(receive) else None)
         finally:
             if entered:  # the same task may serve another request: keep-alive, tests
                 CURRENT.set(before)
@@ -154,6 +158,20 @@ def _header(scope: Scope) -> Callable[[str], str | None]:
         except (TypeError, ValueError, AttributeError):
             continue  # odd ones are the application's to refuse
     return lambda name: ",".join(headers.get(name.encode("ascii"), ())) or None
+
+
+def _has_gone(receive: Receive) -> bool:
+    """Whether the server says at once that the client has gone; nobody else asks any more."""
+    try:
+        asked = receive().__await__()
+        next(asked)
+    except StopIteration as answer:
+        return bool(answer.value.get("type") == "http.disconnect")
+    except Exception:  # noqa: BLE001  a server that minds says nothing
+        return False
+    with suppress(Exception):
+        asked.close()
+    return False
 
 
 def _counting(receive: Receive, exchange: AsgiExchange) -> Receive:

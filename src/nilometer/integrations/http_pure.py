@@ -310,8 +310,11 @@ class AsgiExchange(Exchange):
             if isinstance(pair, (list, tuple)) and len(pair) == 2 and pair[0] == _LENGTH:
                 self.response_bytes = announced_length(pair[1])
 
-    def ended(self, error: BaseException | None = None) -> None:
-        """The application has returned or raised: what is not complete by now never will be."""
+    def ended(self, error: BaseException | str | None = None) -> None:
+        """The application has returned or raised: what is not complete by now never will be.
+
+        `error` is what it raised, or a word.
+        """
         if not self.finished:
             self.finish(error or (CLOSED_EARLY if self.status else NO_RESPONSE))
         elif error is not None:  # a background task, after the response
