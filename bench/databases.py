@@ -71,23 +71,16 @@ def checkouts(engine: Any) -> Loop:
 
 
 def orm_session(engine: Any) -> Any:
-    """A session, and a model with one object in its table.
-
-    Its class keeps the functions of the moment at which it is made.
-    """
+    """A session, and a model with one object in its table."""
     import sqlalchemy as sa
     from sqlalchemy import orm
-
-    class Session(orm.Session):
-        _execute_internal = orm.Session._execute_internal
-        _flush = orm.Session._flush
 
     mappers = orm.registry()
     table = sa.Table("items", mappers.metadata, sa.Column("id", sa.Integer, primary_key=True))
     item = type("Item", (), {})
     mappers.map_imperatively(item, table)
     mappers.metadata.create_all(engine)
-    session = Session(engine)
+    session = orm.Session(engine)
     session.add(item(id=7))
     session.commit()
     return session, item

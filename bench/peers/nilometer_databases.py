@@ -54,40 +54,27 @@ def checkouts(*, level: str = "basic") -> Pair:
     return Pair(databases.checkouts(bare), databases.checkouts(engine))
 
 
-def whole_orm_queries(*, active: bool = False, level: str = "basic") -> Pair:
-    """The query of the ORM with its statement; both sides look for results in one place."""
-    from sqlalchemy.orm import loading
-
-    plain = databases.whole_orm_queries(subjects.sqlite_engine())
-    engine, before = subjects.sqlite_engine(), loading.ChunkedIteratorResult
+def orm_queries(*, active: bool = False, level: str = "basic", statement: bool = False) -> Pair:
+    """All that is added to a query of the ORM, around one that does nothing but a statement."""
+    models = sqlalchemy_orm.Models(REGISTRY)
+    made = models.results(databases.OrmResult)
+    before, engine = subjects.sqlite_engine(), subjects.sqlite_engine()
     sqlalchemy.instrument(engine)
-    sqlalchemy_orm.install()
     for integration in ("sqlalchemy", "sqlalchemy_orm"):
         nilometer.set_level(f"integrations.{integration}", level)
-    ours, whole = loading.ChunkedIteratorResult, databases.whole_orm_queries(engine)
 
-    def bare(times: int) -> None:
-        loading.ChunkedIteratorResult = before
-        plain(times)
+    def executing(engine: Any, result: Any) -> Any:
+        cursor, execute = engine.raw_connection().cursor(), engine.dialect.do_execute
 
-    def measured(times: int) -> None:
-        loading.ChunkedIteratorResult = ours
-        whole(times)
+        def executed(session: object, query: object) -> Any:
+            if statement:
+                execute(cursor, "select 1", (), None)
+            return result(None, databases.orm_chunks)
 
-    return paired(bare, measured, active=active)
+        return executed
 
-
-def orm_queries(*, active: bool = False, level: str = "basic") -> Pair:
-    """All that is added to a query of the ORM, around a query that does nothing."""
-    models = sqlalchemy_orm.Models(REGISTRY)
-    made = sqlalchemy_orm.results(databases.OrmResult)
-    executes = models.executing(lambda session, statement: made(None, databases.orm_chunks))
-
-    nilometer.set_level("integrations.sqlalchemy_orm", level)
-
-    def bare(session: object, statement: object) -> Any:
-        return databases.OrmResult(None, databases.orm_chunks)
-
+    bare = executing(before, databases.OrmResult)
+    executes = models.executing(executing(engine, made))
     return paired(databases.orm_queries(bare), databases.orm_queries(executes), active=active)
 
 
@@ -103,7 +90,7 @@ CASES = {
     "sql orm switched off, its call": lambda: orm_queries(level="off"),
     "sql orm untraced, its call": orm_queries,
     "sql orm traced, its call": lambda: orm_queries(active=True),
-    "sql orm and statement switched off": lambda: whole_orm_queries(level="off"),
-    "sql orm and statement untraced": whole_orm_queries,
-    "sql orm and statement traced": lambda: whole_orm_queries(active=True),
+    "sql orm and statement switched off": lambda: orm_queries(level="off", statement=True),
+    "sql orm and statement untraced": lambda: orm_queries(statement=True),
+    "sql orm and statement traced": lambda: orm_queries(active=True, statement=True),
 }

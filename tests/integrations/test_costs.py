@@ -114,10 +114,9 @@ def test_what_a_client_s_request_costs_is_told_within_a_factor_of_two():
 @judged_by_times
 def test_what_a_query_of_an_orm_costs_is_told_within_a_factor_of_two():
     registry = Registry()
-    made = sqlalchemy_orm.results(costs._OrmResult)
-    execute = sqlalchemy_orm.Models(registry).executing(
-        lambda *_: made(None, costs._orm_chunks)
-    )
+    models = sqlalchemy_orm.Models(registry)
+    made = models.results(costs._OrmResult)
+    execute = models.executing(lambda *_: made(None, costs._orm_chunks))
     bare = partial(costs._read_orm, lambda *_: costs._OrmResult(None, costs._orm_chunks))
 
     real, said = compared(partial(costs._read_orm, execute), bare, said_by(registry))

@@ -2,6 +2,10 @@
 
 import asyncio
 import gc
+import inspect
+from contextlib import suppress
+from importlib import import_module
+from types import SimpleNamespace
 
 import pytest
 import sqlalchemy as sa
@@ -10,7 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.pool import StaticPool
 
 from nilometer import trace
-from nilometer.integrations import sqlalchemy_orm
+from nilometer.integrations import databases, sqlalchemy_orm
+from nilometer.integrations.orm_pure import Model
 from nilometer.model import Level
 from tests.integrations.integration_kit import read, shape, traced_request
 
@@ -43,8 +48,17 @@ def engine():
     made.dispose()
 
 
+@pytest.fixture(params=["sql_pure", "_sql"], ids=["python", "c"])
+def sql_twin(request, monkeypatch):
+    """Every test runs once per twin."""
+    module = import_module(f"nilometer.integrations.{request.param}")
+    monkeypatch.setattr(databases, "Query", module.Query)
+    monkeypatch.setattr(databases, "Results", module.Results)
+    return module
+
+
 @pytest.fixture(autouse=True)
-def _installed(engine, registry):
+def _installed(sql_twin, engine, registry):
     assert sqlalchemy_orm.install(registry=registry)
     yield
     sqlalchemy_orm.uninstall()
@@ -116,7 +130,9 @@ def test_the_time_of_a_query_is_its_execution_and_its_loading_and_not_what_lies_
     def loaded(*_):
         spend(100)
 
+    sqlalchemy_orm.uninstall()
     monkeypatch.setattr(sqlalchemy_orm, "elapsed_ns", lambda: now)
+    sqlalchemy_orm.install(registry=registry)
     sa.event.listen(session.get_bind(), "before_cursor_execute", executed)
     sa.event.listen(User, "load", loaded)
     try:
@@ -234,6 +250,105 @@ def test_async_sessions_are_measured_in_their_own_task_s_trace(registry):
     gc.collect()
     assert read(registry)["db.client.orm.flush"] == {"": 1}
     assert queries(registry) == {}
+
+
+def of_chunks(sql_twin, chunks, record, **model):
+    """A query about no table, whose result has these chunks."""
+    names = {"failed": record, "query": record, "load": record} | model
+    known = {"OTHER": Model(record, **names)}
+    results = sql_twin.Results(lambda metadata, chunks, *_: SimpleNamespace(chunks=chunks), int)
+    return sql_twin.Query(
+        lambda session, statement: results(None, chunks, 1, 2), known, None, None, int
+    )
+
+
+ORM = SimpleNamespace(_propagate_attrs={"compile_state_plugin": "orm"})
+
+
+def test_chunks_are_given_as_they_were_asked_for_and_end_the_query_when_all_are_read(sql_twin):
+    told, sizes = [], []
+
+    def chunks(size):
+        sizes.append(size)
+        return [[1], [2], None, [3]]  # None ends them, too
+
+    execute = of_chunks(sql_twin, chunks, told.append)
+    by_size = execute(None, ORM).chunks(1)
+    assert sizes == []  # not asked for before the first is wanted
+    assert (next(by_size), next(by_size), told) == ([1], [2], [])
+    assert (list(by_size), told) == ([], [0])
+    assert (list(by_size), list(execute(None, ORM).chunks(None))) == ([], [[1]])
+    assert (sizes, told) == ([1, None], [0, 0])
+
+
+def test_a_query_whose_result_is_forgotten_or_never_read_ends_all_the_same(sql_twin):
+    told = []
+    execute = of_chunks(sql_twin, lambda size: [[1], [2]], told.append)
+
+    result = execute(None, ORM)
+    half = result.chunks(1)
+    next(half)
+    del result
+    assert told == []  # it can be read on
+    del half
+    execute(None, ORM)
+    assert told == [0, 0]
+
+
+def test_what_chunks_raise_is_counted_and_ends_them(sql_twin):
+    told, errors = [], []
+
+    def chunks(size):
+        yield [1]
+        raise OSError("gone")
+
+    execute = of_chunks(
+        sql_twin, chunks, told.append, failed=lambda error: errors.append(type(error))
+    )
+    read = execute(None, ORM).chunks(1)
+    assert next(read) == [1]
+    with suppress(OSError):  # which is kept nowhere: it leads to the query
+        next(read)
+    assert (list(read), errors) == ([], [OSError])
+    del read
+    assert told == [0]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        None,
+        SimpleNamespace(_propagate_attrs={}),
+        SimpleNamespace(_propagate_attrs=None),
+        SimpleNamespace(_propagate_attrs={"compile_state_plugin": "default"}),
+    ],
+)
+def test_what_is_not_the_orm_s_is_passed_on(sql_twin, statement):
+    query = sql_twin.Query(lambda *given, **named: (given, named), {}, None, None, int)
+
+    assert query(1, statement, x=2) == ((1, statement), {"x": 2})
+    assert query(1, ORM, _parent_execute_state=3)[1] == {"_parent_execute_state": 3}
+    assert query() == ((), {})
+    query.on = False
+    assert query(1, ORM) == ((1, ORM), {})
+
+
+def test_a_query_that_we_fail_to_know_is_executed_and_told_once(session, registry, monkeypatch):
+    def broken(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(sqlalchemy_orm.Models, "_model", broken)
+
+    assert len(session.scalars(sa.select(User)).all()) == 5
+    assert read(registry)["nilometer.lost"] == {"reason=sqlalchemy_orm,what=integration": 1}
+
+
+def test_what_stands_in_the_orm_s_places_says_what_it_stands_for(sql_twin):
+    standing = vars(orm.Session)["_execute_internal"]
+
+    assert isinstance(standing, sql_twin.Query)
+    assert standing.__name__ == "_execute_internal"
+    assert "statement" in inspect.signature(orm.Session._execute_internal).parameters
 
 
 def test_deep_down_a_query_says_where_it_was_asked(session, registry):

@@ -1,5 +1,6 @@
 /* One way to execute statements, measured: the fast twin of sql_pure.py, which says what
- * each thing means. Same names, same order, same errors; one test-suite runs on both.
+ * each thing means, and of orm_pure.py (orm.h). Same names, same order, same errors; one
+ * test-suite runs on both.
  */
 
 #define PY_SSIZE_T_CLEAN
@@ -15,6 +16,8 @@ static PyObject *PERF_COUNTER_NS; /* time.perf_counter_ns, which on Linux is CLO
 /* Async engines leave this by switching greenlets, which copies the C stack away and so
  * reads the zones that AddressSanitizer puts around variables on it. */
 #define SWITCHES_GREENLETS __attribute__((no_sanitize_address))
+
+#include "integrations/orm.h"
 
 typedef struct {
     PyObject_HEAD
@@ -222,6 +225,7 @@ PyMODINIT_FUNC PyInit__sql(void) {
         return NULL;
     }
     if (nilo_add_sources(self) < 0 || PyModule_AddType(self, &Execute_Type) < 0 ||
+        orm_add(self) < 0 ||
         PyModule_AddStringConstant(self, "IMPLEMENTATION", "c") < 0) {
         Py_DECREF(self);
         return NULL;

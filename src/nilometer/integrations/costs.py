@@ -105,8 +105,9 @@ def orm_query() -> float:
         return _OrmResult(None, _orm_chunks)
 
     def measured(registry: Registry) -> Callable[[], object]:
-        made = module.results(_OrmResult)
-        execute = module.Models(registry).executing(lambda *_: made(None, _orm_chunks))
+        models = module.Models(registry)
+        made = models.results(_OrmResult)
+        execute = models.executing(lambda *_: made(None, _orm_chunks))
         return partial(_read_orm, execute)
 
     return extra_ns(measured, partial(_read_orm, answer))

@@ -31,11 +31,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from nilometer.integrations.sql_pure import Execute as Execute
+    from nilometer.integrations.sql_pure import Query as Query
+    from nilometer.integrations.sql_pure import Results as Results
     from nilometer.measure import Registry
 
 if not TYPE_CHECKING:
     _twin = choose("nilometer.integrations.sql_pure", "nilometer.integrations._sql")
     Execute = _twin.Execute
+    Query = _twin.Query
+    Results = _twin.Results
 
 STATEMENTS_KEPT_MAX: Final = 500
 """Statements remembered in each of two generations, as many as SQLAlchemy keeps compiled per

@@ -1,11 +1,14 @@
-"""One way to execute statements, measured; the specification of ``_sql.c``."""
+"""One way to execute statements, measured; with orm_pure the specification of ``_sql.c``."""
 
 from __future__ import annotations
 
 from types import MethodType
 from typing import TYPE_CHECKING, Any, Final
 
+from nilometer.integrations.orm_pure import Loading, Query, Results
 from nilometer.trace import CURRENT
+
+__all__ = ["IMPLEMENTATION", "Execute", "Loading", "Query", "Results"]
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
