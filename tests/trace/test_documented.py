@@ -43,4 +43,4 @@ def test_the_signed_bytes_on_the_page_are_those_that_are_signed():
     for name, value in (("traceparent", "T"), ("expiry", "7"), ("nonce", "N")):
         expected = expected.replace(f"<{name}>", value)
 
-    assert signing._message("T", "7", "N") == expected.encode()
+    assert signing.message_of("T", "7", "N") == expected.encode()

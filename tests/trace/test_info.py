@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 
 from nilometer.trace import Trace
 from nilometer.trace.ids import ids_of
-from nilometer.trace.signing import Key, read_osprofiler
+from nilometer.trace.signing import (
+    Key,
+    message_of,
+    parse_signature,
+    parse_traceparent,
+    read_osprofiler,
+    sender_of,
+)
 from nilometer.trace.trigger import HEADERS, Triggers, new_trigger
 from tests.trace.conftest import TWINS
 
@@ -85,6 +92,53 @@ def test_two_uuids_need_no_long_way(twin, base, parent):
 @given(st.text(max_size=150) | st.text("AQ=-_", min_size=139, max_size=141))
 def test_any_other_text_is_left_to_the_long_way(twin, info):
     assert import_module(TWINS[twin]).osprofiler_ids(info) is None
+
+
+HEX = "0123456789abcdef"
+texts = st.text(HEX, min_size=32, max_size=32)
+
+
+@pytest.mark.parametrize("twin", TWINS)
+@given(texts, texts, texts, st.integers(0, 10**12), st.none() | edit, st.none() | edit)
+@example("0" * 32, "1" * 32, "2" * 32, 5, None, None)
+@example("1" * 32, "0" * 32, "2" * 32, 5, None, None)
+@example("1" * 32, "1" * 32, "2" * 32, 5, None, None)
+@example("1" * 32, "2" * 32, "3" * 32, 10**12, None, None)
+@example("1" * 32, "2" * 32, "3" * 32, 5, ("change", 3, "A"), None)
+@example("1" * 32, "2" * 32, "3" * 32, 5, ("change", 1, "1"), None)
+@example("1" * 32, "2" * 32, "3" * 32, 5, None, ("change", 7, "x"))
+@example("1" * 32, "2" * 32, "3" * 32, 5, None, ("insert", 8, ";"))
+@example("1" * 32, "2" * 32, "3" * 32, 5, None, ("insert", 500, ",a=b"))
+def test_a_signed_traceparent_says_the_same_in_c_whatever_is_wrong_with_it(
+    twin, trace, parent, nonce, expiry, outside, inside
+):
+    traceparent = edited(f"00-{trace}-{parent[:16]}-0{expiry % 10}", outside)
+    tracestate = edited(f"nilo=1;{expiry};{nonce};{trace}{parent}", inside)
+
+    short = import_module(TWINS[twin]).signed_parts(traceparent, tracestate)
+
+    said, signed = parse_traceparent(traceparent), None
+    if tracestate.startswith("nilo="):
+        signed = parse_signature(tracestate[5:])
+    if said is None or signed is None or not traceparent.startswith("00-"):
+        assert short is None
+    else:
+        message = message_of(traceparent, signed.expiry_text, signed.nonce)
+        told = (signed.expiry_s, signed.nonce, signed.mac, message)
+        assert short == (said.trace_id, sender_of(said), said.sampled, *told)
+
+
+@pytest.mark.parametrize("twin", TWINS)
+def test_what_a_signer_writes_needs_no_long_way(twin):
+    headers = new_trigger("K1").headers
+    read = import_module(TWINS[twin]).signed_parts
+
+    trace_id, parent_id, sampled, *_, message = read(
+        headers["traceparent"], headers["tracestate"]
+    )
+
+    assert (headers["traceparent"][3:35], b"", True) == (trace_id.hex(), parent_id, sampled)
+    assert headers["tracestate"].endswith(Key(b"K1").mac_sha256(message))
 
 
 def test_a_server_that_has_its_own_names_for_headers_says_them():

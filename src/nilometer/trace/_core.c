@@ -19,6 +19,7 @@
 
 #include "trace/budget.h"
 #include "trace/info.h"
+#include "trace/signed.h"
 #include "trace/spans.h"
 #include "trace/onward.h"
 #include "trace/records.h"
@@ -345,6 +346,9 @@ static PyMethodDef core_functions[] = {
     {"osprofiler_ids", core_osprofiler_ids, METH_O,
      PyDoc_STR("The ids of an X-Trace-Info in its usual spelling, None if it is spelled "
                "otherwise.")},
+    {"signed_parts", (PyCFunction)(void (*)(void))core_signed_parts, METH_FASTCALL,
+     PyDoc_STR("What a signed traceparent and its tracestate say in their usual spelling, None "
+               "if they are spelled otherwise.")},
     {"headers", (PyCFunction)(void (*)(void))core_headers, METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("What to send with an onward request so that it is part of the current one.")},
     {"wrapped", (PyCFunction)(void (*)(void))core_wrapped, METH_VARARGS | METH_KEYWORDS,

@@ -33,6 +33,7 @@ from nilometer.trace.limits import (
 from nilometer.trace.onward_pure import headers
 from nilometer.trace.request_pure import Trace
 from nilometer.trace.ring_pure import RING, Ring
+from nilometer.trace.signed_pure import signed_parts
 from nilometer.trace.wrap_pure import StepsWrapper, function_wrapper
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ __all__ = [
     "new_id",
     "osprofiler_ids",
     "reseed",
+    "signed_parts",
     "span",
     "stand_in",
     "start_root",

@@ -30,6 +30,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from nilometer.trace.signed_pure import Parts
+
 VERSION: Final = "1"
 MEMBER: Final = "nilo"
 
@@ -164,6 +166,12 @@ def parse_traceparent(text: str) -> Traceparent | None:
     return _parse_later_traceparent(text)
 
 
+def sender_of(parent: Traceparent) -> bytes:
+    """The span that the request came from; none where it says that there is none."""
+    trace_id, parent_id, _ = parent
+    return b"" if parent_id == trace_id[8:] else parent_id
+
+
 def _parse_later_traceparent(text: str) -> Traceparent | None:
     if not 55 <= len(text) <= TRACEPARENT_CHARS_MAX:
         return None
@@ -217,13 +225,14 @@ def split_tracestate(text: str) -> tuple[str | None, str]:
     return ours, ",".join(others[: MEMBERS_MAX - 1])
 
 
-def _message(traceparent: str, expiry: str, nonce: str) -> bytes:
+def message_of(traceparent: str, expiry: str, nonce: str) -> bytes:
+    """What the MAC of a traceparent is of."""
     return f"{MEMBER}={VERSION}\n{traceparent}\n{expiry}\n{nonce}".encode("ascii")
 
 
 def sign_traceparent(traceparent: str, expiry_s: int, nonce: str, key: Key) -> str:
     """Our member of the tracestate: the traceparent is trusted until `expiry_s`, once."""
-    mac = key.mac_sha256(_message(traceparent, str(expiry_s), nonce))
+    mac = key.mac_sha256(message_of(traceparent, str(expiry_s), nonce))
     return f"{MEMBER}={VERSION};{expiry_s};{nonce};{mac}"
 
 
@@ -236,11 +245,39 @@ def parse_signature(value: str) -> Signature | None:
     return _made(Signature, (int(expiry), nonce, mac, expiry))
 
 
-def key_of_signature(traceparent: str, signed: Signature, keys: Sequence[Key]) -> Key | None:
-    """The key that signed it, if it is one of ours."""
-    message = _message(traceparent, signed.expiry_text, signed.nonce)
+def read_signed(
+    traceparent: str, tracestate: str | None, count: Callable[[str], None]
+) -> tuple[str, Traceparent | None, Parts | None, str]:
+    """What both headers say however they are spelled: the traceparent without blanks around it,
+    what it says, what `signed_parts` says of the usual spelling, and the other members.
+
+    None where a header says nothing; `count` is told why, if it should have.
+    """
+    if len(traceparent) <= TRACEPARENT_CHARS_MAX:  # a megabyte of blanks takes 7 ms to strip
+        traceparent = traceparent.strip(" \t")
+    parent = parse_traceparent(traceparent)
+    if parent is None:
+        count("malformed_traceparent")
+        return traceparent, None, None, ""
+    if tracestate and len(tracestate) > TRACESTATE_CHARS_MAX:
+        count("oversize")
+    ours, others = split_tracestate(tracestate or "")
+    if ours is None:
+        return traceparent, parent, None, others
+    signed = parse_signature(ours)
+    if signed is None:
+        count("malformed_tracestate")
+        return traceparent, parent, None, others
+    expiry_s, nonce, mac, written = signed
+    ids = parent.trace_id, sender_of(parent)
+    message = message_of(traceparent, written, nonce)
+    return traceparent, parent, (*ids, parent.sampled, expiry_s, nonce, mac, message), others
+
+
+def key_of_mac(message: bytes, mac: str, keys: Sequence[Key]) -> Key | None:
+    """The key that made this MAC of a message, if it is one of ours."""
     for key in keys:
-        if compare_digest(key.mac_sha256(message), signed.mac):
+        if compare_digest(key.mac_sha256(message), mac):
             return key
     return None
 

@@ -25,22 +25,21 @@ from nilometer.trace.onward import Signer
 from nilometer.trace.signing import (
     INFO_CHARS_MAX,
     MEMBER,
-    TRACEPARENT_CHARS_MAX,
-    TRACESTATE_CHARS_MAX,
     Key,
-    Signature,
     Traceparent,
+    key_of_mac,
     key_of_osprofiler,
-    key_of_signature,
-    parse_signature,
     parse_traceparent,
     read_osprofiler,
-    split_tracestate,
+    read_signed,
+    sender_of,
 )
-from nilometer.trace.twin import Budget, Trace, osprofiler_ids
+from nilometer.trace.twin import Budget, Trace, osprofiler_ids, signed_parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from nilometer.trace.signed_pure import Parts
 
 HEADERS: Final = ("traceparent", "tracestate", "x-trace-info", "x-trace-hmac")
 """All that is ever looked at."""
@@ -253,71 +252,58 @@ class Triggers:
         traceparent: str,
         info: str | None,
     ) -> Trace | Joined | None:
-        others = ""
-        if (
-            len(traceparent) <= TRACEPARENT_CHARS_MAX
-        ):  # a megabyte of blanks takes 7 ms to strip
-            traceparent = traceparent.strip(" \t")
-        parent = parse_traceparent(traceparent)
-        if parent is None:
-            self._count("malformed_traceparent")
-        else:
-            ours, others = self._tracestate(headers(names[1]))
-            if ours is not None:
-                trace, final = self._signed(traceparent, parent, ours, others)
-                if trace is not None:
-                    return trace
-                info = None if final else info  # else it would outlive its expiry
+        tracestate = headers(names[1])
+        parent, others = None, ""
+        parts = signed_parts(traceparent, tracestate) if tracestate else None
+        is_usual = parts is not None
+        if not is_usual:
+            read = read_signed(traceparent, tracestate, self._count)
+            traceparent, parent, parts, others = read
+        if parts is not None:
+            trace, final = self._signed(parts, others)
+            if trace is not None:
+                return trace
+            info = None if final else info  # else it would outlive its expiry
         if info and self.osprofiler and self._keys:
             trace = self._from_osprofiler(info, headers(names[3]), others)
             if trace is not None:
                 return trace
+        if is_usual:
+            parent = parse_traceparent(traceparent)
         if parent is None:
             return None
         return self._unsigned(traceparent, parent, others)
 
-    def _tracestate(self, text: str | None) -> tuple[str | None, str]:
-        if not text:
-            return None, ""
-        if len(text) > TRACESTATE_CHARS_MAX:
-            self._count("oversize")
-        return split_tracestate(text)
-
-    def _signed(
-        self, traceparent: str, parent: Traceparent, ours: str, others: str
-    ) -> tuple[Trace | None, bool]:
+    def _signed(self, parts: Parts, others: str) -> tuple[Trace | None, bool]:
         """A trace, or None and whether that is the last word on this request."""
-        signed = parse_signature(ours)
-        if signed is None:
-            self._count("malformed_tracestate")
-            return None, False
-        key = key_of_signature(traceparent, signed, self._keys)
+        trace_id, parent_id, sampled, expiry_s, nonce, mac, message = parts
+        key = key_of_mac(message, mac, self._keys)
         if key is None:
             self._count("bad_signature")
             return None, False
-        reason = self._refusal(signed) if parent.sampled else "not_sampled"
+        reason = self._refusal(expiry_s, nonce) if sampled else "not_sampled"
         self._count(reason or "accepted")
         if reason:
             return None, True
-        onward = (key, "", signed.expiry_s, others, self._clock, self.osprofiler)
+        onward = (key, "", expiry_s, others, self._clock, self.osprofiler)
         signer = _signer(Signer, onward)
-        return self._trace(parent, signer), True
+        return Trace(trace_id, parent_id, signer=signer, spans_max=self._spans_max), True
 
-    def _refusal(self, signed: Signature) -> str | None:
+    def _refusal(self, expiry_s: int, nonce: str) -> str | None:
         """Why a correctly signed header is refused all the same; if not, its nonce is spent."""
         now_s = self._clock.wall_ns() // 1_000_000_000
-        if signed.expiry_s < now_s:
+        if expiry_s < now_s:
             return "expired"
-        if signed.expiry_s > now_s + EXPIRY_AHEAD_S_MAX + CLOCK_SKEW_S:
+        if expiry_s > now_s + EXPIRY_AHEAD_S_MAX + CLOCK_SKEW_S:
             return "expiry_too_far"
         with self._lock:
-            if signed.nonce in self._nonces:
+            if nonce in self._nonces:
                 return "replayed"
             if not self._nonces.make_room(now_s):
                 return "nonces_full"
             if not self._budget.take():
                 return "budget_requests"
-            self._nonces.add(signed.nonce, signed.expiry_s)
+            self._nonces.add(nonce, expiry_s)
         return None
 
     def _from_osprofiler(self, info: str, mac: str | None, others: str) -> Trace | None:
@@ -365,12 +351,8 @@ class Triggers:
         return Joined(parent.trace_id, parent.parent_id, onward)
 
     def _trace(self, parent: Traceparent, signer: Signer) -> Trace:
-        trace_id, parent_id, _ = parent
         return Trace(
-            trace_id,
-            b"" if parent_id == trace_id[8:] else parent_id,
-            signer=signer,
-            spans_max=self._spans_max,
+            parent.trace_id, sender_of(parent), signer=signer, spans_max=self._spans_max
         )
 
     def _refused(self, reason: str) -> Trace | None:

@@ -26,6 +26,7 @@ current_trace_id = chosen.current_trace_id
 headers = chosen.headers
 new_id = chosen.new_id
 osprofiler_ids = chosen.osprofiler_ids
+signed_parts = chosen.signed_parts
 span = chosen.span
 stand_in = chosen.stand_in
 start_root = chosen.start_root
