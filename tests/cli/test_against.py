@@ -46,6 +46,7 @@ def test_what_costs_more_is_told_and_the_exit_code_says_so(versions) -> None:
 
     assert ended.returncode == Exit.FAILED
     assert "fake:calls +10 (+25.0 %): 50 instead of 40" in ended.stdout
+    assert "nobody checked" not in ended.stderr  # work.py itself is a file of the version
     assert not (versions.root / ".nilometer").exists()  # no history of such runs
 
 

@@ -82,3 +82,20 @@ def test_what_is_told_takes_as_many_bytes_whatever_it_is(tmp_path, monkeypatch) 
 
     sizes = {file.stat().st_size for file in tmp_path.glob("*.told")}
     assert sizes == {keep_apart.BLOCK_BYTES}
+
+
+def test_the_script_that_ran_is_told_if_it_is_of_the_version(tmp_path, monkeypatch) -> None:
+    """A script that is of no version, as one that nobody committed, is nobody's stray."""
+    here, elsewhere = tmp_path / "here", tmp_path / "there"
+    for place in (here, elsewhere):
+        place.mkdir()
+        (place / "work.py").touch()
+    monkeypatch.chdir(elsewhere)
+    checkouts = Checkouts([str(here)], str(elsewhere), [""])
+
+    scripts = [keep_apart.script_of(argv) for argv in (["work.py", "x"], ["-c"], ["-m"], [])]
+
+    assert scripts == [str(elsewhere / "work.py"), "", "", ""]
+    assert keep_apart.imported(checkouts, scripts[0])["ran"] == {"__main__": scripts[0]}
+    told = keep_apart.imported(checkouts, str(here / "work.py"))
+    assert (told["ran"], told["other"]) == ({}, {})

@@ -72,6 +72,10 @@ class Checkouts:
             and not is_installed(path)
         )
 
+    def is_own(self, path: str) -> bool:
+        """Whether it is of the version that this process is to import."""
+        return is_in(path, self.here) if self.is_elsewhere else self.is_ours(path)
+
     def turned(self, value: Any) -> Any:
         """The same, with paths of this version's checkout turned to the one to import.
 
@@ -133,14 +137,17 @@ def is_installed(path: str) -> bool:
     return any(f"{os.sep}{name}{os.sep}" in path + os.sep for name in INSTALLED)
 
 
-def imported(checkouts: Checkouts) -> dict[str, dict[str, str]]:
+def imported(checkouts: Checkouts, script: str) -> dict[str, dict[str, str]]:
     """The files that were imported, by module.
 
     `own` of the version to import, `other` of this one while that is another, and `copies` of
-    what is installed although the version to import has it.
+    what is installed although the version to import has it. `ran` is the script if it is of the
+    version to import.
     """
     folders: dict[str, str] = {}
-    told: dict[str, dict[str, str]] = {"own": {}, "other": {}, "copies": {}}
+    told: dict[str, dict[str, str]] = {"own": {}, "other": {}, "copies": {}, "ran": {}}
+    if checkouts.is_own(script):
+        told["ran"]["__main__"] = script
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
         if not isinstance(file, str):
@@ -154,7 +161,7 @@ def imported(checkouts: Checkouts) -> dict[str, dict[str, str]]:
             real = os.path.realpath(file)  # strict editable installs are trees of links
         if checkouts.is_elsewhere and checkouts.is_ours(real):
             told["other"][name] = real
-        elif is_in(file, checkouts.here) if checkouts.is_elsewhere else checkouts.is_ours(file):
+        elif checkouts.is_own(file):
             told["own"][name] = file
         elif is_copy(name, file, checkouts) and not checkouts.is_ours(real):
             told["copies"][name] = file
@@ -175,9 +182,14 @@ def is_copy(name: str, file: str, checkouts: Checkouts) -> bool:
     )
 
 
-def tell(checkouts: Checkouts) -> None:
+def script_of(argv: list[str]) -> str:
+    """The file that Python was given to run, else "": by its end nobody knows it any more."""
+    return os.path.abspath(argv[0]) if argv and os.path.isfile(argv[0]) else ""
+
+
+def tell(checkouts: Checkouts, script: str = "") -> None:
     """Leave in our folder what was imported; through memory, as writes are counted."""
-    text = json.dumps({"parent": os.getppid(), **imported(checkouts)}).encode()
+    text = json.dumps({"parent": os.getppid(), **imported(checkouts, script)}).encode()
     size = -(-len(text) // BLOCK_BYTES) * BLOCK_BYTES
     name = f"{os.getpid()}-{os.urandom(4).hex()}.told"
     path = os.path.join(HERE, name)
@@ -192,10 +204,11 @@ def tell(checkouts: Checkouts) -> None:
 
 def tell_at_the_end(checkouts: Checkouts) -> None:
     """The same, as the last thing that this process does."""
+    script = script_of(sys.argv)
 
     def told() -> None:
         with suppress(Exception):  # rule 1
-            tell(checkouts)
+            tell(checkouts, script)
 
     atexit.register(told)
 

@@ -104,7 +104,7 @@ class _Pair:
         """Say that it is not known whose files the base's runs imported, if so."""
         if self._unseen:
             say(
-                f"nilometer: no Python process told that it imported a file of "
+                f"nilometer: no Python process told that it ran or imported a file of "
                 f"{self._against.revision}, so nobody checked that its own files ran (there is "
                 "no such process, or it has an environment of its own, as tox makes)"
             )
@@ -133,7 +133,7 @@ class _Pair:
             )
         if side == HEAD and not self._checked:
             self._check_built(imports)
-        self._unseen = self._unseen or (side == BASE and not imports.own)
+        self._unseen = self._unseen or (side == BASE and not (imports.own or imports.ran))
         self._runs[side] = run
         return 0
 

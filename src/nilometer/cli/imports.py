@@ -28,13 +28,15 @@ class Told(NamedTuple):
     """What the Python processes of one run imported, by module.
 
     `own` of the version that was to run, `other` of this one while that is another, `copies`
-    of what is installed although the version has it. `is_first` if the command itself told.
+    of what is installed although the version has it; `ran` are scripts of that version that
+    they ran. `is_first` if the command itself told.
     """
 
     is_first: bool
     own: Mapping[str, str]
     other: Mapping[str, str]
     copies: Mapping[str, str]
+    ran: Mapping[str, str]
 
 
 class Side(NamedTuple):
