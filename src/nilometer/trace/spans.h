@@ -19,7 +19,7 @@
 
 typedef struct {
     PyObject *current;  /* the context variable */
-    PyObject *bounded, *name_of, *message_of, *described, *urandom, *awaited, *perf_counter_ns, *time_ns;
+    PyObject *bounded, *name_of, *message_of, *described, *urandom, *awaited, *perf_counter_ns;
     PyObject *clock_class, *clock;
     PyTypeObject *record_type;
     PyObject *event_class, *status_class;
@@ -29,7 +29,7 @@ typedef struct {
     PyObject *untraced, *ring;
     PyObject *str_throw, *str_close, *str_trace_id, *str_qualname;
     PyObject *str_headers, *str_onward, *str_wall_ns, *str_mac_sha256, *str_traceparent;
-    PyObject *str_tracestate, *osprofiler_keyword; /* a tuple of one name */
+    PyObject *time_ns, *str_tracestate, *osprofiler_keyword; /* a tuple of one name */
     PyTypeObject *Span, *Trace, *Ring, *Untraced, *Traced, *Awaited, *Budget;
     PyObject *trace_names[TRACE_NAMES]; /* of Trace's arguments, interned */
     PyObject *root_names[ROOT_NAMES];   /* of start_root's keywords */
