@@ -35,20 +35,23 @@ def sleep(seconds):
     green = sys.modules.get("eventlet") or sys.modules.get("gevent") or time
     green.sleep(seconds)
 
-def limited(environ):
-    "Read for a fifth of a second, by what this server has for that."
+def limited(environ, action):
+    "Read or write for a fifth of a second, by what this server has for that."
     if "eventlet" in sys.modules:
         import eventlet
         with eventlet.Timeout(0.2):
-            environ["wsgi.input"].read()
-    elif "gevent" in sys.modules:
+            return action()
+    if "gevent" in sys.modules:
         import gevent
         with gevent.Timeout(0.2):
-            environ["wsgi.input"].read()
-    else:
-        if "gunicorn.socket" in environ:
-            environ["gunicorn.socket"].settimeout(0.2)
-        environ["wsgi.input"].read()
+            return action()
+    if "gunicorn.socket" in environ:
+        environ["gunicorn.socket"].settimeout(0.2)
+    return action()
+
+def endlessly(write):
+    while True:
+        write(bytes(1 << 16))
 
 def application(environ, start_response):
     path = environ["PATH_INFO"]
@@ -58,13 +61,15 @@ def application(environ, start_response):
         environ["wsgi.input"].read()
     elif path == "/limited":
         try:
-            limited(environ)
+            limited(environ, environ["wsgi.input"].read)
         except BaseException as error:
             status = "408 Request Timeout"
     elif path == "/stuck":
         while not Path("go").exists():
             sleep(0.05)
-    start_response(status, [("Content-Type", "text/plain")])
+    write = start_response(status, [("Content-Type", "text/plain")])
+    if path == "/late":
+        limited(environ, lambda: endlessly(write))
     if path == "/stream":
         return (bytes(1 << 16) for _ in range(10_000))
     return [b"hello"]
@@ -100,6 +105,11 @@ async def application(scope, receive, send):
         await asyncio.sleep(0.05)
     await send({"type": "http.response.start", "status": status,
                 "headers": [(b"content-type", b"text/plain")]})
+    if path == "/late":
+        part = {"type": "http.response.body", "body": bytes(1 << 16), "more_body": True}
+        async with asyncio.timeout(0.2):
+            while True:
+                await send(part)
     if path == "/stream":
         gone = asyncio.create_task(receive())
         while not gone.done():
@@ -162,7 +172,8 @@ class Client:
     def _readings(self):
         """One batch after the other, its readings."""
         path = self.folder / "told.jsonl"
-        for line in path.read_bytes().splitlines() if path.exists() else []:
+        text = path.read_bytes() if path.exists() else b""
+        for line in text.rpartition(b"\n")[0].splitlines():  # the last may be half written
             yield jsonlines.decode(line).readings
 
     def told(self):
@@ -182,8 +193,8 @@ class Client:
             now = {}
             for one in readings:
                 if one.name.startswith("server."):
-                    name = one.name.removeprefix("server.")
-                    now[dict(one.dimensions).get("state", name)] = one.value
+                    state = dict(one.dimensions).get("state", "")
+                    now[f"{one.name} {state}".strip()] = one.value
             found = now or found
         return found
 
@@ -216,12 +227,14 @@ def reset(connection):
 
 class Expected(NamedTuple):
     """What a server makes of a body that is broken off, of one that does not come in time, and
-    of a client that does not read: the error's type; whether it says when a request came."""
+    of a client that leaves its response: the error's type. Whether it says when a request came,
+    and of a client that does not read that it took too long."""
 
     left: str
     late: str
     unread: str
     tells_dispatch: bool = True
+    tells_late: bool = True
 
 
 RESET = "reset"  # a broken pipe or a reset connection, as it happens
@@ -236,7 +249,7 @@ SHOWN = {
     "uvicorn h11": Expected("closed_early", "TimeoutError", "closed_early"),
 }
 if HAS_UWSGI:
-    SHOWN["uwsgi module"] = Expected("OSError", "OSError", "closed_early", False)
+    SHOWN["uwsgi module"] = Expected("OSError", "OSError", "closed_early", False, False)
 
 
 @pytest.mark.real
@@ -257,6 +270,12 @@ def test_each_phase_is_told_of_slow_clients_and_of_such_as_leave(serve, name):
     until(lambda: sum(client.told()["http.server.request"].values()) >= 4)
 
     told = client.told()
+    if expected.tells_late:
+        with client.get("/late"):
+            until(lambda: client.told().get("http.server.response.send.timeouts"))
+        late = client.told()["http.server.response.send.timeouts"]
+        assert late == {f"error.type={expected.late}": 1}
+
     get, post = "http.request.method=GET", "http.request.method=POST"
     if expected.tells_dispatch:
         assert told["http.server.dispatch"] == {get: 1, post: 3}
@@ -284,17 +303,35 @@ SOMAXCONN = int(Path("/proc/sys/net/core/somaxconn").read_text())
 """What the kernel lets wait at most."""
 
 STUCK = {
-    "gunicorn sync": {"used": 1, "idle": 0, "backlog": 3},
-    "gunicorn gthread": {"used": 2, "idle": 0, "waiting": 2, "connections": 4},
-    "gunicorn gevent": {"used": 4, "idle": 996},
-    "gunicorn asgi": {"connections": 4},
-    "uvicorn": {"used": 4, "connections": 4},
-    "eventlet of one": {"used": 1, "idle": 0, "waiting": 1, "backlog": 2},
-    "gevent of one": {"used": 1, "idle": 0, "backlog": 3},
-    "waitress of one": {"used": 1, "idle": 0, "waiting": 3},
+    "gunicorn sync": {"server.workers used": 1, "server.workers idle": 0, "server.backlog": 3},
+    "gunicorn gthread": {
+        "server.workers used": 2,
+        "server.workers idle": 0,
+        "server.waiting": 2,
+        "server.connections": 4,
+    },
+    "gunicorn gevent": {"server.workers used": 4, "server.workers idle": 996},
+    "gunicorn asgi": {"server.connections": 4},
+    "uvicorn": {"server.workers used": 4, "server.connections": 4},
+    "eventlet of one": {
+        "server.workers used": 1,
+        "server.workers idle": 0,
+        "server.waiting": 1,
+        "server.backlog": 2,
+    },
+    "gevent of one": {"server.workers used": 1, "server.workers idle": 0, "server.backlog": 3},
+    "waitress of one": {
+        "server.workers used": 1,
+        "server.workers idle": 0,
+        "server.waiting": 3,
+    },
 }
 if HAS_UWSGI:
-    STUCK["uwsgi module"] = {"used": 1, "idle": 0, "backlog": 3}
+    STUCK["uwsgi module"] = {
+        "server.workers used": 1,
+        "server.workers idle": 0,
+        "server.backlog": 3,
+    }
 
 
 @pytest.mark.real
@@ -307,8 +344,8 @@ def test_four_clients_of_a_stuck_server_are_where_they_wait(serve, name):
 
     def shown():
         busy = client.busy()
-        limit = busy.pop("backlog.limit", 0)
-        return busy == {"backlog": 0, **STUCK[name]} and 3 < limit <= SOMAXCONN
+        limit = busy.pop("server.backlog.limit", 0)
+        return busy == {"server.backlog": 0, **STUCK[name]} and 3 < limit <= SOMAXCONN
 
     try:
         until(shown)
@@ -326,7 +363,12 @@ def test_the_backlog_of_a_stuck_worker_fills_to_its_limit(serve, tmp_path):
     until((client.folder / "begun-stuck").exists)
     stuck += [client.get("/stuck") for _ in range(3)]  # the kernel takes one more than it says
 
-    full = {"used": 1, "idle": 0, "backlog": 3, "backlog.limit": 2}
+    full = {
+        "server.workers used": 1,
+        "server.workers idle": 0,
+        "server.backlog": 3,
+        "server.backlog.limit": 2,
+    }
     until(lambda: client.busy() == full)
     (client.folder / "go").touch()
     assert all(b"hello" in response(one) for one in stuck)
