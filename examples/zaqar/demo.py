@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 ROUNDS: Final = 9
-TURNS: Final = 36
-SHORT: Final = (1, 2)
+TURNS: Final = 126  # each way is the first of a turn as often as any other, in both orders
+SHORT: Final = (1, 4)
 REQUESTS: Final = 50  # so that instruments have something to tell
 
 

@@ -182,10 +182,9 @@ def of_costs(costs: Sequence[Cost], *, rounds: int, turns: int) -> str:
 
 A POST of one message, in microseconds per request: {requests:,} for each line, in {rounds}
 rounds with fresh processes, {turns} turns of {BLOCK} requests in each. All run on the same
-stores, and take their turns in rotating order. *CPU* is that of Zaqar's process while it
-serves; *background* what it does besides, by request: reports, five times as often as by
-default. *More* is the median of the rounds, and in brackets what bounds it with
-{confidence(rounds):.0%}.
+stores, and take their turns in rotating order. *CPU* is that of Zaqar's thread that serves,
+*background* that of the others: reports, five times as often as by default. *More* is the
+median of the rounds, and in brackets what bounds it with {confidence(rounds):.0%}.
 
 {table(heads, rows)}
 - OSProfiler is wired as Zaqar's documentation says: `[profiler] enabled`, all of Zaqar's
