@@ -267,6 +267,17 @@ def test_a_request_that_fails_ends_its_span(get, free_port, registry, root):
     assert errors.endswith("http.request.method=GET,server.address=127.0.0.1")
 
 
+def test_a_request_that_fails_untraced_is_timed_and_counted_too(get, free_port, registry):
+    failures = (OSError, httpx.HTTPError, urllib3.exceptions.HTTPError, aiohttp.ClientError)
+    with pytest.raises(failures):
+        get(f"http://127.0.0.1:{free_port()}")
+
+    readings = read(registry)
+    assert readings["http.client.request"] == ONCE
+    (errors,) = readings["http.client.request.errors"]
+    assert errors.endswith("http.request.method=GET,server.address=127.0.0.1")
+
+
 def test_responses_are_counted_by_the_class_of_their_status(get, server, registry):
     for status in (200, 201, 404, 503):
         get(f"{server.url}/{status}")

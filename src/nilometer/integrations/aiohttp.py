@@ -12,10 +12,11 @@ from asyncio import CancelledError
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary, ref
 
-from nilometer.integrations.http_client import Client
+from nilometer.integrations.http_client import OURS, Client
 from nilometer.integrations.http_pools import HttpPools, Retries
 from nilometer.integrations.patches import Patches
 from nilometer.measure import REGISTRY
+from nilometer.trace import CURRENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,7 +59,7 @@ def install(*, registry: Registry = REGISTRY) -> bool:
 
     _patches.also_end(depth, connections.pools)
     with _patches:
-        _patches.replace(ClientSession, "_request", measured)
+        _patches.swap(ClientSession, "_request", measured)
         _patches.swap(BaseConnector, "_wait_for_available_connection", connections.waiting)
         for owner in (TCPConnector, UnixConnector):
             _patches.swap(owner, "_create_connection", connections.making)
@@ -96,11 +97,17 @@ class Attempts:
             self._failed = None
         try:
             with self._client.request(sent.method, host, url.raw_path) as request:
-                onward = request.onward(sent.headers)
-                if onward:
-                    response = await _sent_with(onward, sent, send)
-                else:
+                if CURRENT.get() is None:
                     response = await send(sent)
+                else:
+                    headers = sent.headers  # which look names up however they are spelt
+                    onward = request.onward([name for name in OURS if name in headers])
+                    headers.update(onward)
+                    try:
+                        response = await send(sent)
+                    finally:  # a middleware may send the same one again
+                        for name in onward:
+                            del headers[name]
                 request.answered(response.status)
         except BaseException as error:
             self._connections.failed(error, sent)
@@ -108,16 +115,6 @@ class Attempts:
                 self._failed = error
             raise
         return response
-
-
-async def _sent_with(onward: dict[str, str], sent: Any, send: Callable[[Any], Any]) -> Any:
-    """Send with these headers: for this time, as a middleware may send the same one again."""
-    sent.headers.update(onward)
-    try:
-        return await send(sent)
-    finally:
-        for name in onward:
-            sent.headers.popall(name, None)
 
 
 class Connections:

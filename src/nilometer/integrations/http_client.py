@@ -20,15 +20,17 @@ from nilometer.model import Status
 from nilometer.trace import CURRENT, headers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
 
     from nilometer.measure import Registry
+    from nilometer.measure.pure import Counter
 
 NEIGHBOURS: Final = (
     *("localhost", "*.localhost"),  # RFC 6761
     *("*.local", "*.internal", "*.home.arpa", "*.test"),  # RFC 6762, ICANN 2024, 8375, 6761
     *("*.svc", "*.cluster.local"),  # Kubernetes
 )
+OURS: Final = frozenset(["traceparent", "tracestate", "x-trace-info", "x-trace-hmac"])
 HOSTS_KEPT_MAX: Final = 1000  # decisions remembered, 100 bytes each; targets, 1 KiB each
 CLASSES: Final = range(1, 6)  # of a status: 1xx to 5xx
 
@@ -94,16 +96,36 @@ def send_to(patterns: Iterable[str]) -> None:
     hosts = Hosts(patterns)
 
 
+class Answers(dict[int, "Callable[[], None]"]):
+    """What counts a response of a target, by the first digit of its status."""
+
+    __slots__ = ("_responses", "_host")
+
+    def __init__(self, responses: Counter, host: str) -> None:
+        super().__init__()
+        self._responses = responses
+        self._host = host
+
+    def __missing__(self, digit: int) -> Callable[[], None]:
+        status_class = f"{digit}xx" if digit in CLASSES else "other"
+        count = self._responses.bind(
+            **{"server.address": self._host, "http.response.status_class": status_class}
+        ).add
+        if digit in CLASSES:
+            self[digit] = count
+        return count
+
+
 class Target(Operation):
     """Requests by one method to one host."""
 
     __slots__ = ("host", "answers")
 
-    def __init__(self, calls: Calls, method: str, host: str) -> None:
+    def __init__(self, calls: Calls, responses: Counter, method: str, host: str) -> None:
         dimensions = {"http.request.method": method, "server.address": host}
         super().__init__(calls, method, dimensions, dict(dimensions))
         self.host = host
-        self.answers: list[Callable[[], None] | None] = [None] * (len(CLASSES) + 1)
+        self.answers = Answers(responses, host)
 
 
 class Client:
@@ -112,19 +134,19 @@ class Client:
     Of requests that nobody sends, to see what they cost, `watcher` is not told.
     """
 
-    __slots__ = ("depth", "_is_watched", "_calls", "_responses", "_targets")
+    __slots__ = ("depth", "calls", "_is_watched", "_responses", "_targets")
 
     def __init__(
         self, integration: str, registry: Registry = REGISTRY, *, is_watched: bool = True
     ) -> None:
         self._is_watched = is_watched
-        self._calls = Calls(
+        self.calls = Calls(
             integration,
             "http.client.request",
             description="From the request to the head of its response.",
             registry=registry,
         )
-        self.depth = self._calls.depth
+        self.depth = self.calls.depth
         self._responses = registry.counter(
             "http.client.responses",
             unit="{response}",
@@ -135,37 +157,50 @@ class Client:
 
     def request(self, method: object, host: object, path: str = "") -> Request:
         """One request, to be used in a ``with`` statement."""
-        target = self._targets.get((method, host)) or self._target(method, host)
+        target = self._targets.get((method, host)) or self.target(method, host)
         if watcher is not None and self._is_watched:
             watcher(target.name, target.host, path)
-        return Request(target, self, path)
+        return Request(target, path)
 
-    def _target(self, method: object, host: object) -> Target:
+    def target(self, method: object, host: object) -> Target:
+        """Requests by this method, as the caller spells it, to this host."""
         target = Target(
-            self._calls, METHODS.get(str(method).upper(), "_OTHER"), str(host or "")
+            self.calls,
+            self._responses,
+            METHODS.get(str(method).upper(), "_OTHER"),
+            str(host or ""),
         )
         if len(self._targets) < HOSTS_KEPT_MAX:
             self._targets[method, host] = target
         return target
 
-    def answered(self, target: Target, position: int) -> None:
-        """Count a response of the class at this position."""
-        status_class = f"{position}xx" if position else "other"
-        add = self._responses.bind(
-            **{"server.address": target.host, "http.response.status_class": status_class}
-        ).add
-        target.answers[position] = add
-        add()
+
+class Untraced(dict[tuple[object, object], "tuple[Callable[..., Any], Answers]"]):
+    """By method and host: what sends a request that nobody traces or watches, timed, and what
+    counts its response. In C where there is C: a third of what a `Request` takes."""
+
+    __slots__ = ("_client", "_send")
+
+    def __init__(self, client: Client, send: Callable[..., Any]) -> None:
+        super().__init__()
+        self._client = client
+        self._send = send
+
+    def __missing__(self, key: tuple[object, object]) -> tuple[Callable[..., Any], Answers]:
+        target = self._client.target(*key)
+        made = self._client.calls.timed(target.dimensions)(self._send), target.answers
+        if len(self) < HOSTS_KEPT_MAX:
+            self[key] = made
+        return made
 
 
 class Request(Call):
     """One outgoing request; its span and its time end with the ``with`` statement."""
 
-    __slots__ = ("_target", "_client", "_path")
+    __slots__ = ("_target", "_path")
 
-    def __init__(self, target: Target, client: Client, path: str) -> None:
+    def __init__(self, target: Target, path: str) -> None:
         self._operation = self._target = target
-        self._client = client
         self._path = path
         self.span: Any = None
 
@@ -174,7 +209,7 @@ class Request(Call):
         if self.span is not None:
             self.span.set_attribute("url.path", self._path.partition("?")[0])
 
-    def onward(self, present: Mapping[str, str]) -> dict[str, str]:
+    def onward(self, present: Iterable[str]) -> dict[str, str]:
         """The headers to add to a copy of those `present`; none where the caller set one.
 
         If he set one of them he set the trace: a half of it from us would make it a wrong one.
@@ -184,19 +219,12 @@ class Request(Call):
         if CURRENT.get() is None or not hosts.admit(self._target.host):
             return {}
         ours = headers()
-        names = {name.lower() for name in present}
-        return {} if any(name.lower() in names for name in ours) else ours
+        names = OURS.intersection([name.lower() for name in present])
+        return {} if names and any(name.lower() in names for name in ours) else ours
 
     def answered(self, status: int) -> None:
         """The head of the response is there."""
-        position = status // 100
-        if position not in CLASSES:
-            position = 0
-        add = self._target.answers[position]
-        if add is None:
-            self._client.answered(self._target, position)
-        else:
-            add()
+        self._target.answers[status // 100]()
         if self.span is not None:
             self.span.set_attribute("http.response.status_code", status)
             if status >= 400:

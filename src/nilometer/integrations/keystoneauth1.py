@@ -55,7 +55,7 @@ def install(*, registry: Registry = REGISTRY) -> bool:
     )
     _patches.also_end(calls.depth)
     with _patches:
-        _patches.replace(session.Session, "request", _requesting(calls))
+        _patches.swap(session.Session, "request", _requesting(calls))
         _patches.swap(session.Session, "_send_request", _retrying(Retries(registry)))
         _patches.swap(session.Session, "invalidate", _invalidating(again.add))
         if session.osprofiler_web is not None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from nilometer.clock import elapsed_ns
 from nilometer.integrations.calls import Calls
 from nilometer.integrations.patches import Patches
 from nilometer.measure import REGISTRY
@@ -48,6 +47,23 @@ def uninstall() -> None:
     _patches.undo()
 
 
+class Handles(dict[object, "Callable[[Any, Any], Any]"]):
+    """By a handler's name or else its class: ``Handler.handle``, timed in its series."""
+
+    __slots__ = ("_calls", "_handle")
+
+    def __init__(self, calls: Calls, handle: Callable[..., Any]) -> None:
+        super().__init__()
+        self._calls = calls
+        self._handle = handle
+
+    def __missing__(self, key: object) -> Callable[[Any, Any], Any]:
+        made = self._calls.timed({"handler": _name(key)})(self._handle)
+        if len(self) < KEPT_MAX:
+            self[key] = made
+        return made
+
+
 class Lines:
     """The instruments of `logging` in one registry."""
 
@@ -66,7 +82,6 @@ class Lines:
         )
         self.depth = self._calls.depth
         self._adds: dict[int, Callable[[], None]] = {}
-        self._records: dict[object, Callable[[int], None]] = {}
 
     def counting(self, original: Callable[..., Any]) -> Callable[..., Any]:
         """To replace ``Logger.callHandlers``."""
@@ -77,10 +92,7 @@ class Lines:
             while one is not None and depth.on:
                 for handler in one.handlers:
                     if level >= handler.level:
-                        if level in adds and level != _METRIC:
-                            adds[level]()
-                        else:
-                            count(record)
+                        (adds[level] if level in adds else count(record))()
                         return original(logger, record)
                 one = one.parent if one.propagate else None
             if depth.on and not logger.hasHandlers():
@@ -91,21 +103,12 @@ class Lines:
 
     def timing(self, original: Callable[..., Any]) -> Callable[..., Any]:
         """To replace ``Handler.handle``."""
-        depth, records, find = self.depth, self._records, self._record
+        depth, handles = self.depth, Handles(self._calls, original)
 
         def handle(handler: Any, record: Any) -> Any:
             if not depth.on or (record.levelno == _METRIC and _MARK in vars(record)):
                 return original(handler, record)
-            started = elapsed_ns()
-            try:
-                return original(handler, record)
-            except BaseException as error:
-                self._failed(handler, error)
-                raise
-            finally:
-                took = elapsed_ns() - started
-                key = handler._name or type(handler)
-                (records[key] if key in records else find(key))(took)
+            return handles[handler._name or type(handler)](handler, record)
 
         return handle
 
@@ -116,38 +119,33 @@ class Lines:
         def handle_error(handler: Any, record: Any) -> Any:
             error = sys.exception()
             if self.depth.on and error is not None:
-                self._failed(handler, error)
+                name = _name(handler._name or type(handler))
+                self._calls.failed({"handler": name}, error)
             return original(handler, record)
 
         return handle_error
 
-    def _count(self, record: Any) -> None:
-        if _MARK in vars(record):
-            return
-        add = self._adds.get(record.levelno)
-        if add is None:
-            add = self._counter.bind(**{"log.level": record.levelname}).add
-            if len(self._adds) < KEPT_MAX:
-                self._adds[record.levelno] = add
-        add()
+    def _count(self, record: Any) -> Callable[[], None]:
+        """What counts this line; kept for its level, but for ours, which others use as well."""
+        level = record.levelno
+        if level == _METRIC and _MARK in vars(record):
+            return _nothing
+        add = self._counter.bind(**{"log.level": record.levelname}).add
+        if level != _METRIC and len(self._adds) < KEPT_MAX:
+            self._adds[level] = add
+        return add
 
     def _last_resort(self, record: Any) -> None:
         """Nobody has set up any handler: what is said is written to stderr."""
         from logging import lastResort
 
         if lastResort is not None and record.levelno >= lastResort.level:
-            self._count(record)
-
-    def _record(self, key: Any) -> Callable[[int], None]:
-        record = self._calls.record_for({"handler": _name(key)})
-        if len(self._records) < KEPT_MAX:
-            self._records[key] = record
-        return record
-
-    def _failed(self, handler: Any, error: BaseException) -> None:
-        name = _name(handler._name or type(handler))
-        self._calls.failed({"handler": name}, error)
+            self._count(record)()
 
 
 def _name(key: Any) -> str:
     return key.__name__ if isinstance(key, type) else str(key)
+
+
+def _nothing() -> None:
+    """Count nothing."""

@@ -9,10 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary, ref
 
+from nilometer.integrations import http_client
 from nilometer.integrations.http_client import Client
 from nilometer.integrations.http_pools import HttpPools, Retries
 from nilometer.integrations.patches import Patches
 from nilometer.measure import REGISTRY
+from nilometer.trace import CURRENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +38,7 @@ def install(*, registry: Registry = REGISTRY) -> bool:
     connections = Connections(registry)
     _patches.also_end(client.depth, connections.pools)
     with _patches:
-        _patches.replace(HTTPConnectionPool, "_make_request", _requesting(client))
+        _patches.swap(HTTPConnectionPool, "_make_request", _requesting(client))
         _patches.swap(HTTPConnectionPool, "_get_conn", connections.waiting)
         for owner in (HTTPConnectionPool, HTTPSConnectionPool):
             _patches.swap(owner, "_new_conn", connections.making)
@@ -103,21 +105,29 @@ def pool_name(pool: Any) -> str:
 
 
 def _requesting(client: Client) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    depth = client.depth
+    depth, traced = client.depth, CURRENT.get
 
     def measured(original: Callable[..., Any]) -> Callable[..., Any]:
+        untraced = http_client.Untraced(client, original)
+
         def make_request(
             pool: Any, connection: Any, method: str, url: str, *rest: Any, **named: Any
         ) -> Any:
             if not depth.on:
                 return original(pool, connection, method, url, *rest, **named)
+            if traced() is None and http_client.watcher is None and url.startswith("/"):
+                send, answers = untraced[method, pool.host]
+                response = send(pool, connection, method, url, *rest, **named)
+                answers[response.status // 100]()
+                return response
             host, path = _target(pool.host, url)
             with client.request(method, host, path) as request:
                 if not rest:  # else it is not urlopen that calls, and its headers lie elsewhere
                     present = named.get("headers") or {}
-                    onward = request.onward(present)
+                    pairs = list(present.items())
+                    onward = request.onward([name for name, _ in pairs])
                     if onward:
-                        named["headers"] = _joined(present, onward)
+                        named["headers"] = _joined(present, pairs, onward)
                 response = original(pool, connection, method, url, *rest, **named)
                 request.answered(response.status)
             return response
@@ -165,8 +175,13 @@ def _target(host: str, url: str) -> tuple[str, str]:
     return parsed.host or "", parsed.path or "/"
 
 
-def _joined(present: Any, onward: dict[str, str]) -> Any:
-    """A copy with ours added: the mapping may be shared by all requests of a session."""
-    copy = present.copy() if hasattr(present, "copy") else dict(present)
-    copy.update(onward)
-    return copy
+def _joined(present: Any, pairs: list[Any], onward: dict[str, str]) -> Any:
+    """A copy with ours added: the mapping may be shared by all requests of a session.
+
+    An ordinary one, which is a third of the work, unless a header occurs several times.
+    """
+    joined = dict(pairs)
+    if len(joined) < len(pairs):
+        joined = present.copy()
+    joined.update(onward)
+    return joined
