@@ -49,6 +49,18 @@ class Place(NamedTuple):
             command, cwd=self.root, env=self.environment, check=False, **options
         )
 
+    def gate(self, *arguments: object) -> Any:
+        """Run a command of the gate to its end."""
+        command = [sys.executable, "-m", "nilometer", "gate", *map(str, arguments)]
+        return subprocess.run(
+            command,
+            cwd=self.root,
+            env=self.environment,
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+
     def start(self, *arguments: object, **more: Any) -> subprocess.Popen[bytes]:
         """Start it and return at once."""
         options = {"stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL, **more}
@@ -550,6 +562,32 @@ def test_what_is_torn_of_a_history_is_said_with_the_next_run(place):
     assert ended.returncode == 0
     assert f"{entry.name}.torn; see store-damaged" in ended.stderr
     assert len(place.runs()) == 2
+
+
+@pytest.mark.parametrize("damage", ["broken entry", "no log"])
+def test_a_damaged_table_says_how_to_go_on_and_moved_away_runs_are_recorded_again(
+    place, tmp_path, damage
+):
+    """What the damaged one held is lost; no run that was measured meanwhile is."""
+    for _ in range(2):
+        place.measure("-q", "--", "true")
+    table = place.root / ".nilometer" / "runs"
+    entries = sorted(table.glob("_delta_log/*.json"))
+    if damage == "broken entry":
+        entries[1].write_text("not JSON")
+    else:
+        table.joinpath("_delta_log").rename(tmp_path / "log")
+
+    refused = [place.measure("-q", "--", "true") for _ in range(2)]
+    judged = place.gate("check")
+    table.rename(tmp_path / "damaged")
+    mended = place.measure("-q", "--", "true")
+
+    how = "put a copy of that directory back, or move it away: an empty table is begun then"
+    assert [(one.returncode, how in one.stderr) for one in refused] == [(7, True)] * 2
+    assert (judged.returncode, how in judged.stderr) == (2, True)
+    assert (mended.returncode, mended.stderr.count("recorded, too: run ")) == (0, 2)
+    assert len(place.runs()) == 3
 
 
 def test_a_journal_entry_of_nonsense_is_told_as_a_run(place):

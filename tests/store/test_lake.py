@@ -359,7 +359,9 @@ def test_what_is_wrong_is_said_without_the_structures_of_a_library(tmp_path):
 
     assert str(error.value) == (
         f"{tmp_path / 'spans'}: the table's log cannot be read: Kernel error: Generic delta "
-        "kernel error: Expected contiguous commit files, but found gap [store-damaged]"
+        "kernel error: Expected contiguous commit files, but found gap; put a copy of that "
+        "directory back, or move it away: an empty table is begun then, without what it held "
+        "[store-damaged]"
     )
 
 

@@ -159,7 +159,9 @@ def _version(path: Path) -> int:
 
 
 def damaged(root: Path | str, error: BaseException) -> StoreError:
-    """The error for a table whose log cannot be read."""
+    """The error for a table whose log cannot be read, with how to go on."""
     return StoreError(
-        f"{root}: the table's log cannot be read: {said(error)}", slug="store-damaged"
+        f"{root}: the table's log cannot be read: {said(error)}; put a copy of that directory "
+        "back, or move it away: an empty table is begun then, without what it held",
+        slug="store-damaged",
     )
