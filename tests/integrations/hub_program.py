@@ -190,6 +190,21 @@ def uninstalled():
     return [again, seen, same, left, len(registry.followers), measured()["slow"]]
 
 
+def again_and_again():
+    """Also where no greenlet has switched in between."""
+    for _ in range(3):
+        install()
+        hub_module.uninstall()
+    install()
+    green.sleep(0.001)
+    ours = greenlet.gettrace()
+    wait_for(green.spawn(computes))
+    alone = ours.previous is None
+    hub_module.uninstall()
+    green.sleep(0.001)
+    return [alone, greenlet.gettrace() is None, hub_left(), measured()["slow"]]
+
+
 def places():
     if LIBRARY == "gevent":
         return [(import_module("gevent.hub").Hub, "__init__")]

@@ -333,12 +333,14 @@ def test_uninstalled_while_a_loop_runs_nothing_is_left_behind(twin, fake, regist
 
 
 def test_at_level_off_loops_are_left_alone_until_it_is_on_again(installed, fake, registry):
+    ours = events.Handle._run
+
     async def main():
         selector = asyncio.get_running_loop()._selector
-        states = ["select" in vars(selector)]
+        states = [("select" in vars(selector), events.Handle._run is ours)]
         for level in ("off", "basic"):
             registry.set_level("integrations.asyncio", level)
-            states.append("select" in vars(selector))
+            states.append(("select" in vars(selector), events.Handle._run is ours))
             await asyncio.sleep(0)
             asyncio.get_running_loop().call_soon(held_by, fake, SLOW_S)
             await asyncio.sleep(0)
@@ -346,7 +348,7 @@ def test_at_level_off_loops_are_left_alone_until_it_is_on_again(installed, fake,
 
     states = run(main())
 
-    assert states == [True, False, True]
+    assert states == [(True, True), (False, False), (True, True)]
     assert told(registry)[0] == [("held_by", 100)]
 
 
@@ -370,7 +372,7 @@ def test_a_fault_of_ours_stops_no_callback(installed, fake, registry, monkeypatc
     def broken(_callback):
         raise ZeroDivisionError("ours")
 
-    monkeypatch.setattr(asyncio_loops, "callback_source", broken)
+    monkeypatch.setattr(asyncio_loops, "called", broken)
 
     async def main():
         held_by(fake, SLOW_S)

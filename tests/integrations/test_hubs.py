@@ -81,6 +81,13 @@ def test_uninstalled_while_a_hub_runs_nothing_is_left_behind(library, twin):
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
+def test_installed_again_at_once_only_the_last_one_is_there(library, twin):
+    alone, gone, left, slow = ran(library, "again_and_again", twin)
+
+    assert (alone, gone, left, [one[0] for one in slow]) == (True, True, [], ["computes"])
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
 def test_at_level_off_no_switch_is_told_us_until_it_is_on_again(library, twin):
     seen, slow = ran(library, "off_and_on", twin)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from nilometer.integrations.event_loops import SLOW_CALLBACK_S, Held, Source, source_of
+from nilometer.integrations.event_loops import SLOW_CALLBACK_S, Held, Source, key_of, source_of
 from nilometer.integrations.patches import Patches
 from nilometer.measure import REGISTRY
 
@@ -24,12 +24,15 @@ CANCELLED: Final = Source("cancelled")
 """A callback that cancelled itself while it ran: its handle has forgotten what it was."""
 
 
-def callback_source(callback: Any) -> Source:
-    """The function of a callback; of a step of a task, its coroutine's."""
-    if callback is None:
-        return CANCELLED
+def called(callback: Any) -> Any:
+    """What a callback calls: of a step of a task, its coroutine."""
     get_coro = getattr(getattr(callback, "__self__", None), "get_coro", None)
-    return source_of((get_coro and get_coro()) or callback)
+    return (get_coro and get_coro()) or callback
+
+
+def source_of_callback(callback: Any) -> Source:
+    """The function of what a callback calls."""
+    return CANCELLED if callback is None else source_of(callback)
 
 
 class Loops:
@@ -81,8 +84,9 @@ class Loops:
     def told(self, handle: Any, elapsed: int) -> None:
         """What held a loop."""
         try:
-            source = callback_source(handle._callback)
-            self._held.tell(source, elapsed, handle._context)
+            what = called(handle._callback)
+            context = handle._context
+            self._held.tell(what, key_of(what), source_of_callback, elapsed, context)
         except Exception as error:  # noqa: BLE001  ours, and none of the loop's
             self._held.failed(error)
 
@@ -103,7 +107,8 @@ def install(*, slow_callback_s: float = SLOW_CALLBACK_S, registry: Registry = RE
     loops = Loops(held := Held("asyncio", "asyncio", slow_callback_s, registry))
     with _patches:
         _patches.also_end(loops)
-        _patches.swap(events.Handle, "_run", lambda original: held.run(original, loops.told))
+        run = held.run(events.Handle._run, loops.told)
+        held.while_on(lambda patches: patches.swap(events.Handle, "_run", lambda _: run))
         _patches.replace(BaseEventLoop, "run_forever", loops.running)
         running = events._get_running_loop()
         if running is not None:

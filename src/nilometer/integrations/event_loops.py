@@ -14,6 +14,7 @@ from weakref import WeakSet
 from nilometer.clock import elapsed_ns
 from nilometer.integrations import faults
 from nilometer.integrations.calls import Depth
+from nilometer.integrations.patches import Patches
 from nilometer.model import Level
 from nilometer.twin import choose
 
@@ -32,8 +33,8 @@ WRAPPERS_MAX: Final = 16
 """Functions around a function that are looked through, or else two that wrap each other would
 hold us for ever; decorators are rarely more than five."""
 
-SERIES_MAX: Final = 1000
-"""Names whose series are remembered, 200 bytes each; as many as an instrument has series."""
+KNOWN_MAX: Final = 1000
+"""Functions whose series are remembered, 200 bytes each; an instrument has as many series."""
 
 _LIBRARY: Final = "event_loop.library"
 _NAME: Final = "code.function.name"
@@ -63,6 +64,11 @@ def source_of(what: Any) -> Source:
         return source_of_code(code)
     name = getattr(what, "__qualname__", None) or type(what).__qualname__
     return Source(str(name).replace(".<locals>", ""))
+
+
+def key_of(what: Any) -> Any:
+    """What stands for a function or coroutine and costs nothing to compare; None for others."""
+    return getattr(what, "cr_code", None) or getattr(what, "__code__", None)
 
 
 def source_of_code(code: Any) -> Source:
@@ -106,7 +112,7 @@ class Held:
         "_callbacks",
         "_blocked",
         "_slow",
-        "_series",
+        "_known",
         "_twins",
         "_followers",
     )
@@ -134,7 +140,7 @@ class Held:
             "event_loop.slow_callback",
             description="A callback held a loop for `slow_callback_s` or longer.",
         )
-        self._series: dict[str, Callable[[int], None]] = {}
+        self._known: dict[Any, Callable[[int], None]] = {}
         self._twins: WeakSet[Any] = WeakSet()
         self._followers: list[Callable[[], None]] = []
         self.depth = Depth(integration, registry)
@@ -174,30 +180,58 @@ class Held:
         """Call this, too, when the levels have changed."""
         self._followers.append(follow)
 
-    def tell(self, source: Source, elapsed: int, context: Context | None = None) -> None:
-        """Note that this held the loop; an event belongs to the request of that context."""
-        if self._callbacks.on:
-            self._record_for(source.name)(elapsed)
-        if elapsed < self.slow_ns:
+    def while_on(self, put: Callable[[Patches], None]) -> None:
+        """Let what ``put(patches)`` replaces be replaced while the level asks for it."""
+        patches = Patches()
+
+        def follow() -> None:
+            if not self.depth.on:
+                patches.undo()
+            elif not patches.active:
+                put(patches)
+
+        self.also_follow(follow)
+        follow()
+
+    def tell(
+        self,
+        what: Any,
+        key: Any,
+        find: Callable[[Any], Source],
+        elapsed: int,
+        context: Context | None = None,
+    ) -> None:
+        """Note that this held the loop; ``find(what)`` says what it is, unless `key` is known.
+
+        An event belongs to the request of that context.
+        """
+        known = self._known.get(key)
+        if known is not None and elapsed < self.slow_ns:
+            known(elapsed)
             return
-        self._blocked.record(elapsed)
+        source = find(what)
+        if self._callbacks.on:
+            self._record_for(key, source)(elapsed)
+        if elapsed >= self.slow_ns:
+            self._blocked.record(elapsed)
+            emit = partial(self._emit, source, elapsed)
+            if context is None:
+                emit()
+            else:
+                context.copy().run(emit)  # itself it may be entered, by a loop in a loop
+
+    def _record_for(self, key: Any, source: Source) -> Callable[[int], None]:
+        series = self._callbacks.bind(**self._library, **{_NAME: source.name})
+        record: Callable[[int], None] = series.record
+        if key is not None and len(self._known) < KNOWN_MAX:
+            self._known[key] = record
+        return record
+
+    def _emit(self, source: Source, elapsed: int) -> None:
         said: dict[str, object] = {**self._library, _NAME: source.name}
         if source.file:
             said |= {"code.file.path": source.file, "code.line.number": source.line}
-        emit = partial(self._slow.emit, **said, duration_ns=elapsed)
-        if context is None:
-            emit()
-        else:
-            context.copy().run(emit)  # itself may be entered already, by a loop in a loop
-
-    def _record_for(self, name: str) -> Callable[[int], None]:
-        record = self._series.get(name)
-        if record is None:
-            series = self._callbacks.bind(**self._library, **{_NAME: name})
-            record = series.record
-            if len(self._series) < SERIES_MAX:
-                self._series[name] = record
-        return record
+        self._slow.emit(**said, duration_ns=elapsed)
 
     def failed(self, error: Exception) -> None:
         """Tell that something held a loop and we could not say what."""

@@ -78,14 +78,10 @@ class Hubs:
 
         def change(watch: Any) -> None:
             nonlocal is_inside
-            traces = self._greenlet.gettrace()
-            if watch.on and not is_inside:
-                watch.previous = self._unwatched(traces)
-                self._greenlet.settrace(watch)
-            elif not watch.on and traces is watch:
-                self._greenlet.settrace(watch.previous)
-            elif not watch.on:
-                is_inside = True  # of somebody else's, who goes on telling us
+            if not watch.on:
+                is_inside = not self._unlink(watch)
+            elif not is_inside:  # of somebody else's, who went on telling us
+                self._link(watch)
             watch.armed = watch.on
             if self._is_over:
                 leave()
@@ -102,18 +98,34 @@ class Hubs:
             change(watch)
         return watch
 
-    def _unwatched(self, traces: Any) -> Any:
-        """Who traces, without our watch of a hub that this thread had before."""
-        return traces.previous if traces in self._watches else traces
+    def _link(self, watch: Any) -> None:
+        """Trace, and tell whoever did; not our watch of a hub that this thread had before."""
+        traces = self._greenlet.gettrace()
+        watch.previous = traces.previous if traces in self._watches else traces
+        self._greenlet.settrace(watch)
+
+    def _unlink(self, watch: Any) -> bool:
+        """Trace no more; False if somebody else tells us what he is told."""
+        traces = self._greenlet.gettrace()
+        if traces is watch:
+            self._greenlet.settrace(watch.previous)
+            return True
+        while isinstance(traces, type(watch)):
+            if traces.previous is watch:
+                traces.previous = watch.previous
+                return True
+            traces = traces.previous
+        return False
 
     def _tell(self, greenlet: Any, elapsed: int, waited: bool) -> None:
-        if greenlet is None:
-            self._held.tell(HUB, elapsed)
-        elif not self._is_hub(greenlet):
-            source = noted(greenlet, self._files)
-            self._held.tell(source, elapsed, greenlet.gr_context)
+        if greenlet is not None and not self._is_hub(greenlet):
+            key, context = getattr(greenlet, _RUN, None), greenlet.gr_context
+            self._held.tell(greenlet, key, self._source, elapsed, context)
         elif waited:  # else it waits where nobody tells us
-            self._held.tell(HUB, elapsed)
+            self._held.tell(None, HUB, self._source, elapsed)
+
+    def _source(self, greenlet: Any) -> Source:
+        return HUB if greenlet is None else noted(greenlet, self._files)
 
     def failed(self, error: Exception) -> None:
         """Tell that a hub runs unmeasured."""

@@ -12,8 +12,8 @@ from importlib import import_module
 from operator import call
 from typing import TYPE_CHECKING, Any, Final
 
-from nilometer.integrations.asyncio import callback_source
-from nilometer.integrations.event_loops import SLOW_CALLBACK_S, Held
+from nilometer.integrations.asyncio import called
+from nilometer.integrations.event_loops import SLOW_CALLBACK_S, Held, key_of, source_of
 from nilometer.integrations.patches import Patches
 from nilometer.measure import REGISTRY
 
@@ -33,9 +33,10 @@ def install(*, slow_callback_s: float = SLOW_CALLBACK_S, registry: Registry = RE
     loop_class = import_module("uvloop").Loop
     held = Held("uvloop", "uvloop", slow_callback_s, registry)
 
-    def told(callback: Any, elapsed: int) -> None:
+    def told(callback: Any, elapsed: int) -> None:  # within the callback's context
         try:
-            held.tell(callback_source(callback), elapsed)  # within the callback's context
+            what = called(callback)
+            held.tell(what, key_of(what), source_of, elapsed)
         except Exception as error:  # noqa: BLE001  ours, and none of the loop's
             held.failed(error)
 
