@@ -169,17 +169,17 @@ class Client:
         until(begun.exists)
         return sent
 
-    def _readings(self):
-        """One batch after the other, its readings."""
+    def _batches(self):
+        """One after the other."""
         path = self.folder / "told.jsonl"
         text = path.read_bytes() if path.exists() else b""
         for line in text.rpartition(b"\n")[0].splitlines():  # the last may be half written
-            yield jsonlines.decode(line).readings
+            yield jsonlines.decode(line)
 
     def told(self):
         """{name: {dimensions: how many}} of counters and timers."""
         found = {}
-        for one in chain.from_iterable(self._readings()):
+        for one in chain.from_iterable(batch.readings for batch in self._batches()):
             if one.kind is not Kind.GAUGE:
                 value = one.value.samples if isinstance(one.value, Distribution) else one.value
                 series = found.setdefault(one.name, Counter())
@@ -187,16 +187,17 @@ class Client:
         return found
 
     def busy(self):
-        """{what a server says of itself: how many}, the last time that it did."""
+        """[{what a process says of its server: how many}], the last time that it did."""
         found = {}
-        for readings in self._readings():
+        for batch in self._batches():
             now = {}
-            for one in readings:
+            for one in batch.readings:
                 if one.name.startswith("server."):
                     state = dict(one.dimensions).get("state", "")
                     now[f"{one.name} {state}".strip()] = one.value
-            found = now or found
-        return found
+            if now:
+                found[batch.resource.pid] = now
+        return list(found.values())
 
 
 def until(condition):
@@ -343,14 +344,14 @@ def test_four_clients_of_a_stuck_server_are_where_they_wait(serve, name):
     stuck += [client.get("/stuck") for _ in range(3)]
 
     def shown():
-        busy = client.busy()
+        (busy,) = client.busy() or [{}]
         limit = busy.pop("server.backlog.limit", 0)
         return busy == {"server.backlog": 0, **STUCK[name]} and 3 < limit <= SOMAXCONN
 
     try:
         until(shown)
     except AssertionError:
-        assert client.busy() == STUCK[name]  # to show the difference
+        assert client.busy() == [STUCK[name]]  # to show the difference
     (client.folder / "go").touch()
     assert all(b"hello" in response(one) for one in stuck)
 
@@ -369,6 +370,19 @@ def test_the_backlog_of_a_stuck_worker_fills_to_its_limit(serve, tmp_path):
         "server.backlog": 3,
         "server.backlog.limit": 2,
     }
-    until(lambda: client.busy() == full)
+    until(lambda: client.busy() == [full])
+    (client.folder / "go").touch()
+    assert all(b"hello" in response(one) for one in stuck)
+
+
+@pytest.mark.real
+def test_workers_that_share_a_socket_each_show_its_queue_and_their_own_load(serve, tmp_path):
+    (tmp_path / "gunicorn.conf.py").write_text("workers, backlog = 2, 100")
+    client = serve("gunicorn sync")
+    stuck = [client.get("/stuck") for _ in range(5)]
+
+    each = {"server.workers used": 1, "server.workers idle": 0}
+    shared = {"server.backlog": 3, "server.backlog.limit": 100}
+    until(lambda: client.busy() == [{**each, **shared}] * 2)
     (client.folder / "go").touch()
     assert all(b"hello" in response(one) for one in stuck)

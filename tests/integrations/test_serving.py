@@ -173,12 +173,17 @@ def test_servers_of_one_name_add_up_and_say_only_what_they_know(registry):
     assert read(registry) == {}
 
 
-def test_a_server_that_is_of_another_version_costs_its_figures_only(registry):
+def test_a_server_that_is_of_another_version_costs_its_figures_only(
+    registry, monkeypatch, caplog
+):
+    monkeypatch.setattr(faults, "_said", set())
     servers = Servers(registry)
     other = Server()
     servers.watch("waitress", other, lambda server: server.not_there)
 
-    assert read(registry) == {"nilometer.lost": {"reason=read_failed,what=gauge": 4}}
+    assert read(registry) == {"nilometer.lost": {"reason=waitress,what=integration": 1}}
+    assert read(registry) == {}
+    assert "integration waitress fails, how busy it is runs unmeasured" in caplog.text
 
 
 # --- Patches that follow the level -----------------------------------------------------------

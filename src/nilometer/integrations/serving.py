@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakSet
 
+from nilometer.integrations import faults
 from nilometer.measure import REGISTRY
 
 if TYPE_CHECKING:
@@ -62,24 +63,32 @@ class Servers:
                 ("waiting", self._waiting.bind(**ours)),
                 ("connections", self._connections.bind(**ours)),
             ):
-                series.read = _reader(known, load, field)
+                series.read = self._reader(name, load, field)
             if self._registry.on_read is not None:
                 self._registry.on_read()
         known.add(server)
+
+    def _reader(
+        self, name: str, load: Callable[[Any], Load], field: str
+    ) -> Callable[[], int | None]:
+        servers = self._known[name]
+
+        def read() -> int | None:
+            told = []
+            for server in list(servers):
+                try:
+                    value = getattr(load(server), field)
+                except AttributeError as error:  # of another version: once is enough
+                    servers.discard(server)
+                    faults.ours(name, "how busy it is", error, self._registry)
+                else:
+                    told += [] if value is None else [value]
+            return sum(told) if told else None
+
+        return read
 
     def end(self, name: str) -> None:
         """Ask servers of this name no more."""
         known = self._known.get(name)
         if known is not None:
             known.clear()
-
-
-def _reader(
-    servers: WeakSet[Any], load: Callable[[Any], Load], field: str
-) -> Callable[[], int | None]:
-    def read() -> int | None:
-        said = [getattr(load(server), field) for server in list(servers)]
-        told = [value for value in said if value is not None]
-        return sum(told) if told else None
-
-    return read
