@@ -7,7 +7,8 @@ from functools import partial
 
 import pytest
 
-from nilometer.integrations import asgi, costs, http_client, sqlalchemy_orm, wsgi
+from nilometer.integrations import asgi, client_costs, costs, http_client, sqlalchemy_orm, wsgi
+from nilometer.integrations.calls import Call, Calls
 from nilometer.integrations.http_client import Client
 from nilometer.measure import REGISTRY, Registry, overhead
 from nilometer.model import Kind
@@ -17,6 +18,18 @@ from tests.integrations.integration_kit import KEY
 
 CALLS = 2_000
 FACTOR = 2.5  # twice, and half of that again for two measurements on a machine that is busy
+
+
+CLIENTS = [
+    client_costs.command,
+    client_costs.mongo_command,
+    client_costs.mongo_event,
+    client_costs.pika_publish,
+    client_costs.kombu_publish,
+    client_costs.process,
+    client_costs.rpc_call,
+    client_costs.rpc_request,
+]
 
 
 # Not under the sanitizers, which make C dearer than what it is judged by.
@@ -182,6 +195,7 @@ def test_what_it_costs_to_verify_a_trigger_is_counted_for_each():
         costs.pool_wait,
         costs.client_request,
         costs.pool_work,
+        *CLIENTS,
         cost.span_ns,
         cost.trigger_ns,
         overhead.event_ns,
@@ -198,6 +212,33 @@ def test_calibrating_leaves_nothing_in_this_process_s_instruments(calibrate):
     moved = [reading for reading in readings if reading.kind is not Kind.GAUGE]
     assert (moved, events) == ([], ())
     assert drain_spans() == ()
+
+
+@pytest.mark.parametrize("calibrate", CLIENTS)
+def test_what_a_client_s_call_costs_beyond_its_timer_is_found_out(calibrate):
+    assert 0 < calibrate() < 1_000_000
+
+
+def test_clients_that_share_a_timer_are_each_reckoned_with_what_they_cost(monkeypatch):
+    monkeypatch.setattr(overhead, "cost_ns", lambda *_: 0)
+    registry = Registry()
+    for name, calls, ns in (("redis", 3, 1_000.0), ("pymongo", 2, 1_000_000.0)):
+        of = Calls(
+            name,
+            "db.client.operation",
+            description="d",
+            registry=registry,
+            costs=partial(float, ns),
+        )
+        timed = of.timed({"db.system.name": name})(lambda: None)
+        operation = of.operation("GET", "GET", {"db.operation.name": "GET", "of": name})
+        for _ in range(calls - 1):
+            timed()
+        with Call(operation):
+            pass
+    registry.collect()
+
+    assert registry.overhead() == 3 * 1_000 + 2 * 1_000_000
 
 
 @pytest.mark.parametrize("is_traced", [False, True])

@@ -68,9 +68,10 @@ class Calls:
     """The calls of one integration that one timer measures.
 
     Its errors are counted in `<name>.errors`, by the call's dimensions and `error.type`.
+    `costs` says what our wrapper costs a call beyond the timer.
     """
 
-    __slots__ = ("depth", "kind", "_timer", "_errors", "_operations")
+    __slots__ = ("depth", "kind", "_timer", "_errors", "_operations", "_series")
 
     def __init__(
         self,
@@ -81,6 +82,7 @@ class Calls:
         level: Level = Level.BASIC,
         kind: SpanKind = SpanKind.CLIENT,
         registry: Registry = REGISTRY,
+        costs: Callable[[], float] | None = None,
     ) -> None:
         self.depth = Depth(integration, registry)
         self.kind = kind
@@ -92,6 +94,9 @@ class Calls:
             description=f"Errors of {name}.",
         )
         self._operations: dict[Hashable, Operation] = {}
+        self._series: set[Any] = set()
+        if costs is not None:
+            registry.costs_also(f"{name} of {integration}", costs, self._counted)
 
     def operation(
         self,
@@ -120,9 +125,7 @@ class Calls:
 
         Its errors are counted, too; it is in C where there is C, and costs half of a `Call`.
         """
-        timer: Callable[[Callable[..., Any]], Callable[..., Any]] = self._timer.bind(
-            **dimensions
-        )
+        timer: Callable[[Callable[..., Any]], Callable[..., Any]] = self._bound(dimensions)
         return timer
 
     def timed_inside(self, function: Callable[..., Any], operation: Operation) -> Inside:
@@ -153,8 +156,17 @@ class Calls:
 
     def record_for(self, dimensions: Mapping[str, str]) -> Callable[[int], None]:
         """What records a duration in ns in the series of these dimensions."""
-        record: Callable[[int], None] = self._timer.bind(**dimensions).record
+        record: Callable[[int], None] = self._bound(dimensions).record
         return record
+
+    def _bound(self, dimensions: Mapping[str, str]) -> Any:
+        series = self._timer.bind(**dimensions)
+        self._series.add(series)
+        return series
+
+    def _counted(self) -> int:
+        """Calls of this integration: others may share its timer."""
+        return sum(series.calls for series in list(self._series))
 
     def failed(self, dimensions: Mapping[str, str], error: BaseException | str) -> None:
         """Count what a call raised, or what is known of how it failed."""

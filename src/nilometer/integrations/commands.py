@@ -12,7 +12,7 @@ from functools import update_wrapper
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
-from nilometer.integrations import faults
+from nilometer.integrations import client_costs, faults
 from nilometer.integrations.callers import where
 from nilometer.integrations.calls import Call, Calls
 from nilometer.measure.decorate import kind_of
@@ -65,6 +65,7 @@ class Commands:
             "db.client.operation",
             description="Statements, from the call to their result.",
             registry=registry,
+            costs=client_costs.command,
         )
         self._integration = integration
         self._names = names

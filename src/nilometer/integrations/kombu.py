@@ -8,6 +8,7 @@ from __future__ import annotations
 from inspect import signature
 from typing import TYPE_CHECKING, Any, Final
 
+from nilometer.integrations import client_costs
 from nilometer.integrations.messages import Messages, with_trace
 from nilometer.integrations.patches import Patches
 from nilometer.measure import REGISTRY
@@ -47,7 +48,12 @@ def install(*, registry: Registry = REGISTRY, triggers: Triggers | None = None) 
 
     if tuple(signature(Producer._publish).parameters)[: len(PUBLISH)] != PUBLISH:
         raise AttributeError("kombu.Producer._publish takes other arguments than expected")
-    messages = Messages("kombu", registry=registry, triggers=triggers)
+    messages = Messages(
+        "kombu",
+        registry=registry,
+        triggers=triggers,
+        costs=client_costs.kombu_publish,
+    )
     _patches.also_end(messages)
     with _patches:
         _patches.swap(Producer, "_publish", lambda f: _publishing(f, messages))

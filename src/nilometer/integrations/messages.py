@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from nilometer.integrations import http_client
+from nilometer.integrations import client_costs, http_client
 from nilometer.integrations.calls import OPERATIONS_MAX, Call, Calls
 from nilometer.measure import REGISTRY
 from nilometer.model import SpanKind
@@ -67,7 +67,10 @@ class Names:
 
 
 class Messages:
-    """The messages of one integration; `triggers` says which traces are taken up."""
+    """The messages of one integration; `triggers` says which traces are taken up.
+
+    `costs` says what it costs to publish one, beyond its timer.
+    """
 
     __slots__ = (
         "depth",
@@ -80,7 +83,12 @@ class Messages:
     )
 
     def __init__(
-        self, integration: str, *, registry: Registry, triggers: Triggers | None
+        self,
+        integration: str,
+        *,
+        registry: Registry,
+        triggers: Triggers | None,
+        costs: Callable[[], float] | None = None,
     ) -> None:
         self._publishes = Calls(
             integration,
@@ -88,6 +96,7 @@ class Messages:
             kind=SpanKind.PRODUCER,
             description="Giving a message to a broker; where it confirms, until then.",
             registry=registry,
+            costs=costs,
         )
         self._processes = Calls(
             integration,
@@ -95,6 +104,7 @@ class Messages:
             kind=SpanKind.CONSUMER,
             description="What a consumer does with one message.",
             registry=registry,
+            costs=client_costs.process,
         )
         self.depth = self._publishes.depth
         self.names = Names()

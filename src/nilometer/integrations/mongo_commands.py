@@ -8,6 +8,8 @@ from nilometer.integrations.calls import Call, Calls
 from nilometer.integrations.mongo_words import COMMANDS, MANY, OF_COLLECTIONS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from nilometer.integrations.calls import Operation
     from nilometer.measure import Registry
 
@@ -18,12 +20,13 @@ OTHER: Final = "OTHER"
 class MongoCommands:
     """The commands of pymongo: timed by name; their spans have the collection, and no value."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, costs: Callable[[], float] | None = None) -> None:
         self.calls = Calls(
             "pymongo",
             "db.client.operation",
             description="Statements, from the call to their result.",
             registry=registry,
+            costs=costs,
         )
         self.connects = Calls(
             "pymongo",

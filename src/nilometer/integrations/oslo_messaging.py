@@ -10,6 +10,7 @@ from functools import partial, update_wrapper
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from nilometer.clock import elapsed_ns
+from nilometer.integrations import client_costs
 from nilometer.integrations.calls import OPERATIONS_MAX, Call, Calls, Depth
 from nilometer.integrations.messages import DESTINATION, Names
 from nilometer.integrations.patches import Patches
@@ -139,6 +140,7 @@ class Client:
             "rpc.client.call",
             description="From an RPC call to its reply.",
             registry=registry,
+            costs=client_costs.rpc_call,
         )
         self._casts = {
             (False, False): Calls(
@@ -146,24 +148,28 @@ class Client:
                 "rpc.client.cast",
                 description="Giving a cast to its broker.",
                 registry=registry,
+                costs=client_costs.rpc_call,
             ),
             (True, False): Calls(
                 "oslo_messaging",
                 "rpc.client.fanout_cast",
                 description="Giving a cast to all servers to its broker.",
                 registry=registry,
+                costs=client_costs.rpc_call,
             ),
             (False, True): Calls(
                 "oslo_messaging",
                 "rpc.client.cast_to_server",
                 description="Giving a cast to a named server to its broker.",
                 registry=registry,
+                costs=client_costs.rpc_call,
             ),
             (True, True): Calls(
                 "oslo_messaging",
                 "rpc.client.fanout_cast_to_server",
                 description="Giving a cast to all servers, and to a named one, to its broker.",
                 registry=registry,
+                costs=client_costs.rpc_call,
             ),
         }
         self.timeouts = registry.counter(
@@ -283,6 +289,7 @@ class Server:
             kind=SpanKind.SERVER,
             description="What the method of an endpoint takes.",
             registry=registry,
+            costs=client_costs.rpc_request,
         )
         self._waits = registry.timer(
             "rpc.server.wait",

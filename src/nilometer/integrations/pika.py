@@ -5,6 +5,7 @@ from __future__ import annotations
 from copy import copy
 from typing import TYPE_CHECKING, Any, Final
 
+from nilometer.integrations import client_costs
 from nilometer.integrations.messages import Messages, with_trace
 from nilometer.integrations.patches import Patches
 from nilometer.measure import REGISTRY
@@ -31,7 +32,12 @@ def install(*, registry: Registry = REGISTRY, triggers: Triggers | None = None) 
     from pika.adapters.blocking_connection import BlockingChannel
     from pika.channel import Channel
 
-    messages = Messages("pika", registry=registry, triggers=triggers)
+    messages = Messages(
+        "pika",
+        registry=registry,
+        triggers=triggers,
+        costs=client_costs.pika_publish,
+    )
     _patches.also_end(messages)
     with _patches:
         for owner in (BlockingChannel, Channel):

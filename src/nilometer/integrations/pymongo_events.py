@@ -12,6 +12,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
 from nilometer.clock import elapsed_ns
+from nilometer.integrations import client_costs
 from nilometer.integrations.mongo_commands import SYSTEM, MongoCommands, place_of, tell_size
 from nilometer.integrations.pools import POOLS_MAX, Pools
 
@@ -81,7 +82,7 @@ class Pooled(Heard):
     """The same, and what pools do."""
 
     def __init__(self, registry: Registry) -> None:
-        super().__init__(registry)
+        super().__init__(registry, client_costs.mongo_event)
         self._pools = Pools(Place.counts, registry)
         self._places: dict[Any, Place] = {}
         self._connected = {"db.system.name": SYSTEM}

@@ -6,10 +6,12 @@ sends and receives costs a tenth of that, and sees cancellations, too. Pools are
 
 from __future__ import annotations
 
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
+from nilometer.integrations import client_costs
 from nilometer.integrations.calls import Call
 from nilometer.integrations.mongo_commands import (
     SYSTEM,
@@ -36,7 +38,7 @@ class Runner(MongoCommands):
     """Patches of pymongo; AttributeError or ImportError if it is built otherwise."""
 
     def __init__(self, registry: Registry) -> None:
-        super().__init__(registry)
+        super().__init__(registry, client_costs.mongo_command)
         self._pools = Pools(connections_of, registry)
         self._waits: WeakKeyDictionary[Any, Callable[[], Wait]] = WeakKeyDictionary()
         self._patches = Patches()
@@ -44,7 +46,7 @@ class Runner(MongoCommands):
             for package in PACKAGES:
                 runner = import_module(f"{package}.command_runner")
                 pool: Any = import_module(f"{package}.pool").Pool
-                self._patches.swap(runner, "_run_command", self._running)
+                self._patches.swap(runner, "_run_command", partial(running, self))
                 self._patches.swap(pool, "__init__", self._making)
                 self._patches.swap(pool, "_get_conn", self._getting)
                 self._patches.swap(pool, "connect", self._connecting)
@@ -57,47 +59,6 @@ class Runner(MongoCommands):
         self._patches.undo()
         super().end()
         self._pools.end()
-
-    def _running(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        """Around the function that sends a command and takes its answer.
-
-        What nobody is to hear of (a pool that greets, a monitor) has no listeners.
-        """
-        depth, current = self.calls.depth, CURRENT.get
-        timed: dict[str, Callable[..., Any]] = {}
-        by_name: dict[str, Callable[..., Any]] = {}
-
-        def find(given: str) -> Callable[..., Any]:
-            name = name_of(given)
-            found = by_name.get(name)
-            if found is None:
-                found = by_name[name] = self.calls.timed(dimensions_of(given))(original)
-            if given == name:
-                timed[given] = found
-            return found
-
-        def run(conn: Any, cmd: Any, dbname: str, *rest: Any, **named: Any) -> Any:
-            if not depth.on or named.get("listeners") is None:
-                return original(conn, cmd, dbname, *rest, **named)
-            given = next(iter(cmd))
-            if current() is None:
-                return (timed.get(given) or find(given))(conn, cmd, dbname, *rest, **named)
-            with self.call(given, cmd, dbname, conn.address) as call:
-                tell_size(call, given, named.get("orig") or cmd)
-                return original(conn, cmd, dbname, *rest, **named)
-
-        async def run_async(conn: Any, cmd: Any, dbname: str, *rest: Any, **named: Any) -> Any:
-            if not depth.on or named.get("listeners") is None:
-                return await original(conn, cmd, dbname, *rest, **named)
-            given = next(iter(cmd))
-            if current() is None:
-                run = timed.get(given) or find(given)
-                return await run(conn, cmd, dbname, *rest, **named)
-            with self.call(given, cmd, dbname, conn.address) as call:
-                tell_size(call, given, named.get("orig") or cmd)
-                return await original(conn, cmd, dbname, *rest, **named)
-
-        return run_async if kind_of(original) == "coroutine" else run
 
     def _making(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def init(pool: Any, *args: Any, **named: Any) -> None:
@@ -153,3 +114,45 @@ def connections_of(pool: Any) -> tuple[int, int]:
 
 def _is_timeout(error: BaseException) -> bool:
     return type(error).__name__ == "WaitQueueTimeoutError"
+
+
+def running(commands: MongoCommands, original: Callable[..., Any]) -> Callable[..., Any]:
+    """Around the function that sends a command and takes its answer.
+
+    What nobody is to hear of (a pool that greets, a monitor) has no listeners.
+    """
+    depth, current = commands.calls.depth, CURRENT.get
+    timed: dict[str, Callable[..., Any]] = {}
+    by_name: dict[str, Callable[..., Any]] = {}
+
+    def find(given: str) -> Callable[..., Any]:
+        name = name_of(given)
+        found = by_name.get(name)
+        if found is None:
+            found = by_name[name] = commands.calls.timed(dimensions_of(given))(original)
+        if given == name:
+            timed[given] = found
+        return found
+
+    def run(conn: Any, cmd: Any, dbname: str, *rest: Any, **named: Any) -> Any:
+        if not depth.on or named.get("listeners") is None:
+            return original(conn, cmd, dbname, *rest, **named)
+        given = next(iter(cmd))
+        if current() is None:
+            return (timed.get(given) or find(given))(conn, cmd, dbname, *rest, **named)
+        with commands.call(given, cmd, dbname, conn.address) as call:
+            tell_size(call, given, named.get("orig") or cmd)
+            return original(conn, cmd, dbname, *rest, **named)
+
+    async def run_async(conn: Any, cmd: Any, dbname: str, *rest: Any, **named: Any) -> Any:
+        if not depth.on or named.get("listeners") is None:
+            return await original(conn, cmd, dbname, *rest, **named)
+        given = next(iter(cmd))
+        if current() is None:
+            run = timed.get(given) or find(given)
+            return await run(conn, cmd, dbname, *rest, **named)
+        with commands.call(given, cmd, dbname, conn.address) as call:
+            tell_size(call, given, named.get("orig") or cmd)
+            return await original(conn, cmd, dbname, *rest, **named)
+
+    return run_async if kind_of(original) == "coroutine" else run
