@@ -14,6 +14,7 @@ from deltalake import DeltaTable
 from nilometer.cli.exits import Exit
 from nilometer.cli.journal import Journal
 from nilometer.clock import Clock
+from nilometer.errors import StoreError
 from nilometer.model.run import Count
 from nilometer.store.runs import History
 from tests.gate.histories import run, runs
@@ -339,3 +340,30 @@ def test_a_measure_that_died_is_told_and_judges_nobody(recorded, gate, place, tm
 
     assert "never seen to end" in said.stderr
     assert said.stdout.splitlines()[0] == "unknown: run r2 of shop"
+
+
+def test_where_the_latest_run_cannot_be_recorded_none_before_it_passes_for_it(
+    recorded, gate, place, tmp_path, monkeypatch
+) -> None:
+    """That nothing is wrong with the run before it would be taken for a verdict on it."""
+    recorded(*runs(25, BASE), run(25, MORE), run(26, BASE))
+    Journal(str(place), tmp_path / "state" / "nilometer").keep(run(27, MORE))
+
+    def full(*_: object) -> None:
+        raise StoreError("no room", slug="store-full")
+
+    monkeypatch.setattr(History, "append", full)
+    latest, named, earlier = (
+        gate("check"),
+        gate("check", "--run", "r26"),
+        gate("check", "--run", "r25"),
+    )
+
+    why = "runs were left over, and cannot be recorded: no room [store-full]"
+    assert latest.stdout.splitlines() == [
+        "unknown: run r26 of shop",
+        f"  because {why}; this is the latest of those that are",
+    ]
+    assert named.stdout.splitlines()[0] == "pass: run r26 of shop"
+    assert earlier.stdout.splitlines()[0] == "warn: run r25 of shop"
+    assert all(f"nilometer: {why}" in one.stderr for one in (latest, named, earlier))

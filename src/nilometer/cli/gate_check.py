@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -73,6 +74,8 @@ def check(
 
     with Past(history, suite) as past:
         verdict = _judged(past, run_id, branches, may_fail=may_fail, confirmed=only_confirmed)
+        if run_id == LAST and past.unrecorded:
+            verdict = _not_the_last(verdict, past.unrecorded)
     text = WRITERS[shape](verdict)
     if not text and says_nothing and shape == "markdown":
         text = nothing(verdict.run.suite)
@@ -103,6 +106,16 @@ def _judged(
 
     verdict = of(past.choose(run_id))
     return of(past.choose(verdict.run.id, parts=True)) if verdict.findings else verdict
+
+
+def _not_the_last(verdict: Verdict, because: str) -> Verdict:
+    """Where later runs could not be recorded: that this one is well says nothing of them."""
+    from nilometer.gate.verdict import Outcome
+
+    because += "; this is the latest of those that are"
+    if verdict.findings:
+        return replace(verdict, notes=(because, *verdict.notes))
+    return replace(verdict, outcome=Outcome.UNKNOWN, because=because)
 
 
 def _write(file: str, text: str) -> None:

@@ -58,7 +58,8 @@ def history_options(command: Callable[..., Any]) -> Callable[..., Any]:
 class Past:
     """The history that the flags and settings name; use with `with`.
 
-    Whatever is wrong with it ends the command with one sentence.
+    Whatever is wrong with it ends the command with one sentence; but `unrecorded` says why it
+    lacks the latest runs, if so.
     """
 
     def __init__(self, history: str | None, suite: str | None) -> None:
@@ -69,6 +70,7 @@ class Past:
         self.location = history or settings.history
         self._suite = suite or settings.suite or None
         self._opened: History | None = None
+        self.unrecorded = ""
 
     def __enter__(self) -> Self:
         """Open it, and record what a `measure` that died has left over."""
@@ -98,9 +100,11 @@ class Past:
             return
         try:
             for run in journal.recover(history):
-                say(f"nilometer: recorded, too: run {run.id} of {run.suite}: {run.because}")
+                why = f": {run.because}" if run.because else ""
+                say(f"nilometer: recorded, too: run {run.id} of {run.suite}{why}")
         except (NilometerError, OSError) as error:
-            say(f"nilometer: runs were left over, and cannot be recorded: {error}")
+            self.unrecorded = f"runs were left over, and cannot be recorded: {error}"
+            say(f"nilometer: {self.unrecorded}")
 
     def __exit__(self, *_: object) -> None:
         if self._opened is not None:
