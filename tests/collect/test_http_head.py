@@ -4,84 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 
 import pytest
-import uvicorn
 
-from nilometer.collect import http_head
-from nilometer.collect.http_head import BoundedHead
-from nilometer.collect.http_log import LOGGER, UvicornLog
-
-
-class Counted:
-    def __init__(self):
-        self.reasons = []
-
-    def count(self, door, reason, items=1, *, detail=""):
-        self.reasons.append((door, reason))
-
-
-async def answer_ok(_scope, receive, send):
-    await receive()
-    await send(
-        {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]}
-    )
-    await send({"type": "http.response.body"})
-
-
-async def answer_ok_when_whole(scope, receive, send):
-    while (await receive()).get("more_body"):
-        pass
-    await answer_ok(scope, receive_nothing, send)
-
-
-async def receive_nothing():
-    return {"type": "http.disconnect"}
-
-
-async def refuse(_scope, _receive, send):
-    """Answer before the body has come, as whoever has no token is answered."""
-    await send(
-        {"type": "http.response.start", "status": 401, "headers": [(b"content-length", b"0")]}
-    )
-    await send({"type": "http.response.body"})
-
-
-async def answer_much(_scope, _receive, send):
-    """Far more than the kernel keeps for somebody who does not read."""
-    await send({"type": "http.response.start", "status": 200, "headers": []})
-    for _ in range(500):
-        await send({"type": "http.response.body", "body": bytes(100_000), "more_body": True})
-    await send({"type": "http.response.body"})
-
-
-def visit(talk, app=answer_ok, **settings):
-    """Run ``await talk(connect)`` against a server with our protocol; what it refused."""
-    counted = Counted()
-    http_log = UvicornLog(counted)
-
-    async def whole():
-        config = uvicorn.Config(
-            app, http=BoundedHead, lifespan="off", log_config=None, port=0, **settings
-        )
-        server = uvicorn.Server(config)
-        serving = asyncio.create_task(server._serve())
-        while not server.started:
-            await asyncio.sleep(0.01)
-        port = server.servers[0].sockets[0].getsockname()[1]
-        try:
-            await talk(lambda: asyncio.open_connection("127.0.0.1", port))
-        finally:
-            server.should_exit = True
-            await serving
-
-    logging.getLogger(LOGGER).addFilter(http_log)
-    try:
-        asyncio.run(whole())
-    finally:
-        logging.getLogger(LOGGER).removeFilter(http_log)
-    return counted.reasons
+from nilometer.collect import http_head, lingering
+from tests.collect.visits import answer_much, answer_ok, answer_ok_when_whole, refuse, visit
 
 
 async def said(reader):
@@ -91,7 +18,9 @@ async def said(reader):
 @pytest.mark.parametrize(
     "endless", [b"X-Filler: " + b"x" * 1000 + b"\r\n", b"x" * 1000], ids=["headers", "a header"]
 )
-def test_an_endless_head_is_cut_off(endless):
+def test_an_endless_head_is_cut_off(monkeypatch, endless):
+    monkeypatch.setattr(lingering, "REST_BYTES_MAX", 1 << 20)
+
     async def talk(connect):
         reader, writer = await connect()
         writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Long: ")
@@ -107,7 +36,7 @@ def test_an_endless_head_is_cut_off(endless):
         writer.close()
         assert sent < 10 << 20
 
-    assert visit(talk) == [("http", "head-too-large")]
+    assert visit(talk) == [("http", "head-too-large"), ("http", "endless-rest")]
 
 
 @pytest.mark.parametrize("app", [answer_ok, refuse])
@@ -120,7 +49,9 @@ def test_an_endless_head_is_cut_off(endless):
     ],
     ids=["a trailer", "trailers", "a chunk's extension"],
 )
-def test_what_follows_a_head_and_is_no_body_is_cut_off_too(app, begun, endless):
+def test_what_follows_a_head_and_is_no_body_is_cut_off_too(monkeypatch, app, begun, endless):
+    monkeypatch.setattr(lingering, "REST_BYTES_MAX", 1 << 20)
+
     async def talk(connect):
         reader, writer = await connect()
         writer.write(
@@ -138,7 +69,11 @@ def test_what_follows_a_head_and_is_no_body_is_cut_off_too(app, begun, endless):
         writer.close()
         assert sent < 10 << 20
 
-    assert visit(talk, app) == [("http", "head-too-large")]
+    first, *then = visit(talk, app)
+
+    assert first == ("http", "head-too-large")
+    is_told = app is answer_ok and begun == b"2;"  # the others have had their answer before
+    assert then == ([("http", "endless-rest")] if is_told else [])
 
 
 def test_a_body_in_many_small_chunks_is_no_head(monkeypatch):
@@ -190,7 +125,7 @@ def test_ordinary_requests_on_one_connection_are_not_disturbed(monkeypatch):
 
 @pytest.mark.parametrize("then", [b"", b"x", b"x" * 999])
 def test_a_body_that_never_ends_after_its_answer_is_given_up(monkeypatch, then):
-    monkeypatch.setattr(http_head, "REST_S_MAX", 0.1)
+    monkeypatch.setattr(lingering, "REST_S_MAX", 0.1)
 
     async def talk(connect):
         reader, writer = await connect()
@@ -206,7 +141,7 @@ def test_a_body_that_never_ends_after_its_answer_is_given_up(monkeypatch, then):
 
 
 def test_the_rest_of_a_refused_request_may_come_and_the_connection_serves_the_next(monkeypatch):
-    monkeypatch.setattr(http_head, "REST_S_MAX", 0.5)
+    monkeypatch.setattr(lingering, "REST_S_MAX", 0.5)
 
     async def talk(connect):
         reader, writer = await connect()

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Final
 
 from nilometer.collect.http_head import (
     MADE_ROOM,
-    NO_REST,
     TOO_LARGE,
     TOO_MANY,
     TOO_SLOW,
     UNREAD,
 )
+from nilometer.collect.lingering import ENDLESS_REST, NO_REST
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,6 +26,7 @@ REASONS: Final[Mapping[str, str]] = {
     TOO_LARGE: "head-too-large",
     TOO_SLOW: "slow-head",
     NO_REST: "slow-rest",
+    ENDLESS_REST: "endless-rest",
     UNREAD: "unread-answer",
     MADE_ROOM: "idle-connection",
     TOO_MANY: "too-many-connections",
