@@ -12,6 +12,7 @@ from asyncio import CancelledError
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary, ref
 
+from nilometer.integrations import http_costs
 from nilometer.integrations.http_client import OURS, Client
 from nilometer.integrations.http_pools import HttpPools, Retries
 from nilometer.integrations.patches import Patches
@@ -41,7 +42,8 @@ def install(*, registry: Registry = REGISTRY) -> bool:
     from aiohttp.client_middlewares import build_client_middlewares  # noqa: F401 - is it there?
     from aiohttp.connector import BaseConnector, TCPConnector, UnixConnector
 
-    client, connections = Client("aiohttp", registry), Connections(registry)
+    client = Client("aiohttp", registry, costs=http_costs.attempt)
+    connections = Connections(registry)
     retries, broken = Retries(registry), (ClientOSError, ServerDisconnectedError)
     depth = client.depth
 

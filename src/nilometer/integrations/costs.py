@@ -29,6 +29,11 @@ _SCOPE: Final = {"type": "http", "method": "GET", "path": "/", "headers": []}
 _HEAD: Final = {"type": "http.response.start", "status": 200, "headers": []}
 _BODY: Final = {"type": "http.response.body", "body": b"x"}
 _STATEMENT: Final = "select 1"
+_NEVER_NS: Final = 1 << 62
+
+GREENLETS_OWN_NS: Final = 130
+"""Of a switch that is told to a function that does nothing, beside one that is told nobody. It
+cannot be calibrated: this thread may have a hub, whose switches must not be told elsewhere."""
 
 
 def wsgi_request() -> float:
@@ -130,23 +135,6 @@ def pool_wait() -> float:
     return extra_ns(measured, _nothing)
 
 
-def client_request() -> float:
-    """One request of an HTTP client."""
-    client_class = import_module("nilometer.integrations.http_client").Client
-
-    def measured(registry: Registry) -> Callable[[], object]:
-        client = client_class("calibration", registry, is_watched=False)
-
-        def request() -> None:
-            with client.request("GET", "localhost", "/") as ours:
-                ours.onward({})
-                ours.answered(200)
-
-        return request
-
-    return extra_ns(measured, _nothing)
-
-
 def pool_work() -> float:
     """One function submitted to a pool."""
     work_class = import_module("nilometer.integrations.threads").Work
@@ -160,6 +148,28 @@ def pool_work() -> float:
         return submit
 
     return extra_ns(measured, _nothing)
+
+
+def loop_callback() -> float:
+    """One callback of an event loop."""
+    run_class = import_module("nilometer.integrations.event_loops").core.Run
+
+    def measured(_registry: Registry) -> Callable[[], object]:
+        return partial(run_class(_run, print, _NEVER_NS, elapsed_ns), None)
+
+    return extra_ns(measured, partial(_run, None))
+
+
+def hub_switch() -> float:
+    """One switch of a greenlet, with what greenlet itself takes to tell us of it."""
+    watch_class = import_module("nilometer.integrations.event_loops").core.Watch
+
+    def measured(_registry: Registry) -> Callable[[], object]:
+        watch = watch_class(print, print, print, _NEVER_NS, elapsed_ns)
+        watch.armed = True
+        return partial(watch, "switch", (None, None))
+
+    return GREENLETS_OWN_NS + extra_ns(measured, _nothing)
 
 
 def _wsgi(_environ: Any, start_response: Any) -> list[bytes]:
@@ -227,6 +237,10 @@ def _read_orm(execute: Callable[[object, object], Any]) -> None:
 
 def _execute(cursor: Any, text: str, parameters: Any, context: Any) -> None:
     """Execute nothing."""
+
+
+def _run(_callback: Any) -> None:
+    """Run nothing."""
 
 
 def _nothing() -> None:

@@ -12,7 +12,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from socket import inet_aton
 from typing import TYPE_CHECKING, Any, Final
 
-from nilometer.integrations import costs
+from nilometer.integrations import http_costs
 from nilometer.integrations.calls import Call, Calls, Operation
 from nilometer.integrations.http_words import METHODS
 from nilometer.measure import REGISTRY
@@ -137,7 +137,12 @@ class Client:
     __slots__ = ("depth", "calls", "_is_watched", "_responses", "_targets")
 
     def __init__(
-        self, integration: str, registry: Registry = REGISTRY, *, is_watched: bool = True
+        self,
+        integration: str,
+        registry: Registry = REGISTRY,
+        *,
+        is_watched: bool = True,
+        costs: Callable[[], float] = http_costs.request,
     ) -> None:
         self._is_watched = is_watched
         self.calls = Calls(
@@ -145,6 +150,7 @@ class Client:
             "http.client.request",
             description="From the request to the head of its response.",
             registry=registry,
+            costs=costs,
         )
         self.depth = self.calls.depth
         self._responses = registry.counter(
@@ -153,7 +159,6 @@ class Client:
             description="Responses by the class of their status.",
         )
         self._targets: dict[tuple[object, object], Target] = {}
-        registry.costs_also("http.client.request", costs.client_request)
 
     def request(self, method: object, host: object, path: str = "") -> Request:
         """One request, to be used in a ``with`` statement."""

@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from nilometer.integrations import urllib3
+from nilometer.integrations import http_costs, urllib3
 from nilometer.integrations.calls import Call, Calls
 from nilometer.integrations.http_pools import Retries
 from nilometer.integrations.http_words import METHODS
@@ -41,13 +41,7 @@ def install(*, registry: Registry = REGISTRY) -> bool:
     session: Any = import_module("keystoneauth1.session")
     onward: Any = Onward
 
-    calls = Calls(
-        "keystoneauth1",
-        "openstack.client.request",
-        description="Requests of OpenStack's clients, with all that is sent for one.",
-        kind=SpanKind.INTERNAL,
-        registry=registry,
-    )
+    calls = calls_of("keystoneauth1", registry)
     again = registry.counter(
         "openstack.client.reauthentications",
         unit="{authentication}",
@@ -55,7 +49,7 @@ def install(*, registry: Registry = REGISTRY) -> bool:
     )
     _patches.also_end(calls.depth)
     with _patches:
-        _patches.swap(session.Session, "request", _requesting(calls))
+        _patches.swap(session.Session, "request", requesting(calls))
         _patches.swap(session.Session, "_send_request", _retrying(Retries(registry)))
         _patches.swap(session.Session, "invalidate", _invalidating(again.add))
         if session.osprofiler_web is not None:
@@ -68,7 +62,20 @@ def uninstall() -> None:
     _patches.undo()
 
 
-def _requesting(calls: Calls) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def calls_of(integration: str, registry: Registry) -> Calls:
+    """Requests of sessions."""
+    return Calls(
+        integration,
+        "openstack.client.request",
+        description="Requests of OpenStack's clients, with all that is sent for one.",
+        kind=SpanKind.INTERNAL,
+        registry=registry,
+        costs=http_costs.openstack_request,
+    )
+
+
+def requesting(calls: Calls) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """To replace a session's `request`."""
     depth = calls.depth
 
     def operation(method: object, service: object) -> Any:

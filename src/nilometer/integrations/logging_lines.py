@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from nilometer.integrations import http_costs
 from nilometer.integrations.calls import Calls
 from nilometer.integrations.patches import Patches
 from nilometer.measure import REGISTRY
@@ -79,6 +80,7 @@ class Lines:
             description="From a line's arrival at a handler to its being written.",
             kind=SpanKind.INTERNAL,
             registry=registry,
+            costs=http_costs.log_line,
         )
         self.depth = self._calls.depth
         self._adds: dict[int, Callable[[], None]] = {}

@@ -38,7 +38,7 @@ def install(*, registry: Registry = REGISTRY) -> bool:
     connections = Connections(registry)
     _patches.also_end(client.depth, connections.pools)
     with _patches:
-        _patches.swap(HTTPConnectionPool, "_make_request", _requesting(client))
+        _patches.swap(HTTPConnectionPool, "_make_request", requesting(client))
         _patches.swap(HTTPConnectionPool, "_get_conn", connections.waiting)
         for owner in (HTTPConnectionPool, HTTPSConnectionPool):
             _patches.swap(owner, "_new_conn", connections.making)
@@ -104,7 +104,8 @@ def pool_name(pool: Any) -> str:
     return f"{pool.host}:{pool.port}"
 
 
-def _requesting(client: Client) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def requesting(client: Client) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """To replace a pool's `_make_request`."""
     depth, traced = client.depth, CURRENT.get
 
     def measured(original: Callable[..., Any]) -> Callable[..., Any]:
