@@ -15,10 +15,11 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from nilometer.cli.measure import shown
+from nilometer.cli.measure import measure
 from nilometer.cli.measuring import Job, Watch, measure_once
 from nilometer.cli.run_json import as_json, run_of
 from nilometer.cli.run_summary import most, summary
+from nilometer.cli.shown import shown, shown_flags
 from nilometer.counters.gather import Gatherer
 from nilometer.model.reading import Kind
 from nilometer.model.run import BackendRead, Count, Run
@@ -132,6 +133,7 @@ def test_a_run_is_recorded_with_what_the_command_moved_and_nothing_else(place):
     assert run.attributes == {
         "command": shown([*BUMP, str(place.server), "calls", "40"]),
         "idle_s": 0.0,
+        "flags": shown(["-b", f"fake://{place.server}", "--idle", "0s", "--work", "5"]),
     }
     assert place.journal() == []
     assert (place.root / ".nilometer/.gitignore").read_text() == "*\n"
@@ -798,6 +800,19 @@ def test_a_command_is_written_down_without_its_secrets():
 
     assert shown(words) == "tox '--db=mysql://***@db/x?password=***' 'TOKEN=***' 'a b'"
     assert len(shown(["x" * 1000])) == 200
+
+
+def test_flags_are_told_as_they_were_given_and_without_what_is_secret():
+    given = ["-b", "mysql://me:s3cret@db", "-b", "redis", "--idle", "1s", "--history", "a b"]
+
+    told = shown_flags(measure.make_context("measure", [*given, "--", "true"]))
+    none = shown_flags(measure.make_context("measure", ["--suite", "unit", "--", "true"]))
+
+    assert told == {
+        "flags": "-b 'mysql://***@db' -b redis --idle 1s",
+        "flags.history": "--history 'a b'",
+    }
+    assert none == {}
 
 
 def test_a_run_as_json_is_the_same_run_again():

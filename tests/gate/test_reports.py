@@ -194,6 +194,22 @@ def test_a_bug_report_has_title_evidence_change_and_how_to_reproduce() -> None:
         assert told in text
 
 
+def test_what_was_measured_with_flags_is_reproduced_with_them() -> None:
+    """Else other backends would be read, and judged by another history."""
+    told = {"command": "true", "flags": "-b mysql --idle 0s", "flags.history": "--history kept"}
+    verdict = judge(
+        shop_run(60, 80)._replace(attributes=told), [shop_run(at, 40) for at in range(60)]
+    )
+
+    text = FORMATS["bug"](verdict)
+
+    assert [line.strip() for line in text.splitlines() if "    nilometer" in line] == [
+        "nilometer measure -b mysql --idle 0s --history kept --suite shop -- true",
+        "nilometer gate check --history kept --suite shop",
+        "nilometer measure -b mysql --idle 0s --against rev59 -- true",
+    ]
+
+
 def section(text: str, heading: str) -> list[str]:
     return (
         text.partition(f"\n\n{heading}\n{'-' * len(heading)}\n")[2].split("\n\n")[0].split("\n")

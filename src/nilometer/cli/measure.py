@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shlex
 import time
 from contextlib import ExitStack
@@ -24,12 +23,12 @@ from nilometer.cli.revision import Revision, revision_of
 from nilometer.cli.run import NOT_EXECUTABLE, executable, stop_with
 from nilometer.cli.run_json import as_json
 from nilometer.cli.run_summary import summary
+from nilometer.cli.shown import shown, shown_flags
 from nilometer.cli.terminal import Patience, say, stop
 from nilometer.clock import Clock
 from nilometer.config import load_for_commands, parse_duration_s
 from nilometer.counters.apart import apart
 from nilometer.counters.gather import Gatherer
-from nilometer.counters.target import hidden
 from nilometer.errors import ConfigError, NilometerError, to_install
 
 if TYPE_CHECKING:
@@ -40,7 +39,6 @@ if TYPE_CHECKING:
     from nilometer.model.run import Run
     from nilometer.store.runs import History
 
-COMMAND_CHARS_MAX: Final = 200  # two lines of a terminal
 RUNS_MAX: Final = 1000
 TICK_S: Final = 1.0
 
@@ -48,10 +46,6 @@ WAITING: Final = {
     "idle": "learning how the counters drift by themselves",
     "quiesce": "waiting until figures that lag have come in",
 }
-
-_SECRET: Final = re.compile(r"(?i)((?:pass|passwd|password|token|secret|key)=).+")
-_SECRET_NEXT: Final = re.compile(r"(?i)-{1,2}[\w-]*(?:pass|passwd|password|token|secret|key)$")
-_HEADER: Final = re.compile(r"(?i)^([\w-]*(?:authorization|cookie|token|secret|key)[\w-]*:).+")
 
 
 class Options(NamedTuple):
@@ -122,7 +116,7 @@ def measure(
         stop(str(error), Exit.USAGE)
     if flags["prepare"] is not None and flags["against"] is None:
         stop("--prepare: there is nothing to prepare without --against REV", Exit.USAGE)
-    job = _job(command, options)
+    job = _job(command, options, click.get_current_context())
     clock = Clock()
     gatherer = Gatherer(chosen, clock)
     try:
@@ -177,28 +171,10 @@ def _against(flags: dict[str, Any], options: Options) -> Against:
     return Against(flags["against"], flags["pairs"], prepare, *told)
 
 
-def shown(command: Sequence[str]) -> str:
-    """A command as it may be written down: without what looks like a secret.
-
-    >>> shown(["pytest", "--db=mysql://me:s3@db/x", "token=abc"])
-    "pytest '--db=mysql://***@db/x' 'token=***'"
-    >>> shown(["sh", "--password", "s3cret", "-H", "Authorization: Bearer abc"])
-    "sh --password '***' -H 'Authorization: ***'"
-    """
-    plain = [hidden(word) if "://" in word else word for word in command]
-    plain = [_HEADER.sub(r"\1 ***", word) for word in plain]
-    before = ["", *plain]
-    words = [
-        "***" if _SECRET_NEXT.match(last) else _SECRET.sub(r"\1***", word)
-        for last, word in zip(before, plain, strict=False)
-    ]
-    text = shlex.join(words)
-    return text if len(text) <= COMMAND_CHARS_MAX else text[: COMMAND_CHARS_MAX - 1] + "…"
-
-
-def _job(command: Sequence[str], options: Options) -> Job:
+def _job(command: Sequence[str], options: Options, context: click.Context) -> Job:
     executable(command[0], os.environ.get("PATH"))  # ends as a shell would if there is none
     attributes: dict[str, Any] = {"command": shown(command), "idle_s": options.idle_s}
+    attributes |= shown_flags(context)
     if options.revision.dirty:
         attributes["vcs.dirty"] = True
     return Job(

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from nilometer.model.run import Run
 
 COMMAND: Final = "command"  # the attribute in which `measure` tells what it ran
+FLAGS: Final = "flags"  # the one with the flags that say what it read, and how
+HISTORY: Final = "flags.history"  # and the one with where it was recorded, if a flag said so
 DIRTY: Final = "vcs.dirty"  # and the one that says that files differed from the revision
 
 _REVISION: Final = re.compile(r"\w[\w./+-]{0,200}")  # whatever else it is, no option
@@ -67,18 +69,24 @@ def _change(verdict: Verdict) -> list[str]:
 def _again(verdict: Verdict) -> list[str]:
     run, previous = verdict.run, verdict.previous
     revision, base = revision_of(run), revision_of(previous)
-    command, suite = _command(run), shlex.quote(flat(run.suite))
+    command = f"-- {_told(run, COMMAND) or 'COMMAND'}"
+    reading, suite = _told(run, FLAGS), f"--suite {shlex.quote(flat(run.suite))}"
+    history = _told(run, HISTORY)
     lines = [f"    git checkout {revision}"] if revision else []
     if revision and _is_dirty(run):
         lines = [
             f"With the files that the run measured, {revision} and what was not committed:"
         ]
-    lines.append(f"    nilometer measure --suite {suite} -- {command}")
-    lines.append(f"    nilometer gate check --suite {suite}")
+    lines.append(_line("nilometer measure", reading, history, suite, command))
+    lines.append(_line("nilometer gate check", history, suite))
     if base and (base != revision or (_is_dirty(run) and not _is_dirty(previous))):
         lines += ["", "Both versions by turns, on one machine:"]
-        lines.append(f"    nilometer measure --against {base} -- {command}")
+        lines.append(_line("nilometer measure", reading, f"--against {base}", command))
     return lines
+
+
+def _line(*words: str) -> str:
+    return f"    {' '.join(filter(None, words))}"
 
 
 def _is_dirty(run: Run | None) -> bool:
@@ -91,6 +99,7 @@ def revision_of(run: Run | None) -> str:
     return run.revision if run is not None and _REVISION.fullmatch(run.revision) else ""
 
 
-def _command(run: Run) -> str:
-    told = run.attributes.get(COMMAND)
-    return flat(told) if isinstance(told, str) and told else "COMMAND"
+def _told(run: Run, attribute: str) -> str:
+    """What `measure` told of the run in this attribute, as words of a shell; else empty."""
+    told = run.attributes.get(attribute)
+    return flat(told) if isinstance(told, str) else ""
