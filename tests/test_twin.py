@@ -109,6 +109,7 @@ def test_a_header_that_it_reaches_counts_as_its_source(copy):
     stale = {line.split("=")[0] for line in done.stdout.splitlines() if "=python=" in line}
     assert stale == {
         "nilometer.integrations._loop",
+        "nilometer.integrations._sql",
         "nilometer.measure._core",
         "nilometer.trace._core",
     }

@@ -18,7 +18,7 @@ static PyObject *PERF_COUNTER_NS; /* time.perf_counter_ns, which on Linux is CLO
 /* What all of them tell, and to whom. */
 typedef struct {
     PyObject *told, *elapsed_ns;
-    long long slow_ns;
+    long long slow_ns, calls;
     char monotonic; /* elapsed_ns is the standard one: read the clock without a call */
     char every, on;
 } Teller;
@@ -60,6 +60,7 @@ static void teller_set(Teller *self, PyObject *told, long long slow_ns, PyObject
     self->slow_ns = slow_ns;
     self->on = 1;
     self->every = 0;
+    self->calls = 0;
 #ifdef __linux__
     self->monotonic = elapsed_ns == PERF_COUNTER_NS;
 #endif
@@ -105,6 +106,7 @@ static PyObject *run_call(PyObject *callable, PyObject *const *args, size_t narg
     if (!teller->on) {
         return PyObject_Vectorcall(self->original, args, nargsf, kwnames);
     }
+    teller->calls++;
     long long started = teller_now(teller);
     if (started == -1 && PyErr_Occurred()) {
         return NULL;
@@ -152,6 +154,7 @@ static PyMemberDef run_members[] = {
     {"slow_ns", T_LONGLONG, offsetof(Run, teller.slow_ns), 0, NULL},
     {"every", T_BOOL, offsetof(Run, teller.every), 0, NULL},
     {"on", T_BOOL, offsetof(Run, teller.on), 0, NULL},
+    {"calls", T_LONGLONG, offsetof(Run, teller.calls), READONLY, NULL},
     {NULL, 0, 0, 0, NULL}};
 
 static PyTypeObject Run_Type = {
@@ -322,6 +325,7 @@ static void watch_dealloc(Watch *self) {
 /* A turn is over, or a wait. */
 static int watch_turned(Watch *self, PyObject *who) {
     Teller *teller = &self->teller;
+    teller->calls++;
     long long now = teller_now(teller);
     if (now == -1 && PyErr_Occurred()) {
         return -1;
@@ -424,6 +428,7 @@ static PyMemberDef watch_members[] = {
     {"slow_ns", T_LONGLONG, offsetof(Watch, teller.slow_ns), 0, NULL},
     {"every", T_BOOL, offsetof(Watch, teller.every), 0, NULL},
     {"on", T_BOOL, offsetof(Watch, teller.on), 0, NULL},
+    {"calls", T_LONGLONG, offsetof(Watch, teller.calls), READONLY, NULL},
     {"armed", T_BOOL, offsetof(Watch, armed), 0, NULL},
     {"waits", T_BOOL, offsetof(Watch, waits), READONLY, NULL},
     {"waited", T_BOOL, offsetof(Watch, waited), READONLY, NULL},

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from weakref import WeakSet
 
 from nilometer.clock import elapsed_ns
-from nilometer.integrations import faults
+from nilometer.integrations import costs, faults
 from nilometer.integrations.calls import Depth
 from nilometer.integrations.patches import Patches
 from nilometer.model import Level
@@ -99,7 +99,8 @@ class Held:
     """How long the loops of one library are held, and by whom.
 
     `integration` is the name by which its level is set. Made by it are the twins' objects: they
-    follow the levels, and pass everything on from `end`.
+    follow the levels, and pass everything on from `end`. ``calibrate()`` says what a call of
+    one costs.
     """
 
     __slots__ = (
@@ -118,7 +119,12 @@ class Held:
     )
 
     def __init__(
-        self, library: str, integration: str, slow_callback_s: float, registry: Registry
+        self,
+        library: str,
+        integration: str,
+        slow_callback_s: float,
+        registry: Registry,
+        calibrate: Callable[[], float] = costs.loop_callback,
     ) -> None:
         self._library = {_LIBRARY: library}
         self._integration = integration
@@ -143,6 +149,7 @@ class Held:
         self._known: dict[Any, Callable[[int], None]] = {}
         self._twins: WeakSet[Any] = WeakSet()
         self._followers: list[Callable[[], None]] = []
+        registry.costs_also(f"event_loop.{library}", calibrate, self._calls)
         self.depth = Depth(integration, registry)
         registry.followers.append(self.follow)  # behind that of the depth, which it reads
 
@@ -168,6 +175,9 @@ class Held:
         twin.on = self.depth.on
         if hasattr(twin, "every"):
             twin.every = self._callbacks.on
+
+    def _calls(self) -> int:
+        return sum(getattr(twin, "calls", 0) for twin in list(self._twins))
 
     def follow(self) -> None:
         """Take over what the levels say now."""

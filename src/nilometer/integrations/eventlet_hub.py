@@ -8,6 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
+from nilometer.integrations import costs
 from nilometer.integrations.event_loops import SLOW_CALLBACK_S, Held
 from nilometer.integrations.hubs import Hubs, note
 from nilometer.integrations.patches import Patches
@@ -41,23 +42,28 @@ def begin(hubs: Hubs, hub: Any) -> None:
     patches.swap(hub, "wait", waiting)
 
 
+def behind(function: Any, args: Any) -> Any:
+    """What is called by a function of eventlet's own that is spawned with it."""
+    is_own = getattr(function, "__name__", "") in ("_spawn_n_impl", "__thread_body")
+    return args[0] if is_own and args else function
+
+
 def main_noting(original: Callable[..., Any]) -> Callable[..., Any]:
     """For the place of a green thread's ``main``."""
 
     def main(greenlet: Any, function: Any, args: Any, named: Any) -> Any:
-        note(greenlet, function)
+        note(greenlet, behind(function, args))
         return original(greenlet, function, args, named)
 
     return main
 
 
 def spawn_noting(original: Callable[..., Any]) -> Callable[..., Any]:
-    """For the place of ``_spawn_n``; a pool's function is behind one of the pool's."""
+    """For the place of ``_spawn_n``."""
 
     def spawn(seconds: Any, function: Any, args: Any, named: Any) -> Any:
         made = original(seconds, function, args, named)
-        is_pools = getattr(function, "__name__", "") == "_spawn_n_impl" and args
-        note(made[1], args[0] if is_pools else function)
+        note(made[1], behind(function, args))
         return made
 
     return spawn
@@ -70,7 +76,7 @@ def install(*, slow_callback_s: float = SLOW_CALLBACK_S, registry: Registry = RE
     kind = import_module("eventlet.hubs.hub").BaseHub
     local = import_module("eventlet.hubs")._threadlocal
     greenthread = import_module("eventlet.greenthread")
-    held = Held("eventlet", "eventlet_hub", slow_callback_s, registry)
+    held = Held("eventlet", "eventlet_hub", slow_callback_s, registry, costs.hub_switch)
 
     def is_hub(greenlet: Any) -> bool:
         return greenlet is getattr(getattr(local, "hub", None), "greenlet", None)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
+from nilometer.integrations import costs
 from nilometer.integrations.event_loops import SLOW_CALLBACK_S, Held
 from nilometer.integrations.hubs import Hubs, note
 from nilometer.integrations.patches import Patches
@@ -67,7 +68,7 @@ def install(*, slow_callback_s: float = SLOW_CALLBACK_S, registry: Registry = RE
         return False
     kind = import_module("gevent.hub").Hub
     existing = import_module("gevent._hub_local").get_hub_if_exists
-    held = Held("gevent", "gevent_hub", slow_callback_s, registry)
+    held = Held("gevent", "gevent_hub", slow_callback_s, registry, costs.hub_switch)
     hubs = Hubs(held, lambda greenlet: isinstance(greenlet, kind), "gevent")
 
     def making(original: Callable[..., Any]) -> Callable[..., Any]:

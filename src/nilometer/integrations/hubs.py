@@ -7,6 +7,7 @@ of other threads cannot be reached.
 
 from __future__ import annotations
 
+import threading
 from importlib import import_module
 from pathlib import Path
 from types import CodeType, FunctionType, MethodType
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _RUN: Final = "nilometer_run"
+_THREAD_S: Final = threading.Thread._bootstrap.__name__  # type: ignore[attr-defined]
 _OURS: Final = str(Path(__file__).parent.parent)
 
 UNKNOWN: Final = Source("greenlet")
@@ -35,11 +37,16 @@ def note(greenlet: Any, run: Any) -> None:
     """
     try:
         if type(run) is MethodType:
-            run = run.__func__
+            run = _of_thread(run.__self__) if run.__name__ == _THREAD_S else run.__func__
         is_plain = type(run) is FunctionType and not hasattr(run, "__wrapped__")
         setattr(greenlet, _RUN, run.__code__ if is_plain else source_of(run))
     except Exception:  # noqa: BLE001  the function is somebody's; its frame may say it, too
         return
+
+
+def _of_thread(thread: Any) -> Any:
+    """What a thread runs, where threads are greenlets."""
+    return getattr(thread, "_target", None) or thread.run.__func__
 
 
 def noted(greenlet: Any, library: str) -> Source:

@@ -15,10 +15,20 @@ class Run:
     """Stands where a loop runs its callbacks: ``original(callback, ...)``.
 
     ``told(callback, elapsed_ns)`` hears of what took `slow_ns` or longer, and of each while
-    `every` is True; it never raises. While `on` is False all is only passed on.
+    `every` is True; it never raises. `calls` is how many there were. While `on` is False all is
+    only passed on.
     """
 
-    __slots__ = ("original", "told", "slow_ns", "elapsed_ns", "every", "on", "__weakref__")
+    __slots__ = (
+        "original",
+        "told",
+        "slow_ns",
+        "elapsed_ns",
+        "every",
+        "on",
+        "calls",
+        "__weakref__",
+    )
 
     def __init__(
         self,
@@ -33,11 +43,13 @@ class Run:
         self.elapsed_ns = elapsed_ns
         self.every = False
         self.on = True
+        self.calls = 0
 
     def __call__(self, *args: Any, **named: Any) -> Any:
         """Run a callback."""
         if not self.on:
             return self.original(*args, **named)
+        self.calls += 1
         started = self.elapsed_ns()
         try:
             return self.original(*args, **named)
@@ -87,7 +99,7 @@ class Watch:
     happen, which ends its own turn (told of as None's) and begins no other: how long it waited,
     to its next switch at the latest, ``idle(elapsed_ns)`` hears. `waited` is whether it ever
     did, `waits` whether it does. Whoever traced before hears as before of each switch
-    (`previous`, or None).
+    (`previous`, or None). `calls` is how many turns and waits there were.
 
     Only a thread itself can begin and end to be traced. So whenever a switch or the hub's wait
     finds that `on` is no more what `armed` is, ``change(watch)`` is called, which sees to it.
@@ -103,6 +115,7 @@ class Watch:
         "every",
         "on",
         "armed",
+        "calls",
         "waited",
         "waits",
         "_started",
@@ -125,6 +138,7 @@ class Watch:
         self.previous: Callable[..., object] | None = None
         self.every = self.armed = self.waited = self.waits = False
         self.on = True
+        self.calls = 0
         self._started = elapsed_ns()
 
     def __call__(self, event: str, ends: tuple[Any, Any]) -> None:
@@ -155,6 +169,7 @@ class Watch:
         return False
 
     def _turned(self, who: Any) -> None:
+        self.calls += 1
         now = self.elapsed_ns()
         elapsed = now - self._started
         self._started = now

@@ -28,9 +28,10 @@ def counts(pool: Any) -> tuple[int, int, int]:
     """How many threads of a pool are at work, how many more may be, and what waits."""
     queued = pool._work_queue.qsize()
     # A forked child has its parent's threads in its books, and none of them lives.
-    used = sum(one.ident in _at_work and one.is_alive() for one in list(pool._threads))
-    if pool._shutdown:
-        return used, 0, max(0, queued - 1)  # but what tells the threads to end
+    living = [one for one in list(pool._threads) if one.is_alive()]
+    used = sum(one.ident in _at_work for one in living)
+    if pool._shutdown:  # there is a mark in the queue that tells the threads to end
+        return used, 0, max(0, queued - 1) if living else 0
     return used, pool._max_workers - used, queued
 
 
