@@ -16,8 +16,12 @@ from multiprocessing.process import BaseProcess
 
 import pytest
 from celery import signals
+from celery.app import trace
+from celery.app.amqp import AMQP
+from celery.worker.request import Request
 
 from nilometer.integrations import celery as our_celery
+from nilometer.integrations import celery_sender, celery_worker
 from nilometer.integrations import kombu as our_kombu
 from nilometer.integrations import multiprocessing as our_multiprocessing
 from nilometer.integrations import processes as our_processes
@@ -321,13 +325,17 @@ def setting(request, tmp_path):
     url = getattr(broker, "amqp_url", f"redis://127.0.0.1:{broker.port}/0")
     made = Setting(tmp_path, url, "rpc://" if url.startswith("amqp") else url)
     made.work.app.control.purge()  # what another test's worker gave back when it ended
-    assert our_celery.install(registry=made.registry)
-    assert our_kombu.install(registry=made.registry)
+    for one in OURS:
+        assert one.install(registry=made.registry)
+        assert not one.install(registry=made.registry)
     drain_spans()
     yield made
-    our_celery.uninstall()
-    our_kombu.uninstall()
+    for one in OURS:
+        one.uninstall()
     made.close()
+
+
+OURS = (our_celery, celery_sender, celery_worker, our_kombu)
 
 
 def celery(name, *errors):
@@ -426,18 +434,18 @@ REVOKED = {
 }
 
 
-def test_what_celery_hears_of_ours_that_fails_costs_no_task(setting, monkeypatch):
+def test_a_fault_of_ours_costs_no_task(setting, monkeypatch):
     def broken(*_):
         raise LookupError("ours")
 
     monkeypatch.setattr(our_celery, "waited_ns", broken)
     REGISTRY.collect()
-    assert setting.work.add.apply([1, 2]).result == 3
-    monkeypatch.setattr(our_celery, "Run", broken)
-    assert setting.work.add.apply([1, 2]).result == 3
+    ended = trace.build_tracer("work.add", setting.work.add, app=setting.work.app)(
+        "1", [1, 2], {}, {"nilometer_sent": "a.1.1"}
+    )
 
-    assert read(REGISTRY)["nilometer.lost"] == {"reason=celery_LookupError,what=spans": 1}
-    assert CURRENT.get() is None
+    assert (ended.retval, ended.info) == (3, None)
+    assert read(REGISTRY)["nilometer.lost"] == {"reason=unreadable,what=attributes": 1}
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
@@ -448,11 +456,15 @@ def test_a_task_that_is_killed_where_it_runs_closes_what_it_opened(setting, erro
 
     with start_root("request", request=Triggers([KEY]).begin()), pytest.raises(error):
         stop.apply()
+    with pytest.raises(error):
+        stop.apply()
 
     run, _ = drain_spans()
     assert (run.name, run.status.name) == ("run work.stop", "ERROR")
-    errors = f"error.type={error.__name__},task.kind=celery,task.name=work.stop"
-    assert read(setting.registry)["task.run.errors"] == {errors: 1}
+    name = "task.kind=celery,task.name=work.stop"
+    readings = read(setting.registry)
+    assert readings["task.run.errors"] == {f"error.type={error.__name__},{name}": 2}
+    assert readings["task.run"] == {name: 2}
     assert CURRENT.get() is None
 
 
@@ -472,14 +484,17 @@ def test_uninstalling_leaves_nothing_behind(setting):
         *((BaseProcess, name) for name in ("start", "join", "_bootstrap")),
         *((process.ProcessPoolExecutor, "submit"), (process, "_process_worker")),
     )
+    theirs = (trace, "build_tracer"), (AMQP, "_create_task_sender"), (Request, "__init__")
+    wrapped = [getattr(*place) for place in theirs]
     before = [getattr(*place) for place in places]
     for one in (our_multiprocessing, our_processes):
         assert one.install(registry=setting.registry)
     assert all(getattr(*place) is not was for place, was in zip(places, before, strict=True))
-    for one in (our_multiprocessing, our_processes, our_celery, our_kombu):
+    for one in (our_multiprocessing, our_processes, *OURS):
         one.uninstall()
 
     assert [getattr(*place) for place in places] == before
+    assert all(getattr(*place) is not was for place, was in zip(theirs, wrapped, strict=True))
     named = [one for one in vars(signals).values() if isinstance(one, signals.Signal)]
     assert [
         key for one in named for (key, _) in one.receivers if our_celery.__name__ in key

@@ -70,7 +70,9 @@ LIBRARIES: Final = {
     "multiprocessing": "multiprocessing.process",
     "multiprocessing_pool": "multiprocessing.pool",
     "processes": "concurrent.futures.process",
-    "celery": "celery.app.base",
+    "celery": "celery.app.trace",
+    "celery_sender": "celery.app.amqp",
+    "celery_worker": "celery.worker.request",
     "oslo_config": "oslo_config.cfg",
     "osprofiler": "osprofiler",  # before any of its modules: they import each other
     "oslo_serializer": "oslo_messaging.rpc.dispatcher",

@@ -1,20 +1,19 @@
-"""Celery: tasks in its workers, of any pool, from being sent to their end.
+"""Celery: tasks where they run, in workers of any pool, and without one.
 
-How long a task waited is told by a header that whoever sends it adds. The trace travels with
-kombu's message (see `kombu`); what is added here is the way from the process that receives the
-message to the child, or the thread, that runs the task: it is signed and taken up once more.
+How long a task waited is told by a header that `celery_sender` adds. The trace travels with
+kombu's message (see `kombu`) and, signed once more by `celery_worker`, from the process that
+receives messages to the child, or the thread, that runs the task.
 """
 
 from __future__ import annotations
 
 import sys
-from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from nilometer.clock import Clock
-from nilometer.integrations.celery_sent import HEADER, sent_now, waited_ns, without_ours
+from nilometer.integrations.celery_sent import HEADER, waited_ns, without_trace
 from nilometer.integrations.handed import Arrival
-from nilometer.integrations.messages import onward
+from nilometer.integrations.patches import Patches
 from nilometer.integrations.tasks import Run, Tasks
 from nilometer.measure import REGISTRY
 from nilometer.model import SpanKind
@@ -24,15 +23,16 @@ from nilometer.trace.trigger import Triggers
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from nilometer.integrations.calls import Operation
+    from nilometer.integrations.tasks import Task
     from nilometer.measure import Registry
 
 CELERY: Final = "celery"
 NAME: Final = "task.name"
 
-_running: Final[ContextVar[Running | None]] = ContextVar("nilometer.celery", default=None)
+HOLDERS: Final = ("celery.app.trace", "celery.worker.consumer.consumer")
+"""Modules that hold `build_tracer`, the second only if it was imported before us."""
 
-_celery: Celery | None = None
+_patches: Final = Patches()
 
 
 def install(
@@ -41,143 +41,165 @@ def install(
     triggers: Triggers | None = None,
     flush: Callable[[], object] | None = None,
 ) -> bool:
-    """Measure all that is sent and run from now on; False if that is done already.
+    """Measure what workers that begin from now on run; False if that is done already.
 
     `triggers` says which traces are taken up; `flush` sends the last readings of a worker's
-    child, which ends without Python's `atexit`.
+    child, which ends without Python's `atexit`. AttributeError if this Celery is another.
     """
-    global _celery
-    if _celery is not None:
+    if _patches.active:
         return False
-    _celery = Celery(registry, triggers or Triggers(), flush)
-    _celery.begin()
+    runs = Runs(registry, triggers or Triggers())
+    _patches.also_end(runs, Signals(runs, flush))
+    with _patches:
+        for name in HOLDERS:
+            if name in sys.modules:
+                _patches.replace(sys.modules[name], "build_tracer", runs.building)
     return True
 
 
 def uninstall() -> None:
-    """Leave nothing behind."""
-    global _celery
-    if _celery is not None:
-        _celery.end()
-        _celery = None
+    """Leave nothing behind; workers that run pass their tasks on."""
+    _patches.undo()
 
 
-class Running(NamedTuple):
-    """A task that runs here, and the one that called it without a worker, if any."""
+class Runs:
+    """Runs of tasks."""
 
-    task_id: str
-    run: Run
-    arrival: Arrival
-    before: Running | None
-
-
-class Celery:
-    """Celery's signals, all of which are public, and what we do when each is sent."""
-
-    def __init__(
-        self, registry: Registry, triggers: Triggers, flush: Callable[[], object] | None
-    ) -> None:
-        self._tasks = Tasks("celery", registry=registry, kind=SpanKind.CONSUMER)
+    def __init__(self, registry: Registry, triggers: Triggers) -> None:
+        self.tasks = Tasks("celery", registry=registry, kind=SpanKind.CONSUMER)
+        self.ids: set[str] = set()
         self._triggers = triggers
-        self._flush = flush
         self._clock = Clock()
         self._retries = registry.counter(
             "task.retries",
             unit="{retry}",
             description="Runs of a task that asked for another one.",
         )
-        self._revoked = registry.counter(
+        self.revoked = registry.counter(
             "task.revoked",
             unit="{task}",
             description="Tasks that were revoked, or expired, before or while they ran.",
         )
-        self._receivers: dict[str, Callable[..., None]] = {
-            "before_task_publish": self._sending,
-            "task_received": self._received,
-            "task_prerun": self._begins,
-            "task_postrun": self._ends,
-            "task_failure": self._failed,
-            "task_revoked": self._was_revoked,
-        }
 
-    def begin(self) -> None:
-        """Hear them."""
+    def end(self) -> None:
+        """Pass everything on from now on."""
+        self.tasks.end()
+
+    def of(self, task: Any) -> Task:
+        """What is known of a task of Celery's; only those that an application has made run."""
+        return self.tasks.of(CELERY, task.name, called=NAME)
+
+    def building(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """To replace `build_tracer`, which makes of each task the function that runs it."""
+
+        def build_tracer(name: str, task: Any, *args: Any, **options: Any) -> Any:
+            return self._running(original(name, task, *args, **options), self.of(task))
+
+        return build_tracer
+
+    def _running(self, trace_task: Callable[..., Any], task: Task) -> Callable[..., Any]:
+        """That function, measured. It raises nothing of the task's, but tells how it ended."""
+        depth, current, clock = self.tasks.depth, CURRENT.get, self._clock.elapsed_ns
+        record = task.operation.record
+
+        def run(uuid: str, args: Any, kwargs: Any, request: Any = None) -> Any:
+            if not depth.on:
+                return trace_task(uuid, args, kwargs, request)
+            brought = self._begins(task, request)
+            if brought is not None or current() is not None:
+                return self._traced(trace_task, task, brought, (uuid, args, kwargs, request))
+            self.ids.add(uuid)
+            started = clock()
+            try:
+                ended = trace_task(uuid, args, kwargs, request)
+            except BaseException as error:
+                record(clock() - started)
+                self.tasks.failed(task, type(error).__name__)
+                raise
+            finally:
+                self.ids.discard(uuid)
+            record(clock() - started)
+            if ended[1] is not None:
+                raised = self._ends(task, ended[1])
+                if raised is not None:
+                    self.tasks.failed(task, type(raised).__name__)
+            return ended
+
+        return run
+
+    def _traced(
+        self, trace_task: Callable[..., Any], task: Task, brought: Any, given: tuple[Any, ...]
+    ) -> Any:
+        run = Run(task.operation)
+        self.ids.add(given[0])
+        try:
+            with Arrival(self._triggers, brought):
+                run.__enter__()
+                try:
+                    ended = trace_task(*given)
+                except BaseException as error:
+                    run.__exit__(type(error), error, None)
+                    raise
+                run.__exit__(None, ended[1] and self._ends(task, ended[1]), None)
+        finally:
+            self.ids.discard(given[0])
+        return ended
+
+    def _begins(self, task: Task, request: Any) -> Any:
+        """Tell how long it waited; the headers of its trace, if any, which are of it alone."""
+        try:
+            sent = request.pop(HEADER, None)
+            if sent is not None:
+                waited = waited_ns(sent, request.get("eta"), self._clock)
+                if waited is not None:
+                    task.waited(waited)
+            return without_trace(request) if "traceparent" in request else None
+        except Exception:  # noqa: BLE001  the task runs all the same
+            REGISTRY.lost("attributes", "unreadable")
+            return None
+
+    def _ends(self, task: Task, info: Any) -> BaseException | None:
+        """What it failed by, if that is how it ended."""
+        if info.state == "RETRY":
+            self._retries.bind(**task.operation.dimensions).add()
+        is_failed = info.state == "FAILURE" and isinstance(info.retval, BaseException)
+        return info.retval if is_failed else None
+
+
+class Signals:
+    """Signals of Celery's that tell what no run does, heard until the end."""
+
+    def __init__(self, runs: Runs, flush: Callable[[], object] | None) -> None:
+        self._runs = runs
+        self._flush = flush
+        self._heard = {
+            "task_failure": self._failed,
+            "task_revoked": self._revoked,
+            "worker_process_shutdown": self._child_ends,
+        }
         from celery import signals
 
-        for name, receive in self._receivers.items():
-            heard = self._heard(receive)
-            getattr(signals, name).connect(heard, weak=False, dispatch_uid=__name__)
-        if self._flush is not None:
-            ends = signals.worker_process_shutdown
-            ends.connect(self._child_ends, weak=False, dispatch_uid=__name__)
+        for name, receive in self._heard.items():
+            getattr(signals, name).connect(receive, weak=False, dispatch_uid=__name__)
 
     def end(self) -> None:
         """Hear nothing any more."""
         from celery import signals
 
-        self._tasks.end()
-        for name in (*self._receivers, "worker_process_shutdown"):
+        for name in self._heard:
             getattr(signals, name).disconnect(dispatch_uid=__name__)
 
-    def _heard(self, receive: Callable[..., None]) -> Callable[..., None]:
-        """Celery would log what a receiver raises, each time."""
-
-        def heard(**told: Any) -> None:
-            try:
-                if self._tasks.depth.on:
-                    receive(**told)
-            except Exception as error:  # noqa: BLE001  the task is nobody's but Celery's
-                REGISTRY.lost("spans", f"celery_{type(error).__name__}")
-
-        return heard
-
-    def _of(self, task: Any) -> Operation:
-        return self._tasks.of(CELERY, task.name, called=NAME)
-
-    def _sending(self, headers: Any, **_: Any) -> None:
-        headers[HEADER] = sent_now(self._clock)
-
-    def _received(self, request: Any, **_: Any) -> None:
-        """In the process that gives it to a child or a thread, while kombu processes it."""
-        if CURRENT.get() is not None:
-            request.request_dict.update(onward())
-
-    def _begins(self, task: Any, task_id: str, **_: Any) -> None:
-        request, operation = task.request, self._of(task)
-        headers = request.headers or {}
-        brought = dict(headers) if "traceparent" in headers else None
-        if not request.is_eager:
-            waited = waited_ns(headers.get(HEADER), request.eta, self._clock)
-            if waited is not None:
-                self._tasks.waited(operation, waited)
-        without_ours(headers)
-        run, arrival = Run(operation), Arrival(self._triggers, brought)
-        arrival.__enter__()
-        run.__enter__()
-        _running.set(Running(task_id, run, arrival, _running.get()))
-
-    def _ends(self, task: Any, task_id: str, retval: Any, state: Any, **_: Any) -> None:
-        running = _running.get()
-        if running is None or running.task_id != task_id:
-            return
-        _running.set(running.before)
-        error = retval if state == "FAILURE" else None
-        if state is None:  # what no worker survives is on its way through
-            error = sys.exc_info()[1]
-        running.run.__exit__(type(error), error, None)
-        running.arrival.__exit__()
-        if state == "RETRY":
-            self._retries.bind(**self._of(task).dimensions).add()
-
     def _failed(self, sender: Any, task_id: str, exception: BaseException, **_: Any) -> None:
-        """In the parent of a child that was killed; in the child itself its run ends."""
-        running = _running.get()
-        if running is None or running.task_id != task_id:
-            self._tasks.failed(self._of(sender), type(exception).__name__)
+        """In the parent of a child that was killed: of others, their run tells."""
+        runs = self._runs
+        if runs.tasks.depth.on and task_id not in runs.ids:
+            runs.tasks.failed(runs.of(sender), type(exception).__name__)
 
-    def _was_revoked(self, sender: Any, terminated: bool, expired: bool, **_: Any) -> None:
-        reason = "terminated" if terminated else "expired" if expired else "revoked"
-        self._revoked.bind(**self._of(sender).dimensions, reason=reason).add()
+    def _revoked(self, sender: Any, terminated: bool, expired: bool, **_: Any) -> None:
+        if self._runs.tasks.depth.on:
+            reason = "terminated" if terminated else "expired" if expired else "revoked"
+            dimensions = self._runs.of(sender).operation.dimensions
+            self._runs.revoked.bind(**dimensions, reason=reason).add()
 
     def _child_ends(self, **_: Any) -> None:
         if self._flush is not None:

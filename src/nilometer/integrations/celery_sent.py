@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from zlib import crc32
 
+from nilometer.trace.trigger import HEADERS
+
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
 
@@ -27,8 +29,7 @@ WAIT_NS_MAX: Final = 366 * 86_400 * 10**9
 
 UNKNOWN: Final = ""  # a machine that cannot be told is no other's
 
-_TRACE: Final = ("traceparent", "tracestate")
-_OURS: Final = "nilo="
+_OURS: Final = "nilo="  # in a tracestate
 
 
 @cache
@@ -69,9 +70,13 @@ def waited_ns(sent: Any, eta: Any, clock: Clock) -> int | None:
     return max(waited, 0) if abs(waited) < WAIT_NS_MAX else None
 
 
-def without_ours(headers: MutableMapping[str, Any]) -> None:
-    """Take out what is of one message; Celery would send it again with a task it retries."""
-    headers.pop(HEADER, None)
-    if _OURS in str(headers.get("tracestate")):
-        for name in _TRACE:
-            headers.pop(name, None)
+def without_trace(request: MutableMapping[str, Any]) -> dict[str, Any]:
+    """The headers of a trace; ours are taken out, for they are of this message alone.
+
+    Celery would send them again with a task that it retries.
+    """
+    found = {name: request[name] for name in HEADERS if name in request}
+    if _OURS in str(found.get("tracestate")):
+        for name in found:
+            del request[name]
+    return found

@@ -140,14 +140,14 @@ class Worker:
         if mark is None or not self.tasks.depth.on:
             return function
         kind, given_ns, brought = mark
-        operation = self.tasks.of(kind, name_of(function if many is None else many.each))
+        task = self.tasks.of(kind, name_of(function if many is None else many.each))
 
         def run(*args: Any, **kwargs: Any) -> Any:
-            self.tasks.waited(operation, elapsed_ns() - given_ns)
+            task.waited(elapsed_ns() - given_ns)
             with Arrival(self._triggers, brought):
                 if many is not None:
-                    return many.calling(_measured(operation, many.each))(*args, **kwargs)
-                with Run(operation):
+                    return many.calling(_measured(task.operation, many.each))(*args, **kwargs)
+                with Run(task.operation):
                     return function(*args, **kwargs)
 
         return run

@@ -110,10 +110,10 @@ class Processes:
         self, run: Callable[[], Any], name: str, given_ns: int | None, sent: Any
     ) -> Callable[[], Any]:
         def measured() -> Any:
-            operation = self.tasks.of(PROCESS, name)
+            task = self.tasks.of(PROCESS, name)
             if given_ns is not None:
-                self.tasks.waited(operation, elapsed_ns() - given_ns)
-            with Arrival(self._triggers, sent), Run(operation):
+                task.waited(elapsed_ns() - given_ns)
+            with Arrival(self._triggers, sent), Run(task.operation):
                 return run()
 
         return measured

@@ -7,9 +7,9 @@ Linux's CLOCK_MONOTONIC, which counts from the machine's start and is the same i
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from nilometer.integrations.calls import Call, Calls
+from nilometer.integrations.calls import OPERATIONS_MAX, Call, Calls
 from nilometer.model import SpanKind
 
 if TYPE_CHECKING:
@@ -25,10 +25,17 @@ MACHINERY: Final = ("concurrent.futures.", "multiprocessing.", "nilometer.")
 """Whose functions are nobody's tasks: they run those of others for as long as a pool lives."""
 
 
+class Task(NamedTuple):
+    """What is known of tasks of one kind and name; `waited` records in ns that one begins."""
+
+    operation: Operation
+    waited: Callable[[int], None]
+
+
 class Tasks:
     """The tasks of one integration."""
 
-    __slots__ = ("depth", "_calls", "_waits")
+    __slots__ = ("depth", "_calls", "_waits", "_known")
 
     def __init__(
         self, integration: str, *, registry: Registry, kind: SpanKind = SpanKind.INTERNAL
@@ -45,25 +52,28 @@ class Tasks:
             description="From giving a task away, or from when it is due, to its begin.",
         )
         self.depth = self._calls.depth
+        self._known: dict[tuple[str, str], Task] = {}
 
     def end(self) -> None:
         """Pass everything on from now on, also tasks that are on their way."""
         self.depth.end()
 
-    def of(self, kind: str, name: str, *, called: str = FUNCTION) -> Operation:
+    def of(self, kind: str, name: str, *, called: str = FUNCTION) -> Task:
         """Tasks of this kind and name; `called` is the dimension that says the name."""
         key = kind, name
-        return self._calls.known(key) or self._calls.operation(
-            key, f"run {name}", {KIND: kind, called: name}
-        )
+        known = self._known.get(key)
+        if known is not None:
+            return known
+        dimensions = {KIND: kind, called: name}
+        operation = self._calls.operation(key, f"run {name}", dimensions)
+        made = Task(operation, self._waits.bind(**dimensions).record)
+        if len(self._known) < OPERATIONS_MAX:
+            self._known[key] = made
+        return made
 
-    def waited(self, operation: Operation, waited_ns: int) -> None:
-        """One of them begins, having waited."""
-        self._waits.bind(**operation.dimensions).record(max(waited_ns, 0))
-
-    def failed(self, operation: Operation, how: str) -> None:
+    def failed(self, task: Task, how: str) -> None:
         """One of them failed, and could not tell itself."""
-        self._calls.failed(operation.dimensions, how)
+        self._calls.failed(task.operation.dimensions, how)
 
 
 class Run(Call):

@@ -18,7 +18,7 @@ from nilometer.trace.propagation import taken_along
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from nilometer.integrations.calls import Operation
+    from nilometer.integrations.tasks import Task
     from nilometer.measure import Registry
 
 KIND: Final = "thread"
@@ -76,13 +76,11 @@ def _prepared(tasks: Tasks, thread: Any) -> Work | None:
 class Work:
     """What a thread runs, in its own place in the thread until it begins."""
 
-    __slots__ = ("_tasks", "_operation", "_thread", "_place", "_function", "_due_ns", "_span")
+    __slots__ = ("_tasks", "_task", "_thread", "_place", "_function", "_due_ns", "_span")
 
-    def __init__(
-        self, tasks: Tasks, operation: Operation, thread: Any, place: str, due_ns: int
-    ) -> None:
+    def __init__(self, tasks: Tasks, task: Task, thread: Any, place: str, due_ns: int) -> None:
         self._tasks = tasks
-        self._operation = operation
+        self._task = task
         self._thread = thread
         self._place = place
         self._function = getattr(thread, place)
@@ -105,6 +103,6 @@ class Work:
         CURRENT.set(self._span)  # of this thread, which ends with it
         if not self._tasks.depth.on:
             return self._function(*args, **kwargs)
-        self._tasks.waited(self._operation, elapsed_ns() - self._due_ns)
-        with Run(self._operation):
+        self._task.waited(max(elapsed_ns() - self._due_ns, 0))  # one that is due may be early
+        with Run(self._task.operation):
             return self._function(*args, **kwargs)
