@@ -58,7 +58,7 @@ def demonstrate(*, short: bool, to: Path | None) -> int:
             seen = switches.try_each(deployment)
             page.add(report.of_switches(seen))
             costs = overhead.compare(deployment, rounds=rounds, turns=turns, say=say)
-            page.add(report.of_costs(costs, rounds=rounds, turns=turns))
+            page.add(report.of_costs(costs, rounds=rounds))
     if to is not None:
         to.write_text(page.text)
     missed = [f"switch {one.switch.what}: gone {one.gone}" for one in seen if not one.is_exact]

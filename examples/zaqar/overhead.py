@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 BLOCK: Final = 5  # requests: 15 ms, long against the clock and short against what disturbs
 WARM: Final = 60
+ROUND_NS_MAX: Final = 40_000_000_000  # twice what a round takes on an idle machine
 REPORT_S: Final = 2  # five times as often as by default, so that each round has its reports
 SETTLE_S: Final = 0.003  # a server closes its connection after the client has its answer
 
@@ -99,10 +100,10 @@ class Block(NamedTuple):
 
 
 class Round(NamedTuple):
-    """The blocks of each way, turn by turn; what its process did besides, by request."""
+    """The blocks of each way, turn by turn; what its other threads took of a processor."""
 
     blocks: dict[str, list[Block]]
-    background_ns: dict[str, float]
+    background: dict[str, float]
 
 
 class Estimate(NamedTuple):
@@ -117,9 +118,10 @@ class Cost(NamedTuple):
     """What a way costs: of a request, and compared with the same request without."""
 
     way: Way
+    requests: int
     cpu_us: float
     latency_us: float
-    background_us: float
+    background: float
     cpu: Estimate
     latency: Estimate
 
@@ -184,17 +186,21 @@ def one_round(deployment: Deployment, number: int, turns: int) -> Round:
 
 def _turns(deployment: Deployment, running: Mapping[str, Zaqar], turns: int) -> Round:
     blocks: dict[str, list[Block]] = {way.name: [] for way in WAYS}
+    began = time.perf_counter_ns()
     before = {name: background_ns(one.process.pid) for name, one in running.items()}
     for turn in range(turns):
         first = turn % len(WAYS)
+        if first == 0 and time.perf_counter_ns() > began + ROUND_NS_MAX:
+            break  # a busy machine: fewer turns, and as many of each way
         order = [*WAYS[first:], *WAYS[:first]]
         if turn // len(WAYS) % 2:
             order.reverse()
         for way in order:
             blocks[way.name].append(block(deployment, way, running[way.name]))
     time.sleep(REPORT_S + 1)  # spans lie in memory until the next report, which is work, too
+    took = time.perf_counter_ns() - began
     background = {
-        name: max(0.0, background_ns(one.process.pid) - before[name]) / (turns * BLOCK)
+        name: (background_ns(one.process.pid) - before[name]) / took
         for name, one in running.items()
     }
     return Round(blocks, background)
@@ -217,9 +223,10 @@ def cost_of(way: Way, rounds: Sequence[Round]) -> Cost:
     mine = [each for one in rounds for each in one.blocks[way.name]]
     return Cost(
         way,
+        len(mine) * BLOCK,
         median(each.cpu_ns for each in mine) / 1e3,
         median(each.latency_ns for each in mine) / 1e3,
-        fmean(one.background_ns[way.name] for one in rounds) / 1e3,
+        fmean(one.background[way.name] for one in rounds),
         _estimate(way, rounds, lambda each: each.cpu_ns),
         _estimate(way, rounds, lambda each: each.latency_ns),
     )

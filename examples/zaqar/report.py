@@ -160,7 +160,7 @@ def _names(names: Counter[str]) -> str:
     )
 
 
-def of_costs(costs: Sequence[Cost], *, rounds: int, turns: int) -> str:
+def of_costs(costs: Sequence[Cost], *, rounds: int) -> str:
     """What it costs, and whether that is what was promised."""
     heads = ("", "CPU", "more", "limit", "", "background", "latency", "more")
     rows = [
@@ -170,21 +170,21 @@ def of_costs(costs: Sequence[Cost], *, rounds: int, turns: int) -> str:
             "" if index == 0 else _share(one.cpu),
             "" if one.way.limit is None else f"{one.way.limit:.0%}",
             one.verdict,
-            f"{one.background_us:,.0f}",
+            f"{one.background:.2%}",
             f"{one.latency_us:,.0f}",
             "" if index == 0 else _share(one.latency),
         )
         for index, one in enumerate(costs)
     ]
-    requests = rounds * turns * BLOCK
     return f"""\
 ## What it costs
 
-A POST of one message, in microseconds per request: {requests:,} for each line, in {rounds}
-rounds with fresh processes, {turns} turns of {BLOCK} requests in each. All run on the same
-stores, and take their turns in rotating order. *CPU* is that of Zaqar's thread that serves,
-*background* that of the others: reports, five times as often as by default. *More* is the
-median of the rounds, and in brackets what bounds it with {confidence(rounds):.0%}.
+A POST of one message, in microseconds per request: {costs[0].requests:,} for each line, in
+{rounds} rounds with fresh processes and many turns of {BLOCK} requests in each. All run on the
+same stores, and take their turns in rotating order. *CPU* is that of Zaqar's thread that
+serves; *background* what its other threads take of a processor, with reports five times as
+often as by default. *More* is the median of the rounds, and in brackets what bounds it with
+{confidence(rounds):.0%}.
 
 {table(heads, rows)}
 - OSProfiler is wired as Zaqar's documentation says: `[profiler] enabled`, all of Zaqar's
