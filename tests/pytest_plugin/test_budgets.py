@@ -4,14 +4,18 @@ import asyncio
 import contextvars
 import re
 import threading
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import aiohttp
 import httpx
 import pytest
 import requests
 import sqlalchemy as sa
+import urllib3
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -22,6 +26,7 @@ from nilometer.integrations.callers import show_files_from
 from nilometer.measure import REGISTRY
 from nilometer.pytest_plugin import budget, recording
 from nilometer.pytest_plugin.budgets import TIMES, BudgetError, printable
+from nilometer.pytest_plugin.listening import LISTENING
 from nilometer.pytest_plugin.recording import CALLS_MAX, Call, Ledger
 from nilometer.pytest_plugin.spent import sound
 from nilometer.testing import capture
@@ -48,7 +53,9 @@ def engine():
 def server():
     class Answer(BaseHTTPRequestHandler):
         def do_GET(self):
-            self.send_response(204)
+            self.send_response(302 if self.path == "/moved" else 204)
+            if self.path == "/moved":
+                self.send_header("Location", "/c")
             self.end_headers()
 
         def log_message(self, *words):
@@ -249,6 +256,64 @@ def test_requests_of_both_clients_count_sync_and_async(server):
         ("GET 127.0.0.1/b", "test_budgets.py"),
         ("GET 127.0.0.1/c", "test_budgets.py"),
     ]
+
+
+def test_requests_of_python_s_own_client_and_of_aiohttp_count(server):
+    """A redirect is a request more; what urllib3 sends by Python's client counts once."""
+    port = int(server.rpartition(":")[2])
+
+    async def asynchronously():
+        async with aiohttp.ClientSession() as session, session.get(f"{server}/e?b=1"):
+            pass
+
+    def block():
+        with budget(http_requests=0):
+            connection = HTTPConnection("127.0.0.1", port)
+            connection.request("GET", "/a?token=secret")
+            connection.getresponse().read()
+            connection.close()
+            urllib.request.build_opener().open(f"{server}/moved").read()
+            urllib3.PoolManager().request("GET", f"{server}/d")
+            asyncio.run(asynchronously())
+
+    told = failure_of(block)
+
+    assert told.startswith("5 HTTP requests where http_requests=0 allows 0\n")
+    texts = re.findall(rf"{TIMES} (\d+)  GET (\S+)\n +test_budgets\.py:(\d+)", told)
+    assert sorted(texts, key=lambda found: found[1]) == [
+        ("1", "127.0.0.1/a", str(line_of(block, 3))),
+        ("1", "127.0.0.1/c", str(line_of(block, 6))),
+        ("1", "127.0.0.1/d", str(line_of(block, 7))),
+        ("1", "127.0.0.1/e", str(line_of(asynchronously, 1))),
+        ("1", "127.0.0.1/moved", str(line_of(block, 6))),
+    ]
+
+
+def test_what_our_own_exporters_send_is_nobody_s(server):
+    ours = {"__name__": "nilometer.export.lane"}
+    exec("def send(connection): connection.request('GET', '/a')", ours)
+    connections = [HTTPConnection("127.0.0.1", int(server.rpartition(":")[2])) for _ in "ab"]
+
+    with budget(http_requests=0), ThreadPoolExecutor(1) as pool:
+        pool.submit(ours["send"], connections[0]).result()
+        ours["send"](connections[1])
+
+    for connection in connections:
+        connection.close()
+
+
+def test_a_client_that_cannot_be_heard_is_warned_of(server, monkeypatch):
+    """One of a version that is built otherwise: its requests would pass any budget."""
+    LISTENING.end()
+    monkeypatch.delattr(aiohttp.ClientSession, "_request")
+
+    told = "http_requests: requests of aiohttp are not counted: "
+    with pytest.warns(UserWarning, match=told) as warned, budget(http_requests=0):
+        pass
+    with budget(sql_statements=0):
+        pass
+
+    assert [one.filename for one in warned] == [__file__]
 
 
 def test_too_many_requests_fail_and_are_shown(server):

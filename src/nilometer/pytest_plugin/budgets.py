@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Final
 
 from nilometer.errors import NilometerError, nearest
@@ -78,6 +79,8 @@ class Budget:
         over = {}
         for keyword, limit in self._limits.items():
             counter = _counter(keyword, counts)
+            if counter == REQUESTS:
+                _warn_of_unheard(keyword)
             if counts[counter] > limit:
                 over[keyword] = (counter, counts[counter], limit)
         if over:
@@ -112,6 +115,14 @@ def _counter(keyword: str, counts: Mapping[str, int | float]) -> str:
             f"nothing that can be counted is called {keyword!r}{choice}", slug="budget-unknown"
         )
     return by_keyword[keyword]
+
+
+def _warn_of_unheard(keyword: str) -> None:
+    """Say whose requests nobody counts, though they are in this process."""
+    for client, because in LISTENING.unheard.items():
+        warnings.warn(
+            f"{keyword}: requests of {client} are not counted: {because}", stacklevel=3
+        )
 
 
 def _told(over: Mapping[str, tuple[str, int | float, int]], calls: Mapping[Call, int]) -> str:

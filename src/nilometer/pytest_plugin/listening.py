@@ -17,16 +17,17 @@ from nilometer.integrations.arrivals import Arrivals
 from nilometer.integrations.callers import caller
 from nilometer.integrations.patches import Patches
 from nilometer.pytest_plugin.brokers import CHANNELS, listen_to_channels
+from nilometer.pytest_plugin.clients import STANDARD, listen_to_connections
 from nilometer.pytest_plugin.drivers import CURSORS, listen_to_cursors, listen_to_sqlite
 from nilometer.pytest_plugin.recording import REQUESTS, STATEMENTS, Call, heard
 from nilometer.pytest_plugin.statements import double_quotes_strings_in, shown_statement
 
 ENGINES: Final = "sqlalchemy.engine"
 SQLITE: Final = "sqlite3"
-CLIENTS: Final = {"urllib3.connectionpool": "urllib3", "httpx": "httpx"}
+CLIENTS: Final = {"urllib3.connectionpool": "urllib3", "httpx": "httpx", "aiohttp": "aiohttp"}
 """HTTP clients by the module after whose import they are heard, and their integrations."""
 
-LIBRARIES: Final = (ENGINES, SQLITE, *CURSORS, *CLIENTS, *CHANNELS)
+LIBRARIES: Final = (ENGINES, SQLITE, *CURSORS, *CLIENTS, STANDARD, *CHANNELS)
 
 
 def _statement(
@@ -59,6 +60,7 @@ class Listening:
 
     def __init__(self) -> None:
         self.is_on = False
+        self.unheard: dict[str, str] = {}  # HTTP clients that are there, and why not
         self._clients: list[Any] = []
         self._heard: set[str] = set()
         self._patches = Patches()
@@ -88,16 +90,23 @@ class Listening:
 
             event.remove(Engine, "before_cursor_execute", _statement)
         self._heard.clear()
+        self.unheard.clear()
         self.is_on = False
 
     def _arrived(self, library: str) -> None:
         if library in CLIENTS:
-            client = import_module(f"nilometer.integrations.{CLIENTS[library]}")
-            if client.install() and client not in self._clients:
-                self._clients.append(client)
+            self._take_up(CLIENTS[library])
         elif library not in self._heard:
             self._heard.add(library)
             self._listen_to(library)
+
+    def _take_up(self, name: str) -> None:
+        client = import_module(f"nilometer.integrations.{name}")
+        try:
+            if client.install() and client not in self._clients:
+                self._clients.append(client)
+        except (AttributeError, ImportError) as error:  # of a version that is built otherwise
+            self.unheard[name] = str(error)
 
     def _listen_to(self, library: str) -> None:
         if library == ENGINES:
@@ -107,6 +116,8 @@ class Listening:
             event.listen(Engine, "before_cursor_execute", _statement)
         elif library == SQLITE:
             listen_to_sqlite(sys.modules[library], self._patches)
+        elif library == STANDARD:
+            listen_to_connections(sys.modules[library], self._patches)
         elif library in CHANNELS:
             listen_to_channels(sys.modules[library], self._patches)
         else:
