@@ -169,7 +169,7 @@ def _has_gone(receive: Receive) -> bool:
         return bool(answer.value.get("type") == "http.disconnect")
     except Exception:  # noqa: BLE001  a server that minds says nothing
         return False
-    with suppress(Exception):
+    with suppress(Exception):  # it may mind being left in the midst of its waiting
         asked.close()
     return False
 
