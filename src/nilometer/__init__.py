@@ -104,7 +104,9 @@ def triggers() -> Triggers:
 def flush(timeout_s: float = FLUSH_S) -> bool:
     """Send what is measured so far; whether all of it was taken within the time allowed.
 
-    False without `configure`, as nobody is there to take it.
+    What a receiver refused was not taken, nor what was lost for another reason meanwhile; the
+    log says why, and `nilometer.lost` how much. False without `configure`, as nobody is there
+    to take it.
     """
     from nilometer import assembly
 
@@ -114,7 +116,7 @@ def flush(timeout_s: float = FLUSH_S) -> bool:
 def shutdown(timeout_s: float = FLUSH_S) -> bool:
     """Flush, then stop the pump and close the exporters; `configure` may follow.
 
-    Runs by itself when the process ends in order. Returns whether everything was taken.
+    Runs by itself when the process ends in order. Returns whether all was taken, as `flush`.
     """
     from nilometer import assembly
 

@@ -244,6 +244,17 @@ def test_a_refusal_is_final_counted_and_leaves_the_other_signals_alone(
     assert receiver.total("api.requests") == 1
 
 
+@pytest.mark.parametrize("status", [302, 400, 500])
+def test_flush_and_the_end_say_that_it_was_not_taken(make, receiver, exporter, status):
+    receiver.answers_to["/v1/metrics"] = deque([(status, {}, b""), (200, {}, b"")] * 2)
+    outlet = Outlet("otlp", exporter)
+    pump = Pump(lambda _: make.batch(readings=2, spans=3), [outlet])
+    pump.start()
+
+    assert [pump.flush(5), pump.flush(5), pump.stop(5)] == [False, True, False]
+    assert outlet.lost == {("readings", f"http_{status}"): 2 * 2}
+
+
 def test_what_the_receiver_rejected_of_a_request_is_counted(make, receiver, exporter):
     partial = ExportMetricsPartialSuccess(rejected_data_points=2, error_message="old")
     answer = ExportMetricsServiceResponse(partial_success=partial).SerializeToString()

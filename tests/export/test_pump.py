@@ -11,6 +11,7 @@ from collections import Counter
 import pytest
 
 from nilometer.export.bell import Bell
+from nilometer.export.exporter import Undelivered
 from nilometer.export.outlet import Outlet
 from nilometer.export.pump import Pump
 from nilometer.model import Batch, Resource
@@ -223,6 +224,68 @@ def test_flush_asks_an_exporter_that_is_backing_off_once(pump_of):
     failing.fail_with = None
     assert pump.flush(5) is True
     assert sum(batch.rows for batch in failing.batches) == 6
+
+
+class Refusing(MemoryExporter):
+    """An exporter whose receiver takes no spans, until it does."""
+
+    def __init__(self, *, waits):
+        super().__init__(waits=waits)
+        self.refuses = True
+
+    def __call__(self, batch):
+        if self.refuses:
+            batch = batch._replace(spans=())
+        super().__call__(batch)
+        if self.refuses:
+            raise Undelivered("400", refused={("spans", "http_400"): 1})
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_what_a_receiver_refused_was_not_taken(pump_of, waits):
+    refusing = Refusing(waits=waits)
+    pump, _ = pump_of(refusing, MemoryExporter(waits=True))
+
+    assert pump.flush(5) is False
+    refusing.refuses = False
+    assert pump.flush(5) is True  # what is measured now; the loss before it was told
+    refusing.refuses = True
+    assert pump.stop(5) is False
+    assert [(len(b.readings), len(b.spans)) for b in refusing.batches] == [
+        (1, 0),
+        (1, 1),
+        (1, 0),
+    ]
+
+
+def test_what_finds_no_room_was_not_taken(make):
+    exporter = MemoryExporter()
+    outlet = Outlet("x", exporter, rows_max=4)
+    pump = Pump(lambda _: make.batch(spans=7), [outlet], spawn=no_thread)
+
+    assert [pump.flush(5), pump.stop(5)] == [False, False]
+    assert sum(batch.rows for batch in exporter.batches) == 2 * 4
+
+
+def test_what_is_lost_of_a_later_interval_is_nothing_to_a_flush(pump_of):
+    """Here of the one that begins while a neighbour is still at this one."""
+    refusing, stuck = Refusing(waits=False), Stuck()
+    refusing.refuses = False
+    pump, _ = pump_of(refusing, stuck)
+    asked = threading.Event()
+    settled, outlet = pump.outlets[0].took_all, pump.outlets[0]
+    outlet.took_all = lambda *marks: (settled(*marks), asked.set())[0]
+    said = []
+    flushing = threading.Thread(target=lambda: said.append(pump.flush(30)))
+    flushing.start()
+    assert asked.wait(5)
+
+    refusing.refuses = True
+    pump.cycle()
+    stuck.release.set()
+    flushing.join()
+
+    assert (said, outlet.lost) == ([True], {("spans", "http_400"): 1})
 
 
 def test_flush_delivers_by_itself_where_no_thread_runs(make):

@@ -125,9 +125,12 @@ class Outlet:
         if not batch.rows:
             return
         with self._lock:
-            dropped = [] if self._closed else self._append(batch)
-            overflown = _counted([batch] if self._closed else dropped)
-        self._lose(overflown, "shutdown" if self._closed else "buffer_full")
+            if self._closed:
+                lost = _counted([batch], "shutdown")
+            else:
+                lost = _counted(self._append(batch), "buffer_full")
+            self.lost += lost
+        self._tell(lost)
 
     def _append(self, batch: Batch) -> list[Batch]:
         """Under the lock: put a batch last, return what had to go for it."""
@@ -154,7 +157,7 @@ class Outlet:
 
     @property
     def offered(self) -> int:
-        """How many batches were offered so far; what `has_settled` and `is_through` ask for."""
+        """How many batches were offered so far; what `has_settled` and `took_all` ask for."""
         return self._untried.appended
 
     def is_through(self, offered: int) -> bool:
@@ -163,6 +166,17 @@ class Outlet:
             if self._tried is not None and self._tried_since <= offered:
                 return False
             return self._untried.oldest > offered
+
+    @property
+    def lost_rows(self) -> int:
+        """How many rows are lost so far; what `took_all` compares with."""
+        with self._lock:
+            return self.lost.total()
+
+    def took_all(self, offered: int, lost_rows: int) -> bool:
+        """Whether the first so many batches were delivered, and no more than that was lost."""
+        with self._lock:
+            return self.is_through(offered) and self.lost_rows == lost_rows
 
     def has_settled(self, offered: int) -> bool:
         """Whether it is through with so many batches, or nothing can be done just now."""
@@ -210,18 +224,19 @@ class Outlet:
     def _settle(self, batch: Batch, state: Undelivered | None) -> None:
         """Enter in the accounts what became of a batch."""
         left = state.left if state is not None else None
-        refused = sum(state.refused.values()) if state is not None else 0
+        lost = Counter(state.refused if state is not None else ())
+        refused = lost.total()
         with self._lock:
             self._is_flying = False
             if self._closed:  # everything here was written off when it was closed
                 return
             self.delivered += batch.rows - refused - (left.rows if left is not None else 0)
+            self.lost += lost  # here: who sees that it is through sees at what loss
             self._tried = left if left is not None and left.rows else None
         if state is None:
             self._recovered()
             return
-        for (what, reason), count in state.refused.items():
-            self._lose(Counter({what: count}), reason)
+        self._tell(lost)
         if left is not None or refused:
             self._failed(state)
 
@@ -260,17 +275,17 @@ class Outlet:
                 "exporter %s works again after %d failures; %d rows were lost [exporter-works]",
                 self.name,
                 self._failures,
-                sum(self.lost.values()),
+                self.lost_rows,
             )
         self._failures = 0
         self._is_said = False
         self._because = ""
         self._not_before_ns = 0
 
-    def _lose(self, counted: Counter[str], reason: str) -> None:
-        for what, count in counted.items():
+    def _tell(self, lost: Counter[tuple[str, str]]) -> None:
+        """Outside of the lock: whoever is told may have one of his own."""
+        for (what, reason), count in lost.items():
             if count:
-                self.lost[what, reason] += count
                 self._tell_lost(what, reason, self.name, count)
 
     def close(self) -> int:
@@ -280,16 +295,17 @@ class Outlet:
         """
         with self._lock:
             self._closed = True
-            tried = _counted([self._tried] if self._tried is not None else [])
-            flying, left = (tried, Counter()) if self._is_flying else (Counter(), tried)
-            left += _counted(self._untried.batches)
+            tried = [self._tried] if self._tried is not None else []
+            # Of what flies nobody will hear the fate.
+            lost = _counted(tried, "unanswered" if self._is_flying else "shutdown")
+            self.unanswered = lost.total() if self._is_flying else 0
+            lost += _counted(self._untried.batches, "shutdown")
+            self.lost += lost
             self._untried.clear()
             self._tried = None
-        self._lose(left, "shutdown")
-        self._lose(flying, "unanswered")  # nobody will hear of its fate
-        self.unanswered = flying.total()
+        self._tell(lost)
         self._contained(self.exporter.close)
-        return left.total() + flying.total()
+        return lost.total()
 
     def _contained(self, action: Callable[[], object]) -> None:
         try:
@@ -317,10 +333,10 @@ def _plain(text: str) -> str:
     return "".join(c if c.isprintable() else " " for c in cut)
 
 
-def _counted(batches: Iterable[Batch]) -> Counter[str]:
-    """How many rows of each kind."""
-    counted: Counter[str] = Counter()
+def _counted(batches: Iterable[Batch], reason: str) -> Counter[tuple[str, str]]:
+    """How many rows of each kind are lost with these batches."""
+    counted: Counter[tuple[str, str]] = Counter()
     for batch in batches:
         for kind in KINDS:
-            counted[kind] += len(getattr(batch, kind))
+            counted[kind, reason] += len(getattr(batch, kind))
     return counted

@@ -231,23 +231,31 @@ class Pump:
     def flush(self, timeout_s: float) -> bool:
         """Drain now and wait for the exporters; whether all of it was taken in time.
 
-        What is measured meanwhile is not waited for: there is always more of it. An exporter
-        that is backing off is asked once, now. From inside of a drain of the same thread (a
-        signal came meanwhile) it returns False at once.
+        What a receiver refused, and what else is lost meanwhile, was not taken. What is
+        measured meanwhile is not waited for: there is always more of it. An exporter that is
+        backing off is asked once, now. From inside of a drain of the same thread (a signal came
+        meanwhile) it returns False at once.
         """
         deadline_ns = self._clock.elapsed_ns() + int(timeout_s * 1e9)
         if self.pid:
             self._start_again_if_lost()
+        lost_before = [(outlet, outlet.lost_rows) for outlet in self.outlets]
         if not self.cycle(within_s=max(0.0, timeout_s)):
             return False
-        offered = [(outlet, outlet.offered) for outlet in self.outlets]
+        marks = [(outlet, outlet.offered, lost) for outlet, lost in lost_before]
         self._hurry()
         pause = threading.Event()
-        while not all(outlet.has_settled(so_far) for outlet, so_far in offered):
-            if self._clock.elapsed_ns() >= deadline_ns:
-                break
-            pause.wait(SETTLE_S)
-        return all(outlet.is_through(so_far) for outlet, so_far in offered)
+        took_all = True
+        while marks:
+            is_late = self._clock.elapsed_ns() >= deadline_ns
+            for mark in marks.copy():
+                outlet, offered, lost = mark
+                if is_late or outlet.has_settled(offered):  # what it loses later is not of this
+                    took_all &= outlet.took_all(offered, lost)
+                    marks.remove(mark)
+            if marks:
+                pause.wait(SETTLE_S)
+        return took_all
 
     def _hurry(self) -> None:
         """Have each exporter try now: by its thread, or if there is none, by this one."""
@@ -267,11 +275,11 @@ class Pump:
         return self.is_running and f"nilometer-{outlet.name}" in self._running
 
     def stop(self, timeout_s: float) -> bool:
-        """Flush, end the threads, close the exporters; whether everything was taken."""
+        """Flush, end the threads, close the exporters; whether all was taken, see `flush`."""
         deadline_ns = self._clock.elapsed_ns() + int(timeout_s * 1e9)
         self._ending = True  # first: what was drained after the last flush would be written off
         self._bell.ring()
-        self.flush(timeout_s)
+        took_all = self.flush(timeout_s)
         self._stopping = True
         self._bell.ring()
         for bell in self._bells.values():
@@ -284,7 +292,7 @@ class Pump:
             if self._clock.elapsed_ns() >= deadline_ns:
                 break
             pause.wait(SETTLE_S)
-        return not lost
+        return took_all and not lost
 
     @staticmethod
     def _say_lost(lost: int, unanswered: int) -> None:
