@@ -208,6 +208,30 @@ def test_headers_of_a_signed_request_are_those_that_its_signer_makes(
     assert states[0] != states[1]  # a nonce is good for one request
 
 
+@pytest.mark.parametrize(
+    "base_id",
+    [
+        "",
+        "6ba7b810-9dad-11d1-80b4-00c04fd430c8",
+        "6BA7B810-9DAD-11D1-80B4-00C04FD430C8",
+        "6ba7b810-9dad-11d1-80b4-00c04fd430c",
+        'a "quoted" \\ id',
+        'x"' * 18,  # as long as a UUID
+        "zürich" * 6,
+    ],
+)
+def test_of_each_base_id_osprofiler_s_form_is_the_one_that_its_signer_makes(twin, base_id):
+    signer = Signer(Key(b"K1"), base_id, None, "", Clock())
+    with twin.core.start_root("r", request=twin.request(signer=signer)) as root:
+        at_root = twin.core.headers()
+        with twin.core.span("client") as client:
+            inside = twin.core.headers()
+
+    for sent, span in ((at_root, root), (inside, client)):
+        expected = signer.in_osprofilers_form(root.trace_id, span.span_id)
+        assert {name: sent[name] for name in expected} == expected
+
+
 def test_headers_of_a_signed_request_are_by_the_clock_on_the_wall(twin):
     signer = Signer(Key(b"K1"), "", None, "", Clock())
     before = time.time_ns() // 10**9

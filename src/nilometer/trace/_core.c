@@ -455,7 +455,10 @@ make_constants(void)
         !(core.str_headers = PyUnicode_InternFromString("headers")) ||
         !(core.str_onward = PyUnicode_InternFromString("onward")) ||
         !(core.str_wall_ns = PyUnicode_InternFromString("wall_ns")) ||
+        !(core.str_mac_sha1 = PyUnicode_InternFromString("mac_sha1")) ||
         !(core.str_mac_sha256 = PyUnicode_InternFromString("mac_sha256")) ||
+        !(core.str_info = PyUnicode_InternFromString("X-Trace-Info")) ||
+        !(core.str_hmac = PyUnicode_InternFromString("X-Trace-HMAC")) ||
         !(core.str_traceparent = PyUnicode_InternFromString("traceparent")) ||
         !(core.str_tracestate = PyUnicode_InternFromString("tracestate")) ||
         !(core.osprofiler_keyword = Py_BuildValue("(s)", "osprofiler")) ||

@@ -1,10 +1,11 @@
 /* What goes with onward requests: the C twin of onward_pure.py and of the way that onward.py's
- * Signer has with W3C's form, which every message and request of a traced request takes.
+ * Signer has with both forms where the base id is a UUID or none, as it nearly always is.
  */
 
 #ifndef NILOMETER_TRACE_ONWARD_H
 #define NILOMETER_TRACE_ONWARD_H
 
+#include "trace/info.h"
 #include "trace/spans.h"
 
 #define ONWARD_TTL_S 300 /* limits.py's; compared when the module is loaded */
@@ -176,12 +177,93 @@ onward_add(PyObject *onward, PyObject *name, PyObject *text)
     return status;
 }
 
+/* Write 32 hexadecimal digits, of which the last ones lie apart, as a UUID. */
+static char *
+put_uuid(char *to, const char *digits, const char *last, int last_from)
+{
+    for (int i = 0; i < 32; i++) {
+        if (i == 8 || i == 12 || i == 16 || i == 20)
+            *to++ = '-';
+        *to++ = i < last_from ? digits[i] : last[i - last_from];
+    }
+    return to;
+}
+
+/* Three bytes are four characters; of INFO_BYTES two are left, which one '=' fills up. */
+static void
+put_base64(char *to, const unsigned char *from)
+{
+    static const char characters[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+    for (int i = 0; i < INFO_BYTES; i += 3) {
+        unsigned int last = i + 2 < INFO_BYTES ? from[i + 2] : 0;
+        unsigned int bits = (unsigned int)from[i] << 16 | (unsigned int)from[i + 1] << 8 | last;
+        for (int shift = 18; shift >= 0; shift -= 6)
+            *to++ = characters[bits >> shift & 63];
+    }
+    to[-1] = '=';
+}
+
+/* X-Trace-Info as it nearly always is: signing.py's `sign_osprofiler`. NULL, without an
+ * exception, if the base id is no UUID.
+ */
+static PyObject *
+onward_info(PyObject *signer, const char *traceparent)
+{
+    PyObject *base = PyTuple_GET_ITEM(signer, SIGNER_BASE_ID);
+    char text[INFO_BYTES], *to = put_text(text, INFO_BEFORE, INFO_BASE);
+    char characters[INFO_CHARS];
+
+    if (!PyUnicode_CheckExact(base) || !PyUnicode_IS_ASCII(base))
+        return NULL;
+    const char *known = (const char *)PyUnicode_1BYTE_DATA(base);
+    Py_ssize_t length = PyUnicode_GET_LENGTH(base);
+    for (Py_ssize_t i = 0; i < length; i++)
+        if (known[i] != '-' && four_bits[(unsigned char)known[i]] == NO_DIGIT)
+            return NULL;
+    if (length == UUID_CHARS)
+        to = put_text(to, known, UUID_CHARS);
+    else if (length == 0)
+        to = put_uuid(to, traceparent + 3, NULL, 32);
+    else
+        return NULL;
+    to = put_text(to, INFO_BETWEEN, INFO_PARENT - INFO_BASE_END);
+    to = put_uuid(to, traceparent + 3, traceparent + 36, 16);
+    put_text(to, INFO_AFTER, INFO_BYTES - INFO_PARENT_END);
+    put_base64(characters, (const unsigned char *)text);
+    return PyBytes_FromStringAndSize(characters, INFO_CHARS);
+}
+
+/* Both headers of OSProfiler's form. */
+static int
+onward_signed_info(PyObject *onward, PyObject *signer, PyObject *info)
+{
+    PyObject *mac = PyObject_CallMethodOneArg(PyTuple_GET_ITEM(signer, SIGNER_KEY),
+                                              core.str_mac_sha1, info);
+    PyObject *text = PyUnicode_DecodeASCII(PyBytes_AS_STRING(info), INFO_CHARS, NULL);
+
+    if (onward_add(onward, core.str_info, text) < 0) {
+        Py_XDECREF(mac);
+        return -1;
+    }
+    return onward_add(onward, core.str_hmac, mac);
+}
+
 /* What OSProfiler's form adds; nothing if it was not asked for. */
 static int
 onward_osprofiler(PyObject *onward, PyObject *signer, const char *traceparent, int asked)
 {
     if (!asked || PyObject_IsTrue(PyTuple_GET_ITEM(signer, SIGNER_OSPROFILER)) < 1)
         return 0;
+    PyObject *info = onward_info(signer, traceparent);
+    if (info != NULL) {
+        int signed_info = onward_signed_info(onward, signer, info);
+        Py_DECREF(info);
+        return signed_info;
+    }
+    if (PyErr_Occurred())
+        return -1;
     PyObject *theirs = PyObject_CallMethod(signer, "in_osprofilers_form", "s#s#", traceparent + 3,
                                            (Py_ssize_t)32, traceparent + 36, (Py_ssize_t)16);
     int status = theirs == NULL ? -1 : PyDict_Update(onward, theirs);
