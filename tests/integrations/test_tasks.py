@@ -138,6 +138,17 @@ def test_what_is_said_of_a_thread_is_true_of_it_while_it_runs():
     assert "run" not in seen
 
 
+def test_what_others_have_put_around_a_threads_function_stays(registry):
+    ran = []
+    thread = threading.Thread(target=work)
+    inner = thread.run
+    thread.run = theirs = lambda: ran.append(inner())
+    run(thread)
+
+    assert (ran, thread.run) == ([None], theirs)
+    assert read(registry)["task.run"] == named("work")
+
+
 def test_threads_of_pools_are_nobodys_tasks_and_stay_out_of_the_request(registry):
     inside = []
     with traced_request() as spans, ThreadPoolExecutor(1) as pool:

@@ -76,13 +76,23 @@ def _prepared(tasks: Tasks, thread: Any) -> Work | None:
 class Work:
     """What a thread runs, in its own place in the thread until it begins."""
 
-    __slots__ = ("_tasks", "_task", "_thread", "_place", "_function", "_due_ns", "_span")
+    __slots__ = (
+        "_tasks",
+        "_task",
+        "_thread",
+        "_place",
+        "_before",
+        "_function",
+        "_due_ns",
+        "_span",
+    )
 
     def __init__(self, tasks: Tasks, task: Task, thread: Any, place: str, due_ns: int) -> None:
         self._tasks = tasks
         self._task = task
         self._thread = thread
         self._place = place
+        self._before = vars(thread).get(place)
         self._function = getattr(thread, place)
         self._due_ns = due_ns
         self._span = None if thread.daemon else taken_along()
@@ -93,10 +103,10 @@ class Work:
         thread, place = self._thread, self._place
         if vars(thread).get(place) is not self:
             return
-        if place == "run":
+        if self._before is None:
             delattr(thread, place)
-        else:
-            setattr(thread, place, self._function)
+        else:  # what a timer calls, or what somebody else has put there
+            setattr(thread, place, self._before)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         self.withdraw()
