@@ -200,8 +200,9 @@ def _is_plain(text: str) -> bool:
 def split_tracestate(text: str) -> tuple[str | None, str]:
     """Our member's value, None if absent, and the other members as they are to be passed on.
 
-    Members that no standard allows (controls, not ASCII) are not passed on, none of them: who
-    wrote one may have meant to write a header of his own.
+    Where something stands in it that no standard allows (controls, not ASCII) no member is
+    passed on, and ours is empty, as nothing is that was signed: who wrote it may have meant to
+    write a header of his own.
 
     >>> split_tracestate("a=1, nilo=1;2;3;4,b=2")
     ('1;2;3;4', 'a=1,b=2')
@@ -210,7 +211,7 @@ def split_tracestate(text: str) -> tuple[str | None, str]:
         return None, ""
     text = text.replace("\t", " ")
     if not _is_plain(text):
-        return None, ""
+        return "", ""
     if "," not in text and text.startswith(f"{MEMBER}="):  # what we send ourselves
         return text[len(MEMBER) + 1 :].rstrip(" "), ""
     ours: str | None = None
