@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import _thread
 import logging
 import os
 import signal
+import sys
 import threading
 from collections import Counter
+from types import ModuleType
 
 import pytest
 
@@ -14,6 +17,8 @@ from nilometer.export.bell import Bell
 from nilometer.export.exporter import Undelivered
 from nilometer.export.outlet import Outlet
 from nilometer.export.pump import Pump
+from nilometer.export.threads import patched_by
+from nilometer.measure.threads import local_of_threads
 from nilometer.model import Batch, Resource
 from nilometer.testing import MemoryExporter
 
@@ -424,3 +429,12 @@ def test_half_of_the_time_is_left_for_the_exporters(make):
     pump.cycle(everything=False)
 
     assert allowed == [0.25, 1.0]
+
+
+@pytest.mark.parametrize("module", ["gevent.monkey", "eventlet.patcher"])
+def test_who_is_only_being_imported_has_patched_nothing(monkeypatch, module):
+    """An import takes long, and the pump's thread goes on meanwhile."""
+    monkeypatch.setitem(sys.modules, module, ModuleType(module))
+
+    assert patched_by() == ""
+    assert type(local_of_threads()) is _thread._local

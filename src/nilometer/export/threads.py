@@ -22,11 +22,12 @@ if TYPE_CHECKING:
 
 def patched_by() -> str:
     """``"eventlet"`` or ``"gevent"`` where it replaced threads by greenlets, else ``""``."""
-    patcher = sys.modules.get("eventlet.patcher")
-    if patcher is not None and patcher.is_monkey_patched("thread"):
+    # One that another thread is just importing has nothing of this yet, and patched nothing.
+    patcher = getattr(sys.modules.get("eventlet.patcher"), "is_monkey_patched", None)
+    if patcher is not None and patcher("thread"):
         return "eventlet"
-    monkey = sys.modules.get("gevent.monkey")
-    if monkey is not None and monkey.is_module_patched("threading"):
+    patcher = getattr(sys.modules.get("gevent.monkey"), "is_module_patched", None)
+    if patcher is not None and patcher("threading"):
         return "gevent"
     return ""
 

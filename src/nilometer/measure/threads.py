@@ -15,11 +15,12 @@ from typing import Any
 
 def local_of_threads() -> Any:
     """Return what keeps attributes by real thread."""
-    monkey = sys.modules.get("gevent.monkey")
-    if monkey is not None and monkey.is_module_patched("_thread"):
+    # One that another thread is just importing has nothing of this yet, and patched nothing.
+    monkey: Any = sys.modules.get("gevent.monkey")
+    if hasattr(monkey, "is_module_patched") and monkey.is_module_patched("_thread"):
         return monkey.get_original("_thread", "_local")()
-    patcher = sys.modules.get("eventlet.patcher")
-    if patcher is not None and patcher.is_monkey_patched("thread"):
+    patcher: Any = sys.modules.get("eventlet.patcher")
+    if hasattr(patcher, "is_monkey_patched") and patcher.is_monkey_patched("thread"):
         return patcher.original("_thread")._local()
     return _thread._local()
 
