@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 import nilometer
 from bench import http_clients, lines
 from bench.peers.nilometer_databases import paired
+from bench.peers.nilometer_library import RING_SHARE
+from nilometer.trace import drain_spans, start_root
+from nilometer.trace.trigger import Triggers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +28,13 @@ def sent(
     return paired(bare, loop(), active=active)
 
 
+def unsigned(integration: str, loop: Callable[[], Loop]) -> Pair:
+    """In a trace that no key began: its requests carry what OpenTelemetry's do."""
+    made = sent(integration, loop)
+    start_root("request", request=Triggers(spans_per_trace=10**9).begin()).start()
+    return made._replace(after=drain_spans, calls_max=RING_SHARE)
+
+
 CLIENTS = {
     "urllib3": ("urllib3", http_clients.urllib3_requests),
     "requests": ("urllib3", http_clients.requests_requests),
@@ -36,12 +46,13 @@ CLIENTS = {
 
 
 def cases(name: str) -> dict[str, Callable[[], Pair]]:
-    """Switched off, untraced and traced."""
+    """Switched off, untraced, traced, and as others trace: without a signature."""
     client = CLIENTS[name]
     return {
         f"{name} switched off": lambda: sent(*client, level="off"),
         f"{name} untraced": lambda: sent(*client),
         f"{name} traced": lambda: sent(*client, active=True),
+        f"{name} traced, not signed": lambda: unsigned(*client),
     }
 
 

@@ -125,7 +125,7 @@ def requesting(client: Client) -> Callable[[Callable[..., Any]], Callable[..., A
             with client.request(method, host, path) as request:
                 if not rest:  # else it is not urlopen that calls, and its headers lie elsewhere
                     present = named.get("headers") or {}
-                    pairs = list(present.items())
+                    pairs = _pairs(present)
                     onward = request.onward([name for name, _ in pairs])
                     if onward:
                         named["headers"] = _joined(present, pairs, onward)
@@ -174,6 +174,14 @@ def _target(host: str, url: str) -> tuple[str, str]:
     except ValueError:  # urllib3's to refuse
         return "", url
     return parsed.host or "", parsed.path or "/"
+
+
+def _pairs(present: Any) -> list[tuple[str, Any]]:
+    """Names and values; for its items, requests' own mapping looks up each name once more."""
+    if hasattr(present, "lower_items"):
+        values = [value for _, value in present.lower_items()]
+        return list(zip(present, values, strict=True))
+    return list(present.items())
 
 
 def _joined(present: Any, pairs: list[Any], onward: dict[str, str]) -> Any:
