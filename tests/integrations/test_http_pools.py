@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import threading
 import time
@@ -20,18 +21,20 @@ from nilometer.integrations import aiohttp as our_aiohttp
 from nilometer.integrations import httpcore as our_httpcore
 from nilometer.integrations import httpx as our_httpx
 from nilometer.integrations import urllib3 as our_urllib3
-from tests.integrations.integration_kit import read
+from tests.integrations.integration_kit import read, shape, traced_request
 
 MODULES = (our_urllib3, our_httpx, our_httpcore, our_aiohttp)
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Keeps connections; /held waits, /flaky answers 503 once, /broken hangs up once."""
+    """Keeps connections; /held waits, /flaky answers 503 once, /broken hangs up once,
+    /streamed waits after its head."""
 
     protocol_version = "HTTP/1.1"
 
     def do_GET(self):
         if self.path == "/held":
+            self.server.arrived.set()
             self.server.held.wait(10)
         self.server.asked.append(self.path)
         first = self.server.asked.count(self.path) == 1
@@ -49,7 +52,11 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.send_header("Content-Length", "2")
         self.end_headers()
-        self.wfile.write(b"ok")
+        if self.path == "/streamed":
+            self.server.held.wait(10)
+            self.server.streamed_ns = time.time_ns()
+        with contextlib.suppress(OSError):  # who asked may have gone
+            self.wfile.write(b"ok")
 
     def log_message(self, *args):
         pass
@@ -59,7 +66,7 @@ class Handler(BaseHTTPRequestHandler):
 def server():
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as made:
         made.daemon_threads = True
-        made.held, made.asked = threading.Event(), []
+        made.held, made.arrived, made.asked = threading.Event(), threading.Event(), []
         made.url = f"http://127.0.0.1:{made.server_port}"
         made.pool = f"http.client.connection.pool.name=127.0.0.1:{made.server_port}"
         thread = threading.Thread(target=made.serve_forever, args=(0.02,), daemon=True)
@@ -260,6 +267,83 @@ def test_a_wait_for_aiohttp_s_connector_that_is_cancelled_is_no_timeout(server, 
     waiting_for_aiohttp(server, ends)
 
     assert told_of_waits(registry, server) == (1, None, 0)
+
+
+# --- what ends before its answer, or long after its head ------------------------------------
+
+
+async def by_httpx(url, timeout=None, headed=lambda: None):
+    async with (
+        httpx.AsyncClient(timeout=timeout) as client,
+        client.stream("GET", url) as answer,
+    ):
+        headed()
+        return [part async for part in answer.aiter_bytes()]
+
+
+async def by_aiohttp(url, timeout=None, headed=lambda: None):
+    limit = aiohttp.ClientTimeout(total=timeout)
+    async with aiohttp.ClientSession(timeout=limit) as session, session.get(url) as answer:
+        headed()
+        return [part async for part in answer.content.iter_any()]
+
+
+BOTH = pytest.mark.parametrize("get", [by_httpx, by_aiohttp])
+
+
+def errors_of(registry):
+    readings = read(registry)
+    assert sum(readings["http.client.request"].values()) == 1
+    (dimensions,) = readings["http.client.request.errors"]
+    return dimensions.partition(",")[0].removeprefix("error.type=")
+
+
+async def cancelled(server, get):
+    asked = asyncio.create_task(get(f"{server.url}/held"))
+    while not server.arrived.is_set():
+        await asyncio.sleep(0.005)
+    asked.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asked
+
+
+@BOTH
+def test_a_request_that_is_cancelled_is_timed_and_an_error(server, registry, get):
+    asyncio.run(cancelled(server, get))
+
+    assert errors_of(registry) == "CancelledError"
+
+
+@BOTH
+def test_a_traced_request_that_is_cancelled_ends_its_span(server, registry, get):
+    with traced_request() as spans:
+        asyncio.run(cancelled(server, get))
+
+    assert shape(spans) == [("GET", "request", "ERROR"), ("request", "", "UNSET")]
+    assert errors_of(registry) == "CancelledError"
+
+
+@BOTH
+def test_a_request_that_times_out_is_timed_and_an_error(server, registry, get):
+    with pytest.raises((TimeoutError, httpx.TimeoutException)):
+        asyncio.run(get(f"{server.url}/held", timeout=0.02))
+
+    assert errors_of(registry) in ("ReadTimeout", "CancelledError", "TimeoutError")
+
+
+@BOTH
+def test_a_request_lasts_until_its_head_and_what_streams_after_is_the_reader_s(
+    server, registry, get
+):
+    with traced_request() as spans:
+        parts = asyncio.run(get(f"{server.url}/streamed", headed=server.held.set))
+    (request, _) = spans
+
+    assert b"".join(parts) == b"ok"
+    assert request.ended_ns < server.streamed_ns
+    assert read(registry)["http.client.responses"] == {
+        "http.response.status_class=2xx,server.address=127.0.0.1": 1
+    }
 
 
 # --- what is tried again --------------------------------------------------------------------

@@ -2,8 +2,8 @@
 
 Attempts are seen by a middleware that is given to each request behind the service's own: hops
 of a redirect and what is tried again are each a call of it. aiohttp has these since 3.12.
-aiohttp's own tracing (`TraceConfig`) sees no single attempt and could sign no hop for itself, and
-its callbacks alone, with a clock in them, take half as long again.
+Of aiohttp's own tracing (`TraceConfig`), which sees no single attempt and could not sign each
+hop, the callbacks alone, with a clock in them, take half as long again.
 """
 
 from __future__ import annotations
