@@ -9,6 +9,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from multiprocessing import pool
 from multiprocessing.pool import ThreadPool
 
 import pytest
@@ -151,8 +152,8 @@ def test_what_others_have_put_around_a_threads_function_stays(registry):
 
 def test_threads_of_pools_are_nobodys_tasks_and_stay_out_of_the_request(registry):
     inside = []
-    with traced_request() as spans, ThreadPoolExecutor(1) as pool:
-        pool.submit(lambda: inside.append(CURRENT.get())).result()
+    with traced_request() as spans, ThreadPoolExecutor(1) as workers:
+        workers.submit(lambda: inside.append(CURRENT.get())).result()
 
     assert inside == [None]
     assert shape(spans) == [("request", "", "UNSET")]
@@ -182,9 +183,9 @@ def test_a_thread_whose_function_we_cannot_tell_runs_all_the_same(monkeypatch):
 
 
 def test_a_pool_of_threads_runs_what_it_is_given_in_its_request(registry):
-    with traced_request() as spans, ThreadPool(1) as pool:
-        assert pool.apply(work, [0]) == 0
-        assert pool.map(work, [1, 2], chunksize=2) == [1, 2]
+    with traced_request() as spans, ThreadPool(1) as workers:
+        assert workers.apply(work, [0]) == 0
+        assert workers.map(work, [1, 2], chunksize=2) == [1, 2]
 
     assert shape(spans) == [
         *(
@@ -204,9 +205,9 @@ def test_a_pool_of_threads_runs_what_it_is_given_in_its_request(registry):
 def test_off_measures_no_thread_and_no_pool(registry):
     for name in ("threading", "multiprocessing_pool"):
         registry.set_level(f"integrations.{name}", "off")
-    with traced_request() as spans, ThreadPool(1) as pool:
+    with traced_request() as spans, ThreadPool(1) as workers:
         run(threading.Thread(target=work))
-        pool.map(work, [1])
+        workers.map(work, [1])
 
     assert shape(spans) == [("request", "", "UNSET")]
     assert read(registry) == {}
@@ -248,8 +249,6 @@ def test_threads_that_became_green_afterwards_are_measured_too(library):
 
 
 def test_uninstalling_leaves_nothing_behind(registry):
-    from multiprocessing import pool
-
     places = (
         (threading.Thread, "start"),
         *((pool.Pool, name) for name in ("apply_async", "_guarded_task_generation")),
@@ -262,6 +261,16 @@ def test_uninstalling_leaves_nothing_behind(registry):
     assert all(getattr(*place) is not one for place, one in zip(places, wrapped, strict=True))
     assert [getattr(*place) for place in places] == [one.__wrapped__ for one in wrapped]
     assert registry.followers == []
+
+
+def test_a_pool_that_is_built_otherwise_is_left_as_it_was(registry, monkeypatch):
+    multiprocessing_pool.uninstall()
+    monkeypatch.setattr(pool, "worker", lambda outqueue, inqueue: None)
+    before = pool.Pool.apply_async, pool.worker
+    with pytest.raises(AttributeError, match="other arguments than expected"):
+        multiprocessing_pool.install(registry=registry)
+
+    assert (pool.Pool.apply_async, pool.worker) == before
 
 
 # --- When a task of Celery's was sent --------------------------------------------------------

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from nilometer.clock import Clock
 from nilometer.integrations.celery_sent import HEADER, waited_ns, without_trace
 from nilometer.integrations.handed import Arrival
-from nilometer.integrations.patches import Patches
+from nilometer.integrations.patches import Patches, expect
 from nilometer.integrations.tasks import Run, Tasks
 from nilometer.measure import REGISTRY
 from nilometer.model import SpanKind
@@ -48,6 +48,9 @@ def install(
     """
     if _patches.active:
         return False
+    from celery.app.trace import build_tracer
+
+    expect(build_tracer, "name", "task")
     runs = Runs(registry, triggers or Triggers())
     _patches.also_end(runs, Signals(runs, flush))
     with _patches:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from nilometer.clock import Clock
 from nilometer.integrations.calls import Depth
 from nilometer.integrations.celery_sent import HEADER, sent_now
-from nilometer.integrations.patches import Patches
+from nilometer.integrations.patches import Patches, expect
 from nilometer.measure import REGISTRY
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ def install(*, registry: Registry = REGISTRY) -> bool:
         return False
     from celery.app.amqp import AMQP
 
+    expect(AMQP._create_task_sender, "self")
     depth = Depth("celery", registry)
     _patches.also_end(depth)
     with _patches:

@@ -5,12 +5,11 @@ What is measured is each attempt to publish: one that kombu makes again is signe
 
 from __future__ import annotations
 
-from inspect import signature
 from typing import TYPE_CHECKING, Any, Final
 
 from nilometer.integrations import client_costs
 from nilometer.integrations.messages import Messages, with_trace
-from nilometer.integrations.patches import Patches
+from nilometer.integrations.patches import Patches, expect
 from nilometer.measure import REGISTRY
 from nilometer.trace import CURRENT
 
@@ -46,8 +45,7 @@ def install(*, registry: Registry = REGISTRY, triggers: Triggers | None = None) 
         return False
     from kombu.messaging import Consumer, Producer
 
-    if tuple(signature(Producer._publish).parameters)[: len(PUBLISH)] != PUBLISH:
-        raise AttributeError("kombu.Producer._publish takes other arguments than expected")
+    expect(Producer._publish, *PUBLISH)
     messages = Messages(
         "kombu",
         registry=registry,

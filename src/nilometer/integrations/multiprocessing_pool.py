@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from nilometer.integrations.handed import PROCESSES, THREADS, Hands, Inbox, Many, Worker
-from nilometer.integrations.patches import Patches
+from nilometer.integrations.patches import Patches, expect
 from nilometer.measure import REGISTRY
 
 if TYPE_CHECKING:
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from nilometer.measure import Registry
     from nilometer.trace.trigger import Triggers
+
+GIVING: Final = ("self", "result_job", "func", "iterable")
+"""What the generator of what `map` sends is given."""
 
 _patches: Final = Patches()
 
@@ -30,6 +33,9 @@ def install(*, registry: Registry = REGISTRY, triggers: Triggers | None = None) 
         return False
     from multiprocessing import pool
 
+    expect(pool.Pool.apply_async, "self", "func")
+    expect(vars(pool.Pool)["_guarded_task_generation"], *GIVING)
+    expect(vars(pool)["worker"], "inqueue")
     worker = Worker("multiprocessing_pool", registry=registry, triggers=triggers)
     _patches.also_end(worker.tasks)
     with _patches:

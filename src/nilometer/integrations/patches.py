@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from functools import update_wrapper
+from inspect import signature
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _ABSENT: Final = object()
+
+
+def expect(function: Callable[..., Any], *names: str) -> None:
+    """AttributeError if these are not its first parameters: then it is of another version."""
+    if tuple(signature(function).parameters)[: len(names)] != names:
+        raise AttributeError(f"{function.__qualname__} takes other arguments than expected")
 
 
 class Ends(Protocol):

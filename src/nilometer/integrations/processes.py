@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from nilometer.integrations.handed import Hands, Inbox, Many, Worker
-from nilometer.integrations.patches import Patches
+from nilometer.integrations.patches import Patches, expect
 from nilometer.measure import REGISTRY
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ def install(*, registry: Registry = REGISTRY, triggers: Triggers | None = None) 
         return False
     from concurrent.futures import process
 
+    expect(process.ProcessPoolExecutor.submit, "self", "fn")
+    expect(vars(process)["_process_worker"], "call_queue")
     worker = Worker("processes", registry=registry, triggers=triggers)
     _patches.also_end(worker.tasks)
     with _patches:
