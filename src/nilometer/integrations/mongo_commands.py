@@ -42,10 +42,13 @@ class MongoCommands:
 
     def call(self, given: str, command: Any, database: str, address: Any) -> Call:
         """One command, not begun yet."""
-        key = (given, database, _collection(command, given), address)
-        return Call(self.calls.known(key) or self._operation(key))
+        return Call(self.operation((given, database, collection_of(command, given), address)))
 
-    def _operation(self, key: tuple[str, str, str, Any]) -> Operation:
+    def operation(self, key: tuple[str, str, str, Any]) -> Operation:
+        """Commands of that name, to that database, collection and address."""
+        known = self.calls.known(key)
+        if known is not None:
+            return known
         given, database, collection, (host, port) = key
         shown = {
             "db.namespace": database or None,
@@ -77,15 +80,15 @@ def place_of(address: Any) -> str:
     return str(host) if port is None else f"{host}:{port}"
 
 
-def tell_size(call: Call, given: str, command: Any) -> None:
+def tell_size(span: Any, given: str, command: Any) -> None:
     """Let the span of a command that does several things say how many."""
-    if call.span is not None and given in MANY:
+    if span is not None and given in MANY:
         sent = command.get(MANY[given])
         if isinstance(sent, (list, tuple)) and len(sent) > 1:
-            call.span.set_attribute("db.operation.batch.size", len(sent))
+            span.set_attribute("db.operation.batch.size", len(sent))
 
 
-def _collection(command: Any, name: str) -> str:
+def collection_of(command: Any, name: str) -> str:
     """The collection's name, if the command has one; nothing else of it is looked at."""
     if name == "getMore":
         collection = command.get("collection")

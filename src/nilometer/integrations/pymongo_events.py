@@ -40,7 +40,7 @@ class Heard(MongoCommands):
         call = self.call(given, command, event.database_name, event.connection_id)
         call.__enter__()
         _open.set(call)
-        tell_size(call, given, command)
+        tell_size(call.span, given, command)
 
     def succeeded(self, event: Any) -> None:  # noqa: ARG002 - pymongo's form
         """It was answered."""

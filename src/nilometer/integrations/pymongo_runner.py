@@ -12,23 +12,26 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from nilometer.integrations import client_costs
-from nilometer.integrations.calls import Call
+from nilometer.integrations.calls import OPERATIONS_MAX, Call
 from nilometer.integrations.mongo_commands import (
     SYSTEM,
     MongoCommands,
+    collection_of,
     dimensions_of,
     name_of,
     place_of,
     tell_size,
 )
+from nilometer.integrations.mongo_words import MANY
 from nilometer.integrations.patches import Patches
 from nilometer.integrations.pools import Pools, Wait
 from nilometer.measure.decorate import kind_of
-from nilometer.trace import CURRENT
+from nilometer.trace import CURRENT, current_span
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from nilometer.integrations.calls import Inside
     from nilometer.measure import Registry
 
 PACKAGES = ("pymongo.synchronous", "pymongo.asynchronous")
@@ -121,38 +124,67 @@ def running(commands: MongoCommands, original: Callable[..., Any]) -> Callable[.
 
     What nobody is to hear of (a pool that greets, a monitor) has no listeners.
     """
-    depth, current = commands.calls.depth, CURRENT.get
-    timed: dict[str, Callable[..., Any]] = {}
-    by_name: dict[str, Callable[..., Any]] = {}
-
-    def find(given: str) -> Callable[..., Any]:
-        name = name_of(given)
-        found = by_name.get(name)
-        if found is None:
-            found = by_name[name] = commands.calls.timed(dimensions_of(given))(original)
-        if given == name:
-            timed[given] = found
-        return found
+    depth, choose = commands.calls.depth, Ways(commands, original).of
 
     def run(conn: Any, cmd: Any, dbname: str, *rest: Any, **named: Any) -> Any:
         if not depth.on or named.get("listeners") is None:
             return original(conn, cmd, dbname, *rest, **named)
-        given = next(iter(cmd))
-        if current() is None:
-            return (timed.get(given) or find(given))(conn, cmd, dbname, *rest, **named)
-        with commands.call(given, cmd, dbname, conn.address) as call:
-            tell_size(call, given, named.get("orig") or cmd)
-            return original(conn, cmd, dbname, *rest, **named)
+        return choose(conn, cmd, dbname)(conn, cmd, dbname, *rest, **named)
 
     async def run_async(conn: Any, cmd: Any, dbname: str, *rest: Any, **named: Any) -> Any:
         if not depth.on or named.get("listeners") is None:
             return await original(conn, cmd, dbname, *rest, **named)
-        given = next(iter(cmd))
-        if current() is None:
-            run = timed.get(given) or find(given)
-            return await run(conn, cmd, dbname, *rest, **named)
-        with commands.call(given, cmd, dbname, conn.address) as call:
-            tell_size(call, given, named.get("orig") or cmd)
-            return await original(conn, cmd, dbname, *rest, **named)
+        return await choose(conn, cmd, dbname)(conn, cmd, dbname, *rest, **named)
 
     return run_async if kind_of(original) == "coroutine" else run
+
+
+class Ways:
+    """How commands are run: by name where nothing is traced, else by all that spans show."""
+
+    def __init__(self, commands: MongoCommands, original: Callable[..., Any]) -> None:
+        self._commands = commands
+        self._original = original
+        self._timed: dict[str, Callable[..., Any]] = {}
+        self._by_name: dict[str, Callable[..., Any]] = {}
+        self._inside: dict[tuple[str, str, str, Any], Inside] = {}
+
+    def of(self, conn: Any, cmd: Any, dbname: str) -> Callable[..., Any]:
+        """What runs this command."""
+        given = next(iter(cmd))
+        if CURRENT.get() is None:
+            return self._timed.get(given) or self._find(given)
+        key = given, dbname, collection_of(cmd, given), conn.address
+        inside = self._inside.get(key) or self._find_inside(key)
+        return inside[self._commands.calls.depth.deep]
+
+    def _find(self, given: str) -> Callable[..., Any]:
+        name = name_of(given)
+        found = self._by_name.get(name)
+        if found is None:
+            timed = self._commands.calls.timed(dimensions_of(given))
+            found = self._by_name[name] = timed(self._original)
+        if given == name:
+            self._timed[given] = found
+        return found
+
+    def _find_inside(self, key: tuple[str, str, str, Any]) -> Inside:
+        function = _telling(self._original, key[0]) if key[0] in MANY else self._original
+        made = self._commands.calls.timed_inside(function, self._commands.operation(key))
+        if len(self._inside) < OPERATIONS_MAX:
+            self._inside[key] = made
+        return made
+
+
+def _telling(original: Callable[..., Any], given: str) -> Callable[..., Any]:
+    """The original whose span says how many things the command does."""
+
+    def tell(conn: Any, cmd: Any, *rest: Any, **named: Any) -> Any:
+        tell_size(current_span(), given, named.get("orig") or cmd)
+        return original(conn, cmd, *rest, **named)
+
+    async def tell_async(conn: Any, cmd: Any, *rest: Any, **named: Any) -> Any:
+        tell_size(current_span(), given, named.get("orig") or cmd)
+        return await original(conn, cmd, *rest, **named)
+
+    return tell_async if kind_of(original) == "coroutine" else tell
