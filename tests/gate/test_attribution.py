@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from nilometer.gate.attribution import Place, parts_of, place_of
 from nilometer.gate.history import Key, Series, all_series, past_of
 from nilometer.gate.verdict import judge
-from nilometer.model.run import BackendRead, Count
+from nilometer.model.run import Accepted, BackendRead, Count
 from tests.gate.histories import run
 
 LINES = (("db", "shop"), ("digest", "SELECT * FROM `lines` WHERE `order_id` = ?"))
@@ -126,6 +126,22 @@ def test_what_was_accepted_explains_no_later_move() -> None:
     assert [(part.key.dimensions, part.now, part.expected) for part in parts] == [
         ((("digest", "C"),), 18, 12)
     ]
+
+
+@pytest.mark.parametrize("passes", [1, 7])
+def test_after_an_accept_a_verdict_names_what_moved_since_then(passes) -> None:
+    """However few runs show the level: the accepted step is no part of a later one."""
+    told = [after_accepting(at) for at in range(22)]
+    told += [after_accepting(21)._replace(id=f"p{at}") for at in range(passes)]
+    accepted = Accepted("shop", "r21", told[-1].started_ns, "more lines", counters=())
+
+    verdict = judge(after_accepting(28), told, [accepted])
+
+    (finding,) = verdict.findings
+    assert (finding.delta, [(one.key.dimensions, one.delta) for one in finding.parts]) == (
+        6,
+        [((("digest", "C"),), 6)],
+    )
 
 
 def test_one_run_of_a_level_tells_what_is_expected_and_those_before_it_the_noise() -> None:

@@ -106,7 +106,11 @@ def judge(
             all_series(run, past._replace(runs=judged.before(verdict.findings)), parts=True)
         )
         findings = tuple(
-            replace(one, parts=parts_of(one.key, one.delta, parts)) for one in verdict.findings
+            replace(
+                one,
+                parts=parts_of(one.key, one.delta, parts, levels=matrix.levels(one.key)),
+            )
+            for one in verdict.findings
         )
         findings = tuple(sorted(findings, key=_weight))
         confirmed = judged.confirmed_by(findings)
