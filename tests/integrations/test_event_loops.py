@@ -352,6 +352,19 @@ def test_at_level_off_loops_are_left_alone_until_it_is_on_again(installed, fake,
     assert told(registry)[0] == [("held_by", 100)]
 
 
+def test_where_nothing_of_it_is_measured_nothing_is_in_the_way(twin, fake, registry):
+    before = events.Handle._run
+    registry.set_level("", "off")
+    assert asyncio_loops.install(registry=registry)
+    off = events.Handle._run
+    registry.set_level("event_loop.blocked", "basic")
+    on = events.Handle._run
+    asyncio_loops.uninstall()
+
+    assert off is before
+    assert on is not before
+
+
 def test_a_loop_without_a_selector_runs_as_ever(installed, registry):
     class Loop(asyncio.SelectorEventLoop):
         def run_forever(self):
@@ -395,7 +408,8 @@ def test_uvloop_tells_of_tasks_and_callbacks_that_held_it(uv_installed, fake, re
         loop.call_soon(held_by, fake, 0.2)
         done = asyncio.Event()
         loop.call_later(0.001, held_by, fake, 0.3)
-        loop.call_at(loop.time() + 0.01, done.set)
+        loop.call_at(loop.time() + 0.01, held_by, fake, 0.5)
+        loop.call_at(loop.time() + 0.02, done.set)
         loop.call_soon_threadsafe(held_by, fake, 0.4)
         await done.wait()
 
@@ -403,8 +417,8 @@ def test_uvloop_tells_of_tasks_and_callbacks_that_held_it(uv_installed, fake, re
     here = "test_uvloop_tells_of_tasks_and_callbacks_that_held_it"
 
     assert told(registry) == (
-        [(f"{here}.computes", 250), ("held_by", 200), ("held_by", 400), ("held_by", 300)],
-        {"event_loop.blocked": (4, 1150)},
+        [(f"{here}.computes", 250), *(("held_by", ms) for ms in (200, 400, 300, 500))],
+        {"event_loop.blocked": (5, 1650)},
     )
 
 

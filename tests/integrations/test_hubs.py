@@ -44,6 +44,11 @@ def test_which_greenlet_held_the_hub_is_told_by_name_line_and_time(library, twin
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
+def test_what_a_hub_does_itself_is_told_as_the_hub_s(library, twin):
+    assert ran(library, "hub_itself", twin)["slow"] == [["hub", 0, 1000]]
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
 def test_a_hub_that_waits_is_idle_and_holds_nobody(library, twin):
     told = ran(library, "waits", twin)
 
@@ -120,7 +125,11 @@ def test_gevent_s_libuv_tells_who_held_it_and_not_when_it_waits():
     told = ran("gevent", "who_held", GEVENT_LOOP="libuv")
 
     assert sorted(name for name, _, _ in told["slow"]) == ["computes", "yields_before"]
-    assert ran("gevent", "waits_unseen", GEVENT_LOOP="libuv") == {"slow": [], "values": {}}
+    assert ran("gevent", "hub_itself", GEVENT_LOOP="libuv") == {"slow": [], "values": {}}
+
+
+def test_eventlet_s_hub_upon_asyncio_is_not_held_by_its_waiting():
+    assert ran("eventlet", "hub_itself", EVENTLET_HUB="asyncio")["slow"] == []
 
 
 @pytest.mark.parametrize("hub", ["poll", "selects", "asyncio"])

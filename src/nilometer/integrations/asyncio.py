@@ -55,7 +55,7 @@ class Loops:
     def follow(self) -> None:
         """Take over what the levels say now."""
         for loop, patches in list(self._running.items()):
-            if not self._held.depth.on:
+            if not self._held.on:
                 patches.undo()
             elif not patches.active:
                 patches.swap(loop._selector, "select", self._held.idle)
@@ -92,9 +92,8 @@ class Loops:
 
     def end(self) -> None:
         """Leave all selectors as they were."""
-        for loop in list(self._running):
-            self.end_of(loop)
         self._held.end()
+        self._running.clear()
 
 
 def install(*, slow_callback_s: float = SLOW_CALLBACK_S, registry: Registry = REGISTRY) -> bool:

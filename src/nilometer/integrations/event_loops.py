@@ -98,13 +98,13 @@ def _code(what: Any) -> Any:
 class Held:
     """How long the loops of one library are held, and by whom.
 
-    `integration` is the name by which its level is set. Made by it are the twins' objects: they
-    follow the levels, and pass everything on from `end`. ``calibrate()`` says what a call of
-    one costs.
+    `integration` is the name by which its level is set; `on` is whether it measures. Made by
+    it are the twins' objects: they follow the levels, and pass everything on from `end`.
+    ``calibrate()`` says what a call of one costs.
     """
 
     __slots__ = (
-        "depth",
+        "on",
         "idle",
         "slow_ns",
         "_library",
@@ -116,6 +116,7 @@ class Held:
         "_known",
         "_twins",
         "_followers",
+        "_depth",
     )
 
     def __init__(
@@ -150,8 +151,9 @@ class Held:
         self._twins: WeakSet[Any] = WeakSet()
         self._followers: list[Callable[[], None]] = []
         registry.costs_also(f"event_loop.{library}", calibrate, self._calls)
-        self.depth = Depth(integration, registry)
+        self._depth = Depth(integration, registry)
         registry.followers.append(self.follow)  # behind that of the depth, which it reads
+        self.on = self._is_on()
 
     def run(self, original: Callable[..., Any], told: Callable[[Any, int], object]) -> Any:
         """What stands where a loop runs its callbacks; what it tells must be told to `tell`."""
@@ -172,15 +174,21 @@ class Held:
         return twin
 
     def _let_follow(self, twin: Any) -> None:
-        twin.on = self.depth.on
+        twin.on = self.on
         if hasattr(twin, "every"):
             twin.every = self._callbacks.on
+
+    def _is_on(self) -> bool:
+        """Nothing here is traced, so where nothing is measured nothing need be done."""
+        instruments = self._callbacks, self._blocked, self._slow, self.idle
+        return self._depth.on and any(one.on for one in instruments)
 
     def _calls(self) -> int:
         return sum(getattr(twin, "calls", 0) for twin in list(self._twins))
 
     def follow(self) -> None:
         """Take over what the levels say now."""
+        self.on = self._is_on()
         for twin in list(self._twins):
             self._let_follow(twin)
         for follow in self._followers:
@@ -195,7 +203,7 @@ class Held:
         patches = Patches()
 
         def follow() -> None:
-            if not self.depth.on:
+            if not self.on:
                 patches.undo()
             elif not patches.active:
                 put(patches)
@@ -250,5 +258,5 @@ class Held:
     def end(self) -> None:
         """Measure nothing any more."""
         self._registry.followers.remove(self.follow)
-        self.depth.end()
+        self._depth.end()
         self.follow()

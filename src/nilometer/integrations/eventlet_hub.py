@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakSet
 
 from nilometer.integrations import costs
 from nilometer.integrations.event_loops import SLOW_CALLBACK_S, Held
@@ -22,13 +23,18 @@ if TYPE_CHECKING:
 _patches: Final = Patches()
 
 
-def begin(hubs: Hubs, hub: Any) -> None:
-    """Watch the hub of this thread."""
-    patches = Patches()
-    watch = hubs.watch(patches.undo)
+class Waits:
+    """The hubs whose waiting is told to the watch of their thread."""
 
-    def waiting(original: Callable[..., Any]) -> Callable[..., Any]:
-        begins, ends = watch.wait_begins, watch.wait_ends
+    def __init__(self, hubs: Hubs) -> None:
+        self._watched = hubs
+        self._hubs: WeakSet[Any] = WeakSet()
+        self._ours: WeakSet[Any] = WeakSet()
+
+    def begin(self, hub: Any) -> None:
+        """Watch the hub of this thread."""
+        watch = self._watched.watch()
+        begins, ends, original = watch.wait_begins, watch.wait_ends, hub.wait
 
         def wait(seconds: Any = None) -> Any:
             begins()
@@ -37,9 +43,16 @@ def begin(hubs: Hubs, hub: Any) -> None:
             finally:
                 ends()
 
-        return wait
+        hub.wait = wait
+        self._hubs.add(hub)
+        self._ours.add(wait)
 
-    patches.swap(hub, "wait", waiting)
+    def end(self) -> None:
+        """Leave them as they were, those of other threads too."""
+        for hub in list(self._hubs):
+            if vars(hub).get("wait") in self._ours:
+                del hub.wait
+        self._watched.end()
 
 
 def behind(function: Any, args: Any) -> Any:
@@ -82,24 +95,25 @@ def install(*, slow_callback_s: float = SLOW_CALLBACK_S, registry: Registry = RE
         return greenlet is getattr(getattr(local, "hub", None), "greenlet", None)
 
     hubs = Hubs(held, is_hub, "eventlet")
+    waits = Waits(hubs)
 
     def making(original: Callable[..., Any]) -> Callable[..., Any]:
         def init(hub: Any, *args: Any, **named: Any) -> None:
             original(hub, *args, **named)
             try:
-                begin(hubs, hub)
+                waits.begin(hub)
             except Exception as error:  # noqa: BLE001  it runs all the same
                 hubs.failed(error)
 
         return init
 
     with _patches:
-        _patches.also_end(hubs)
+        _patches.also_end(waits)
         _patches.replace(kind, "__init__", making)
         _patches.swap(greenthread.GreenThread, "main", main_noting)
         _patches.swap(greenthread, "_spawn_n", spawn_noting)
         if (hub := getattr(local, "hub", None)) is not None:
-            begin(hubs, hub)
+            waits.begin(hub)
     return True
 
 

@@ -76,10 +76,10 @@ class Hubs:
         self._watches: WeakSet[Any] = WeakSet()
         self._is_over = False
 
-    def watch(self, leave: Callable[[], object]) -> Any:
+    def watch(self, leave: Callable[[], object] = lambda: None) -> Any:
         """Hear of this thread's switches from now on; the watch is to be told of its waits.
 
-        ``leave()`` is called in this thread when it need not be told any longer.
+        ``leave()`` is called when that ends, in this thread.
         """
         is_inside = False
 

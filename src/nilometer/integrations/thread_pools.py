@@ -6,6 +6,7 @@ Those that asyncio makes for itself are among them.
 from __future__ import annotations
 
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from nilometer.integrations.patches import Patches
@@ -40,10 +41,12 @@ def name_of(pool: Any) -> str:
     return pool_name(pool._thread_name_prefix)
 
 
-def working(original: Callable[..., Any]) -> Callable[..., Any]:
+def working(pools: WorkPools, original: Callable[..., Any]) -> Callable[..., Any]:
     """For the place of what a thread of a pool calls for each work."""
 
     def run(*args: Any) -> Any:
+        if not pools.on:
+            return original(*args)
         ident = threading.get_ident()  # looked up each time: green libraries replace it
         _at_work.add(ident)
         try:
@@ -73,7 +76,7 @@ def install(*, registry: Registry = REGISTRY) -> bool:
     with _patches:
         _patches.also_end(pools)
         _patches.replace(thread.ThreadPoolExecutor, "__init__", pools.making(name_of))
-        _patches.swap(thread._WorkItem, "run", working)
+        _patches.swap(thread._WorkItem, "run", partial(working, pools))
         for pool in existing(thread):
             pools.watch(name_of(pool), pool)
     return True

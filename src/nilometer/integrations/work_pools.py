@@ -102,12 +102,17 @@ class WorkPools(Followed):
     ) -> None:
         self._gauges = gauges
         self._integration = integration
-        self._depth = depth = Depth(integration, registry)
+        self._depth = Depth(integration, registry)
 
         def counted(pool: Any) -> Sequence[int | None]:
-            return counts(pool) if depth.on else (None, None, None)
+            return counts(pool) if self.on else (None, None, None)
 
         super().__init__(counted, registry, gauges[0], "pool", "")
+
+    @property
+    def on(self) -> bool:
+        """Whether it measures."""
+        return self._depth.on and any(gauge.on for gauge in self._gauges)
 
     def _series_of(self, name: str) -> list[Any]:
         return [gauge.bind(pool=name) for gauge in self._gauges]
