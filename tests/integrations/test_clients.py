@@ -147,6 +147,19 @@ def test_headers_that_the_caller_set_are_his(get, server, root):
     assert "x_trace_info" not in server.seen[0]
 
 
+def test_a_header_that_occurs_twice_stays_so_in_a_traced_request(server, installed, root):
+    given = urllib3.HTTPHeaderDict({"X-One": "1"})
+    given.add("X-Both", "a")
+    given.add("X-Both", "b")
+    with urllib3.PoolManager() as pool:
+        pool.request("GET", server.url, headers=given)
+
+    (sent,) = server.seen
+    assert (sent["x_one"], sent["x_both"].replace(" ", "")) == ("1", "a,b")
+    assert sent.keys() >= OURS
+    assert dict(given) == {"X-One": "1", "X-Both": "a, b"}
+
+
 def test_strangers_get_no_headers(get, server, root, monkeypatch):
     monkeypatch.setattr(Hosts, "admit", lambda self, host: False)
     get(server.url)

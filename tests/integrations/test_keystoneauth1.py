@@ -17,6 +17,7 @@ from keystoneauth1 import session as keystone_session
 from keystoneauth1.adapter import Adapter
 from keystoneauth1.identity.v3 import Password
 from keystoneauth1.session import Session
+from keystoneauth1.token_endpoint import Token
 
 from nilometer.integrations import keystoneauth1 as ours
 from nilometer.integrations import urllib3 as our_urllib3
@@ -192,6 +193,16 @@ def test_a_token_that_is_refused_is_asked_for_anew_and_that_is_counted(nova, clo
 
     assert read(registry)["openstack.client.reauthentications"] == {"": 1}
     assert cloud.tokens == 2
+
+
+def test_a_token_that_cannot_be_asked_for_anew_is_not_counted(cloud, registry):
+    cloud.answers[:] = [401]
+    session = Session(auth=Token(f"{cloud.url}/compute", "fixed"))
+    with pytest.raises(exceptions.Unauthorized):
+        session.get(f"{cloud.url}/compute")
+    session.session.close()
+
+    assert "openstack.client.reauthentications" not in read(registry)
 
 
 def test_answers_that_are_raised_are_errors(nova, cloud, registry):
