@@ -207,7 +207,7 @@ def test_a_trace_goes_to_graphviz(ask: Command) -> None:
         (("show", "xyz"), 2, "nilometer: ID 'xyz': a trace's id is 32 hex digits"),
         (("show", ""), 2, "nilometer: ID '': a trace's id is 32 hex digits"),
         (("show", ".."), 2, "ID"),
-        (("show", ID, "--format", "chrmoe"), 2, "'chrmoe' is not one of 'tree', 'json'"),
+        (("show", ID, "--format", "chrmoe"), 2, "'chrmoe'; did you mean 'chrome'? (tree, json"),
         (("list", "--since", "5 minutes"), 2, "nilometer: --since '5 minutes': write ISO 8601"),
         (
             ("list", "--min-duration", "5"),
@@ -458,7 +458,7 @@ def test_a_key_file_that_is_none_is_refused_and_never_shown(
         (("--keep", "1s"), "--keep"),
         (("--durability", "dsik"), "did you mean 'disk'?"),
         (("--token-file", "missing"), "[bad-token-file]"),
-        (("--stroe", "x"), "No such option '--stroe'"),
+        (("--stroe", "x"), "no option '--stroe'; did you mean '--store'?"),
     ],
 )
 def test_a_collector_that_cannot_be_is_refused_with_its_flag(

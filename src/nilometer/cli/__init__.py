@@ -18,6 +18,7 @@ def main() -> None:
             import click
 
             from nilometer.cli.app import app
+            from nilometer.cli.commands import with_choice
             from nilometer.cli.terminal import leave_quietly, leave_unwritten
 
         if find_spec("rich") is None:  # loaded only when something is drawn
@@ -40,7 +41,7 @@ def main() -> None:
     try:
         sys.exit(app.main(prog_name="nilometer", standalone_mode=False) or 0)
     except click.ClickException as error:
-        error.show()
+        with_choice(error).show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(INTERRUPTED)

@@ -1,4 +1,4 @@
-"""How groups of commands list and find them."""
+"""How groups of commands list and find them, and what is said of a word that none knows."""
 
 from __future__ import annotations
 
@@ -12,6 +12,33 @@ from nilometer.errors import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+def with_choice(error: click.ClickException) -> click.ClickException:
+    """That error; of an option that the command lacks, with the nearest one and all it has."""
+    if not isinstance(error, click.NoSuchOption) or error.ctx is None:
+        return error
+    options = (one for one in error.ctx.command.get_params(error.ctx) if not _is_hidden(one))
+    known = [name for one in options for name in (*one.opts, *one.secondary_opts)]
+    name = error.option_name
+    return click.UsageError(f"no option {name!r}{nearest(name, known)}", error.ctx)
+
+
+def _is_hidden(parameter: click.Parameter) -> bool:
+    return not isinstance(parameter, click.Option) or parameter.hidden
+
+
+class OneOf(click.Choice):  # type: ignore[type-arg] # click 8.1 has no generic one
+    """A value out of few; an error has the nearest one and all."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Any:
+        """As click does, but for what is said."""
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            self.fail(f"{value!r}{nearest(value, self.choices)}", param, ctx)
 
 
 class InOrder(click.Group):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from nilometer.cli.collector import json_option
+from nilometer.cli.commands import OneOf
 from nilometer.cli.exits import Exit
 from nilometer.cli.gate_past import LAST, Past, history_options
 from nilometer.cli.terminal import cell, lines, one_line, show, show_json, stop, write
@@ -31,9 +32,7 @@ STYLES: Final = {"pass": "green", "warn": "yellow", "fail": "red", "unknown": "m
 @click.command()
 @history_options
 @click.option("--run", "run_id", default=LAST, show_default=True, metavar="ID", help="Which.")
-@click.option(
-    "--format", "shape", type=click.Choice(FORMATS), default="text", show_default=True
-)
+@click.option("--format", "shape", type=OneOf(FORMATS), default="text", show_default=True)
 @click.option("--output", metavar="FILE", help="Write it there instead of printing it.")
 @click.option("--fail", "may_fail", is_flag=True, help="Exit with 6 if it costs more.")
 @click.option(

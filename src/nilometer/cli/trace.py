@@ -11,7 +11,7 @@ from rich.table import Table
 
 from nilometer.cli import shapes
 from nilometer.cli.collector import Collector, collector_options, json_option
-from nilometer.cli.commands import InOrder
+from nilometer.cli.commands import InOrder, OneOf
 from nilometer.cli.exits import Exit
 from nilometer.cli.terminal import (
     cell,
@@ -93,7 +93,7 @@ def new(key_file: str, ttl: str, *, as_curl: bool, as_json: bool) -> None:
 @click.option(
     "--format",
     "form",
-    type=click.Choice(FORMATS),
+    type=OneOf(FORMATS),
     default="tree",
     show_default=True,
     help="tree for people; chrome for chrome://tracing and Perfetto; dot for Graphviz.",
