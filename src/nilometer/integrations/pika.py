@@ -73,9 +73,9 @@ def _publishing(original: Callable[..., Any], messages: Messages) -> Callable[..
     depth, current, add_trace = messages.depth, CURRENT.get, _adding()
 
     def sending(
-        channel: Any, exchange: Any, routing_key: Any, body: Any, properties: Any, *rest: Any
+        channel: Any, exchange: Any, key: Any, body: Any, properties: Any, mandatory: Any
     ) -> Any:
-        return original(channel, exchange, routing_key, body, add_trace(properties), *rest)
+        return original(channel, exchange, key, body, add_trace(properties), mandatory)
 
     def basic_publish(
         channel: Any,
