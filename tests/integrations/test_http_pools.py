@@ -419,6 +419,26 @@ def test_what_aiohttp_tries_again_on_a_new_connection_is_counted(server, registr
     assert sum(readings["http.client.request"].values()) == 3
 
 
+def test_a_connection_that_is_built_otherwise_is_used_all_the_same_and_counted(registry):
+    other = object()  # has no weak reference, and none of the attributes that are looked at
+
+    async def create(connector, sent):
+        return other
+
+    urllib3_s, aiohttp_s = our_urllib3.Connections(registry), our_aiohttp.Connections(registry)
+    httpcore_s = our_httpcore._connecting(urllib3_s.pools, None)
+    made = [
+        urllib3_s.making(lambda pool: other)(other),
+        asyncio.run(aiohttp_s.making(create)(other, other)),
+        httpcore_s(lambda connection: connection)(other),
+    ]
+
+    assert made == [other] * 3
+    assert read(registry)["nilometer.lost"] == {
+        f"reason={name},what=integration": 1 for name in ("urllib3", "aiohttp", "httpcore")
+    }
+
+
 def test_uninstalling_puts_pools_and_retries_back():
     from aiohttp.connector import BaseConnector, TCPConnector, UnixConnector
     from httpcore._async.connection_pool import AsyncPoolRequest

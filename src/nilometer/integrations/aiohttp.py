@@ -139,8 +139,9 @@ class Connections:
 
         async def create(connector: Any, sent: Any, *args: Any, **named: Any) -> Any:
             connection = await original(connector, sent, *args, **named)
-            self._owners[connection] = ref(connector)
-            self.pools.watch(pool_name(sent.connection_key), connection)
+            with self.pools.guarded("aiohttp"):
+                self._owners[connection] = ref(connector)
+                self.pools.watch(pool_name(sent.connection_key), connection)
             return connection
 
         return create

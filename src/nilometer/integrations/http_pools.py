@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from nilometer.integrations import faults
 from nilometer.integrations.pools import Awaited
 
 if TYPE_CHECKING:
@@ -50,6 +51,29 @@ class HttpPools(Awaited):
                 description="How long who found no connection free waited for one.",
             ),
         )
+
+    def guarded(self, integration: str) -> Guard:
+        """For a ``with`` statement in which a new connection is begun to be followed."""
+        return Guard(integration, self._registry)
+
+
+class Guard:
+    """Lets a connection be used that is built otherwise than we know, and says so."""
+
+    __slots__ = ("_integration", "_registry")
+
+    def __init__(self, integration: str, registry: Registry) -> None:
+        self._integration = integration
+        self._registry = registry
+
+    def __enter__(self) -> None:
+        """Nothing has failed yet."""
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> bool:
+        if not isinstance(error, Exception):
+            return False
+        faults.ours(self._integration, "a connection", error, self._registry)
+        return True
 
 
 class Retries:

@@ -77,12 +77,12 @@ def _connecting(
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     def measured(original: Callable[..., Any]) -> Callable[..., Any]:
         def connect(connection: Any, *args: Any, **named: Any) -> Any:
-            origin = connection._origin
-            pools.watch(_name(origin), connection)
-            backend = connection._network_backend
-            if connection._retries and not isinstance(backend, Backend):
-                host = origin.host.decode("ascii")
-                connection._network_backend = Backend(backend, retries, host)
+            with pools.guarded("httpcore"):
+                pools.watch(_name(connection._origin), connection)
+                backend = connection._network_backend
+                if connection._retries and not isinstance(backend, Backend):
+                    host = connection._origin.host.decode("ascii")
+                    connection._network_backend = Backend(backend, retries, host)
             return original(connection, *args, **named)
 
         return connect

@@ -132,7 +132,7 @@ class Lines:
         level = record.levelno
         if level == _METRIC and _MARK in vars(record):
             return _nothing
-        add = self._counter.bind(**{"log.level": record.levelname}).add
+        add = self._counter.bind(**{"log.level": str(record.levelname)}).add
         if level != _METRIC and len(self._adds) < KEPT_MAX:
             self._adds[level] = add
         return add

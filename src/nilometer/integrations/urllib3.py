@@ -77,8 +77,9 @@ class Connections:
 
         def new(pool: Any) -> Any:
             connection = original(pool)
-            self._owners[connection] = ref(pool)
-            self.pools.watch(pool_name(pool), connection)
+            with self.pools.guarded("urllib3"):
+                self._owners[connection] = ref(pool)
+                self.pools.watch(pool_name(pool), connection)
             return connection
 
         return new
@@ -91,7 +92,7 @@ class Connections:
             return isinstance(error, EmptyPoolError)
 
         def get(pool: Any, *args: Any, **named: Any) -> Any:
-            if not pool.block or pool.pool is None or pool.pool.queue:
+            if not pool.block or pool.pool is None or pool.pool.qsize():
                 return original(pool, *args, **named)
             with self.pools.wait(pool_name(pool), is_timeout):
                 return original(pool, *args, **named)
