@@ -15,10 +15,10 @@ from multiprocessing.pool import ThreadPool
 import pytest
 
 import nilometer.trace as trace
-from nilometer.integrations import celery_sent, multiprocessing_pool
+from nilometer.integrations import celery_sent, multiprocessing_pool, task_costs
 from nilometer.integrations import threading as our_threading
 from nilometer.integrations.tasks import name_of
-from nilometer.measure import REGISTRY
+from nilometer.measure import REGISTRY, overhead
 from nilometer.testing import FakeTime
 from nilometer.trace import CURRENT
 from tests.integrations.integration_kit import read, shape, traced_request
@@ -271,6 +271,23 @@ def test_a_pool_that_is_built_otherwise_is_left_as_it_was(registry, monkeypatch)
         multiprocessing_pool.install(registry=registry)
 
     assert (pool.Pool.apply_async, pool.worker) == before
+
+
+@pytest.mark.parametrize("calibrate", [task_costs.thread, task_costs.handed, task_costs.celery])
+def test_what_a_task_costs_beyond_its_timers_is_found_out_and_is_nobodys_task(
+    calibrate, registry
+):
+    assert 0 < calibrate() < 1_000_000
+    assert read(registry) == {}
+    assert CURRENT.get() is None
+
+
+def test_a_task_is_reckoned_with_what_it_costs(registry, monkeypatch):
+    monkeypatch.setitem(overhead._calibrated, task_costs.thread, 1e9)
+    run(threading.Thread(target=work))
+    registry.collect()
+
+    assert registry.overhead() > 1e9
 
 
 # --- When a task of Celery's was sent --------------------------------------------------------

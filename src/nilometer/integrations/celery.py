@@ -11,6 +11,7 @@ import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from nilometer.clock import Clock
+from nilometer.integrations import task_costs
 from nilometer.integrations.celery_sent import HEADER, waited_ns, without_trace
 from nilometer.integrations.handed import Arrival
 from nilometer.integrations.patches import Patches, expect
@@ -69,7 +70,9 @@ class Runs:
     """Runs of tasks."""
 
     def __init__(self, registry: Registry, triggers: Triggers) -> None:
-        self.tasks = Tasks("celery", registry=registry, kind=SpanKind.CONSUMER)
+        self.tasks = Tasks(
+            "celery", registry=registry, kind=SpanKind.CONSUMER, costs=task_costs.celery
+        )
         self.ids: set[str] = set()
         self._triggers = triggers
         self._clock = Clock()
@@ -96,11 +99,11 @@ class Runs:
         """To replace `build_tracer`, which makes of each task the function that runs it."""
 
         def build_tracer(name: str, task: Any, *args: Any, **options: Any) -> Any:
-            return self._running(original(name, task, *args, **options), self.of(task))
+            return self.running(original(name, task, *args, **options), self.of(task))
 
         return build_tracer
 
-    def _running(self, trace_task: Callable[..., Any], task: Task) -> Callable[..., Any]:
+    def running(self, trace_task: Callable[..., Any], task: Task) -> Callable[..., Any]:
         """That function, measured. It raises nothing of the task's, but tells how it ended."""
         depth, current, clock = self.tasks.depth, CURRENT.get, self._clock.elapsed_ns
         record = task.operation.record

@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from nilometer.clock import elapsed_ns
+from nilometer.integrations import task_costs
 from nilometer.integrations.messages import onward, take_up
 from nilometer.integrations.tasks import Run, Tasks, name_of
 from nilometer.measure import REGISTRY
@@ -128,7 +129,7 @@ class Worker:
     def __init__(
         self, integration: str, *, registry: Registry, triggers: Triggers | None
     ) -> None:
-        self.tasks = Tasks(integration, registry=registry)
+        self.tasks = Tasks(integration, registry=registry, costs=task_costs.handed)
         self._triggers = triggers or Triggers()
 
     def running(self, function: Any, many: Many | None = None) -> Any:

@@ -38,7 +38,12 @@ class Tasks:
     __slots__ = ("depth", "_calls", "_waits", "_known")
 
     def __init__(
-        self, integration: str, *, registry: Registry, kind: SpanKind = SpanKind.INTERNAL
+        self,
+        integration: str,
+        *,
+        registry: Registry,
+        kind: SpanKind = SpanKind.INTERNAL,
+        costs: Callable[[], float] | None = None,
     ) -> None:
         self._calls = Calls(
             integration,
@@ -46,6 +51,7 @@ class Tasks:
             kind=kind,
             description="What a task takes from its begin to its end.",
             registry=registry,
+            costs=costs,
         )
         self._waits = registry.timer(
             "task.wait",

@@ -9,6 +9,7 @@ from threading import Thread, Timer
 from typing import TYPE_CHECKING, Any, Final
 
 from nilometer.clock import elapsed_ns
+from nilometer.integrations import task_costs
 from nilometer.integrations.patches import Patches
 from nilometer.integrations.tasks import MACHINERY, Run, Tasks, name_of
 from nilometer.measure import REGISTRY
@@ -30,7 +31,7 @@ def install(*, registry: Registry = REGISTRY) -> bool:
     """Measure every thread that is started from now on; False if that is done already."""
     if _patches.active:
         return False
-    tasks = Tasks("threading", registry=registry)
+    tasks = Tasks("threading", registry=registry, costs=task_costs.thread)
     _patches.also_end(tasks)
     with _patches:
         _patches.replace(Thread, "start", lambda original: _starting(original, tasks))
@@ -44,7 +45,7 @@ def uninstall() -> None:
 
 def _starting(original: Callable[..., Any], tasks: Tasks) -> Callable[..., Any]:
     def start(thread: Any) -> Any:
-        work = _prepared(tasks, thread) if tasks.depth.on else None
+        work = prepared(tasks, thread) if tasks.depth.on else None
         try:
             return original(thread)
         except BaseException:  # it was started before, or there is no room for one more
@@ -55,7 +56,7 @@ def _starting(original: Callable[..., Any], tasks: Tasks) -> Callable[..., Any]:
     return start
 
 
-def _prepared(tasks: Tasks, thread: Any) -> Work | None:
+def prepared(tasks: Tasks, thread: Any) -> Work | None:
     """What runs in the place of the thread's function; None if it is nobody's task."""
     try:
         place, due_ns = "run", elapsed_ns()
