@@ -63,7 +63,7 @@ def demonstrate(*, short: bool, to: Path | None) -> int:
         to.write_text(page.text)
     missed = [f"switch {one.switch.what}: gone {one.gone}" for one in seen if not one.is_exact]
     if not short:
-        missed += [f"{one.way.name}: {one.verdict}" for one in costs if one.is_missed]
+        missed += [f"cost of {one.way.name}" for one in costs if one.verdict == "MISSED"]
     for one in missed:
         say(f"NOT AS PROMISED: {one}")
     return 1 if missed else 0

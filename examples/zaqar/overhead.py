@@ -126,14 +126,14 @@ class Cost(NamedTuple):
     latency: Estimate
 
     @property
-    def is_missed(self) -> bool:
-        """Whether it costs more than it may."""
-        return self.way.limit is not None and self.cpu.middle > self.way.limit
-
-    @property
     def verdict(self) -> str:
-        """The same in a word, where there is a limit."""
-        return "" if self.way.limit is None else "MISSED" if self.is_missed else "met"
+        """Met, missed or, where the bounds hold the limit, open: the machine was too busy."""
+        limit = self.way.limit
+        if limit is None:
+            return ""
+        if self.cpu.low > limit:
+            return "MISSED"
+        return "met" if self.cpu.middle <= limit else "open"
 
 
 def cpu_ns(pid: int) -> int:

@@ -7,7 +7,8 @@ import re
 from datetime import UTC, datetime
 from importlib.metadata import distributions
 from math import comb
-from os import cpu_count
+from os import cpu_count, getloadavg
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from bench.pairs import median_bounds
@@ -30,8 +31,7 @@ HEAD: Final = """\
 # Zaqar, measured
 
 Zaqar is OpenStack's message queue: nobody here wrote it, and not a line of it is changed.
-This page is made by `make demo-zaqar ARGS='--report docs/zaqar.md'`, which installs Zaqar
-from PyPI and starts it with `pooling = true` beside a real Redis, which has its messages,
+This page is what `make demo-zaqar` found once. It installs Zaqar from PyPI and starts it with `pooling = true` beside a real Redis, which has its messages,
 and a real MariaDB, which has its pools and queues. It is measured by
 `nilometer run -- zaqar-server` with the settings of `examples/zaqar/nilometer.toml`. What
 its switches mean: [OpenStack's own ways](openstack.md).
@@ -43,7 +43,7 @@ class Page:
     """Sections as they come: printed at once, and kept for a file."""
 
     def __init__(self) -> None:
-        self.text = HEAD + machine() + "\n"
+        self.text = HEAD + machine()
 
     def add(self, section: str) -> None:
         """One more."""
@@ -56,18 +56,14 @@ def machine() -> str:
     site = ROOT.glob(".cache/zaqar/lib/python3*/site-packages")
     there = {d.name.lower(): d.version for d in distributions(path=[str(p) for p in site])}
     versions = ", ".join(f"{name} {there[name]}" for name in SHOWN if name in there)
-    model = next(
-        (
-            line.partition(":")[2].strip()
-            for line in open("/proc/cpuinfo")  # noqa: SIM115, PTH123
-            if line.startswith("model name")
-        ),
-        platform.machine(),
-    )
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    models = (line.partition(":")[2].strip() for line in lines if "model name" in line)
+    model = next(models, platform.machine())
     when = datetime.now(UTC).strftime("%Y-%m-%d")
     return (
-        f"{when}, {cpu_count()} processors ({model}), Linux {platform.release()}, "
-        f"Python {platform.python_version()}; {versions}.\n"
+        f"{when}, {cpu_count()} processors ({model}), of which other work took "
+        f"{min(1.0, getloadavg()[0] / (cpu_count() or 1)):.0%} as this began; "
+        f"Linux {platform.release()}, Python {platform.python_version()}; {versions}.\n"
     )
 
 
@@ -184,7 +180,9 @@ A POST of one message, in microseconds per request: {costs[0].requests:,} for ea
 same stores, and take their turns in rotating order. *CPU* is that of Zaqar's thread that
 serves; *background* what its other threads take of a processor, with reports five times as
 often as by default. *More* is the median of the rounds, and in brackets what bounds it with
-{confidence(rounds):.0%}.
+{confidence(rounds):.0%}. *Met* is a limit that the median keeps, *MISSED* one below the bounds;
+it is *open* where the bounds hold it: let it run when nothing else does. How much noise there
+is tells the line of the same server once more.
 
 {table(heads, rows)}
 - OSProfiler is wired as Zaqar's documentation says: `[profiler] enabled`, all of Zaqar's
