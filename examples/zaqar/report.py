@@ -31,10 +31,11 @@ HEAD: Final = """\
 # Zaqar, measured
 
 Zaqar is OpenStack's message queue: nobody here wrote it, and not a line of it is changed.
-This page is what `make demo-zaqar` found once. It installs Zaqar from PyPI and starts it with `pooling = true` beside a real Redis, which has its messages,
-and a real MariaDB, which has its pools and queues. It is measured by
-`nilometer run -- zaqar-server` with the settings of `examples/zaqar/nilometer.toml`. What
-its switches mean: [OpenStack's own ways](openstack.md).
+This page is what `make demo-zaqar` found once. It installs Zaqar from PyPI and starts it
+with `pooling = true` beside a real Redis, which has its messages, and a real MariaDB, which
+has its pools and queues. It is measured by `nilometer run -- zaqar-server` with the settings
+of `examples/zaqar/nilometer.toml`. What its switches mean:
+[OpenStack's own ways](openstack.md).
 
 """
 
