@@ -24,6 +24,7 @@ from nilometer.export.threads import (
     threads_cannot_run,
 )
 from nilometer.integrations import LIBRARIES, Chosen, automatic
+from nilometer.integrations.greening import Greening
 from nilometer.measure import REGISTRY
 from nilometer.model import Batch, Resource
 from nilometer.own import Own
@@ -83,6 +84,7 @@ class System:
             export_also=self.export_also,
             read_options=_read_options,
         )
+        self.greening = Greening(self._pause_threads, self._start_threads)
         self.patching: Patching | None = None
         if settings.patch:
             from nilometer.integrations.patching import Patching  # only for those who need it
@@ -98,7 +100,6 @@ class System:
                 spans_per_trace=settings.spans_per_trace,
                 requests_per_second=settings.requests_per_second,
             )
-        self._host = os.uname().nodename
 
     @property
     def resource(self) -> Resource:
@@ -106,7 +107,7 @@ class System:
         settings = self.settings
         return Resource(
             settings.service,
-            self._host,
+            os.uname().nodename,
             os.getpid(),
             settings.region,
             settings.zone,
@@ -156,6 +157,7 @@ class System:
         if self.patching is not None:  # outside of what integrations put around
             self.patching.begin()
         RING.on_half_full = self.pump.wake
+        self.greening.begin()
         if self.pump.outlets:
             self._start_threads()
             if why := threads_cannot_run():
@@ -167,6 +169,7 @@ class System:
             self.flight.stop()
         RING.on_half_full = None
         REGISTRY.on_read = None
+        self.greening.end()
         was_taken = self.pump.stop(timeout_s)
         self._readers.end()
         if self.patching is not None:
@@ -185,10 +188,16 @@ class System:
         if self.flight is not None:
             self.flight.reset_after_fork()
         RING.on_half_full = self.pump.wake
-        if self.pump.outlets:
-            self._start_threads()
+        self._start_threads()
+
+    def _pause_threads(self, timeout_s: float) -> None:
+        REGISTRY.on_read = None
+        self.pump.pause(timeout_s)
+        self._readers.pause(timeout_s)
 
     def _start_threads(self) -> None:
+        if not self.pump.outlets:
+            return
         self.pump.start()
         REGISTRY.on_read = self._readers.begin  # now: at a process's end it may be too late
         if REGISTRY.reads():

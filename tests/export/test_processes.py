@@ -320,6 +320,60 @@ def test_under_monkey_patching_the_pump_is_green_and_everything_arrives(run, rec
 
 
 @pytest.mark.parametrize("library", GREEN)
+def test_a_program_that_patches_itself_under_run_shares_its_locks_and_hangs_nowhere(
+    tmp_path, python, receiver, library
+):
+    """It patches itself in its first line, and our threads are older than that."""
+    program = tmp_path / "shop.py"
+    program.write_text(
+        f"{GREEN[library]}\n"
+        + textwrap.dedent(
+            f"""
+            import logging, threading, time, nilometer
+            from {library} import sleep, spawn
+            logging.basicConfig(level=logging.INFO)
+            lock, served = threading.Lock(), []
+
+            def depth():
+                with lock:
+                    time.sleep(0.002)
+                    return len(served)
+
+            def serve():
+                for _ in range(100):
+                    with lock:
+                        served.append(1)
+                    logging.info("one more")
+                    sleep(0.01)
+
+            nilometer.gauge("queue.depth", read=depth)
+            until = time.monotonic() + 30
+            for _ in range(20):
+                spawn(serve)
+            while len(served) < 2000 and time.monotonic() < until:
+                sleep(0.01)
+            print("served", len(served), flush=True)
+            """
+        )
+    )
+    exports = ["--export", f"otlp://127.0.0.1:{receiver.port}", "--export", "log://"]
+    command = [python, "-m", "nilometer", "run", "--interval", "0.05", *exports, "--"]
+
+    ended = subprocess.run(
+        [*command, python, "-W", "ignore", program],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+
+    assert ended.stdout == "served 2000\n", ended.stderr[-3000:]
+    assert "queue.depth" in ended.stderr
+    for trouble in ("greenlet.error", "were not greened", "Traceback"):
+        assert trouble not in ended.stderr
+
+
+@pytest.mark.parametrize("library", GREEN)
 def test_a_child_forked_under_monkey_patching_sends_its_own(run, receiver, library):
     output = run(
         """

@@ -56,7 +56,8 @@ class Pump:
         read: Callable[[float], None] = lambda _: None,
     ) -> None:
         self._drain = drain
-        self.outlets = tuple(outlets)
+        # A list: where eventlet makes locks green it looks into no tuple.
+        self.outlets = [*outlets]
         self.interval_s = interval_s
         self._clock = clock
         self._spawn = spawn
@@ -90,14 +91,28 @@ class Pump:
         """Start the threads; does nothing where they run already."""
         if self.is_running:
             return
+        if self._kind != patched_by():  # bells of before are no green ones
+            self._forget_threads()
         self.pid = os.getpid()
         self._begin(self._run, "nilometer-pump")
         for outlet, bell in self._bells.items():
             self._begin(partial(self._serve, outlet, bell), f"nilometer-{outlet.name}")
 
+    def pause(self, timeout_s: float) -> None:
+        """End the threads until `start`, and wait so long for that."""
+        bells, running = [self._bell, *self._bells.values()], self._running
+        if not self.is_running:
+            return
+        self._forget_threads()
+        for bell in bells:
+            bell.ring()
+        deadline_ns = self._clock.elapsed_ns() + int(timeout_s * 1e9)
+        while running and self._clock.elapsed_ns() < deadline_ns:
+            threading.Event().wait(SETTLE_S)
+
     def add(self, outlet: Outlet) -> None:
         """One more exporter, from now on; its thread starts if the others run."""
-        self.outlets = (*self.outlets, outlet)
+        self.outlets = [*self.outlets, outlet]
         if outlet.waits:
             bell = self._bells[outlet] = Bell()
             if self.is_running:

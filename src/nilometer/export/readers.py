@@ -8,6 +8,7 @@ came too late counts the next time; who came not even then has no value, and is 
 from __future__ import annotations
 
 import logging
+import threading
 from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Protocol
@@ -35,6 +36,9 @@ wait for the same thing: then no other is called before one returns."""
 
 REST_S: Final = 3600.0
 """How long a thread waits for work before it waits again: any time will do."""
+
+PAUSE_S: Final = 0.005
+"""Between two looks whether a thread has ended."""
 
 TRIES_MAX: Final = 2
 """A green thread started in a fork may belong to a hub that is no more; a second does not."""
@@ -145,6 +149,16 @@ class Readers:
         worker, self._worker = self._worker, None
         if worker is not None:
             worker.leave()
+
+    def pause(self, timeout_s: float) -> None:
+        """Let the thread end, and wait so long for that; `begin` makes another."""
+        worker = self._worker
+        if worker is None:
+            return
+        self._leave_behind(worker)
+        deadline_ns = self._clock.elapsed_ns() + int(timeout_s * 1e9)
+        while not worker.has_ended and self._clock.elapsed_ns() < deadline_ns:
+            threading.Event().wait(PAUSE_S)
 
     def ask(self, reads: Iterable[Read], within_s: float) -> None:
         """Call each that is not at work already; those without a value are told so."""

@@ -23,17 +23,7 @@ class Ring:
     (``queue.SimpleQueue.put`` is right); if it raises it is taken off and counted.
     """
 
-    __slots__ = (
-        "_half",
-        "_items",
-        "_lost",
-        "_lock",
-        "_onward",
-        "_woken",
-        "capacity",
-        "clock",
-        "on_half_full",
-    )
+    # No slots: where eventlet makes locks green it looks into none.
 
     def __init__(self, capacity: int = SPANS_RING_MAX, *, clock: Clock | None = None) -> None:
         if capacity < 1:

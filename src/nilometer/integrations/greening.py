@@ -1,0 +1,82 @@
+"""Being told before and after eventlet or gevent puts green threads in the place of threads.
+
+`nilometer run` begins before the first line of a program, so our threads are native when the
+program patches itself, however early it does. One that stays native shares the locks of logging
+and of the service with greenlets, and a green lock that two native threads fight over loses
+greenlets: requests hang (docs/adr/0009-the-pump-follows-the-service.md).
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+from nilometer.integrations.arrivals import Arrivals
+from nilometer.integrations.patches import Patches
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PATCHING: Final = {
+    "eventlet.patcher": ("monkey_patch",),
+    "gevent.monkey": ("patch_all", "patch_thread"),
+}
+"""What patches threads, by module."""
+
+ALIAS: Final = ("eventlet", "monkey_patch")
+"""Where the first of them is known, too, once its package is complete."""
+
+PAUSE_S: Final = 1.0
+"""How long each may hold up a program that patches itself. Threads that rest end at once, but
+one may be waiting for a receiver, or in the service's own function."""
+
+
+class Greening:
+    """Calls `before` and `after` whenever the program patches its threads.
+
+    `before` is told how many seconds it may take.
+    """
+
+    def __init__(self, before: Callable[[float], None], after: Callable[[], None]) -> None:
+        self._before = before
+        self._after = after
+        self._depth = 0  # one of them calls the other
+        self._patches = Patches()
+        self._arrivals = Arrivals(self._follow)
+
+    def begin(self) -> None:
+        """From now on, also where the library is imported later."""
+        for module in PATCHING:
+            if module in sys.modules:
+                self._follow(module)
+            else:
+                self._arrivals.expect([module])
+
+    def end(self) -> None:
+        """Leave nothing behind."""
+        self._arrivals.end()
+        self._patches.undo()
+
+    def _follow(self, module: str) -> None:
+        owner, alias = sys.modules[module], sys.modules.get(ALIAS[0])
+        for name in PATCHING[module]:
+            original = getattr(owner, name, None)
+            if original is None:  # being imported just now, by another thread
+                continue
+            self._patches.replace(owner, name, self._announced)
+            if name == ALIAS[1] and getattr(alias, name, None) is original:
+                self._patches.replace(alias, name, self._announced)
+
+    def _announced(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def patch(*args: Any, **kwargs: Any) -> Any:
+            self._depth += 1
+            if self._depth == 1:
+                self._before(PAUSE_S)
+            try:
+                return original(*args, **kwargs)
+            finally:
+                self._depth -= 1
+                if not self._depth:
+                    self._after()
+
+        return patch
