@@ -3,6 +3,8 @@
 import asyncio
 import gc
 import os
+import subprocess
+import sys
 import threading
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.thread import _WorkItem
@@ -281,11 +283,13 @@ def test_a_pile_of_eventlet_s_has_a_pool(registry):
 
 @pytest.fixture
 def gevent_installed(registry):
-    from nilometer.integrations import gevent_pools
+    from nilometer.integrations import gevent_pools, gevent_threads
 
     assert gevent_pools.install(registry=registry)
+    assert gevent_threads.install(registry=registry)
     yield import_module("gevent.pool")
     gevent_pools.uninstall()
+    gevent_threads.uninstall()
 
 
 def test_a_pool_of_gevent_s_that_is_full_or_not_free_in_time_is_counted(
@@ -326,3 +330,19 @@ def test_gevent_s_threads_are_a_pool_of_threads(gevent_installed, registry):
     result.get()
 
     assert told == (1, hub.threadpool_size - 1, 0)
+
+
+@pytest.mark.parametrize("module", ["gevent.threadpool", "gevent.pool"])
+def test_pools_of_gevent_s_are_known_in_whatever_order_their_modules_come(module):
+    """One imports the other halfway, and is not complete then."""
+    program = (
+        "import nilometer\n"
+        "nilometer.configure(integrations=['gevent_pools', 'gevent_threads'], export=[])\n"
+        f"import {module}, gevent.pool, gevent.threadpool\n"
+        "print(hasattr(gevent.pool.Pool.__init__, '__wrapped__'),"
+        " hasattr(gevent.threadpool.ThreadPool.__init__, '__wrapped__'))\n"
+    )
+
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+
+    assert (ended.stdout, ended.stderr) == ("True True\n", "")

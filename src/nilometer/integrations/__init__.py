@@ -64,6 +64,7 @@ LIBRARIES: Final = {
     "uvloop": "uvloop",
     "gevent_hub": "gevent.hub",
     "gevent_pools": "gevent.pool",
+    "gevent_threads": "gevent.threadpool",
     "eventlet_hub": "eventlet.greenthread",
     "eventlet_pools": "eventlet.greenpool",
     "threading": "threading",

@@ -1,7 +1,4 @@
-"""gevent's pools of greenlets, and its hubs' pools of threads: used, free, and waited for.
-
-Other pools of threads cannot be followed: they take no weak references.
-"""
+"""gevent's pools of greenlets: used, free, and waited for."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
 from nilometer.integrations.patches import Patches
-from nilometer.integrations.work_pools import WorkPools, green_gauges, thread_gauges, where_made
+from nilometer.integrations.work_pools import WorkPools, green_gauges, where_made
 from nilometer.measure import REGISTRY
 
 if TYPE_CHECKING:
@@ -28,17 +25,6 @@ def counts(pool: Any) -> tuple[int, int | None, int | None]:
     if pool.size is None:
         return used, None, None
     return used, max(0, pool.size - used), pool._semaphore.linkcount()
-
-
-def thread_counts(hub: Any) -> tuple[int | None, int | None, int | None]:
-    """How many threads are at work, how many more may be, and who waits to give them work."""
-    pool = hub._threadpool
-    if pool is None:
-        return None, None, None
-    tasks, threads = len(pool), pool.maxsize
-    used = min(tasks, threads)
-    waiting = pool._available_worker_threads_greenlet_sem.linkcount()
-    return used, threads - used, tasks - used + waiting
 
 
 class Names:
@@ -80,21 +66,17 @@ def install(*, registry: Registry = REGISTRY) -> bool:
     if _patches.active:
         return False
     module = import_module("gevent.pool")
-    threads = import_module("gevent.threadpool")
     timeouts = registry.counter(
         "pool.timeouts",
         unit="{timeout}",
         description="What a pool had no member free for, or not in time.",
     )
     green = WorkPools("gevent_pools", green_gauges(registry), counts, registry)
-    native = WorkPools("gevent_pools", thread_gauges(registry), thread_counts, registry)
     names = Names(str(Path(module.__file__ or "").parent))
     with _patches:
-        _patches.also_end(green, native)
+        _patches.also_end(green)
         _patches.replace(module.Pool, "__init__", green.making(names.name))
         _patches.swap(module.Pool, "add", adding(timeouts, module.PoolFull, names))
-        making = native.making(lambda _: "gevent", lambda pool: pool.hub)
-        _patches.replace(threads.ThreadPool, "__init__", making)
     return True
 
 
