@@ -287,6 +287,9 @@ def test_a_pool_says_how_many_connections_are_used_and_idle(redis, registry):  #
     pool.disconnect()
     del pool, held
     gc.collect()
+    assert read(registry)["db.client.connection.count"] == in_pool(redis, used=0), (
+        "what was used last is told to be none once"
+    )
     assert "db.client.connection.count" not in read(registry), (
         "a pool that is gone says nothing"
     )
