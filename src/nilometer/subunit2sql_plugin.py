@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import logging
-import socket
+import os
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, Final
 
 from oslo_config import cfg
@@ -18,6 +19,8 @@ from testtools import StreamResult
 from nilometer import clock
 from nilometer.counters.batch import TEST_RUN, batch_of
 from nilometer.counters.document import parse
+from nilometer.export.address import Address
+from nilometer.export.datagrams import Datagrams
 from nilometer.export.exporter import open_exporter
 from nilometer.wire import statsd
 from nilometer.wire.subunit import Reader
@@ -32,6 +35,7 @@ log = logging.getLogger("nilometer.subunit2sql")
 GROUP: Final = "counters2statsd"
 PORTS: Final = {"statsd": 8125, "graphite": 2003}
 DATAGRAM_BYTES_MAX: Final = 512  # what any path takes; the old plugin's limit, too
+WAIT_S: Final = 5.0  # for the kernel to take one
 NS_PER_MS: Final = 1_000_000
 OPTIONS: Final = (
     cfg.StrOpt("host", default="localhost", help="Where statsd, or graphite, listens"),
@@ -93,11 +97,12 @@ def send(content: bytes, to: Any, *, origin: str) -> None:
         log.warning("left out: %s", because)
     prefix = (to.prefix or "").rstrip(".")
     port = to.port or PORTS[to.type]
-    if to.type == "statsd":
-        _send_datagrams(batch, prefix, to.host, port)
-        return
     host = f"[{to.host}]" if ":" in to.host else to.host
-    exporter = open_exporter(f"graphite://{host}:{port}", origin=f"[{GROUP}]")
+    url, origin = f"{to.type}://{host}:{port}", f"[{GROUP}]"
+    if to.type == "statsd":
+        _send_datagrams(batch, prefix, Address.parse(url, origin=origin))
+        return
+    exporter = open_exporter(url, origin=origin)
     try:
         names = (
             r._replace(name=f"{prefix}.{r.name}" if prefix else r.name) for r in batch.readings
@@ -107,12 +112,13 @@ def send(content: bytes, to: Any, *, origin: str) -> None:
         exporter.close()
 
 
-def _send_datagrams(batch: Batch, prefix: str, host: str, port: int) -> None:
-    """UDP: where nobody listens, nobody is told."""
-    family, kind, protocol, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
-    with socket.socket(family, kind, protocol) as sock:
+def _send_datagrams(batch: Batch, prefix: str, address: Address) -> None:
+    """Raises the OSError of the first datagram that did not go, as far as UDP tells."""
+    with closing(Datagrams(address, port=PORTS["statsd"], wait_s=WAIT_S)) as datagrams:
+        datagrams.open()
         for packet in statsd.datagrams(_lines(batch, prefix), DATAGRAM_BYTES_MAX):
-            sock.sendto(packet.removesuffix(b"\n"), place)
+            if fault := datagrams.send(packet.removesuffix(b"\n")):
+                raise OSError(fault, os.strerror(fault))
 
 
 def _lines(batch: Batch, prefix: str) -> Iterator[bytes]:

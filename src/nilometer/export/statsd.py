@@ -8,13 +8,12 @@ as UDP tells.
 
 from __future__ import annotations
 
-import encodings.idna  # noqa: F401 - a name lookup imports it: see nilometer.own on forks
 import errno
 import os
-import socket
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
+from nilometer.export.datagrams import Datagrams
 from nilometer.export.exporter import Undelivered
 from nilometer.model import Batch
 from nilometer.model.dimensions import dimensions_of
@@ -48,13 +47,6 @@ def open_statsd(address: Address) -> Statsd:
     )
 
 
-class _Place(NamedTuple):
-    """A socket's family and address."""
-
-    family: int
-    target: Any  # as the family has it
-
-
 class Statsd:
     """Sends the readings of batches to one statsd; see the module.
 
@@ -74,26 +66,22 @@ class Statsd:
         with_resource: bool = True,
     ) -> None:
         self.waits = not (address.is_loopback or address.is_number)  # for the name's lookup
-        self._address = address
+        self._datagrams = Datagrams(address, port=PORT)
         self._dialect = dialect
         self._prefix = prefix
         self._bytes_max = bytes_max
         self._with_resource = with_resource
-        self._socket: socket.socket | None = None
-        self._others: list[_Place] = []  # the name's addresses that were not tried yet
 
     def __call__(self, batch: Batch, /) -> None:
         lines, owners, refused = self._lines(batch)
-        if self._socket is None:
-            self._others = self._places()
-            self._connect()
+        self._datagrams.open()
         first = 0
         for packet in statsd.datagrams(lines, self._bytes_max):
             after, size = first, 0
             while size < len(packet):  # datagrams hold whole items, in order
                 size += len(lines[after])
                 after += 1
-            fault = self._send(packet)
+            fault = self._datagrams.send(packet)
             if fault == errno.EMSGSIZE:
                 refused["readings", "too_long"] += len(set(owners[first:after]))
             elif fault:
@@ -139,79 +127,9 @@ class Statsd:
             refused=refused,
         )
 
-    def _places(self) -> list[_Place]:
-        """Where to send, the likeliest first."""
-        if not self._address.host:
-            return [_Place(socket.AF_UNIX, self._address.path)]
-        found = socket.getaddrinfo(
-            self._address.host, self._address.port or PORT, type=socket.SOCK_DGRAM
-        )
-        places = [_Place(family, target) for family, _, _, _, target in found]
-        if self._address.is_loopback:  # Debian's is ::1 first, where few servers listen
-            places.sort(key=lambda place: place.family != socket.AF_INET)
-        return places
-
-    def _connect(self) -> socket.socket:
-        """A socket to the first of the places left that can be had; the last one's OSError."""
-        self._disconnect()
-        while True:
-            place = self._others.pop(0)
-            try:
-                self._socket = _connected(place)
-            except OSError:  # as of ::1 where the kernel knows no IPv6
-                if not self._others:
-                    raise
-            else:
-                return self._socket
-
-    def _send(self, packet: bytes) -> int:
-        """Send a datagram; one that is refused goes to the name's next address.
-
-        The error number if it did not go; nothing is raised: what went before would go twice.
-        """
-        sock, fault = self._socket, errno.ECONNREFUSED
-        while True:
-            if sock is not None:
-                fault = _send(sock, packet)
-            if fault != errno.ECONNREFUSED or not self._others:
-                return fault
-            try:
-                sock = self._connect()
-            except OSError as error:
-                return error.errno or errno.EIO
-
-    def _disconnect(self) -> None:
-        sock, self._socket = self._socket, None
-        if sock is not None:
-            sock.close()
-
     def close(self) -> None:
         """Close the socket."""
-        self._disconnect()
-
-
-def _connected(place: _Place) -> socket.socket:
-    sock = socket.socket(place.family, socket.SOCK_DGRAM)
-    try:
-        sock.setblocking(False)
-        sock.connect(place.target)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
-
-
-def _send(sock: socket.socket, packet: bytes) -> int:
-    """The error number with which a datagram was turned away; 0 if it went.
-
-    A connected UDP socket tells a refusal by the *next* call, so the pending one is asked for
-    after each datagram: on the loopback it is there at once, and no datagram is lost unnoticed.
-    """
-    try:
-        sock.send(packet)
-    except OSError as error:
-        return error.errno or errno.EIO
-    return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        self._datagrams.close()
 
 
 def resource_dimensions(resource: Resource) -> Dimensions:
