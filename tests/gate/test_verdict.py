@@ -277,6 +277,23 @@ def test_a_change_soon_after_an_accepted_one_alarms_however_often_it_is_retried(
     assert finding.since
 
 
+@pytest.mark.parametrize("changed", [2, 3, 4, 5, 7, 12])
+@pytest.mark.parametrize("base", [20, 25, 59])
+def test_a_change_soon_after_one_that_was_accepted_late_alarms_and_nothing_else_does(
+    base: int, changed: int
+) -> None:
+    """People accept the latest of several alarms, as `nilometer gate accept` does."""
+    said = []
+    for passed in (0, 1, 3, 8):
+        history = [*runs(base, BASE), *(run(base + at, MORE) for at in range(changed))]
+        accepted = [accept(base + changed - 1)]
+        for figures in [MORE] * passed + [{**MORE, "Com_select": 900}] * 9:
+            said.append(names(judge(run(len(history), figures), history, accepted)))
+            history.append(run(len(history), figures))
+        assert said == [[]] * passed + [["mysql:Com_select"]] * 9
+        said.clear()
+
+
 def test_a_change_that_comes_and_goes_soon_after_an_accepted_one_moves_no_level() -> None:
     guilty = {**MORE, "Com_select": 930}
     history = [*runs(25, BASE), *(run(25 + at, MORE) for at in range(4)), run(29, guilty)]

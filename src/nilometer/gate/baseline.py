@@ -72,26 +72,48 @@ def baseline(values: Sequence[float | None], accepted: Sequence[int] = ()) -> Ba
     """
     known = {value for value in values if value is not None}
     found = steps(values) if len(known) > 1 and _may_gate(values) else ()
-    ends = sorted({at for at in accepted if 0 < at < len(values)})
+    ends = _begins(values, sorted({at for at in accepted if 0 < at < len(values)}))
     levels = _Levels(whole=are_counts(known))
     told: list[Step] = []
     for start, stop in pairwise([0, *ends, len(values)]):
-        own = values[start:stop]
+        own, shown = values[start:stop], ends.get(start, start) - start
         told = [
             step
             for step in found
             if start < step.index < stop
-            and all(abs(step.index - at) > ACCEPT_NEAR_RUNS for at in accepted)
+            and all(abs(step.index - at) > ACCEPT_NEAR_RUNS for at in (*ends, *accepted))
         ]
-        if start and levels.leave(own):
-            told = levels.steps_after_accepting(own, start)
+        if start and levels.leave(own, shown):
+            told = levels.steps_after_accepting(own, shown, start)
         cuts = [start, *(step.index for step in told), stop]
         for begin, end in pairwise(cuts):
             if begin == start and start:
-                levels.accept(values[begin:end])
+                levels.accept(values[begin:end], shown)
             else:
                 levels.add(values[begin:end], begin)
     return Baseline(levels.moved(), levels.runs, tuple(told), levels.held)
+
+
+def _begins(values: Sequence[float | None], accepted: Sequence[int]) -> dict[int, int]:
+    """Where each accepted level began, with the run by which it was accepted.
+
+    People accept an alarm that was retried, by its latest run. So the runs just before that one
+    are of its level if they are nearer to it than to what came before them.
+    """
+    found = {}
+    for last, at in pairwise([0, *accepted]):
+        begin, shown = at, values[at]
+        for place in range(at - 1, last, -1):
+            value, before = values[place], _level(values[last:place])
+            if shown is None or before is None:
+                break
+            if value is None:
+                continue
+            if abs(value - shown) >= abs(value - before):
+                break
+            begin = place
+        found[begin] = at
+    return found
 
 
 class _Levels:
@@ -104,37 +126,41 @@ class _Levels:
         self._level: float | None = None
         self._pieces: list[tuple[Sequence[float | None], float | None]] = []
 
-    def accept(self, values: Sequence[float | None]) -> None:
-        """The next level, which somebody accepted as its first run shows it.
+    def accept(self, values: Sequence[float | None], shown: int) -> None:
+        """The next level, which somebody accepted as the run at the place `shown` has it.
 
-        Those after that one of which each alarms by the ones before it are of another, which
+        Those of which each alarms by that one and the others before it are of another, which
         nobody accepted.
         """
-        of_it = self._alike(values)
+        of_it = self._alike(values, shown)
         self.held = None
         if of_it:  # else it is a level that no run has shown yet
             self._level = float(median(of_it))
             self.runs = len(of_it)
         self._pieces.append((values, self._level if of_it else None))
 
-    def leave(self, values: Sequence[float | None]) -> bool:
-        """Whether any of these alarms by the level that was accepted with the first of them."""
-        return len(self._alike(values)) < sum(value is not None for value in values)
+    def leave(self, values: Sequence[float | None], shown: int) -> bool:
+        """Whether any of these alarms by the level that was accepted with one of them."""
+        return len(self._alike(values, shown)) < sum(value is not None for value in values)
 
-    def steps_after_accepting(self, values: Sequence[float | None], start: int) -> list[Step]:
-        """The steps among these, which begin at `start` with a run that was accepted.
+    def steps_after_accepting(
+        self, values: Sequence[float | None], shown: int, start: int
+    ) -> list[Step]:
+        """The steps after the run at the place `shown` of these, which begin at `start`.
 
         Looked for where the accepted step is taken out: else one close behind it is taken for
         a part of it.
         """
-        level = median(self._alike(values))
+        level = median(self._alike(values, shown))
         shift = 0.0 if self._level is None else level - self._level
         before = [None if v is None else v + shift for v in self.moved()]
-        return [step for step in steps([*before, *values]) if step.index > start]
+        return [step for step in steps([*before, *values]) if step.index > start + shown]
 
-    def _alike(self, values: Sequence[float | None]) -> list[float]:
-        """The known ones among these that do not alarm by those of them before."""
-        known = [value for value in values if value is not None]
+    def _alike(self, values: Sequence[float | None], shown: int) -> list[float]:
+        """The known ones among these that do not alarm by `shown` and those of them before."""
+        known = [
+            v for v in (values[shown], *values[:shown], *values[shown + 1 :]) if v is not None
+        ]
         if not known:
             return []
         first = float(known[0])
