@@ -331,6 +331,77 @@ def test_a_damaged_file_that_holds_all_runs_is_named(recorded, gate, place, more
     assert "cannot be read: " in said.stderr
 
 
+def of_today(one: Run) -> Run:
+    """The run as if it had ended now: those of past days are merged into one file."""
+    now_ns = Clock().wall_ns()
+    return one._replace(started_ns=now_ns, ended_ns=now_ns)
+
+
+def spoil_latest(root: Path, what: str) -> str:
+    """Damage what the latest commit of the table added, or its entry; the part's name."""
+    entry = max((root / "_delta_log").glob("[0-9]*.json"))
+    if what == "entry emptied":
+        entry.write_bytes(b"")
+        return entry.name
+    lines = map(json.loads, entry.read_text().splitlines())
+    (added,) = [line["add"]["path"] for line in lines if "add" in line]
+    file = root / added
+    whole = file.read_bytes()
+    if what == "deleted":
+        file.unlink()
+    else:
+        spoilt = {"torn": whole[: len(whole) // 2], "emptied": b"", "zeroed": bytes(len(whole))}
+        file.write_bytes(spoilt[what])
+    return file.name
+
+
+@pytest.mark.parametrize("what", ["torn", "emptied", "deleted", "zeroed", "entry emptied"])
+def test_where_the_latest_run_cannot_be_read_none_before_it_passes_for_it(
+    recorded, gate, place, what
+) -> None:
+    recorded(*runs(25, BASE), run(25, MORE), run(26, BASE), of_today(run(27, MORE)))
+    spoilt = spoil_latest(place / "runs", what)
+
+    latest, named, earlier = (
+        json.loads(gate("check", *which, "--format", "json").stdout)
+        for which in ((), ("--run", "r26"), ("--run", "r25"))
+    )
+    reported = gate("report", "--runs", "1").stdout
+
+    assert (latest["run"]["id"], latest["outcome"]) == ("r26", "unknown")
+    assert latest["because"].startswith("lost: ")
+    assert spoilt in latest["because"]
+    assert latest["because"].endswith("; this is the latest that can be judged")
+    assert (named["outcome"], earlier["outcome"]) == ("pass", "warn")
+    assert ("unknown" in reported, spoilt in reported) == (True, True)
+
+
+def test_what_is_found_before_a_latest_run_that_cannot_be_read_is_told_with_a_note(
+    recorded, gate, place
+) -> None:
+    recorded(*runs(25, BASE), run(25, MORE), of_today(run(26, BASE)))
+    spoilt = spoil_latest(place / "runs", "torn")
+
+    told = json.loads(gate("check", "--format", "json").stdout)
+
+    assert (told["run"]["id"], told["outcome"]) == ("r25", "warn")
+    assert spoilt in told["notes"][0]
+
+
+def test_where_the_latest_run_of_all_cannot_be_read_no_other_suite_is_judged_for_it(
+    recorded, gate, place
+) -> None:
+    other = [one._replace(id=f"o{one.id}") for one in runs(25, BASE, suite="other")]
+    recorded(*runs(6, BASE), *other, of_today(run(6, BASE)))
+    spoil_latest(place / "runs", "torn")
+
+    latest, other_s = gate("check"), gate("check", "--suite", "other")
+
+    assert latest.stdout.splitlines()[0] == "unknown: run r5 of shop"
+    assert "  because lost: date=" in latest.stdout
+    assert other_s.stdout.splitlines()[0] == "pass: run or24 of other"
+
+
 def test_a_measure_that_died_is_told_and_judges_nobody(recorded, gate, place, tmp_path) -> None:
     recorded(*runs(2, BASE))
     entry = Journal(str(place), tmp_path / "state" / "nilometer").begin(run(2, BASE))
@@ -362,7 +433,7 @@ def test_where_the_latest_run_cannot_be_recorded_none_before_it_passes_for_it(
     why = "runs were left over, and cannot be recorded: no room [store-full]"
     assert latest.stdout.splitlines() == [
         "unknown: run r26 of shop",
-        f"  because {why}; this is the latest of those that are",
+        f"  because {why}; this is the latest that can be judged",
     ]
     assert named.stdout.splitlines()[0] == "pass: run r26 of shop"
     assert earlier.stdout.splitlines()[0] == "warn: run r25 of shop"

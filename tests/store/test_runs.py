@@ -374,6 +374,27 @@ def test_a_file_that_is_damaged_is_told_and_the_others_are_read(history, damage)
     assert history.runs("another suite") == []
 
 
+def test_a_file_that_is_damaged_stands_where_it_was_recorded_whatever_its_clock_said(history):
+    for number in (5, 6, 1):  # the clock was set back before the last one
+        history.append(run_of(number))
+    newest_file(history).write_bytes(b"broken")
+
+    assert ids(history.runs("unit")) == ["run-5", "run-6", ""]
+
+
+def test_a_last_entry_that_is_empty_is_told_as_a_run_that_is_lost(history):
+    history.append(run_of(0))
+    history.append(run_of(1))
+    entry = spoil_newest(history, "entry empty")
+    again = History(history.place.url)
+
+    for asked, suite in ((None, ""), ("unit", "unit")):
+        because = f"lost: {entry.name} of the history's log is empty; see store-damaged"
+        lost = Run("", suite, 0, 0, exit_status=None, because=because)
+        assert again.runs(asked) == [run_of(0), lost]
+    again.close()
+
+
 def spoil_newest(history: History, what: str) -> Path:
     """Damage the log's last entry or the file that it adds; the entry."""
     root = history.place.inside("runs").path

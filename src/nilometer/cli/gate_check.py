@@ -73,8 +73,6 @@ def check(
 
     with Past(history, suite) as past:
         verdict = _judged(past, run_id, branches, may_fail=may_fail, confirmed=only_confirmed)
-        if run_id == LAST and past.unrecorded:
-            verdict = _not_the_last(verdict, past.unrecorded)
     text = WRITERS[shape](verdict)
     if not text and says_nothing and shape == "markdown":
         text = nothing(verdict.run.suite)
@@ -103,15 +101,19 @@ def _judged(
             now_ns=Clock().wall_ns(),
         )
 
-    verdict = of(past.choose(run_id))
-    return of(past.choose(verdict.run.id, parts=True)) if verdict.findings else verdict
+    chosen = past.choose(run_id)
+    verdict = of(chosen)
+    if verdict.findings:
+        verdict = of(past.choose(chosen.run.id, parts=True))
+    missing = past.missing_after(chosen) if run_id == LAST else ""
+    return _not_the_last(verdict, missing) if missing else verdict
 
 
 def _not_the_last(verdict: Verdict, because: str) -> Verdict:
-    """Where later runs could not be recorded: that this one is well says nothing of them."""
+    """Where later runs are not known: that this one is well says nothing of them."""
     from nilometer.gate.verdict import Outcome
 
-    because += "; this is the latest of those that are"
+    because += "; this is the latest that can be judged"
     if verdict.findings:
         return replace(verdict, notes=(because, *verdict.notes))
     return replace(verdict, outcome=Outcome.UNKNOWN, because=because)

@@ -119,15 +119,14 @@ class Past:
             stop(str(error), Exit.USAGE)
 
     def suite(self) -> str:
-        """The suite that was asked for, else that of the latest run."""
+        """The suite that was asked for, else that of the latest run, readable or not."""
         if self._suite is not None:
             return self._suite
         runs = self.runs()
-        named = [run.suite for run in runs if run.id]
-        if not named:
+        if not any(run.id for run in runs):
             _stop_if_lost(f"no run of the history in {self.location} can be read", runs)
             stop(f"the history in {self.location} has no run yet", Exit.NOT_FOUND)
-        return named[-1]
+        return [run.suite for run in runs if run.id or run.suite][-1]
 
     def suite_of(self, run_id: str) -> str:
         """The suite that was asked for, else that of this run."""
@@ -160,6 +159,10 @@ class Past:
         at = _place(runs, run_id, suite)
         return Chosen(runs[at], runs[:at], runs[at + 1 :], self.accepted(suite))
 
+    def missing_after(self, last: Chosen) -> str:
+        """Why the last run of those that are known may not be the last; empty if it is."""
+        return "; ".join(filter(None, (_lost(last.later), self.unrecorded)))
+
 
 def _place(runs: Sequence[Run], run_id: str, suite: str) -> int:
     """Where in the runs it is; ends the command if it is nowhere, or in two places."""
@@ -184,7 +187,12 @@ def _place(runs: Sequence[Run], run_id: str, suite: str) -> int:
 
 def _stop_if_lost(missing: str, runs: Sequence[Run], after: str = "") -> None:
     """End the command if the run may be in what cannot be read of the history."""
+    if lost := _lost(runs):
+        stop(f"{missing}; it may be in what cannot: {lost}{after}", Exit.NOT_FOUND)
+
+
+def _lost(runs: Sequence[Run]) -> str:
+    """What of these runs cannot be read, and why; empty if all can."""
     lost = [run.because for run in runs if not run.id]
-    if lost:
-        more = f", and {len(lost) - 1} parts more" if len(lost) > 1 else ""
-        stop(f"{missing}; it may be in what cannot: {lost[0]}{more}{after}", Exit.NOT_FOUND)
+    more = f", and {len(lost) - 1} parts more" if len(lost) > 1 else ""
+    return lost[0] + more if lost else ""

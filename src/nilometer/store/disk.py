@@ -137,6 +137,21 @@ def set_torn_end_aside(root: Path) -> list[str]:
     return aside
 
 
+def empty_end(root: Path) -> str:
+    """The log's last entry if a reader takes it for a commit of nothing: an empty one; else "".
+
+    One that a checkpoint holds is nobody's matter: what it committed is read from there.
+    """
+    log = root / LOG
+    last = max(log.glob("[0-9]*.json"), default=None)
+    held = max(map(_version, log.glob("[0-9]*.checkpoint.parquet")), default=-1)
+    try:
+        is_empty = last is not None and _version(last) > held and not last.stat().st_size
+    except FileNotFoundError:  # a writer set it aside just now
+        return ""
+    return last.name if last is not None and is_empty else ""
+
+
 def _set_torn_checkpoint_aside(root: Path) -> int:
     """Forget a checkpoint that ends before its last four bytes, which are always `PAR1`.
 

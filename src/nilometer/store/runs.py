@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from datetime import timedelta
 from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
 from nilometer.clock import Clock
@@ -19,7 +20,7 @@ from nilometer.model import Batch, Event, Resource
 from nilometer.model.run import Accepted, Run
 from nilometer.store.columns import parts, table_of
 from nilometer.store.compaction import FILES_MIN, VACUUM_AFTER, maintain, tidy
-from nilometer.store.disk import LOG
+from nilometer.store.disk import LOG, empty_end
 from nilometer.store.lake import NS_PER_DAY, append_number, days_of, refuse_foreign
 from nilometer.store.places import Place
 from nilometer.store.query import TIME_MAX, TIME_MIN
@@ -149,8 +150,8 @@ class History:
 
         Oldest first, as they were appended: clocks are set, and differ. Without `parts` only
         totals are read, which is a tenth. Rows that cannot be read become a run with a
-        `because`; so does a file that is damaged, with neither id nor counts. Raises StoreError
-        if there is no reading of the whole table.
+        `because`; so does a file that is damaged, or an emptied end of the log, with neither id
+        nor counts. Raises StoreError if there is no reading of the whole table.
         """
         since = TIME_MIN if since_ns is None else max(TIME_MIN, since_ns)
         wanted: Wanted = {"ended_ns": (since, None), "suite": (suite, suite)}
@@ -161,11 +162,19 @@ class History:
             "runs_max": TIME_MAX if limit is None else max(0, limit),
         }
         try:
-            return runs_of(self._questions.ask("runs", "runs", wanted, values))
+            found = runs_of(self._questions.ask("runs", "runs", wanted, values))
         except StoreError as error:
             if error.slug != "store-unreadable":
                 raise
-            return self._salvaged(wanted, values, suite, error)
+            found = self._salvaged(wanted, values, suite, error)
+        return found + self._unlisted(suite)
+
+    def _unlisted(self, suite: str | None) -> list[Run]:
+        """One for what the log's last entry committed, if it is empty: that lists no file."""
+        root = self.place.inside("runs").path
+        entry = empty_end(root) if root is not None else ""
+        because = f"lost: {entry} of the history's log is empty; see store-damaged"
+        return [Run("", suite or "", 0, 0, exit_status=None, because=because)] if entry else []
 
     def _salvaged(
         self,
@@ -174,18 +183,20 @@ class History:
         suite: str | None,
         error: StoreError,
     ) -> list[Run]:
-        """The runs in the files that can be read, and one for each that cannot."""
+        """The runs in the files that can be read, and one for each that cannot.
+
+        It stands where the last of its runs was recorded: that may be the latest of all.
+        """
         bad = self._questions.unreadable("runs", "runs", wanted, values)
         if not bad:  # it is not the files
             raise error
         without = [file for file, _ in bad]
         rows = self._questions.ask("runs", "runs", wanted, values, without=without)
-        found = runs_of(rows)
+        appends = {(row["run_id"], row["delivery"]): row["append"] for row in rows}
+        placed = list(zip(appends.values(), runs_of(rows), strict=True))  # in the same order
         for file, why in bad:
-            lost = _lost(file, why, suite)
-            later = (at for at, one in enumerate(found) if one.ended_ns > lost.ended_ns)
-            found.insert(next(later, len(found)), lost)
-        return found
+            placed.append((file.greatest.get("append") or 0, _lost(file, why, suite)))
+        return [run for _, run in sorted(placed, key=itemgetter(0))]
 
     def accepted(self, suite: str | None = None) -> list[Accepted]:
         """What was accepted, in a suite or in all, oldest first."""
