@@ -799,6 +799,7 @@ def test_a_command_is_written_down_without_its_secrets():
     words = ["tox", "--db=mysql://me:s3@db/x?password=s3", "TOKEN=s3", "a b"]
 
     assert shown(words) == "tox '--db=mysql://***@db/x?password=***' 'TOKEN=***' 'a b'"
+    assert shown(["tox", "--db=mysql://me@db:3306/x"]) == "tox --db=mysql://me@db:3306/x"
     assert len(shown(["x" * 1000])) == 200
 
 

@@ -86,6 +86,24 @@ def test_an_option_without_a_name_may_be_a_secret() -> None:
     assert "s3cret" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("mysql://root@127.0.0.1:52899", "mysql://root@127.0.0.1:52899"),
+        ("postgresql://me@[::1]:5432/shop?x=S3", "postgresql://me@[::1]:5432/shop?x=***"),
+        ("mysql://root:@db", "mysql://***@db"),
+        ("redis://:S3@db", "redis://***@db"),
+        ("mysql://root%3AS3@db", "mysql://***@db"),
+        ("https://S3@h/metrics", "https://***@h/metrics"),
+        ("git+https://S3@h/metrics", "git+https://***@h/metrics"),
+    ],
+)
+def test_a_user_without_a_password_is_shown_where_it_can_be_no_token(
+    url: str, told: str
+) -> None:
+    assert hidden(url) == told
+
+
 @given(st.text(alphabet="s3/?#@:&=%[]", min_size=6).map(lambda text: f"S3{text}S3"))
 def test_no_part_of_a_password_is_shown_however_it_is_written(password: str) -> None:
     url = f"mysql://root:{password}@host"

@@ -135,20 +135,25 @@ def _may_hold_password(netloc: str) -> bool:
 
 
 def hidden(url: str) -> str:
-    """A URL without the user, the password and the values of its options.
+    """A URL without its password, the user with it, and the values of its options.
 
     Where a password was written with what ends it, as in the second, rather too much goes.
+    A user alone is no secret, but over HTTP, where a token may stand in its place.
 
     >>> hidden("mysql://me:secret@db:3306/shop?password=secret")
     'mysql://***@db:3306/shop?password=***'
     >>> hidden("mysql://me:sec/ret@db/shop")
     'mysql://***@db/shop'
+    >>> hidden("mysql://me@db:3306/shop"), hidden("https://token@h/metrics")
+    ('mysql://me@db:3306/shop', 'https://***@h/metrics')
     """
     head, mark, rest = _cut(url)
     scheme, slashes, place = head.partition("://")
     netloc = place.partition("/")[0]
-    if "@" in place and _may_hold_password(netloc):
-        place = f"***@{place.rpartition('@')[2]}"
+    who, at, where = place.rpartition("@")
+    if at and _may_hold_password(netloc):
+        may_be_secret = ":" in unquote(who) or scheme.endswith(("http", "https"))
+        place = f"***@{where}" if may_be_secret else place
     elif slashes and ":" in netloc and ("@" in rest or not _ends_in_port(netloc)):
         place = "***"
     options = rest.split("&") if mark == "?" else [rest]
