@@ -189,6 +189,70 @@ def test_a_wrong_word_is_told(orders, collect, flags, because) -> None:
     assert because in ran.stderr
 
 
+@pytest.mark.parametrize("flags", [(), ("--subunit",)])
+def test_who_reads_no_further_ends_the_command_quietly(orders, tmp_path, flags) -> None:
+    words = ["--backend", f"nilometer://{tmp_path}/shop.jsonl", *flags]
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        ran = subprocess.run(
+            [sys.executable, "-m", "nilometer.cli.os_collect_counters", *words],
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            timeout=60,
+            check=False,
+        )
+    finally:
+        os.close(writing)
+
+    assert (ran.returncode, ran.stderr) == (141, b"")
+
+
+PROGRAMS = {
+    "nilometer counters collect": ("nilometer", "counters", "collect"),
+    "os-collect-counters": ("nilometer.cli.os_collect_counters",),
+}
+
+
+@pytest.mark.parametrize("program", PROGRAMS.values(), ids=PROGRAMS)
+@pytest.mark.parametrize("moved", [{"delta_seconds": 1.5}, {"clock_went_back_s": 2.0}])
+def test_what_says_how_far_counters_moved_is_no_document_to_count_from(
+    orders, tmp_path, program, moved
+) -> None:
+    told = {"__meta__": {"unixtime": 9.0, **moved}, "nilometer": {"orders": 3}}
+    (tmp_path / "rd.json").write_text(json.dumps(told))
+    words = ["--backend", f"nilometer://{tmp_path}/shop.jsonl", "--delta", "rd.json"]
+
+    ran = subprocess.run(
+        [sys.executable, "-m", *program, *words],
+        capture_output=True,
+        timeout=60,
+        cwd=tmp_path,
+        check=False,
+    )
+
+    because = (
+        b"--delta rd.json: it says how far counters moved, as it was collected with --delta "
+        b"itself; give the document of the moment from which to count [bad-counters-document]\n"
+    )
+    assert (ran.returncode, ran.stdout) == (2, b"")
+    assert ran.stderr.endswith(because)
+
+
+def test_what_was_read_and_is_not_in_the_earlier_document_is_named(
+    orders, nilometer, tmp_path
+) -> None:
+    (tmp_path / "empty.json").write_text("{}")
+    named = ("-b", f"nilometer://{tmp_path}/shop.jsonl")
+
+    ran = nilometer("counters", "collect", *named, "--delta", str(tmp_path / "empty.json"))
+
+    assert (ran.returncode, ran.stderr) == (
+        1,
+        "nilometer: the document of --delta does not have nilometer\n",
+    )
+
+
 def test_it_loads_no_library_of_terminals(python: str) -> None:
     code = "import sys, nilometer.cli.os_collect_counters\n"
     code += "print({'click', 'rich'} & set(sys.modules))"

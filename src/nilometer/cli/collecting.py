@@ -89,6 +89,17 @@ def read_document(file: str, *, origin: str) -> Document:
     return parse(value, origin=f"{origin} {file}")
 
 
+def read_earlier(file: str) -> Document:
+    """The document that ``--delta`` names. Raises DocumentError, also if it is no snapshot."""
+    found = read_document(file, origin="--delta")
+    if found.is_move:
+        raise DocumentError(
+            f"--delta {file}: it says how far counters moved, as it was collected with --delta "
+            "itself; give the document of the moment from which to count"
+        )
+    return found
+
+
 def read_json(file: str, *, origin: str) -> tuple[Any, bytes]:
     """What a file says in JSON, or standard input, and its bytes. Raises DocumentError."""
     try:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from nilometer import clock
-from nilometer.cli.collecting import backends, collected, read_document
+from nilometer.cli.collecting import backends, collected, read_earlier
 from nilometer.cli.counters import SUBUNIT_MISSING, backend_options
 from nilometer.cli.exits import Exit
 from nilometer.cli.garbage import left_alone
@@ -58,7 +58,7 @@ def collect(
       nilometer counters collect --delta before.json --parts
     """
     try:
-        earlier = None if since is None else read_document(since, origin="--delta")
+        earlier = None if since is None else read_earlier(since)
         with left_alone():
             found = collected(backends(named, without), prefix=meta_prefix, since=earlier)
     except (ConfigError, DocumentError) as error:
@@ -108,6 +108,9 @@ def _end(found: Document) -> None:
             "how long it took is not known"
         )
     if not missing and not found.totals:
+        if read := found.told.get("backends"):
+            absent = ", ".join(read)
+            stop(f"the document of --delta does not have {absent}", Exit.NOT_FOUND)
         stop("no backend was found here; name one with --backend", Exit.NOT_FOUND)
     if missing:
         raise SystemExit(int(Exit.UNREACHABLE))

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
 
 from nilometer import clock
-from nilometer.cli.collecting import backends, collected, read_document
+from nilometer.cli.collecting import backends, collected, read_earlier
 from nilometer.cli.exits import Exit
 from nilometer.cli.garbage import left_alone
+from nilometer.cli.terminal import leave_quietly, write
 from nilometer.counters.document import DocumentError
 from nilometer.errors import ConfigError, nearest, to_install
 
@@ -59,7 +60,7 @@ def main(words: Sequence[str] | None = None) -> int:
     given = _parser().parse_args(words)
     log = Log(given.loglevel)
     try:
-        earlier = None if given.delta is None else read_document(given.delta, origin="--delta")
+        earlier = None if given.delta is None else read_earlier(given.delta)
         chosen = backends(given.backend or ())
         found = collected(chosen, prefix=given.meta_prefix or "", since=earlier)
     except (ConfigError, DocumentError) as error:
@@ -76,8 +77,7 @@ def main(words: Sequence[str] | None = None) -> int:
             log.say("ERROR", "--output %s: %s", given.output, error.strerror or error)
             return Exit.USAGE
     if given.subunit is None:
-        sys.stdout.write(content)
-        sys.stdout.flush()
+        write(content)
     elif not _write_subunit(content, given.subunit, log):
         return Exit.USAGE
     return _told(found, log)
@@ -156,9 +156,12 @@ def run() -> NoReturn:
     It leaves garbage alone, and does not take the interpreter apart at its end: both together
     are a seventh of its time, and connections are closed by then.
     """
-    with left_alone():
-        code = main()
-    sys.stdout.flush()
+    try:
+        with left_alone():
+            code = main()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        leave_quietly()
     sys.stderr.flush()
     os._exit(code)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from nilometer.counters.document import WENT_BACK
 from nilometer.model import Batch, Event, Kind, Reading, Resource
 from nilometer.model.dimensions import dimensions_of
 
@@ -51,7 +50,7 @@ def batch_of(document: Document, *, wall_ns: int, parts: bool = False) -> Sendab
     told = document.told
     until, since_s = _seconds(told.get("unixtime")), _seconds(told.get("delta_seconds"))
     ended_ns = wall_ns if until is None else until
-    is_move = until is None or "delta_seconds" in told or WENT_BACK in told
+    is_move = until is None or document.is_move
     span = _Span(ended_ns - (since_s or 0), ended_ns, is_move)
     prefix = f"{told['prefix']}." if isinstance(told.get("prefix"), str) else ""
     readings: list[Reading] = []

@@ -50,6 +50,11 @@ class Document(NamedTuple):
     totals: Mapping[str, Mapping[str, Number]]
     parts: Mapping[str, Sequence[tuple[str, Mapping[str, str], Number]]]
 
+    @property
+    def is_move(self) -> bool:
+        """Whether it says how far the counters moved, as `difference` does."""
+        return "delta_seconds" in self.told or WENT_BACK in self.told
+
     def as_json(self, *, parts: bool = False) -> dict[str, Any]:
         """What is printed; with the `parts` of totals only if asked for."""
         whole: dict[str, Any] = {META: dict(self.told), **self.totals}
