@@ -12,10 +12,11 @@ import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from nilometer.integrations.arrivals import Arrivals
-from nilometer.integrations.patches import Patches
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from nilometer.integrations.patches import Patches
 
 PATCHING: Final = {
     "eventlet.patcher": ("monkey_patch",),
@@ -41,7 +42,7 @@ class Greening:
         self._before = before
         self._after = after
         self._depth = 0  # one of them calls the other
-        self._patches = Patches()
+        self._patches: Patches | None = None
         self._arrivals = Arrivals(self._follow)
 
     def begin(self) -> None:
@@ -55,17 +56,21 @@ class Greening:
     def end(self) -> None:
         """Leave nothing behind."""
         self._arrivals.end()
-        self._patches.undo()
+        if self._patches is not None:
+            self._patches.undo()
 
     def _follow(self, module: str) -> None:
+        from nilometer.integrations.patches import Patches  # only where there are greenlets
+
+        patches = self._patches = self._patches or Patches()
         owner, alias = sys.modules[module], sys.modules.get(ALIAS[0])
         for name in PATCHING[module]:
             original = getattr(owner, name, None)
             if original is None:  # being imported just now, by another thread
                 continue
-            self._patches.replace(owner, name, self._announced)
+            patches.replace(owner, name, self._announced)
             if name == ALIAS[1] and getattr(alias, name, None) is original:
-                self._patches.replace(alias, name, self._announced)
+                patches.replace(alias, name, self._announced)
 
     def _announced(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def patch(*args: Any, **kwargs: Any) -> Any:
