@@ -294,6 +294,50 @@ def test_a_change_soon_after_one_that_was_accepted_late_alarms_and_nothing_else_
         said.clear()
 
 
+def said_of(
+    levels: Sequence[tuple[int, int]], accepted: Sequence[int], now: int, times: int = 9
+) -> list[list[str]]:
+    """What alarms in further runs at `now`, after runs of these (level, how many)."""
+    history = [
+        run(at, {**BASE, "Com_select": level})
+        for at, level in enumerate(level for level, number in levels for _ in range(number))
+    ]
+    said = []
+    for at in range(len(history), len(history) + times):
+        one = run(at, {**BASE, "Com_select": now})
+        said.append(names(judge(one, history, [accept(there) for there in accepted])))
+        history.append(one)
+    return said
+
+
+@pytest.mark.parametrize("now", [735, 800, 1600])
+@pytest.mark.parametrize("base", [25, 60])
+@pytest.mark.parametrize("improved", [15, 30])
+def test_what_costs_more_than_an_improved_level_alarms_however_often_it_is_retried(
+    base: int, improved: int, now: int
+) -> None:
+    said = said_of([(800, base), (700, improved)], [], now, times=12)
+
+    assert said == [["mysql:Com_select"]] * 12
+
+
+@pytest.mark.parametrize("at", ["first", "last"])
+def test_what_is_accepted_after_an_improvement_is_accepted_and_a_further_change_is_not(
+    at: str,
+) -> None:
+    levels, accepted = [(1000, 25), (800, 15), (850, 4)], [40 if at == "first" else 43]
+
+    assert said_of(levels, accepted, 850) == [[]] * 9
+    assert said_of(levels, accepted, 893) == [["mysql:Com_select"]] * 9
+
+
+def test_an_accepted_change_that_was_taken_back_blinds_nobody() -> None:
+    levels = [(800, 25), (880, 6), (800, 15)]
+
+    assert said_of(levels, [25], 800) == [[]] * 9
+    assert said_of(levels, [25], 840) == [["mysql:Com_select"]] * 9
+
+
 def test_a_change_that_comes_and_goes_soon_after_an_accepted_one_moves_no_level() -> None:
     guilty = {**MORE, "Com_select": 930}
     history = [*runs(25, BASE), *(run(25 + at, MORE) for at in range(4)), run(29, guilty)]

@@ -12,13 +12,15 @@ a build often enough would have made the new level the old one.
 from __future__ import annotations
 
 from bisect import insort
+from functools import lru_cache
 from itertools import pairwise
 from math import sqrt
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from nilometer.gate.robust import NORMAL_PER_MAD, are_counts, mad, median
+from nilometer.gate.segments import noise_of
 from nilometer.gate.stability import NOISY_SHARE_MAX, spread_of
-from nilometer.gate.steps import steps
+from nilometer.gate.steps import POINTS_MIN, steps
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,7 +60,10 @@ class Baseline(NamedTuple):
 
 
 DOUBTFUL_RUNS: Final = 5  # the fewest from which a level is told at all
-ACCEPT_NEAR_RUNS: Final = 3  # a found step so near an accepted one is the same
+NEAR_RUNS: Final = 3  # a found step so near an accepted one, or another one found, is the same
+
+FEWER_RUNS: Final = (1, 2, 3, 4, 6, 8, 10, 12)
+"""Without how many of the latest runs steps are looked for: as many as may be pending."""
 
 HELD_SCALES_MIN: Final = 4.0
 """That is `joint.SCALES_MIN`: smaller steps alarmed nobody, and are followed and told."""
@@ -71,7 +76,7 @@ def baseline(values: Sequence[float | None], accepted: Sequence[int] = ()) -> Ba
     (8.0, 8.0, 8.0, 8.0, 8.0)
     """
     known = {value for value in values if value is not None}
-    found = steps(values) if len(known) > 1 and _may_gate(values) else ()
+    found = _lasting(values) if len(known) > 1 and _may_gate(values) else ()
     ends = _begins(values, sorted({at for at in accepted if 0 < at < len(values)}))
     levels = _Levels(whole=are_counts(known))
     told: list[Step] = []
@@ -81,9 +86,9 @@ def baseline(values: Sequence[float | None], accepted: Sequence[int] = ()) -> Ba
             step
             for step in found
             if start < step.index < stop
-            and all(abs(step.index - at) > ACCEPT_NEAR_RUNS for at in (*ends, *accepted))
+            and all(abs(step.index - at) > NEAR_RUNS for at in (*ends, *accepted))
         ]
-        if start and levels.leave(own, shown):
+        if start and len(known) > 1:
             told = levels.steps_after_accepting(own, shown, start)
         cuts = [start, *(step.index for step in told), stop]
         for begin, end in pairwise(cuts):
@@ -94,23 +99,53 @@ def baseline(values: Sequence[float | None], accepted: Sequence[int] = ()) -> Ba
     return Baseline(levels.moved(), levels.runs, tuple(told), levels.held)
 
 
+def _lasting(values: Sequence[float | None]) -> list[Step]:
+    """The steps of a series, and those down that were found before its latest runs.
+
+    What costs less than it did is the level by which the next run is judged, however many of
+    those after it cost more: with them it may look like an excursion.
+    """
+    found = list(_steps(tuple(values)))
+    for fewer in FEWER_RUNS:
+        known = {value for value in values[:-fewer] if value is not None}
+        if len(known) < 2:
+            break
+        found += (
+            step
+            for step in _steps(tuple(values[:-fewer]))
+            if step.after < step.before
+            and all(abs(step.index - one.index) > NEAR_RUNS for one in found)
+        )
+    return sorted(found, key=lambda step: step.index)
+
+
+# A report judges each run by those before it, and so asks for the same again and again.
+_steps = lru_cache(maxsize=4096)(steps)
+
+
 def _begins(values: Sequence[float | None], accepted: Sequence[int]) -> dict[int, int]:
     """Where each accepted level began, with the run by which it was accepted.
 
     People accept an alarm that was retried, by its latest run. So the runs just before that one
-    are of its level if they are nearer to it than to what came before them.
+    are of its level if they are no further from it than noise is, or nearer to it than to the
+    last ones of another level.
     """
+    known = [value for value in values if value is not None]
+    near = HELD_SCALES_MIN * noise_of(known).scale if len(known) >= POINTS_MIN else 0.0
     found = {}
     for last, at in pairwise([0, *accepted]):
         begin, shown = at, values[at]
         for place in range(at - 1, last, -1):
-            value, before = values[place], _level(values[last:place])
-            if shown is None or before is None:
+            value = values[place]
+            if shown is None:
                 break
             if value is None:
                 continue
-            if abs(value - shown) >= abs(value - before):
-                break
+            if abs(value - shown) > near:
+                others = [v for v in values[last:place] if v is not None]
+                others = [v for v in others if abs(v - shown) > near][-DOUBTFUL_RUNS:]
+                if not others or abs(value - shown) >= abs(value - median(others)):
+                    break
             begin = place
         found[begin] = at
     return found
@@ -139,10 +174,6 @@ class _Levels:
             self.runs = len(of_it)
         self._pieces.append((values, self._level if of_it else None))
 
-    def leave(self, values: Sequence[float | None], shown: int) -> bool:
-        """Whether any of these alarms by the level that was accepted with one of them."""
-        return len(self._alike(values, shown)) < sum(value is not None for value in values)
-
     def steps_after_accepting(
         self, values: Sequence[float | None], shown: int, start: int
     ) -> list[Step]:
@@ -151,10 +182,11 @@ class _Levels:
         Looked for where the accepted step is taken out: else one close behind it is taken for
         a part of it.
         """
-        level = median(self._alike(values, shown))
-        shift = 0.0 if self._level is None else level - self._level
+        so_far = [value for value in values[: shown + 1] if value is not None]
+        level = _level(so_far or values)
+        shift = 0.0 if self._level is None or level is None else level - self._level
         before = [None if v is None else v + shift for v in self.moved()]
-        return [step for step in steps([*before, *values]) if step.index > start + shown]
+        return [step for step in _lasting([*before, *values]) if step.index > start + shown]
 
     def _alike(self, values: Sequence[float | None], shown: int) -> list[float]:
         """The known ones among these that do not alarm by `shown` and those of them before."""
