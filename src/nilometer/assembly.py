@@ -21,6 +21,7 @@ from nilometer.export.threads import (
     call_after_fork,
     call_after_uwsgi_forks,
     call_at_end,
+    is_in_hub,
     threads_cannot_run,
 )
 from nilometer.integrations import LIBRARIES, Chosen, automatic
@@ -292,8 +293,13 @@ def flush(timeout_s: float) -> bool:
 
 
 def shutdown(timeout_s: float = SHUTDOWN_S) -> bool:
-    """Flush, stop, close; whether everything was taken. Nothing runs afterwards."""
+    """Flush, stop, close; whether everything was taken. Nothing runs afterwards.
+
+    In a hub of greenlets, where nobody can wait, it is left to the end of the process.
+    """
     global _current
+    if is_in_hub():
+        return False
     lock = _lock  # a fork meanwhile makes another
     if not lock.acquire(timeout=max(0.0, min(timeout_s, threading.TIMEOUT_MAX))):
         return False  # another thread is at it

@@ -373,6 +373,39 @@ def test_a_program_that_patches_itself_under_run_shares_its_locks_and_hangs_nowh
         assert trouble not in ended.stderr
 
 
+@pytest.mark.parametrize("function", ["flush", "shutdown"])
+@pytest.mark.parametrize("library", GREEN)
+def test_a_signal_handler_of_a_service_that_rests_in_its_hub_flushes_at_the_end(
+    run, receiver, library, function
+):
+    output = run(
+        f"""
+        import os, signal, threading
+        from {library} import sleep
+        nilometer.configure(service="s", export=[url], interval_s=60)
+        nilometer.gauge("queue.depth", read=lambda: 1)
+        stopped = []
+
+        def stop(*_):
+            print("taken", nilometer.{function}(1.0), flush=True)
+            requests.add(10)
+            stopped.append(True)
+
+        signal.signal(signal.SIGTERM, stop)
+        requests.add(1)
+        pid = os.getpid()
+        os.system(f"(sleep 0.5; kill -TERM {{pid}}) &")
+        while not stopped:
+            sleep(0.2)
+        print("ended in order", flush=True)
+        """,
+        head=GREEN[library] + HEAD,
+    )
+
+    assert output.splitlines()[-2:] == ["taken False", "ended in order"]
+    assert receiver.total("api.requests") == 11
+
+
 @pytest.mark.parametrize("library", GREEN)
 def test_a_child_forked_under_monkey_patching_sends_its_own(run, receiver, library):
     output = run(

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 from nilometer.clock import Clock
 from nilometer.export.bell import Bell
 from nilometer.export.readers import READS_S
-from nilometer.export.threads import patched_by, start_thread
+from nilometer.export.threads import is_in_hub, patched_by, start_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -249,8 +249,11 @@ class Pump:
         What a receiver refused, and what else is lost meanwhile, was not taken. What is
         measured meanwhile is not waited for: there is always more of it. An exporter that is
         backing off is asked once, now. From inside of a drain of the same thread (a signal came
-        meanwhile) it returns False at once.
+        meanwhile), or of a hub of greenlets (likewise), it returns False at once.
         """
+        if is_in_hub():
+            self.wake()
+            return False
         deadline_ns = self._clock.elapsed_ns() + int(timeout_s * 1e9)
         if self.pid:
             self._start_again_if_lost()

@@ -32,6 +32,22 @@ def patched_by() -> str:
     return ""
 
 
+def is_in_hub() -> bool:
+    """Whether the caller runs in eventlet's or gevent's hub itself, which can wait for nothing.
+
+    A signal handler does, that comes while the service rests.
+    """
+    patcher = patched_by()
+    if patcher == "eventlet":
+        local = getattr(sys.modules.get("eventlet.hubs"), "_threadlocal", None)
+        hub = getattr(getattr(local, "hub", None), "greenlet", None)
+    elif patcher == "gevent":
+        hub = import_module("gevent._hub_local").get_hub_if_exists()
+    else:
+        return False
+    return hub is not None and sys.modules["greenlet"].getcurrent() is hub
+
+
 def where_threads_run() -> tuple[str, int]:
     """Where a thread begun here gets its turns: a green one in no hub but its native thread's.
 
