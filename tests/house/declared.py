@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from importlib import import_module
 from inspect import signature
 
@@ -18,6 +19,9 @@ SERVERS = (
     *("gunicorn", "gunicorn_asgi", "uvicorn", "uwsgi", "waitress"),
     *("wsgiref", "werkzeug", "eventlet_wsgi", "gevent_wsgi"),
 )
+
+# pylibmc is in C, and comes ready-made for Python 3.11 at most.
+HERE = [name for name in LIBRARIES if name != "pylibmc" or sys.version_info < (3, 12)]
 
 
 def made_by_installing(name: str, registry: Registry) -> None:
@@ -42,7 +46,7 @@ def made_by_serving(name: str, registry: Registry) -> None:
 
 if __name__ == "__main__":
     found = {}
-    ways = {name: made_by_installing for name in LIBRARIES if name not in SERVERS}
+    ways = {name: made_by_installing for name in HERE if name not in SERVERS}
     ways |= dict.fromkeys((*SERVERS, "wsgi", "asgi"), made_by_serving)
     for name, make in ways.items():
         registry = Registry()

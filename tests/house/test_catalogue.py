@@ -12,6 +12,7 @@ from typing import NamedTuple
 import pytest
 
 from nilometer.integrations import LIBRARIES
+from tests.house.declared import HERE
 from tests.house.test_promises import assert_runs
 
 ROOT = Path(__file__).parent.parent.parent
@@ -91,7 +92,7 @@ def test_an_instrument_is_made_as_it_is_listed(
 ) -> None:
     assert row.integrations
     assert set(row.integrations) <= LIBRARIES.keys() | MIDDLEWARE
-    for integration in row.integrations:
+    for integration in set(row.integrations) & ({*HERE} | MIDDLEWARE):
         made = declared[integration].get(row.instrument)
         assert made == [row.kind, row.unit, row.level], f"by {integration}"
 
