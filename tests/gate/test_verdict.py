@@ -321,6 +321,16 @@ def test_what_costs_more_than_an_improved_level_alarms_however_often_it_is_retri
     assert said == [["mysql:Com_select"]] * 12
 
 
+@pytest.mark.parametrize(("base", "improved"), [(25, 3), (25, 4), (33, 4), (60, 7), (60, 8)])
+@pytest.mark.parametrize("now", [840, 1600])
+def test_a_few_improved_runs_hide_no_run_that_costs_more_than_ever(
+    base: int, improved: int, now: int
+) -> None:
+    said = said_of([(800, base), (700, improved)], [], now, times=4)
+
+    assert said == [["mysql:Com_select"]] * 4
+
+
 @pytest.mark.parametrize("at", ["first", "last"])
 def test_what_is_accepted_after_an_improvement_is_accepted_and_a_further_change_is_not(
     at: str,

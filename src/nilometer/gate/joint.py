@@ -97,7 +97,7 @@ class Joint(NamedTuple):
 def joint(columns: Iterable[Column], runs: int, *, sign: int = 1) -> Joint:
     """Judge a run; `runs` is the number of earlier ones, `sign` -1 looks for less instead."""
     skipped = max(0, runs - JOINT_RUNS_MAX)
-    rows = [_Row(column, skipped) for column in columns]
+    rows = [_Row(column, skipped, sign) for column in columns]
     moved: list[Moved] = []
     number = 0
     for row in rows:
@@ -187,8 +187,9 @@ def _joint(
 class _Row:
     """A counter in the runs that are looked at, and how far each lies from all others."""
 
-    def __init__(self, column: Column, skipped: int) -> None:
+    def __init__(self, column: Column, skipped: int, sign: int) -> None:
         self.column = column
+        self._sign = sign  # what is looked for: more, or less
         self.values = column.values[skipped:]
         known = [value for value in self.values if value is not None]
         self.runs = len(known)
@@ -217,10 +218,12 @@ class _Row:
             return None
         if others[0] == others[-1] == value:
             return 0.0 if value else None
-        return _deviation(value, others, is_counted=self.column.is_counted)
+        return _deviation(value, others, self._sign, is_counted=self.column.is_counted)
 
 
-def _deviation(value: float, others: Sequence[float], *, is_counted: bool) -> float | None:
+def _deviation(
+    value: float, others: Sequence[float], sign: int, *, is_counted: bool
+) -> float | None:
     """`others` are all but it, sorted."""
     middle = median(others)
     deviation = mad(others, middle)
@@ -229,9 +232,9 @@ def _deviation(value: float, others: Sequence[float], *, is_counted: bool) -> fl
         return None
     if not middle:  # what is mostly 0 moves at times for reasons of its own
         return None
-    furthest = max(middle - others[0], others[-1] - middle)
+    furthest = others[-1] - middle if sign > 0 else middle - others[0]
     is_wild = furthest > WILD_SCALES * scale
-    if is_wild and wild_in(others, middle, scale) > wild_max(len(others)):
+    if is_wild and wild_in(others, middle, scale, sign) > wild_max(len(others)):
         return None
     if value == middle:
         return 0.0

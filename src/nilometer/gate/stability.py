@@ -128,14 +128,16 @@ def spread_of(
     return Spread(measured, max(measured, least))
 
 
-def wild_in(values: Sequence[float], middle: float, scale: float) -> int:
-    """In how many runs the counter was wild.
+def wild_in(values: Sequence[float], middle: float, scale: float, sign: int = 1) -> int:
+    """In how many runs the counter was wild, upwards; downwards with a `sign` of -1.
+
+    Each way by itself: a few runs of an improvement make no doubling a thing of chance.
 
     >>> wild_in([1, 9, 1, 1, -9], 1, 0.5)
-    2
+    1
     """
     reach = WILD_SCALES * scale
-    return sum(abs(value - middle) > reach for value in values)
+    return sum(sign * (value - middle) > reach for value in values)
 
 
 def wild_max(runs: int) -> int:
