@@ -35,7 +35,7 @@ def test_five_percent_more_selects_and_wider_rows_alarm_and_nothing_else_does(
 ) -> None:
     found = judged(name)
 
-    # The bytes of PostgreSQL's log hold whole pages, too, as its checkpoints come, by the clock.
+    # The bytes of PostgreSQL's log hold whole pages, too, after each checkpoint, by the clock.
     # Some hours they vary little, and tell wider rows; some they wander. All else is exact.
     by_the_clock = "postgresql:statement.wal_bytes"
     assert [why for why in found.false_alarms if not why.startswith(by_the_clock)] == []
