@@ -18,7 +18,13 @@ from typing import TYPE_CHECKING, Final
 from nilometer.clock import Clock
 from nilometer.export.bell import Bell
 from nilometer.export.readers import READS_S
-from nilometer.export.threads import is_in_hub, patched_by, start_thread
+from nilometer.export.threads import (
+    SETTLE_S,
+    is_in_hub,
+    patched_by,
+    start_thread,
+    wait_until,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,9 +36,6 @@ log = logging.getLogger("nilometer")
 
 INTERVAL_S: Final = 10.0
 """statsd's own flush interval: a shorter one would only be averaged away there."""
-
-SETTLE_S: Final = 0.005
-"""How often a flush looks whether the exporters are done: 1/400 of the 2 s it may take."""
 
 
 class Pump:
@@ -106,9 +109,8 @@ class Pump:
         self._forget_threads()
         for bell in bells:
             bell.ring()
-        deadline_ns = self._clock.elapsed_ns() + int(timeout_s * 1e9)
-        while running and self._clock.elapsed_ns() < deadline_ns:
-            threading.Event().wait(SETTLE_S)
+        elapsed_ns = self._clock.elapsed_ns
+        wait_until(lambda: not running, elapsed_ns() + int(timeout_s * 1e9), elapsed_ns)
 
     def add(self, outlet: Outlet) -> None:
         """One more exporter, from now on; its thread starts if the others run."""
@@ -144,9 +146,7 @@ class Pump:
         they began (gunicorn's gevent workers with --preload): green ones take their place.
         """
         if self.is_running and self._kind == patched_by() and not self._asked <= self._running:
-            threading.Event().wait(
-                SETTLE_S
-            )  # the others' turn: who does not begin now never will
+            threading.Event().wait(SETTLE_S)  # who does not begin in this turn never will
         if self.is_running and self._kind == patched_by() and self._asked <= self._running:
             return
         for bell in (self._bell, *self._bells.values()):
@@ -199,12 +199,9 @@ class Pump:
         the service patched itself, and held by a greenlet that waits for a gauge. Who waits
         for such a lock stops the hub, and with it the greenlet that would let go of it.
         """
-        until_ns = self._clock.elapsed_ns() + within_s * 1e9
-        while not self._draining.acquire(blocking=False):
-            if self._clock.elapsed_ns() >= until_ns:
-                return False
-            threading.Event().wait(SETTLE_S)  # the others' turn, whatever threads are now
-        return True
+        elapsed_ns = self._clock.elapsed_ns
+        acquire = partial(self._draining.acquire, blocking=False)
+        return wait_until(acquire, elapsed_ns() + within_s * 1e9, elapsed_ns)
 
     def _hand_over(self, everything: bool, reads_s: float) -> None:
         """Under the lock: two drains at once would hand intervals over in the wrong order."""
@@ -305,11 +302,11 @@ class Pump:
         lost = sum(outlet.close() for outlet in self.outlets)
         if lost:
             self._say_lost(lost, sum(outlet.unanswered for outlet in self.outlets))
-        pause = threading.Event()
-        while self._running and self.pid == os.getpid():
-            if self._clock.elapsed_ns() >= deadline_ns:
-                break
-            pause.wait(SETTLE_S)
+        wait_until(
+            lambda: not self._running or self.pid != os.getpid(),
+            deadline_ns,
+            self._clock.elapsed_ns,
+        )
         return took_all and not lost
 
     @staticmethod

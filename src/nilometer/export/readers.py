@@ -8,14 +8,13 @@ came too late counts the next time; who came not even then has no value, and is 
 from __future__ import annotations
 
 import logging
-import threading
 from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Protocol
 
 from nilometer.clock import Clock
 from nilometer.export.bell import Bell
-from nilometer.export.threads import start_thread, where_threads_run
+from nilometer.export.threads import start_thread, wait_until, where_threads_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable
@@ -36,9 +35,6 @@ wait for the same thing: then no other is called before one returns."""
 
 REST_S: Final = 3600.0
 """How long a thread waits for work before it waits again: any time will do."""
-
-PAUSE_S: Final = 0.005
-"""Between two looks whether a thread has ended."""
 
 TRIES_MAX: Final = 2
 """A green thread started in a fork may belong to a hub that is no more; a second does not."""
@@ -156,9 +152,8 @@ class Readers:
         if worker is None:
             return
         self._leave_behind(worker)
-        deadline_ns = self._clock.elapsed_ns() + int(timeout_s * 1e9)
-        while not worker.has_ended and self._clock.elapsed_ns() < deadline_ns:
-            threading.Event().wait(PAUSE_S)
+        elapsed_ns = self._clock.elapsed_ns
+        wait_until(lambda: worker.has_ended, elapsed_ns() + int(timeout_s * 1e9), elapsed_ns)
 
     def ask(self, reads: Iterable[Read], within_s: float) -> None:
         """Call each that is not at work already; those without a value are told so."""

@@ -14,10 +14,13 @@ import sys
 import threading
 from contextlib import suppress
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+SETTLE_S: Final = 0.005
+"""Between two looks whether others are done: 1/400 of the 2 s that a flush may take."""
 
 
 def patched_by() -> str:
@@ -55,6 +58,20 @@ def where_threads_run() -> tuple[str, int]:
     """
     patcher = patched_by()
     return patcher, _thread.get_native_id() if patcher else 0
+
+
+def wait_until(
+    is_so: Callable[[], object], deadline_ns: float, elapsed_ns: Callable[[], int]
+) -> bool:
+    """Look again and again, between the others' turns, until something is so; False in the end.
+
+    Nothing is waited for but time: locks and bells may be of other threads than those of now.
+    """
+    while not is_so():
+        if elapsed_ns() >= deadline_ns:
+            return False
+        threading.Event().wait(SETTLE_S)
+    return True
 
 
 def start_thread(run: Callable[[], None], name: str) -> None:

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 from asyncio import CancelledError
 from typing import TYPE_CHECKING, Any, Final
-from weakref import WeakKeyDictionary, ref
 
 from nilometer.integrations import http_costs
 from nilometer.integrations.http_client import OURS, Client
-from nilometer.integrations.http_pools import HttpPools, Retries
+from nilometer.integrations.http_pools import Owned, Retries
 from nilometer.integrations.patches import Patches
 from nilometer.measure import REGISTRY
 from nilometer.trace import CURRENT
@@ -119,30 +118,26 @@ class Attempts:
         return response
 
 
-class Connections:
-    """Connections of aiohttp's connectors: each is acquired, or kept for the next request."""
+def counts(connector: Any, connection: Any) -> tuple[int, int]:
+    """A connection is acquired, or kept for the next request, or closed."""
+    if not connection.is_connected():
+        return 0, 0
+    is_used = connection in connector._acquired
+    return int(is_used), int(not is_used)
+
+
+class Connections(Owned):
+    """Connections of aiohttp's connectors."""
 
     def __init__(self, registry: Registry) -> None:
-        self.pools = HttpPools(self._state, registry)
-        self._owners: WeakKeyDictionary[Any, ref[Any]] = WeakKeyDictionary()
-
-    def _state(self, connection: Any) -> tuple[int, int]:
-        owner = self._owners.get(connection)
-        connector = owner() if owner is not None else None
-        if connector is None or not connection.is_connected():
-            return 0, 0
-        is_used = connection in connector._acquired
-        return int(is_used), int(not is_used)
+        super().__init__(counts, "aiohttp", registry)
 
     def making(self, original: Callable[..., Any]) -> Callable[..., Any]:
         """Follow each connection that a connector makes."""
 
         async def create(connector: Any, sent: Any, *args: Any, **named: Any) -> Any:
             connection = await original(connector, sent, *args, **named)
-            with self.pools.guarded("aiohttp"):
-                self._owners[connection] = ref(connector)
-                self.pools.watch(pool_name(sent.connection_key), connection)
-            return connection
+            return self.follow(lambda: pool_name(sent.connection_key), connector, connection)
 
         return create
 

@@ -7,6 +7,7 @@ each of its connections is followed by itself.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary, ref
 
 from nilometer.integrations import faults
 from nilometer.integrations.pools import Awaited
@@ -55,6 +56,36 @@ class HttpPools(Awaited):
     def guarded(self, integration: str) -> Guard:
         """For a ``with`` statement in which a new connection is begun to be followed."""
         return Guard(integration, self._registry)
+
+
+class Owned:
+    """Connections that are followed one by one: each knows, weakly, the pool that made it.
+
+    ``counts(pool, connection)`` says whether it is used, and whether idle.
+    """
+
+    def __init__(
+        self,
+        counts: Callable[[Any, Any], tuple[int, int]],
+        integration: str,
+        registry: Registry,
+    ) -> None:
+        self.pools = HttpPools(self._counted, registry)
+        self._counts = counts
+        self._integration = integration
+        self._owners: WeakKeyDictionary[Any, ref[Any]] = WeakKeyDictionary()
+
+    def _counted(self, connection: Any) -> tuple[int, int]:
+        owner = self._owners.get(connection)
+        pool = owner() if owner is not None else None
+        return (0, 0) if pool is None else self._counts(pool, connection)
+
+    def follow(self, name: Callable[[], str], pool: Any, connection: Any) -> Any:
+        """Follow a connection that the pool of that name has just made, and give it back."""
+        with self.pools.guarded(self._integration):
+            self._owners[connection] = ref(pool)
+            self.pools.watch(name(), connection)
+        return connection
 
 
 class Guard:

@@ -186,6 +186,8 @@ class WsgiEntry:
 
     app: Callable[..., Any]
     meters: Meters
+    attend: Callable[[dict[str, Any], Callable[..., Any]], Any]
+    settle: Callable[[WsgiExchange, Any], Any]
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
         """Serve a request."""
@@ -206,14 +208,6 @@ class WsgiEntry:
         if type(result) in _NOTHING_TO_CLOSE:
             return exchange.body(result)
         return self.settle(exchange, result)
-
-    def attend(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
-        """Serve a request that asks for a trace, whose body must be counted, or in a span."""
-        raise NotImplementedError
-
-    def settle(self, exchange: WsgiExchange, result: Any) -> Any:
-        """What the server gets of a result that may be its own file wrapper."""
-        raise NotImplementedError
 
 
 class AsgiExchange(Exchange):

@@ -7,11 +7,10 @@ The one place that all requests of both libraries pass, once per attempt, is the
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
-from weakref import WeakKeyDictionary, ref
 
 from nilometer.integrations import http_client
 from nilometer.integrations.http_client import Client
-from nilometer.integrations.http_pools import HttpPools, Retries
+from nilometer.integrations.http_pools import Owned, Retries
 from nilometer.integrations.patches import Patches
 from nilometer.measure import REGISTRY
 from nilometer.trace import CURRENT
@@ -56,31 +55,26 @@ def is_installed() -> bool:
     return _patches.active
 
 
-class Connections:
-    """Connections that urllib3's pools have opened: each is its pool's, or let out."""
+def counts(pool: Any, connection: Any) -> tuple[int, int]:
+    """A connection is let out, or its pool's, or closed."""
+    if connection.sock is None:
+        return 0, 0
+    queue = pool.pool  # None if the pool is closed
+    is_idle = queue is not None and connection in list(queue.queue)
+    return int(not is_idle), int(is_idle)
+
+
+class Connections(Owned):
+    """Connections that urllib3's pools have opened."""
 
     def __init__(self, registry: Registry) -> None:
-        self.pools = HttpPools(self._state, registry)
-        self._owners: WeakKeyDictionary[Any, ref[Any]] = WeakKeyDictionary()
-
-    def _state(self, connection: Any) -> tuple[int, int]:
-        owner = self._owners.get(connection)
-        pool = owner() if owner is not None else None
-        if pool is None or connection.sock is None:
-            return 0, 0
-        queue = pool.pool  # None if the pool is closed
-        is_idle = queue is not None and connection in list(queue.queue)
-        return int(not is_idle), int(is_idle)
+        super().__init__(counts, "urllib3", registry)
 
     def making(self, original: Callable[..., Any]) -> Callable[..., Any]:
         """Follow each connection that a pool makes."""
 
         def new(pool: Any) -> Any:
-            connection = original(pool)
-            with self.pools.guarded("urllib3"):
-                self._owners[connection] = ref(pool)
-                self.pools.watch(pool_name(pool), connection)
-            return connection
+            return self.follow(lambda: pool_name(pool), pool, original(pool))
 
         return new
 
