@@ -114,10 +114,11 @@ def test_statements_that_were_not_counted_at_first_have_no_earlier_value() -> No
     reply = RECORDED[15]["reply"]
 
     assert statements_begun(reply, {}) == {}
-    begun = statements_begun(reply, {STATEMENTS: ("calls",)})
+    begun = statements_begun(reply, {STATEMENTS: ("plans",)})
     assert begun == {
-        ("statement.calls", ()): (f"counted since {reply['resets']['pg_stat_statements_info']}")
+        ("statement.plans", ()): (f"counted since {reply['resets']['pg_stat_statements_info']}")
     }
+    assert ("statement.insert.rows", ()) in statements_begun(reply, {STATEMENTS: ("rows",)})
 
 
 def test_a_total_that_lost_a_part_says_so_from_then_on() -> None:
@@ -164,7 +165,34 @@ def test_no_quoted_text_of_a_statement_is_shown(text: str, shown: str) -> None:
     values = values_of(reply, {STATEMENTS: ("calls",)})
 
     part = (("db", "shop"), ("query", shown))
-    assert values == {("statement.calls", ()): 1, ("statement.calls", part): 1}
+    assert values["statement.calls", ()] == values["statement.calls", part] == 1
+
+
+def test_statements_are_totalled_by_what_they_do_too() -> None:
+    reply = {
+        STATEMENTS: [["a", "INSERT INTO t", 3], ["b", "insert into u", 4], ["a", "SET x", 5]]
+    }
+
+    values = values_of(reply, {STATEMENTS: ("calls",)})
+
+    totals = {name: value for (name, part), value in values.items() if not part}
+    verbs = dict.fromkeys(("select", "update", "delete", "merge"), 0) | {"insert": 7}
+    assert totals == {
+        "statement.calls": 12,
+        **{f"statement.{verb}.calls": calls for verb, calls in verbs.items()},
+    }
+
+
+def test_a_statement_that_went_is_lost_to_the_total_of_those_that_do_the_same() -> None:
+    losses = Losses()
+    insert = ("statement.calls", (("db", "a"), ("query", "INSERT INTO t")))
+
+    losses.seen({insert: 3})
+
+    assert {name for name, _ in losses.seen({})} == {
+        "statement.calls",
+        "statement.insert.calls",
+    }
 
 
 TEXTS = st.text(max_size=9)

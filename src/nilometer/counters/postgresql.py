@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from nilometer.counters.figures import Fact, Number, Series
     from nilometer.counters.libpq import Connection, PostgresError
     from nilometer.counters.target import Target
+    from nilometer.model.dimensions import Dimensions
 
 __all__ = ("MEANING", "connect", "find")
 
@@ -40,6 +41,11 @@ MEANING: Final = "PostgreSQL: databases, tables, WAL, I/O, and statements if it 
 
 CONNECT_S: Final = 2.0
 READ_S: Final = 10.0
+
+VERBS: Final = ("select", "insert", "update", "delete", "merge")
+OF_VERBS: Final = ("calls", "rows", "wal_bytes")
+"""Of statements: what is told of those that begin with each verb, too. A SELECT writes to the
+log when it tidies a page; what an INSERT writes is nearly the same each time."""
 
 DOLLAR: Final = re.compile(r"\$(?!\d)")
 QUOTED: Final = re.compile(
@@ -61,14 +67,14 @@ def values_of(
 ) -> dict[Series, Number]:
     """The counters of a reply: the total of each column and its parts; parts of 0 are left out.
 
-    The total of a view with many rows is their sum.
+    The total of a view with many rows is their sum; statements are totalled by verb, too.
     """
     values: dict[Series, Number] = {}
     for view in VIEWS:
         names = [view.prefix + column for column in columns.get(view.name, ())]
         if not names:
             continue
-        values.update({(name, ()): 0 for name in names})
+        values.update({(name, ()): 0 for of in names for name in (of, *by_verb(of))})
         for row in reply.get(view.name) or ():
             labels = [str(label) for label in row[: len(view.labels)]]
             if view.name == STATEMENTS:
@@ -78,10 +84,30 @@ def values_of(
             part = tuple(zip(view.labels, labels, strict=True))
             for name, value in zip(names, row[len(labels) :], strict=True):
                 if isinstance(value, int | float) and value:
-                    values[name, ()] += value
+                    for total in totals_of(name, part):
+                        values[total, ()] += value
                     if part:
                         values[name, part] = values.get((name, part), 0) + value
     return values
+
+
+def by_verb(name: str) -> tuple[str, ...]:
+    """The totals of a counter of statements by what these do, as MySQL has `Com_insert`.
+
+    >>> by_verb("statement.rows")[:2]
+    ('statement.select.rows', 'statement.insert.rows')
+    """
+    view, _, column = name.partition(".")
+    if view != "statement" or column not in OF_VERBS:
+        return ()
+    return tuple(f"statement.{verb}.{column}" for verb in VERBS)
+
+
+def totals_of(name: str, part: Dimensions) -> tuple[str, ...]:
+    """The totals that a part of this counter goes into."""
+    query = dict(part).get("query", "") if name.startswith("statement.") else ""
+    verb = query.partition(" ")[0].lower()
+    return (name, *(of for of in by_verb(name) if of.split(".")[1] == verb))
 
 
 def folded(text: str) -> str:
@@ -117,10 +143,8 @@ def statements_begun(
 ) -> dict[Series, str]:
     """Since when statements are counted: those that were not at first have no earlier value."""
     at = reply["resets"].get("pg_stat_statements_info") or "the server started"
-    return {
-        (f"statement.{column}", ()): f"counted since {at}"
-        for column in columns.get(STATEMENTS, ())
-    }
+    names = [f"statement.{column}" for column in columns.get(STATEMENTS, ())]
+    return {(name, ()): f"counted since {at}" for of in names for name in (of, *by_verb(of))}
 
 
 class Losses:
@@ -137,7 +161,8 @@ class Losses:
         """What has been lost so far of each total, told as its incarnation."""
         for (name, part), earlier in self._before.items():
             if part and name not in GAUGES and values.get((name, part), 0) < earlier:
-                self._lost[name] = self._lost.get(name, 0) + 1
+                for total in totals_of(name, part):
+                    self._lost[total] = self._lost.get(total, 0) + 1
         self._before = values
         return {
             (name, ()): f"{lost} of its parts went, or began anew, since the first read"

@@ -118,6 +118,13 @@ FAMILIES: Final[tuple[tuple[re.Pattern[str], str, str], ...]] = tuple(
     (re.compile(pattern), meaning, unit)
     for pattern, meaning, unit in (
         (r"(?:[a-z]+\.)?(.*_time)", "{0}", "ms"),
+        (
+            r"statement\.([a-z]+)\.calls",
+            "statements that ran and begin with {0}",
+            "{statement}",
+        ),
+        (r"statement\.([a-z]+)\.rows", "rows returned or changed by a {0}", "{row}"),
+        (r"statement\.([a-z]+)\.wal_bytes", "bytes of WAL that a {0} made", "By"),
         (r"io\.(.*_bytes)", "bytes of I/O: {0}", "By"),
         (r"io\.(.*)", "I/O: {0}", "{operation}"),
         (r"bgwriter\.(.*)", "the background writer: {0}", "1"),
