@@ -31,6 +31,12 @@ GREENLETS = [f"tests/integrations/test_sqlalchemy{part}.py" for part in ("", "_o
 # and everything that imports it does depend on it, and so do threads, forks and ends of
 # processes. uWSGI is not installed there: it is compiled, and one Python is enough.
 QUICK = "not real and not slow"
+# What is said of the repository itself, or takes long and runs no code of ours that depends on
+# the interpreter, is said once.
+ONCE = [
+    *("tests/house", "tests/bench", "tests/store/test_maintenance.py"),
+    *("tests/cli/test_measure.py", "tests/cli/test_against_installed.py"),
+]
 PROCESSES = ["tests/export/test_processes.py", "tests/cli/test_run.py"]
 
 
@@ -70,8 +76,8 @@ nox.options.reuse_existing_virtualenvs = True
 nox.options.error_on_missing_interpreters = True
 
 
-# Test files are shared out among the processors. Tests with real servers are not: they have
-# many processes of their own.
+# Test files are shared out among the processors; those with real servers, too, which wait more
+# than they work.
 SHARED = ("-n", "logical", "--dist", "loadfile")
 
 # Three times what the longest session takes on two idle processors. A session that is stuck
@@ -111,8 +117,8 @@ def suite(session: nox.Session) -> None:
 
 @nox.session(python=False)
 def real(session: nox.Session) -> None:
-    """Real servers, real clients, the main job; one after the other."""
-    pytest(session, "-m", "real", NILOMETER_REQUIRE_C="1")
+    """Real servers, real clients, the main job."""
+    pytest(session, *SHARED, "-m", "real", NILOMETER_REQUIRE_C="1")
 
 
 @nox.session(python=False)
@@ -129,7 +135,8 @@ def newer(session: nox.Session) -> None:
     python = str(Path(session.bin) / "python")
     build = [python, "setup.py", "-q", "build_ext", "--inplace"]
     session.run(*build, env={"NILOMETER_REQUIRE_C": "1"})
-    words = [*SHARED, "--hypothesis-profile=again", "-m", QUICK]
+    ignored = [f"--ignore={path}" for path in ONCE]
+    words = [*SHARED, "--hypothesis-profile=again", "-m", QUICK, *ignored]
     pytest(session, *words, python=python, NILOMETER_REQUIRE_C="1")
     chosen = ["-m", "real or slow", "-k", "not uwsgi", *PROCESSES]
     pytest(session, *chosen, part="-processes", python=python, NILOMETER_REQUIRE_C="1")
