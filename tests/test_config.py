@@ -95,6 +95,48 @@ def test_the_same_settings_read_alike_from_file_environment_and_arguments(tmp_pa
     assert values[0]["trace_keys"] == (b"0123456789", b"abcdefghij")
 
 
+def test_the_token_file_goes_to_each_receiver_of_otlp_that_brings_no_token(tmp_path):
+    file = tmp_path / "a token"
+    file.write_text("a-token-of-ours\n")
+    file.chmod(0o600)
+    urls = [
+        "otlp://c1:4318",
+        "otlps://c2?timeout_s=3",
+        "otlp://c3?token_file=",
+        "otlp://c4?header=Authorization:Basic%20eA",
+        "otlp://c5?header=X-Tenant:acme",
+        "statsd://c6",
+        "log://",
+    ]
+    found = settings(
+        tmp_path, environ={"NILOMETER_TOKEN_FILE": str(file)}, export=urls, service="s"
+    )
+
+    ours = f"token_file={tmp_path}/a%20token"
+    assert found.export == (
+        f"otlp://c1:4318?{ours}",
+        f"otlps://c2?timeout_s=3&{ours}",
+        "otlp://c3?token_file=",
+        "otlp://c4?header=Authorization:Basic%20eA",
+        f"otlp://c5?header=X-Tenant:acme&{ours}",
+        "statsd://c6",
+        "log://",
+    )
+    assert found.origins["token_file"] == "NILOMETER_TOKEN_FILE"
+
+
+def test_a_token_file_that_cannot_be_read_is_told_with_where_it_was_named(tmp_path):
+    environ = {"NILOMETER_TOKEN_FILE": "/there/is/none", "NILOMETER_EXPORT": "otlp://c1"}
+
+    assert settings(tmp_path, environ={**environ, "NILOMETER_EXPORT": "log://"}).export == (
+        "log://",
+    )
+    assert fault(tmp_path, environ=environ) == (
+        "NILOMETER_EXPORT, with NILOMETER_TOKEN_FILE: 'otlp://c1?token_file=/there/is/none': "
+        "token_file /there/is/none: No such file or directory [bad-exporter-url]"
+    )
+
+
 def test_all_faults_are_told_together_each_with_origin_and_the_nearest(tmp_path):
     told = fault(
         tmp_path,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from nilometer import setting_values as values
 from nilometer.errors import ConfigError, together
-from nilometer.export.address import hidden
+from nilometer.export.address import hidden, with_token
 from nilometer.model.level import Level
 from nilometer.setting_sources import (
     FILE_NAME,
@@ -54,6 +54,7 @@ class Arguments(TypedDict, total=False):
     zone: str
     dimensions: Mapping[str, object]
     export: Sequence[str]
+    token_file: str | os.PathLike[str]
     interval_s: float | str
     queue_rows: int
     level: Level | str
@@ -91,6 +92,7 @@ class Settings:
     zone: str = ""
     dimensions: Mapping[str, str] = field(default_factory=dict)
     export: tuple[str, ...] = ()
+    token_file: str = ""
     interval_s: float = 10.0
     queue_rows: int = 32_768
     level: Level = Level.BASIC
@@ -160,7 +162,9 @@ def load(
     places = {name: one.place for name, one in mine.items()}
     _read_keys(parsed, places, faults)
     _follow_tach(parsed, origins)
-    _check_urls(parsed, {**origins, **places}, faults)
+    told = {**origins, **places}
+    _give_token(parsed, told)
+    _check_urls(parsed, told, faults)
     if faults:
         raise together(faults)
     _spread_dimensions(parsed, origins)
@@ -203,6 +207,15 @@ def _read_keys(
         faults.append(fault)
         return
     parsed["trace_keys"] = tuple(dict.fromkeys((*parsed.get("trace_keys", ()), *read)))
+
+
+def _give_token(parsed: dict[str, Any], told: dict[str, str]) -> None:
+    """The collector's token goes to every receiver of OTLP that is given no other."""
+    file, urls = parsed.get("token_file"), parsed.get("export", ())
+    given = tuple(with_token(url, file) for url in urls) if file else urls
+    if given != urls:
+        parsed["export"] = given
+        told["export"] = f"{told['export']}, with {told['token_file']}"
 
 
 def _check_urls(

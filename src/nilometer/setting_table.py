@@ -19,7 +19,6 @@ OTHER_VARIABLES: Final = {
     "NILOMETER_PURE_PYTHON": "1 runs the Python twins even where the C core is installed.",
     "NILOMETER_REQUIRE_C": "1 makes a missing or stale C core an error, not a slower fallback.",
     "NILOMETER_URL": "Where commands find the collector.",
-    "NILOMETER_TOKEN_FILE": "The file with the collector's token, for commands.",
     "NILOMETER_RUN_FILE": "Set by `measure`: where its command may tell what it did, as JSON.",
 }
 """Variables that begin like settings and are none."""
@@ -59,6 +58,14 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "list of URLs",
         "none",
         "Where to send; docs/exporters.md has the schemes and their options.",
+    ),
+    Setting(
+        "token_file",
+        values.path,
+        "path",
+        "none",
+        "The file with the collector's token: for every `otlp` URL that has none of its own, "
+        "and as a variable for commands.",
     ),
     Setting(
         "interval_s",

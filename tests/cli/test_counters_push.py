@@ -79,6 +79,29 @@ def test_a_difference_goes_to_a_collector_which_adds_up_moves(nilometer, tmp_pat
     assert (found["kind"], row["count"], row["sum"]) == ("counter", 2, 18)
 
 
+def test_one_variable_brings_the_token_of_services_and_commands_alike(
+    nilometer, tmp_path, python
+) -> None:
+    file = tmp_path / "tokens"
+    file.write_text("a-token-of-the-collectors\n")
+    file.chmod(0o600)
+    moved = {"__meta__": {"unixtime": Clock().wall_ns() / 1e9}, "mysql": {"Queries": 9}}
+    with start(tmp_path, token_file=file) as collector:
+        url = collector.url.replace("http", "otlp")
+        token = {"NILOMETER_TOKEN_FILE": str(file)}
+        pushed = nilometer("counters", "push", "--to", url, stdin=json.dumps(moved), **token)
+        served = nilometer(
+            *("run", "--export", url, "--", python, "-c"),
+            "import nilometer; nilometer.counter('orders').add()",
+            **token,
+        )
+        told = nilometer("metrics", "list", "--json", "--url", collector.url, **token)
+
+    assert (pushed.returncode, served.returncode, served.stderr) == (0, 0, ""), pushed.stderr
+    names = [one["name"] for one in json.loads(told.stdout)["metrics"]]
+    assert {"mysql.Queries", "orders"} <= set(names)
+
+
 @pytest.fixture
 def history(tmp_path) -> str:
     place = History(tmp_path / "history")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -14,7 +15,7 @@ from nilometer.cli.terminal import say, stop
 from nilometer.counters.batch import batch_of, batch_of_run
 from nilometer.counters.document import DocumentError
 from nilometer.errors import ConfigError
-from nilometer.export.address import Address
+from nilometer.export.address import Address, with_token
 from nilometer.export.exporter import Undelivered, open_exporter
 
 if TYPE_CHECKING:
@@ -62,6 +63,8 @@ def push(
     """
     if run_id is not None and file is not None:
         stop(RUN_AND_FILE, Exit.USAGE)
+    if token_file := os.environ.get("NILOMETER_TOKEN_FILE"):
+        url = with_token(url, token_file)
     try:
         exporter = open_exporter(url, origin="--to")
     except ConfigError as error:

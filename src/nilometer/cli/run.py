@@ -121,6 +121,8 @@ def wherever_it_goes(environment: dict[str, str], settings: Settings) -> dict[st
         found["NILOMETER_CONFIG"] = str(Path(config).absolute())
     if settings.trace_key_file:
         found["NILOMETER_TRACE_KEY_FILE"] = str(Path(settings.trace_key_file).absolute())
+    if settings.token_file:
+        found["NILOMETER_TOKEN_FILE"] = str(Path(settings.token_file).absolute())
     if settings.tach_config is not None:
         found["NILOMETER_TACH_CONFIG"] = str(Path(settings.tach_config.path).absolute())
     export = tuple(anchored(url, Path.cwd()) for url in settings.export)

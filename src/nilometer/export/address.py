@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 PORT_MAX: Final = 65_535
 FILE_OPTIONS: Final = frozenset({"token_file", "ca_file"})
+TAKE_TOKENS: Final = frozenset({"otlp", "otlps"})
 SHOWN_OPTIONS: Final = FILE_OPTIONS | {
     *("bytes_max", "compression", "keep", "prefix", "resource"),
     *("rotate_bytes", "step_s", "tags", "timeout_s"),
@@ -174,6 +175,26 @@ def _anchored(option: str, folder: Path) -> str:
     if name not in FILE_OPTIONS or not value:
         return option
     return f"{name}{equals}{quote(str(folder / unquote_plus(value)))}"
+
+
+def with_token(url: str, file: str) -> str:
+    """The URL with this token file, if its receiver may ask for a token and it brings none.
+
+    >>> with_token("otlp://c1:4318?timeout_s=3", "/etc/t")
+    'otlp://c1:4318?timeout_s=3&token_file=/etc/t'
+    >>> with_token("otlp://c1?token_file=mine", "/etc/t"), with_token("log://", "/etc/t")
+    ('otlp://c1?token_file=mine', 'log://')
+    """
+    head, question, query = url.partition("?")
+    if head.partition(":")[0].lower() not in TAKE_TOKENS:
+        return url
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        if name == "token_file" or (
+            name == "header" and value.lower().startswith("authorization:")
+        ):
+            return url
+    joint = "&" if query else "" if question else "?"
+    return f"{url}{joint}token_file={quote(file)}"
 
 
 def hidden(url: str) -> str:
