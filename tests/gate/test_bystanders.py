@@ -61,14 +61,17 @@ def learned(series: str) -> tuple[list[Run], list[Run]]:
     return history, alarmed
 
 
-@pytest.mark.parametrize(("series", "false"), [("statements", []), ("no statements", ["r30"])])
+@pytest.mark.parametrize(
+    ("series", "false"),
+    [("statements", []), ("statements by verb", []), ("no statements", ["r30"])],
+)
 def test_of_80_unchanged_runs_of_postgresql_at_most_one_alarms(series, false) -> None:
     _, alarmed = learned(series)
 
     assert [one.id for one in alarmed] == false
 
 
-@pytest.mark.parametrize("series", ["statements", "no statements"])
+@pytest.mark.parametrize("series", ["statements", "statements by verb", "no statements"])
 @pytest.mark.parametrize("kind", ["n1", "wide"])
 def test_more_selects_and_wider_rows_are_caught_without_the_server_s_own(series, kind) -> None:
     history, _ = learned(series)
