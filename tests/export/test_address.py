@@ -52,6 +52,9 @@ def test_a_misspelt_option_names_the_nearest_and_all():
     [
         ("otlp://", "a host is missing"),
         ("otlp://c1:99999", "is not a URL"),
+        ("otlp://c1:0", "nobody listens at port 0; from 1 to 65535"),
+        ("statsd://c1:0", "nobody listens at port 0"),
+        ("graphite://c1:00", "nobody listens at port 0"),
         ("otlp://c1?timeout_s=soon", "timeout_s='soon' is not a number"),
         ("otlp://c1?timeout_s=nan", "out of bounds; from 0.05 to 60"),
         ("otlp://c1?compression=zstd", "choose from none, gzip"),

@@ -69,6 +69,8 @@ class Address(NamedTuple):
         )
         if split.username is not None:
             address.refuse("a password in a URL ends up in logs; use token_file=FILE")
+        if port == 0:
+            address.refuse(f"nobody listens at port 0; from 1 to {PORT_MAX}")
         if split.fragment:
             address.refuse("nothing follows a '#' here")
         return address
