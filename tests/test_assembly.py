@@ -196,15 +196,29 @@ def test_what_we_cost_is_among_the_readings():
     assert min(overhead.values()) > 0
 
 
-def test_flush_without_anybody_to_send_to_says_so():
+def test_flush_and_shutdown_without_anybody_to_send_to_say_so():
     before = set(threading.enumerate())
-    assert nilometer.flush() is False
+    said = [nilometer.flush(), nilometer.shutdown()]
     nilometer.configure(service="shop")
-    assert nilometer.flush() is False
-    assert nilometer.shutdown() is True
+    said += [nilometer.flush(), nilometer.shutdown(), nilometer.shutdown()]
+
+    assert said == [False] * 5
     left = {thread.name for thread in set(threading.enumerate()) - before}
     left -= {"nilometer-reads"}  # kept for the next time, where other tests made gauges to read
     assert [name for name in left if name.startswith("nilometer")] == []
+
+
+@pytest.mark.parametrize("ask", [nilometer.flush, nilometer.shutdown])
+def test_who_asks_to_wait_for_no_number_of_seconds_is_told(ask):
+    exporter = MemoryExporter()
+    system = started(exporter)
+    for wrong in ("x", "2", None, [1]):
+        with pytest.raises(TypeError) as refused:
+            ask(wrong)
+        assert str(refused.value) == f"timeout_s={wrong!r} is not a number of seconds"
+
+    assert assembly.current() is system
+    assert [ask(float("inf")), exporter.batches != []] == [True, True]
 
 
 def test_configure_takes_the_names_of_the_settings(tmp_path):

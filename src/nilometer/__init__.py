@@ -105,8 +105,9 @@ def flush(timeout_s: float = FLUSH_S) -> bool:
     """Send what is measured so far; whether all of it was taken within the time allowed.
 
     What a receiver refused was not taken, nor what was lost for another reason meanwhile; the
-    log says why, and `nilometer.lost` how much. False without `configure`, as nobody is there
-    to take it.
+    log says why, and `nilometer.lost` how much. False where nobody is there to take it: before
+    `configure`, after `shutdown`, and without exporters. Raises TypeError for a `timeout_s` that
+    is no number.
     """
     from nilometer import assembly
 
@@ -116,7 +117,8 @@ def flush(timeout_s: float = FLUSH_S) -> bool:
 def shutdown(timeout_s: float = FLUSH_S) -> bool:
     """Flush, then stop the pump and close the exporters; `configure` may follow.
 
-    Runs by itself when the process ends in order. Returns whether all was taken, as `flush`.
+    Runs by itself when the process ends in order. Returns and raises as `flush` does: False,
+    too, where nobody was there to take anything.
     """
     from nilometer import assembly
 

@@ -286,6 +286,7 @@ def chosen_integrations(settings: Settings) -> list[str]:
 
 def flush(timeout_s: float) -> bool:
     """Send what is measured so far; whether all of it was taken in time."""
+    timeout_s = _seconds(timeout_s)
     system = _current
     if system is None or not system.pump.outlets:
         return False
@@ -295,19 +296,31 @@ def flush(timeout_s: float) -> bool:
 def shutdown(timeout_s: float = SHUTDOWN_S) -> bool:
     """Flush, stop, close; whether everything was taken. Nothing runs afterwards.
 
-    In a hub of greenlets, where nobody can wait, it is left to the end of the process.
+    Where nobody was there to take anything it was not. In a hub of greenlets, where nobody can
+    wait, it is left to the end of the process.
     """
     global _current
+    timeout_s = _seconds(timeout_s)
     if is_in_hub():
         return False
     lock = _lock  # a fork meanwhile makes another
-    if not lock.acquire(timeout=max(0.0, min(timeout_s, threading.TIMEOUT_MAX))):
+    if not lock.acquire(timeout=timeout_s):
         return False  # another thread is at it
     try:
         system, _current = _current, None
-        return True if system is None else system.stop(timeout_s)
+        if system is None:
+            return False
+        return system.stop(timeout_s) and bool(system.pump.outlets)
     finally:
         lock.release()
+
+
+def _seconds(timeout_s: float) -> float:
+    """How long to wait, from nothing to the longest wait there is. Raises TypeError."""
+    try:
+        return max(0.0, min(timeout_s + 0.0, threading.TIMEOUT_MAX))
+    except TypeError:
+        raise TypeError(f"timeout_s={timeout_s!r} is not a number of seconds") from None
 
 
 def _read_options(conf: object) -> None:
