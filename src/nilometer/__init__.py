@@ -106,8 +106,8 @@ def flush(timeout_s: float = FLUSH_S) -> bool:
 
     What a receiver refused was not taken, nor what was lost for another reason meanwhile; the
     log says why, and `nilometer.lost` how much. False where nobody is there to take it: before
-    `configure`, after `shutdown`, and without exporters. Raises TypeError for a `timeout_s` that
-    is no number.
+    `configure`, after `shutdown`, and without exporters. Raises TypeError for a `timeout_s`
+    that is no number.
     """
     from nilometer import assembly
 
