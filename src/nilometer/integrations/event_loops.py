@@ -38,14 +38,16 @@ KNOWN_MAX: Final = 1000
 
 _LIBRARY: Final = "event_loop.library"
 _NAME: Final = "code.function.name"
+_NATIVE: Final = "code.native"
 
 
 class Source(NamedTuple):
-    """A function as events tell of it; a file is empty where it was not written in Python."""
+    """A function as events tell of it; one that is native, as C is, has no file."""
 
     name: str
     file: str = ""
     line: int = 0
+    is_native: bool = False
 
 
 def source_of(what: Any) -> Source:
@@ -63,7 +65,7 @@ def source_of(what: Any) -> Source:
     if code is not None:
         return source_of_code(code)
     name = getattr(what, "__qualname__", None) or type(what).__qualname__
-    return Source(str(name).replace(".<locals>", ""))
+    return Source(str(name).replace(".<locals>", ""), is_native=True)
 
 
 def key_of(what: Any) -> Any:
@@ -239,7 +241,8 @@ class Held:
                 context.copy().run(emit)  # itself it may be entered, by a loop in a loop
 
     def _record_for(self, key: Any, source: Source) -> Callable[[int], None]:
-        series = self._callbacks.bind(**self._library, **{_NAME: source.name})
+        function = {_NAME: source.name, _NATIVE: str(source.is_native).lower()}
+        series = self._callbacks.bind(**self._library, **function)
         record: Callable[[int], None] = series.record
         if key is not None and len(self._known) < KNOWN_MAX:
             self._known[key] = record
