@@ -112,6 +112,16 @@ def test_whatever_ends_the_program_ends_its_servers(
     assert [is_alive(pid) for pid in pids] == [False, False]
 
 
+def test_servers_of_a_program_that_is_killed_end_with_it(
+    tmp_path: Path, start_process: Callable[..., Any], wait_until: Any
+) -> None:
+    process = start_process([sys.executable, "-c", JOB, tmp_path], ready="up")
+    pids = [int(line) for line in process.output().split()[:2]]
+    os.kill(process.pid, signal.SIGKILL)
+
+    wait_until(lambda: not any(map(is_alive, pids)), what="all are gone")
+
+
 def test_ctrl_c_in_a_terminal_reaches_only_the_program_itself(
     tmp_path: Path, start_process: Callable[..., Any]
 ) -> None:

@@ -1,11 +1,13 @@
 """Servers of a demonstration: started in order, watched until they are up, ended by pid.
 
 Each runs in a session of its own: Ctrl-C reaches only the program that started them, which then
-ends them in order; and whatever they started themselves can be ended with them.
+ends them in order; and whatever they started themselves can be ended with them. Where that
+program is killed, which it cannot see coming, Linux asks them to end.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import socket
@@ -29,6 +31,9 @@ END_S_MAX = 15.0  # the collector commits what it has; a web server lets its req
 PAUSE_S = 0.05  # between two looks whether a server is up, or gone
 LOG_CHARACTERS_SHOWN = 3000  # the last screen of a log: a traceback and what came before it
 
+SET_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2); it outlives an exec
+_prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
+
 # No proxy: an environment's http_proxy is meant for the world, not for this machine.
 _opener = build_opener(ProxyHandler({}))
 
@@ -49,6 +54,15 @@ class Process:
         self.name = name
         self.ready = ready
         self.log = folder / f"{name}.log"
+        starter = os.getpid()
+
+        def end_with_starter() -> None:
+            """In the child, before it is a program; no lock is asked for here."""
+            if _prctl is not None:
+                _prctl(SET_PARENT_DEATH_SIGNAL, signal.SIGTERM)
+                if os.getppid() != starter:  # it was killed meanwhile
+                    os._exit(1)
+
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
                 command,
@@ -57,6 +71,7 @@ class Process:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=end_with_starter,  # noqa: PLW1509 - see there
             )
 
     @property
