@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+from contextlib import contextmanager
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -110,12 +112,17 @@ BATCHES = (
 @pytest.fixture(scope="module")
 def ask(tmp_path_factory):
     """``ask("traces", limit=1)``: the answer of an API on tables that hold BATCHES."""
-    store = tmp_path_factory.mktemp("store")
-    Lake(store, durability="os").append(BATCHES)
+    with asking(tmp_path_factory.mktemp("store"), BATCHES) as ask:
+        yield ask
+
+
+@contextmanager
+def asking(store, batches):
+    Lake(store, durability="os").append(batches)
     reader = Reader(store)
     with asyncio.Runner() as runner:
         queries = Queries()
-        all_at_once = threading.Barrier(THREADS + 1)  # its threads are the fixture's, no test's
+        all_at_once = threading.Barrier(THREADS + 1)  # they are nobody's who asks
         for _ in range(THREADS):
             queries._pool.submit(all_at_once.wait)
         all_at_once.wait(10)
@@ -202,6 +209,19 @@ def test_a_span_whose_clock_stepped_back_lasted_nothing_and_is_listed(tmp_path):
         reader.close()
 
     assert (found.root, found.duration_ns) == ("stepped", 0)
+
+
+@pytest.mark.parametrize("name", ["a\nb", "\n", "a\r\n/series", HOSTILE, "a/b?c=d#e%0A"])
+def test_a_metric_is_found_by_any_name_that_it_has(tmp_path, name):
+    path = f"metrics/{quote(name, safe='')}"
+    with asking(tmp_path, [Batch(Resource("s", "c"), (counted(name, 3),))]) as ask:
+        told = {
+            what: ask(f"{path}/{what}", since=SINCE).json()
+            for what in ("statistics", "series", "dimensions")
+        }
+
+    assert [one.get("name") for one in told.values()] == [name] * 3
+    assert [one["sum"] for one in told["statistics"]["statistics"]] == [3]
 
 
 def test_a_list_that_was_cut_says_so(ask):
@@ -572,8 +592,6 @@ def test_any_text_in_any_parameter_gets_an_answer_of_the_interface(ask, path, as
 )
 @given(name=st.text(min_size=1, max_size=40).filter(lambda t: t.strip("./?#")))
 def test_any_text_may_be_asked_for_as_a_metric(ask, name):
-    from urllib.parse import quote
-
     answer = ask(f"metrics/{quote(name, safe='', errors='replace')}/statistics")
 
     assert answer.status_code in (200, 404, 422)
