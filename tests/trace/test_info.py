@@ -1,7 +1,9 @@
 """The short ways of a verification end where the long ones do: MACs, and OSProfiler's ids."""
 
+import copy
 import hmac
 import json
+import pickle
 from base64 import urlsafe_b64encode
 from importlib import import_module
 from uuid import UUID
@@ -10,7 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from nilometer.trace import Trace
+from nilometer.trace import Trace, key_pure
 from nilometer.trace.ids import ids_of
 from nilometer.trace.signing import (
     Key,
@@ -47,15 +49,54 @@ def usual(base, parent):
     return json.dumps({"base_id": str(base), "parent_id": str(parent)})
 
 
-@given(st.binary(min_size=1, max_size=200), st.binary(max_size=200))
+@pytest.fixture(params=["python", "c", "c in hardware"], scope="module")
+def made_key(request):
+    """Makes a key of one twin; the C one by instructions for hashes, where there are any."""
+    if request.param == "python":
+        yield key_pure.Key
+        return
+    twin = import_module("nilometer.trace._core")
+    twin.hash_in_hardware(request.param == "c in hardware")
+    yield twin.Key
+    twin.hash_in_hardware(True)
+
+
+@given(st.binary(max_size=200), st.binary(max_size=300))
 @example(b"k" * 64, b"m")
 @example(b"k" * 65, b"m")
-def test_a_mac_is_what_hmac_says_whatever_the_key_and_the_message(secret, message):
-    key = Key(secret)
+def test_a_mac_is_what_hmac_says_whatever_the_key_and_the_message(made_key, secret, message):
+    key = made_key(secret)
 
     for _ in range(2):  # what is kept of the key is not used up
         assert key.mac_sha1(message) == hmac.new(secret, message, "sha1").hexdigest()
         assert key.mac_sha256(message) == hmac.new(secret, message, "sha256").hexdigest()
+
+
+def test_a_mac_is_what_hmac_says_of_messages_of_each_length(made_key):
+    key, message = made_key(b"K1"), bytes(range(200))
+
+    for length in range(len(message)):  # three blocks, each padded in all ways
+        part = message[:length]
+        assert key.mac_sha1(part) == hmac.new(b"K1", part, "sha1").hexdigest()
+        assert key.mac_sha256(part) == hmac.new(b"K1", part, "sha256").hexdigest()
+
+
+def test_a_key_is_shown_nowhere(made_key):
+    key = made_key(b"K1")
+
+    assert repr(key) == str(key) == "Key(...)"
+    for write in (pickle.dumps, copy.copy, copy.deepcopy):
+        with pytest.raises(TypeError, match="a key is not written anywhere"):
+            write(key)
+
+
+@pytest.mark.parametrize("wrong", ["a text", None, 7])
+def test_a_key_signs_bytes_only(made_key, wrong):
+    key = made_key(b"K1")
+
+    for call in (key.mac_sha1, key.mac_sha256, made_key):
+        with pytest.raises(TypeError):
+            call(wrong)
 
 
 @pytest.mark.parametrize("twin", TWINS)

@@ -13,11 +13,13 @@ from socket import inet_aton
 from typing import TYPE_CHECKING, Any, Final
 
 from nilometer.integrations import http_costs
+from nilometer.integrations.callers import where
 from nilometer.integrations.calls import Call, Calls, Operation
 from nilometer.integrations.http_words import METHODS
 from nilometer.measure import REGISTRY
 from nilometer.model import Status
-from nilometer.trace import CURRENT, headers
+from nilometer.trace import headers, span
+from nilometer.trace.twin import UNTRACED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -127,6 +129,39 @@ class Target(Operation):
         self.host = host
         self.answers = Answers(responses, host)
 
+    def span(self, path: str) -> Any:
+        """The span of one request, not yet started; one that does nothing where none may be."""
+        made: Any = span(self.name, **self.attributes)
+        if made.recording:
+            made.kind = self.calls.kind
+            if self.calls.depth.deep:
+                made.set_attributes(where())
+            made.set_attribute("url.path", path.partition("?")[0] if "?" in path else path)
+        return made
+
+    def onward(self, present: Iterable[str]) -> dict[str, str]:
+        """The headers to add to a copy of those `present`; none where the caller set one.
+
+        If he set one of them he set the trace: a half of it from us would make it a wrong one.
+        A copy, because a client may send what is `present` again, and along a redirect: to a
+        stranger, or with a nonce that was used. Names are given in lower case.
+        """
+        if not hosts.admit(self.host):
+            return {}
+        ours = headers()
+        if OURS.isdisjoint(present):
+            return ours
+        his = OURS.intersection(present)
+        return {} if any(name.lower() in his for name in ours) else ours
+
+    def answered(self, its_span: Any, status: int) -> None:
+        """The head of the response is there."""
+        self.answers[status // 100]()
+        its_span.set_attribute("http.response.status_code", status)
+        if status >= 400:
+            its_span.set_attribute("error.type", str(status))
+            its_span.set_status(Status.ERROR)
+
 
 class Client:
     """The instruments of outgoing requests of one integration.
@@ -163,9 +198,14 @@ class Client:
     def request(self, method: object, host: object, path: str = "") -> Request:
         """One request, to be used in a ``with`` statement."""
         target = self._targets.get((method, host)) or self.target(method, host)
+        if watcher is not None:
+            self.tell(target, path)
+        return Request(target, path)
+
+    def tell(self, target: Target, path: str) -> None:
+        """Let the watcher know of a request, if there is one."""
         if watcher is not None and self._is_watched:
             watcher(target.name, target.host, path)
-        return Request(target, path)
 
     def target(self, method: object, host: object) -> Target:
         """Requests by this method, as the caller spells it, to this host."""
@@ -180,9 +220,9 @@ class Client:
         return target
 
 
-class Untraced(dict[tuple[object, object], "tuple[Callable[..., Any], Answers]"]):
-    """By method and host: what sends a request that nobody traces or watches, timed, and what
-    counts its response. In C where there is C: a third of what a `Request` takes."""
+class Sends(dict[tuple[object, object], "tuple[Callable[..., Any], Target]"]):
+    """By method and host: what sends a request, timed, and its target. In C where there is C:
+    a third of what a `Request` takes."""
 
     __slots__ = ("_client", "_send")
 
@@ -191,9 +231,9 @@ class Untraced(dict[tuple[object, object], "tuple[Callable[..., Any], Answers]"]
         self._client = client
         self._send = send
 
-    def __missing__(self, key: tuple[object, object]) -> tuple[Callable[..., Any], Answers]:
+    def __missing__(self, key: tuple[object, object]) -> tuple[Callable[..., Any], Target]:
         target = self._client.target(*key)
-        made = self._client.calls.timed(target.dimensions)(self._send), target.answers
+        made = self._client.calls.timed(target.dimensions)(self._send), target
         if len(self) < HOSTS_KEPT_MAX:
             self[key] = made
         return made
@@ -210,28 +250,12 @@ class Request(Call):
         self.span: Any = None
 
     def _begin_span(self) -> None:
-        super()._begin_span()
-        if self.span is not None:
-            self.span.set_attribute("url.path", self._path.partition("?")[0])
+        self.span = self._target.span(self._path).start()
 
     def onward(self, present: Iterable[str]) -> dict[str, str]:
-        """The headers to add to a copy of those `present`; none where the caller set one.
-
-        If he set one of them he set the trace: a half of it from us would make it a wrong one.
-        A copy, because a client may send what is `present` again, and along a redirect: to a
-        stranger, or with a nonce that was used.
-        """
-        if CURRENT.get() is None or not hosts.admit(self._target.host):
-            return {}
-        ours = headers()
-        names = OURS.intersection([name.lower() for name in present])
-        return {} if names and any(name.lower() in names for name in ours) else ours
+        """The headers to add to those `present`, as `Target.onward`."""
+        return self._target.onward(present)
 
     def answered(self, status: int) -> None:
         """The head of the response is there."""
-        self._target.answers[status // 100]()
-        if self.span is not None:
-            self.span.set_attribute("http.response.status_code", status)
-            if status >= 400:
-                self.span.set_attribute("error.type", str(status))
-                self.span.set_status(Status.ERROR)
+        self._target.answered(UNTRACED if self.span is None else self.span, status)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from nilometer.integrations import http_client
-from nilometer.integrations.http_client import Client, Untraced
+from nilometer.integrations.http_client import OURS, Client, Sends
 from nilometer.integrations.patches import Patches
 from nilometer.measure import REGISTRY
 from nilometer.trace import CURRENT
@@ -13,7 +13,7 @@ from nilometer.trace import CURRENT
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from nilometer.integrations.http_client import Request
+    from nilometer.integrations.http_client import Target
     from nilometer.measure import Registry
 
 _patches: Final = Patches()
@@ -41,65 +41,101 @@ def uninstall() -> None:
 
 
 class Sender:
-    """What sends in the place of a transport; ``headers`` makes httpx's of raw ones."""
+    """What sends in the place of a transport; ``headers`` is httpx's class of them."""
 
-    __slots__ = ("_client", "_headers")
+    __slots__ = ("_client", "_with_onward")
 
-    def __init__(
-        self, client: Client, headers: Callable[[list[tuple[bytes, bytes]]], Any]
-    ) -> None:
+    def __init__(self, client: Client, headers: Any) -> None:
         self._client = client
-        self._headers = headers
+        self._with_onward = _copier(headers)
 
     def sending(self, original: Callable[..., Any]) -> Callable[..., Any]:
         """To replace `handle_request`."""
-        client, depth = self._client, self._client.depth
-        untraced = Untraced(client, original)
+        client, depth, with_onward = self._client, self._client.depth, self._with_onward
+        sends = Sends(client, original)
 
         def handle_request(transport: Any, sent: Any) -> Any:
             if not depth.on:
                 return original(transport, sent)
-            if _traced() is None and http_client.watcher is None:
-                send, answers = untraced[sent.method, sent.url.host]
+            url = sent.url
+            send, target = sends[sent.method, url.host]
+            if http_client.watcher is not None:
+                client.tell(target, url.path)
+            if _traced() is None:
                 response = send(transport, sent)
-                answers[response.status_code // 100]()
+                target.answers[response.status_code // 100]()
                 return response
-            with client.request(sent.method, sent.url.host, sent.url.path) as request:
-                response = original(transport, self._with_onward(request, sent))
-                request.answered(response.status_code)
+            with target.span(url.path) as its_span:
+                response = send(transport, with_onward(target, sent))
+                target.answered(its_span, response.status_code)
             return response
 
         return handle_request
 
     def sending_later(self, original: Callable[..., Any]) -> Callable[..., Any]:
         """To replace `handle_async_request`."""
-        client, depth = self._client, self._client.depth
-        untraced = Untraced(client, original)
+        client, depth, with_onward = self._client, self._client.depth, self._with_onward
+        sends = Sends(client, original)
 
         async def handle_async_request(transport: Any, sent: Any) -> Any:
             if not depth.on:
                 return await original(transport, sent)
-            if _traced() is None and http_client.watcher is None:
-                send, answers = untraced[sent.method, sent.url.host]
+            url = sent.url
+            send, target = sends[sent.method, url.host]
+            if http_client.watcher is not None:
+                client.tell(target, url.path)
+            if _traced() is None:
                 response = await send(transport, sent)
-                answers[response.status_code // 100]()
+                target.answers[response.status_code // 100]()
                 return response
-            with client.request(sent.method, sent.url.host, sent.url.path) as request:
-                response = await original(transport, self._with_onward(request, sent))
-                request.answered(response.status_code)
+            with target.span(url.path) as its_span:
+                response = await send(transport, with_onward(target, sent))
+                target.answered(its_span, response.status_code)
             return response
 
         return handle_async_request
 
-    def _with_onward(self, request: Request, sent: Any) -> Any:
-        """What goes out: a copy, as httpx makes the request after a redirect of this one."""
-        if _traced() is None:
-            return sent
-        raw = sent.headers.raw  # iterating over the headers themselves makes a mapping of them
-        onward = request.onward([name.decode("latin-1") for name, _ in raw])
+
+class Spelt(dict[str, tuple[bytes, bytes]]):
+    """Names of headers as httpx keeps them: as they are sent, and to be found by."""
+
+    def __missing__(self, name: str) -> tuple[bytes, bytes]:
+        self[name] = made = name.encode(), name.lower().encode()
+        return made
+
+
+def _copier(headers: Any) -> Callable[[Target, Any], Any]:
+    """What makes of a request what goes out: a copy, as httpx makes the one after a redirect
+    of the request itself.
+
+    Headers that are kept as we know it are copied as a list, a fifth of making them anew.
+    """
+    as_known = {"_list": [(b"A", b"a", b"b")], "_encoding": None}
+    is_known = getattr(headers([(b"A", b"b")]), "__dict__", None) == as_known
+    ours, spelt = frozenset(name.encode() for name in OURS), Spelt()
+
+    def names_of(present: Any) -> list[str]:
+        if is_known and ours.isdisjoint([name for _, name, _ in present._list]):
+            return []
+        return [name.decode("latin-1").lower() for name, _ in present.raw]
+
+    def joined(present: Any, onward: dict[str, str]) -> Any:
+        if not is_known:
+            added = ((name.encode(), value.encode()) for name, value in onward.items())
+            return headers([*present.raw, *added])
+        made = object.__new__(type(present))
+        vars(made).update(vars(present))
+        more = [(*spelt[name], value.encode()) for name, value in onward.items()]
+        made._list = present._list + more
+        return made
+
+    def with_onward(target: Target, sent: Any) -> Any:
+        present = sent.headers
+        onward = target.onward(names_of(present))
         if not onward:
             return sent
-        headers = [*raw, *((k.encode(), v.encode()) for k, v in onward.items())]
-        copy = object.__new__(type(sent))  # which costs half of making one
-        vars(copy).update(vars(sent), headers=self._headers(headers))
-        return copy
+        made = object.__new__(type(sent))  # which costs half of making one
+        vars(made).update(vars(sent), headers=joined(present, onward))
+        return made
+
+    return with_onward

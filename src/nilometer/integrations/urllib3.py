@@ -6,6 +6,7 @@ The one place that all requests of both libraries pass, once per attempt, is the
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Final
 
 from nilometer.integrations import http_client
@@ -18,6 +19,7 @@ from nilometer.trace import CURRENT
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from nilometer.integrations.http_client import Target
     from nilometer.measure import Registry
 
 _patches: Final = Patches()
@@ -104,28 +106,26 @@ def requesting(client: Client) -> Callable[[Callable[..., Any]], Callable[..., A
     depth, traced = client.depth, CURRENT.get
 
     def measured(original: Callable[..., Any]) -> Callable[..., Any]:
-        untraced = http_client.Untraced(client, original)
+        sends = http_client.Sends(client, original)
 
         def make_request(
             pool: Any, connection: Any, method: str, url: str, *rest: Any, **named: Any
         ) -> Any:
             if not depth.on:
                 return original(pool, connection, method, url, *rest, **named)
-            if traced() is None and http_client.watcher is None and url.startswith("/"):
-                send, answers = untraced[method, pool.host]
+            host, path = (pool.host, url) if url.startswith("/") else _target(pool.host, url)
+            send, target = sends[method, host]
+            if http_client.watcher is not None:
+                client.tell(target, path)
+            if traced() is None:
                 response = send(pool, connection, method, url, *rest, **named)
-                answers[response.status // 100]()
+                target.answers[response.status // 100]()
                 return response
-            host, path = _target(pool.host, url)
-            with client.request(method, host, path) as request:
+            with target.span(path) as its_span:
                 if not rest:  # else it is not urlopen that calls, and its headers lie elsewhere
-                    present = named.get("headers") or {}
-                    pairs = _pairs(present)
-                    onward = request.onward([name for name, _ in pairs])
-                    if onward:
-                        named["headers"] = _joined(present, pairs, onward)
-                response = original(pool, connection, method, url, *rest, **named)
-                request.answered(response.status)
+                    named["headers"] = _with_onward(named.get("headers"), target)
+                response = send(pool, connection, method, url, *rest, **named)
+                target.answered(its_span, response.status)
             return response
 
         return make_request
@@ -160,7 +160,7 @@ def _retrying(retries: Retries) -> Callable[[Callable[..., Any]], Callable[..., 
 
 def _target(host: str, url: str) -> tuple[str, str]:
     """Whom a request is for, and the path: the pool's host may be a proxy's."""
-    if url.startswith("/") or "://" not in url:
+    if "://" not in url:
         return host, url
     from urllib3.util import parse_url
 
@@ -171,19 +171,21 @@ def _target(host: str, url: str) -> tuple[str, str]:
     return parsed.host or "", parsed.path or "/"
 
 
-def _pairs(present: Any) -> list[tuple[str, Any]]:
-    """Names and values; for its items, requests' own mapping looks up each name once more."""
-    if hasattr(present, "lower_items"):
-        values = [value for _, value in present.lower_items()]
-        return list(zip(present, values, strict=True))
-    return list(present.items())
-
-
-def _joined(present: Any, pairs: list[Any], onward: dict[str, str]) -> Any:
+def _with_onward(present: Any, target: Target) -> Any:
     """A copy with ours added: the mapping may be shared by all requests of a session.
 
     An ordinary one, which is a third of the work, unless a header occurs several times.
     """
+    store = getattr(present, "_store", None)
+    if type(store) is OrderedDict and hasattr(present, "lower_items"):
+        pairs: Any = store.values()  # requests' own mapping would look up each name once more
+        names: Any = store
+    else:
+        pairs = () if present is None else present.items()
+        names = [name.lower() for name, _ in pairs]
+    onward = target.onward(names)
+    if not onward:
+        return present
     joined = dict(pairs)
     if len(joined) < len(pairs):
         joined = present.copy()

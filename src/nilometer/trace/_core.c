@@ -1,6 +1,6 @@
 /* Spans: the C twin of pure.py and request_pure.py (spans.h), ring_pure.py (records.h),
- * wrap_pure.py (wrappers.h), info_pure.py (info.h), onward_pure.py (onward.h) and of a class of
- * budget.py (budget.h).
+ * wrap_pure.py (wrappers.h), info_pure.py (info.h), onward_pure.py (onward.h), key_pure.py (key.h)
+ * and of a class of budget.py (budget.h).
  *
  * The Python files are the specification: same names, same order, same errors. tests/trace runs
  * every test on both. Change them together or not at all.
@@ -19,6 +19,7 @@
 
 #include "trace/budget.h"
 #include "trace/info.h"
+#include "trace/key.h"
 #include "trace/signed.h"
 #include "trace/spans.h"
 #include "trace/onward.h"
@@ -323,7 +324,18 @@ core_wrapped(PyObject *Py_UNUSED(module), PyObject *args, PyObject *kwargs)
     return (PyObject *)self;
 }
 
+static PyObject *
+core_hash_in_hardware(PyObject *Py_UNUSED(module), PyObject *wanted)
+{
+    int is_wanted = PyObject_IsTrue(wanted);
+
+    return is_wanted < 0 ? NULL : PyBool_FromLong(hash_in_hardware(is_wanted));
+}
+
 static PyMethodDef core_functions[] = {
+    {"hash_in_hardware", core_hash_in_hardware, METH_O,
+     PyDoc_STR("Let keys sign by instructions that are made for it, as from the start, or not: for "
+               "tests. Whether they do.")},
     {"span", (PyCFunction)(void (*)(void))core_span, METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("A span for a ``with`` statement; outside a traced request one that does "
                "nothing.")},
@@ -496,12 +508,14 @@ core_exec(PyObject *module)
         make_type(module, &Ring_spec, &core.Ring) < 0 ||
         make_type(module, &Trace_spec, &core.Trace) < 0 ||
         make_type(module, &Budget_spec, &core.Budget) < 0 ||
+        make_type(module, &Key_spec, &core.Key) < 0 ||
         make_type(module, &Span_spec, &core.Span) < 0 ||
         make_type(module, &Untraced_spec, &core.Untraced) < 0 ||
         make_type(module, &Awaited_spec, &core.Awaited) < 0 ||
         make_type(module, &Traced_spec, &core.Traced) < 0)
         return -1;
     core.Trace->tp_vectorcall = Trace_vectorcall;
+    hash_in_hardware(1);
     PyObject *seeded = core_reseed(NULL, NULL);
     Py_XDECREF(seeded);
     if (seeded == NULL ||

@@ -6,28 +6,28 @@
 #define NILOMETER_TRACE_ONWARD_H
 
 #include "trace/info.h"
+#include "trace/key.h"
 #include "trace/spans.h"
 
 #define ONWARD_TTL_S 300 /* limits.py's; compared when the module is loaded */
 #define TRACEPARENT_CHARS 55
 #define NONCE_CHARS 32
 #define MAC_CHARS 64
+#define MAC_SHA1_CHARS 40
 #define NUMBER_CHARS_MAX 20 /* of 2**63 */
 #define SIGNED_CHARS_MAX 128 /* 7 + 55 + 1 + 20 + 1 + 32 = 116 */
 
 enum { SIGNER_KEY, SIGNER_BASE_ID, SIGNER_EXPIRY, SIGNER_OTHERS, SIGNER_CLOCK, SIGNER_OSPROFILER };
 
-/* Write as many hexadecimal digits as there are bytes, twice; gives the place behind them. */
-static char *
-put_hex(char *to, const unsigned char *from, Py_ssize_t size)
+/* A text of our own, all ASCII. */
+static PyObject *
+ascii_text(const char *from, Py_ssize_t size)
 {
-    static const char digits[] = "0123456789abcdef";
+    PyObject *text = PyUnicode_New(size, 127);
 
-    for (Py_ssize_t i = 0; i < size; i++) {
-        *to++ = digits[from[i] >> 4];
-        *to++ = digits[from[i] & 15];
-    }
-    return to;
+    if (text != NULL)
+        memcpy(PyUnicode_1BYTE_DATA(text), from, (size_t)size);
+    return text;
 }
 
 static char *
@@ -114,19 +114,29 @@ put_number(char *to, long long number)
     return put_text(to, first, (size_t)(digits + NUMBER_CHARS_MAX - first));
 }
 
-/* The member with its mac, and behind it the others as they are to be passed on. */
-static PyObject *
-onward_state(const char *member, Py_ssize_t length, PyObject *mac, PyObject *others)
+/* Write the digits of a key's MAC; -1 with an exception. Of a key that is not ours they are asked
+ * for: a test's. */
+static int
+put_mac_of(char *to, PyObject *key, const Hash *hash, PyObject *method, const char *message,
+           Py_ssize_t size)
 {
-    PyObject *state = PyUnicode_New(length + MAC_CHARS, 127);
+    if (Py_IS_TYPE(key, core.Key)) {
+        put_mac(to, hash, hash == &sha1_hash ? &((Key *)key)->sha1 : &((Key *)key)->sha256,
+                message, size);
+        return 0;
+    }
+    PyObject *bytes = PyBytes_FromStringAndSize(message, size);
+    PyObject *mac = bytes == NULL ? NULL : PyObject_CallMethodOneArg(key, method, bytes);
+    int is_mac = mac != NULL && PyUnicode_Check(mac) && PyUnicode_IS_ASCII(mac) &&
+                 PyUnicode_GET_LENGTH(mac) == hash->words * 8;
 
-    if (state == NULL)
-        return NULL;
-    char *to = put_text((char *)PyUnicode_1BYTE_DATA(state), member, (size_t)length);
-    put_text(to, (const char *)PyUnicode_1BYTE_DATA(mac), MAC_CHARS);
-    if (PyUnicode_GET_LENGTH(others))
-        Py_SETREF(state, PyUnicode_FromFormat("%U,%U", state, others));
-    return state;
+    Py_XDECREF(bytes);
+    if (is_mac)
+        memcpy(to, PyUnicode_1BYTE_DATA(mac), (size_t)hash->words * 8);
+    else if (mac != NULL)
+        PyErr_Format(PyExc_TypeError, "a mac has %d hexadecimal digits", hash->words * 8);
+    Py_XDECREF(mac);
+    return is_mac ? 0 : -1;
 }
 
 /* Our member of the tracestate, and the others: signing.py's `sign_traceparent`. */
@@ -134,6 +144,8 @@ static PyObject *
 onward_tracestate(PyObject *signer, const char *traceparent)
 {
     char nonce[NONCE_CHARS], number[NUMBER_CHARS_MAX], text[SIGNED_CHARS_MAX];
+    char member[SIGNED_CHARS_MAX + MAC_CHARS];
+    PyObject *others = PyTuple_GET_ITEM(signer, SIGNER_OTHERS);
     long long expiry = onward_expiry(signer);
 
     if (expiry < 0) {
@@ -149,22 +161,18 @@ onward_tracestate(PyObject *signer, const char *traceparent)
     end = put_text(end, number, digits);
     *end++ = '\n';
     end = put_text(end, nonce, NONCE_CHARS);
-    PyObject *bytes = PyBytes_FromStringAndSize(text, end - text), *state = NULL;
-    PyObject *mac = bytes == NULL ? NULL
-                                  : PyObject_CallMethodOneArg(PyTuple_GET_ITEM(signer, SIGNER_KEY),
-                                                              core.str_mac_sha256, bytes);
-    Py_XDECREF(bytes);
-    end = put_text(text, "nilo=1;", 7);
-    end = put_text(end, number, digits);
-    *end++ = ';';
-    end = put_text(end, nonce, NONCE_CHARS);
-    *end++ = ';';
-    if (mac != NULL && PyUnicode_Check(mac) && PyUnicode_GET_LENGTH(mac) == MAC_CHARS)
-        state = onward_state(text, end - text, mac, PyTuple_GET_ITEM(signer, SIGNER_OTHERS));
-    else if (mac != NULL)
-        PyErr_SetString(PyExc_TypeError, "a mac has 64 hexadecimal digits");
-    Py_XDECREF(mac);
-    return state;
+    char *mac = put_text(member, "nilo=1;", 7);
+    mac = put_text(mac, number, digits);
+    *mac++ = ';';
+    mac = put_text(mac, nonce, NONCE_CHARS);
+    *mac++ = ';';
+    if (put_mac_of(mac, PyTuple_GET_ITEM(signer, SIGNER_KEY), &sha256_hash, core.str_mac_sha256,
+                   text, end - text) < 0)
+        return NULL;
+    PyObject *ours = ascii_text(member, mac + MAC_CHARS - member);
+    if (ours != NULL && PyUnicode_GET_LENGTH(others))
+        Py_SETREF(ours, PyUnicode_FromFormat("%U,%U", ours, others));
+    return ours;
 }
 
 /* Add a text of our own; takes the reference. */
@@ -205,65 +213,49 @@ put_base64(char *to, const unsigned char *from)
     to[-1] = '=';
 }
 
-/* X-Trace-Info as it nearly always is: signing.py's `sign_osprofiler`. NULL, without an
- * exception, if the base id is no UUID.
- */
-static PyObject *
-onward_info(PyObject *signer, const char *traceparent)
+/* X-Trace-Info as it nearly always is: signing.py's `sign_osprofiler`. 0 if the base id is no
+ * UUID, nor none. */
+static int
+put_info(char *characters, PyObject *signer, const char *traceparent)
 {
     PyObject *base = PyTuple_GET_ITEM(signer, SIGNER_BASE_ID);
     char text[INFO_BYTES], *to = put_text(text, INFO_BEFORE, INFO_BASE);
-    char characters[INFO_CHARS];
 
     if (!PyUnicode_CheckExact(base) || !PyUnicode_IS_ASCII(base))
-        return NULL;
+        return 0;
     const char *known = (const char *)PyUnicode_1BYTE_DATA(base);
     Py_ssize_t length = PyUnicode_GET_LENGTH(base);
     for (Py_ssize_t i = 0; i < length; i++)
         if (known[i] != '-' && four_bits[(unsigned char)known[i]] == NO_DIGIT)
-            return NULL;
+            return 0;
     if (length == UUID_CHARS)
         to = put_text(to, known, UUID_CHARS);
     else if (length == 0)
         to = put_uuid(to, traceparent + 3, NULL, 32);
     else
-        return NULL;
+        return 0;
     to = put_text(to, INFO_BETWEEN, INFO_PARENT - INFO_BASE_END);
     to = put_uuid(to, traceparent + 3, traceparent + 36, 16);
     put_text(to, INFO_AFTER, INFO_BYTES - INFO_PARENT_END);
     put_base64(characters, (const unsigned char *)text);
-    return PyBytes_FromStringAndSize(characters, INFO_CHARS);
-}
-
-/* Both headers of OSProfiler's form. */
-static int
-onward_signed_info(PyObject *onward, PyObject *signer, PyObject *info)
-{
-    PyObject *mac = PyObject_CallMethodOneArg(PyTuple_GET_ITEM(signer, SIGNER_KEY),
-                                              core.str_mac_sha1, info);
-    PyObject *text = PyUnicode_DecodeASCII(PyBytes_AS_STRING(info), INFO_CHARS, NULL);
-
-    if (onward_add(onward, core.str_info, text) < 0) {
-        Py_XDECREF(mac);
-        return -1;
-    }
-    return onward_add(onward, core.str_hmac, mac);
+    return 1;
 }
 
 /* What OSProfiler's form adds; nothing if it was not asked for. */
 static int
 onward_osprofiler(PyObject *onward, PyObject *signer, const char *traceparent, int asked)
 {
+    char info[INFO_CHARS], mac[MAC_SHA1_CHARS];
+
     if (!asked || PyObject_IsTrue(PyTuple_GET_ITEM(signer, SIGNER_OSPROFILER)) < 1)
         return 0;
-    PyObject *info = onward_info(signer, traceparent);
-    if (info != NULL) {
-        int signed_info = onward_signed_info(onward, signer, info);
-        Py_DECREF(info);
-        return signed_info;
+    if (put_info(info, signer, traceparent)) {
+        if (put_mac_of(mac, PyTuple_GET_ITEM(signer, SIGNER_KEY), &sha1_hash, core.str_mac_sha1,
+                       info, INFO_CHARS) < 0 ||
+            onward_add(onward, core.str_info, ascii_text(info, INFO_CHARS)) < 0)
+            return -1;
+        return onward_add(onward, core.str_hmac, ascii_text(mac, MAC_SHA1_CHARS));
     }
-    if (PyErr_Occurred())
-        return -1;
     PyObject *theirs = PyObject_CallMethod(signer, "in_osprofilers_form", "s#s#", traceparent + 3,
                                            (Py_ssize_t)32, traceparent + 36, (Py_ssize_t)16);
     int status = theirs == NULL ? -1 : PyDict_Update(onward, theirs);
@@ -278,7 +270,7 @@ onward_of(PyObject *signer, const char *traceparent, int osprofiler)
 {
     PyObject *onward = PyDict_New();
     PyObject *text = onward == NULL ? NULL
-                                    : PyUnicode_FromStringAndSize(traceparent, TRACEPARENT_CHARS);
+                                    : ascii_text(traceparent, TRACEPARENT_CHARS);
     int status = text == NULL ? -1 : onward_add(onward, core.str_traceparent, text);
 
     if (status == 0 && signer != Py_None) {
