@@ -628,6 +628,23 @@ def test_a_read_only_directory_is_told(read_only, nobody):
     assert error.value.slug == "store-read-only"
 
 
+@pytest.mark.parametrize("part", ["spans", "events/_delta_log"])
+def test_tables_of_somebody_else_are_told_as_read_only_when_they_are_opened(part, nobody):
+    with tempfile.TemporaryDirectory() as store:
+        Lake(store)
+        (Path(store) / part).chmod(0o555)
+
+        with pytest.raises(StoreError) as error:
+            Lake(store)
+        assert Reader(store).find_traces() == []
+        (Path(store) / part).chmod(0o755)
+
+    assert str(error.value) == (
+        f"cannot write to {store}/{part.partition('/')[0]}: it may not be written; nothing was "
+        "acknowledged [store-read-only]"
+    )
+
+
 @on_a_small_disk
 def test_a_disk_turned_read_only_is_told_and_can_be_read(small_disk):
     place = small_disk / "store"
@@ -635,7 +652,12 @@ def test_a_disk_turned_read_only_is_told_and_can_be_read(small_disk):
     lake.append([one_of_each(1)])
     remount(small_disk, "ro")
 
-    for act in (lambda: lake.append([one_of_each(2)]), lambda: Lake(small_disk / "other")):
+    acts = (
+        lambda: lake.append([one_of_each(2)]),
+        lambda: Lake(small_disk / "other"),
+        lambda: Lake(place),
+    )
+    for act in acts:
         with pytest.raises(StoreError) as error:
             act()
         assert error.value.slug == "store-read-only"

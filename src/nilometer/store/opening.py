@@ -5,17 +5,20 @@ What is foreign, newer, or damaged is told and left as it is.
 
 from __future__ import annotations
 
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Final
 
 from deltalake import CommitProperties, DeltaTable, Schema
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from nilometer.errors import StoreError
-from nilometer.store.disk import CHECKPOINT_EVERY, damaged, sync_names, sync_versions
+from nilometer.store.disk import CHECKPOINT_EVERY, LOG, damaged, sync_names, sync_versions
 from nilometer.store.places import store_error
 from nilometer.store.tables import PARTITION, VERSION, arrow_schema
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from nilometer.store.places import Place
     from nilometer.store.tables import Table
 
@@ -32,11 +35,28 @@ CONFIGURATION: Final = {
 
 
 def open_or_make(place: Place, table: Table) -> DeltaTable:
-    """The table at its place, made if there is none."""
+    """The table at its place, made if there is none. Raises StoreError if it is read-only."""
     delta = open_existing(place, table, repair=True)
     if delta is None:
-        delta = _make(place, table)
+        return _make(place, table)
+    if place.path is not None:
+        for folder in (place.path, place.path / LOG):
+            _refuse_read_only(place, folder)
     return delta
+
+
+def _refuse_read_only(place: Place, folder: Path) -> None:
+    """Who opens it to write is to know at once that he may not, and not at the first commit.
+
+    Asked by trying, with a file that never has a name: root may do what no mode allows, and
+    nobody may write to a disk that was turned read-only. One that is full can become free.
+    """
+    try:
+        TemporaryFile(dir=folder).close()
+    except OSError as error:
+        refused = store_error(place, error, "write to")
+        if refused.slug == "store-read-only":
+            raise refused from error
 
 
 def open_existing(place: Place, table: Table, *, repair: bool = False) -> DeltaTable | None:
