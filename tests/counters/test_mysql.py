@@ -225,7 +225,29 @@ def test_a_password_alone_says_nothing_about_where(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("nilometer.counters.mysql_options.SOCKETS", ())
+    monkeypatch.setattr("nilometer.counters.mysql_options.LISTENING", ())
 
+    assert found(tmp_path, MYSQL_PWD="s3") == []
+
+
+def test_a_server_that_has_no_socket_here_is_found_at_its_port_and_not_disturbed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nilometer.counters.mysql_options.SOCKETS", ())
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.setblocking(False)
+        port = listening.getsockname()[1]
+        monkeypatch.setattr("nilometer.counters.mysql_options.PORT", port)
+
+        (target,) = found(tmp_path, MYSQL_PWD="s3")
+
+        with pytest.raises(BlockingIOError):
+            listening.accept()
+    assert (target.origin, target.host, target.password) == (
+        "found on this machine",
+        "127.0.0.1",
+        "s3",
+    )
     assert found(tmp_path, MYSQL_PWD="s3") == []
 
 

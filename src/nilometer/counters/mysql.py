@@ -17,7 +17,7 @@ from nilometer.counters.figures import Figures
 from nilometer.counters.hang_up import until_ended
 from nilometer.counters.link import bare
 from nilometer.counters.mysql_facts import STATEMENTS, fact_of
-from nilometer.counters.mysql_options import find
+from nilometer.counters.mysql_options import PORT, find
 from nilometer.counters.parts import OVERFLOW, PARTS_MAX
 from nilometer.errors import to_install
 
@@ -34,7 +34,6 @@ MEANING: Final = "MySQL and MariaDB: global status, and statements by digest"
 
 CONNECT_S: Final = 2
 READ_S: Final = 10
-PORT: Final = 3306
 OPTIONS: Final = ("socket", "tls", "ca", "cert", "key")
 TLS: Final = ("prefer", "off", "require", "verify")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -19,6 +20,11 @@ SOCKETS: Final = (
     "/tmp/mysql.sock",  # noqa: S108 - where MySQL's own builds put it
 )
 """Where distributions let the server listen."""
+
+PORT: Final = 3306
+LISTENING: Final = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
+"""Where Linux tells who listens. Asked, as a server takes a connection that goes without a word
+for an attack, and after a hundred of them lets that machine in no more."""
 
 GROUPS: Final = ("client", "client-server", "client-mariadb")
 """The groups that every client reads. A later line wins, whichever of these it stands in."""
@@ -45,7 +51,7 @@ ESCAPES: Final = {"b": "\b", "t": "\t", "n": "\n", "r": "\r", "\\": "\\", "s": "
 
 
 def find(surroundings: Surroundings) -> Sequence[Target]:
-    """Where MySQL's own clients would connect to, else the socket of a server that runs here.
+    """Where MySQL's own clients would connect to, else the socket or port of a server here.
 
     They read the environment first, and let the option files overrule it.
     """
@@ -66,11 +72,10 @@ def find(surroundings: Surroundings) -> Sequence[Target]:
     known = set_ | written
     origin = str(file) if written else ", ".join(named)
     if not origin:
-        socket = _default_socket()
-        if not socket:
-            return []
-        origin = socket
-    return [_configured(known, origin)]
+        origin = _default_socket()
+    if not origin and _is_listened_to():
+        origin, known = "found on this machine", {**known, "host": "127.0.0.1"}
+    return [_configured(known, origin)] if origin else []
 
 
 def _configured(known: Mapping[str, str], origin: str) -> Target:
@@ -107,6 +112,17 @@ def _on(known: Mapping[str, str], name: str) -> bool:
 
 def _default_socket() -> str:
     return next((path for path in SOCKETS if Path(path).is_socket()), "")
+
+
+def _is_listened_to() -> bool:
+    """Whether somebody listens at the server's port, as far as the kernel tells us."""
+    from nilometer.counters.procfs import listening  # only where no client is configured
+
+    found: set[int] = set()
+    for file in LISTENING:
+        with suppress(OSError):
+            found |= listening(_text(file))
+    return PORT in found
 
 
 def options_of(file: Path) -> dict[str, str]:

@@ -129,3 +129,24 @@ def device_lines(text: str) -> dict[str, dict[str, int]]:
         if device and kept:
             found[device] = kept
     return found
+
+
+LISTENS: Final = "0A"  # the state, as the kernel writes it
+HERE: Final = frozenset({"0" * 8, "0" * 32, "0100007F", "7F000001"})
+"""All addresses of this machine, and 127.0.0.1 in either order of bytes."""
+
+
+def listening(text: str) -> set[int]:
+    """The ports of /proc/net/tcp, or of tcp6, on which 127.0.0.1 is listened to.
+
+    >>> row = "   0: 0100007F:0CEA 00000000:0000 0A 00000000:00000000 00:00000000 00000000"
+    >>> listening(f"  sl  local_address rem_address   st tx_queue rx_queue\\n{row}")
+    {3306}
+    """
+    found = set()
+    for line in text.splitlines()[1:]:
+        _, local, _, state, *_ = [*line.split(), "", "", "", ""]
+        address, _, port = local.rpartition(":")
+        if state == LISTENS and address in HERE:
+            found.add(int(port, 16))
+    return found
