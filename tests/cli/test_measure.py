@@ -272,6 +272,26 @@ def test_the_command_s_end_is_kept_and_recorded(place, script, code, status):
     assert (ended.returncode, run.exit_status, run.because) == (code, status, "")
 
 
+@pytest.mark.parametrize("unread", ["closed pipe", "full disk"])
+def test_where_nobody_can_be_told_the_command_runs_and_its_end_is_kept(place, unread):
+    if unread == "full disk":
+        stderr = os.open("/dev/full", os.O_WRONLY)
+    else:
+        nobody, stderr = os.pipe()
+        os.close(nobody)
+
+    done = place.measure(
+        *("-b", "redis://127.0.0.1:1", "--", "sh", "-c", "echo out; exit 3"),  # not there: said
+        capture_output=False,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+    )
+
+    os.close(stderr)
+    assert (done.returncode, done.stdout) == (3, "out\n")
+    assert [(run.exit_status, run.because) for run in place.runs()] == [(3, "")]
+
+
 def test_a_command_that_does_not_exist_is_no_run(place):
     ended = place.measure("--", "no-such-program")
 

@@ -12,6 +12,7 @@ import os
 import re
 import sys
 import threading
+from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Final, NoReturn, Self, TextIO
 
@@ -45,7 +46,14 @@ def console(*, stderr: bool = False) -> Console:
     from rich.console import Console
 
     stream = sys.stderr if stderr else sys.stdout
-    return Console(stderr=stderr, highlight=False, width=_width(_is_terminal(stream)))
+    made = Console(stderr=stderr, highlight=False, width=_width(_is_terminal(stream)))
+    if stderr:  # rich would end us, and close our standard output
+        made.on_broken_pipe = _nobody_hears  # type: ignore[method-assign]
+    return made
+
+
+def _nobody_hears() -> None:
+    """Standard error is a pipe that nobody reads: go on."""
 
 
 def plain(text: str, style: str = "") -> Text:
@@ -142,13 +150,19 @@ def _escaped(match: re.Match[str]) -> str:
 
 def say(message: str) -> None:
     """Tell the person what is going on, beside the output; markup in `message` stays text."""
-    console(stderr=True).print(plain(lines(message)), soft_wrap=True)
+    _tell(plain(lines(message)))
+
+
+def _tell(text: Text) -> None:
+    """Write to standard error. Where that cannot be, on a full disk for example, what a command
+    does and how it ends must not depend on it."""
+    with suppress(OSError):
+        console(stderr=True).print(text, soft_wrap=True)
 
 
 def stop(message: str, code: Exit) -> NoReturn:
     """End the command with an error on stderr."""
-    told = plain(lines(f"nilometer: {message}"), "red")
-    console(stderr=True).print(told, soft_wrap=True)
+    _tell(plain(lines(f"nilometer: {message}"), "red"))
     raise SystemExit(int(code))
 
 
