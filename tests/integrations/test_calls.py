@@ -6,10 +6,12 @@ from contextlib import suppress
 
 import pytest
 
-from nilometer.integrations.calls import Call, Calls
+from nilometer.integrations.calls import Call, Calls, Depth
 from nilometer.measure import Registry
 from nilometer.model import Level, SpanKind, Status
-from tests.integrations.integration_kit import read, traced_request
+from nilometer.trace import possible
+from nilometer.trace.trigger import Triggers
+from tests.integrations.integration_kit import KEY, read, traced_request
 
 
 class StoreError(Exception):
@@ -89,3 +91,65 @@ def test_an_integration_is_as_deep_as_its_level_says_also_later(levels, expected
         registry.set_level(prefix, level)
 
     assert (calls.depth.on, calls.depth.deep) == expected
+
+
+class Switch:
+    """Something that follows."""
+
+    on = None
+
+
+@pytest.fixture
+def _nobody_traces(monkeypatch):
+    monkeypatch.setattr(possible._Process, "can_trace", False)
+
+
+@pytest.mark.parametrize(
+    "allowing",
+    [
+        lambda: Triggers([KEY]),
+        lambda: Triggers(join=True),
+        lambda: Triggers().trust([KEY]),
+        lambda: Triggers().begin(),
+        lambda: Triggers().handed("", "c2bb0e1b-9a3c-4b43-8d5a-5c9b8c3b1e1f"),
+    ],
+    ids=["key", "join", "trusted", "begun", "handed"],
+)
+@pytest.mark.usefixtures("_nobody_traces")
+def test_what_is_off_rests_until_a_request_can_be_traced(allowing):
+    registry, switch = Registry(), Switch()
+    rests, stays = Depth("store", registry, rests=True), Depth("bus", registry)
+    rests.switch(switch)
+    registry.set_level("", Level.OFF)
+    Triggers()
+
+    assert (rests.on, switch.on, stays.on) == (False, False, True)
+
+    allowing()
+
+    assert (rests.on, switch.on, stays.on) == (True, True, True)
+
+    rests.end()
+
+    assert (rests.on, switch.on) == (False, False)
+
+
+@pytest.mark.parametrize(
+    ("levels", "is_on"),
+    [
+        ({"": "off"}, False),
+        ({"": "off", "nilometer": "deep"}, False),
+        ({"": "off", "db.client": "off"}, False),
+        ({"": "off", "db.client.operation": "basic"}, True),
+        ({"": "off", "integrations.store": "basic"}, True),
+        ({"integrations.store": "off"}, False),
+    ],
+)
+@pytest.mark.usefixtures("_nobody_traces")
+def test_what_feeds_an_instrument_that_is_on_does_not_rest(levels, is_on):
+    registry = Registry()
+    depth = Depth("store", registry, rests=True)
+    for prefix, level in levels.items():
+        registry.set_level(prefix, level)
+
+    assert depth.on is is_on

@@ -12,6 +12,7 @@ from nilometer.errors import ConfigError, InstrumentClashError
 from nilometer.measure import Registry
 from nilometer.measure import events as events_module
 from nilometer.measure import registry as registry_module
+from nilometer.measure.levels import Levels
 from nilometer.model import Distribution, Event, Kind, Level, Reading
 
 from .conftest import moved
@@ -678,25 +679,27 @@ def test_a_registry_that_nobody_holds_goes_with_all_its_values(core):
 
 
 def test_levels_may_be_set_while_a_signal_handler_makes_instruments(core, hands):
-    class Interrupted(Registry):
+    registry = Registry(core=core, clock=hands.clock)
+
+    class Interrupted(Levels):
         """A handler may run at every call; here it does."""
 
         made = 0
         begun = False
 
-        def _is_on(self, name, level):
+        def is_on(self, name, level):
             if self.begun and self.made < 3:
                 self.begun = False
                 self.made += 1
-                self.counter(f"by.handler.{self.made}")
-                self.event_source(f"told.by.handler.{self.made}")
+                registry.counter(f"by.handler.{self.made}")
+                registry.event_source(f"told.by.handler.{self.made}")
                 self.begun = True
-            return super()._is_on(name, level)
+            return super().is_on(name, level)
 
-    registry = Interrupted(core=core, clock=hands.clock)
+    registry.levels = Interrupted()
     registry.counter("a", level=Level.DETAIL)
     registry.event("e")
-    registry.begun = True
+    registry.levels.begun = True
 
     registry.set_level("", Level.DETAIL)
 

@@ -1,6 +1,6 @@
 /* One way to execute statements, measured: the fast twin of sql_pure.py, which says what
- * each thing means, and of orm_pure.py (orm.h). Same names, same order, same errors; one
- * test-suite runs on both.
+ * each thing means, of orm_pure.py (orm.h) and of asked_pure.py (asked.h). Same names, same
+ * order, same errors; one test-suite runs on both.
  */
 
 #define PY_SSIZE_T_CLEAN
@@ -17,6 +17,7 @@ static PyObject *PERF_COUNTER_NS; /* time.perf_counter_ns, which on Linux is CLO
  * reads the zones that AddressSanitizer puts around variables on it. */
 #define SWITCHES_GREENLETS __attribute__((no_sanitize_address))
 
+#include "integrations/asked.h"
 #include "integrations/orm.h"
 
 typedef struct {
@@ -110,7 +111,8 @@ static void execute_failed(Execute *self, PyObject *found, long long started) {
     PyErr_NormalizeException(&type, &value, &traceback);
     PyObject *result = NULL;
     if (execute_record(self, found, started) == 0) {
-        result = PyObject_CallOneArg(self->failed, value);
+        PyObject *failed = PyTuple_GET_SIZE(found) > 2 ? PyTuple_GET_ITEM(found, 2) : self->failed;
+        result = PyObject_CallOneArg(failed, value);
     }
     if (result == NULL) {
         PyErr_WriteUnraisable((PyObject *)self);
@@ -177,7 +179,12 @@ static PyObject *execute_get(PyObject *self, PyObject *instance, PyObject *type)
                                                    : PyMethod_New(self, instance);
 }
 
+static PyObject *execute_getattro(PyObject *self, PyObject *name) {
+    return nilo_getattr_through(self, ((Execute *)self)->original, name);
+}
+
 static PyMemberDef execute_members[] = {
+    {"__wrapped__", T_OBJECT, offsetof(Execute, original), READONLY, NULL},
     {"original", T_OBJECT, offsetof(Execute, original), READONLY, NULL},
     {"on", T_BOOL, offsetof(Execute, on), 0, NULL},
     {NULL, 0, 0, 0, NULL}};
@@ -193,6 +200,7 @@ static PyTypeObject Execute_Type = {
     .tp_call = PyVectorcall_Call,
     .tp_new = PyType_GenericNew,
     .tp_init = (initproc)execute_init,
+    .tp_getattro = execute_getattro,
     .tp_dealloc = (destructor)execute_dealloc,
     .tp_traverse = (traverseproc)execute_traverse,
     .tp_clear = (inquiry)execute_clear,
@@ -225,7 +233,7 @@ PyMODINIT_FUNC PyInit__sql(void) {
         return NULL;
     }
     if (nilo_add_sources(self) < 0 || PyModule_AddType(self, &Execute_Type) < 0 ||
-        orm_add(self) < 0 ||
+        orm_add(self) < 0 || asked_add(self) < 0 ||
         PyModule_AddStringConstant(self, "IMPLEMENTATION", "c") < 0) {
         Py_DECREF(self);
         return NULL;

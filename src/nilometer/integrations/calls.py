@@ -16,6 +16,7 @@ from nilometer.measure import REGISTRY
 from nilometer.measure.decorate import kind_of
 from nilometer.model import Level, SpanKind
 from nilometer.trace import CURRENT, span
+from nilometer.trace.possible import can_trace
 from nilometer.trace.steps import awaited
 from nilometer.trace.twin import wrapped
 
@@ -40,26 +41,47 @@ class Depth:
     """How deep one integration measures; it follows the levels while the process runs.
 
     OFF passes every call on untouched. DEEP adds to spans where in the caller's code they
-    began. A process that is OFF as a whole still traces the requests that are asked for.
+    began. A process that is OFF as a whole still traces the requests that are asked for; what
+    `rests` passes calls on until one can be.
     """
 
-    __slots__ = ("on", "deep", "_registry", "_name")
+    __slots__ = ("on", "deep", "_registry", "_name", "_rests", "_switches")
 
-    def __init__(self, integration: str, registry: Registry = REGISTRY) -> None:
+    def __init__(
+        self, integration: str, registry: Registry = REGISTRY, *, rests: bool = False
+    ) -> None:
         self._registry = registry
         self._name = f"{LEVELS}.{integration}"
+        self._rests = rests
+        self._switches: list[Any] = []
         self.follow()
         registry.followers.append(self.follow)
 
     def follow(self) -> None:
         """Take over what the levels say now."""
-        said = self._registry.level_of(self._name)
-        self.on = said > Level.OFF or not self._registry.deciding(self._name)
+        levels = self._registry.levels
+        said = levels.of(self._name)
+        if said > Level.OFF or levels.deciding(self._name):
+            self._set(said > Level.OFF)
+        else:
+            self._set(not self._rests or can_trace() or not levels.are_off())
         self.deep = said >= Level.DEEP
+
+    def _set(self, on: bool) -> None:
+        self.on = on
+        for one in self._switches:
+            one.on = on
+
+    def switch(self, one: Any) -> None:
+        """Have its `on` say the same, for as long as this integration lasts."""
+        one.on = self.on
+        self._switches.append(one)
 
     def end(self) -> None:
         """Pass everything on from now on, and follow the levels no more."""
-        self.on = self.deep = False
+        self._set(False)
+        self._switches.clear()
+        self.deep = False
         with suppress(ValueError):
             self._registry.followers.remove(self.follow)
 
@@ -68,7 +90,7 @@ class Calls:
     """The calls of one integration that one timer measures.
 
     Its errors are counted in `<name>.errors`, by the call's dimensions and `error.type`.
-    `costs` says what our wrapper costs a call beyond the timer.
+    `costs` says what our wrapper costs a call beyond the timer, `rests` is `Depth`'s.
     """
 
     __slots__ = ("depth", "kind", "_timer", "_errors", "_operations", "_series")
@@ -83,8 +105,9 @@ class Calls:
         kind: SpanKind = SpanKind.CLIENT,
         registry: Registry = REGISTRY,
         costs: Callable[[], float] | None = None,
+        rests: bool = False,
     ) -> None:
-        self.depth = Depth(integration, registry)
+        self.depth = Depth(integration, registry, rests=rests)
         self.kind = kind
         self._timer = registry.timer(name, level=level, description=description)
         self._errors = registry.counter(

@@ -2,23 +2,27 @@
 
 What a store is told has a name that may come from anybody: only the names that the store is
 known to have become dimensions, all others are "OTHER". Of keys and values nothing is kept.
-The clock of each name is a timer around the library's own function, in C where there is C.
+Where there is C, all is C that runs at each command outside of traced requests.
 """
 
 from __future__ import annotations
 
-from functools import update_wrapper
+from functools import partial, update_wrapper
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
-from nilometer.integrations import client_costs, faults
+from nilometer.clock import elapsed_ns
+from nilometer.integrations import client_costs, databases, faults
 from nilometer.integrations.callers import where
-from nilometer.integrations.calls import Call, Calls
+from nilometer.integrations.calls import Calls
 from nilometer.measure.decorate import kind_of
 from nilometer.trace import CURRENT, span
 
+_current: Final = CURRENT.get
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
+    from typing import TypeVar
 
     from nilometer.measure import Registry
 
@@ -26,6 +30,11 @@ if TYPE_CHECKING:
 
     Kind = tuple[Callable[..., Any], Callable[..., Any]]
     """How a command is run outside of a traced request, and inside of one."""
+
+    Executed = tuple[Callable[[int], None], Callable[..., Any], Callable[[BaseException], None]]
+    """What times a command, runs it inside of a traced request, and counts its errors."""
+
+    Found = TypeVar("Found", Kind, Executed)
 
 SPELLINGS_MAX: Final = 1000
 """Spellings (GET, get, b"get") remembered at each place that is measured, 0.3 KiB each with
@@ -41,12 +50,13 @@ class Commands:
 
     `system` is OpenTelemetry's name of the store; `names` are all that may be shown, spelt as
     `fold` spells them. ``told(client, ended=...)`` gives the attributes that the client knows:
-    where its server is; None if it is not `ended` and only the command's end will tell.
+    where its server is; None if it is not `ended` and only the command's end will tell. That is
+    asked once of each client or, if clients come and go, of each client's attribute `lasting`.
     """
 
     __slots__ = (
         *("calls", "_names", "_fold", "_told", "_system", "_batched", "_registry"),
-        *("_servers", "_integration", "_adds", "_spellings"),
+        *("_servers", "_integration", "_adds", "_spellings", "_lasting"),
     )
 
     def __init__(
@@ -58,6 +68,7 @@ class Commands:
         told: Told,
         registry: Registry,
         fold: Callable[[str], str] = str.upper,
+        lasting: str = "",
     ) -> None:
         self.calls = Calls(
             integration,
@@ -65,11 +76,13 @@ class Commands:
             description="Statements, from the call to their result.",
             registry=registry,
             costs=client_costs.command,
+            rests=True,
         )
         self._integration = integration
         self._names = names
         self._fold = fold
         self._told = told
+        self._lasting = lasting
         self._system = {"db.system.name": system}
         self._batched = registry.counter(
             "db.client.batch.operation",
@@ -107,22 +120,48 @@ class Commands:
         """To replace a function that is given the command's name at this position."""
 
         def measured(original: Callable[..., Any]) -> Callable[..., Any]:
+            if position == 1 and kind_of(original) != "coroutine":
+                return self._executing(original)
             known: dict[Any, Kind] = {}
-            by_name: dict[str, Kind] = {}
+            find = self._finding(known, partial(self._kind, original))
 
-            def find(args: tuple[Any, ...]) -> Kind:
-                given = args[position] if len(args) > position else None
-                name = self.name_of(given)
-                found = by_name.get(name)
-                if found is None:
-                    found = by_name[name] = self._kind(original, name)
-                if name != OTHER and len(known) < SPELLINGS_MAX:
-                    known[given] = found
-                return found
+            def found(args: tuple[Any, ...]) -> Kind:
+                return find(args[position] if len(args) > position else None)
 
-            return self._measured(original, known, position, find)
+            return self._measured(original, known, position, found)
 
         return measured
+
+    def _executing(self, original: Callable[..., Any]) -> databases.Execute:
+        """To stand for a function whose second argument is the command's name."""
+
+        def kind(name: str) -> Executed:
+            series = self._dimensions(name)
+            failed = partial(self.calls.failed, series)
+            return self.calls.record_for(series), self._inside(original, name), failed
+
+        known: dict[Any, Executed] = {}
+        find = self._finding(known, kind)
+        made = databases.Execute(original, known, find, _nothing, elapsed_ns)
+        self.calls.depth.switch(made)
+        return made
+
+    def _finding(
+        self, known: dict[Any, Found], kind: Callable[[str], Found]
+    ) -> Callable[[object], Found]:
+        """What finds what is known of a spelling, and puts it into `known`."""
+        by_name: dict[str, Found] = {}
+
+        def find(given: object) -> Found:
+            name = self.name_of(given)
+            found = by_name.get(name)
+            if found is None:
+                found = by_name[name] = kind(name)
+            if name != OTHER and len(known) < SPELLINGS_MAX:
+                known[given] = found
+            return found
+
+        return find
 
     def by_name(self, name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """To replace a function that is one command."""
@@ -134,7 +173,7 @@ class Commands:
         return measured
 
     def batch(
-        self, read: Callable[[Any], tuple[str, Iterable[object]]]
+        self, read: Callable[[Any], tuple[str, list[object]]]
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """To replace a method that executes a batch: one span, one duration, each name counted.
 
@@ -142,19 +181,25 @@ class Commands:
         """
 
         def measured(original: Callable[..., Any]) -> Callable[..., Any]:
+            depth, timed = self.calls.depth, dict[str, Any]()
+
             def execute(*args: Any, **options: Any) -> Any:
-                batch = self._batch(args, read)
-                if batch is None:
+                if not depth.on:
                     return original(*args, **options)
-                with batch:
-                    return original(*args, **options)
+                run, made = self._batch(original, timed, args, read)
+                if made is None:
+                    return run(*args, **options)
+                with made:
+                    return run(*args, **options)
 
             async def execute_async(*args: Any, **options: Any) -> Any:
-                batch = self._batch(args, read)
-                if batch is None:
+                if not depth.on:
                     return await original(*args, **options)
-                with batch:
-                    return await original(*args, **options)
+                run, made = self._batch(original, timed, args, read)
+                if made is None:
+                    return await run(*args, **options)
+                with made:
+                    return await run(*args, **options)
 
             made = execute_async if kind_of(original) == "coroutine" else execute
             return update_wrapper(made, original)
@@ -205,18 +250,7 @@ class Commands:
     def _inside(self, original: Callable[..., Any], name: str) -> Callable[..., Any]:
         """The original with a span around it."""
         attributes: dict[str, Any] = dict(self._dimensions(name))
-        calls, depth, server_of = self.calls, self.calls.depth, self._server_of
-
-        def begun(client: object) -> Any:
-            server: Any = server_of(client)
-            made: Any = span(name, **attributes, **(server or {}))
-            if made.recording:
-                made.kind = calls.kind
-                if depth.deep:
-                    made.set_attributes(where())
-                if server is None:
-                    return _Late(made, self, client)
-            return made
+        begun = partial(self._span, name, attributes)
 
         def inside(*args: Any, **options: Any) -> Any:
             with begun(args[0]):
@@ -228,14 +262,27 @@ class Commands:
 
         return inside_async if kind_of(original) == "coroutine" else inside
 
+    def _span(self, name: str, attributes: Mapping[str, Any], client: object) -> Any:
+        """A span for a ``with`` statement around what a client does."""
+        server: Any = self._server_of(client)
+        made: Any = span(name, **attributes, **(server or {}))
+        if made.recording:
+            made.kind = self.calls.kind
+            if self.calls.depth.deep:
+                made.set_attributes(where())
+            if server is None:
+                return _Late(made, self, client)
+        return made
+
     def _server_of(self, client: Any) -> Mapping[str, object] | None:
         """Where a client's server is, asked once; None if only the command's end tells."""
         try:
-            known = self._servers.get(client)
+            lasting = getattr(client, self._lasting, client) if self._lasting else client
+            known = self._servers.get(lasting)
             if known is None:
                 known = self._told(client, ended=False)
                 if known is not None:
-                    self._servers[client] = known
+                    self._servers[lasting] = known
         except Exception as error:  # noqa: BLE001  built otherwise: its command goes on
             self._unreadable(error)
             return {}
@@ -252,27 +299,50 @@ class Commands:
         faults.ours(self._integration, "what a client knows", error, self._registry)
 
     def _batch(
-        self, args: tuple[Any, ...], read: Callable[[Any], tuple[str, Iterable[object]]]
-    ) -> Batch | None:
-        """What is known of a batch before it is sent; None if it is empty, or not measured."""
-        if not self.calls.depth.on:
-            return None
+        self,
+        original: Callable[..., Any],
+        timed: dict[str, Callable[..., Any]],
+        args: tuple[Any, ...],
+        read: Callable[[Any], tuple[str, list[object]]],
+    ) -> tuple[Callable[..., Any], Any]:
+        """What runs a batch, and its span where it has one; of an empty one, as if untouched.
+
+        `timed` has the original in the clock of each batch's name.
+        """
         try:
             name, commands = read(args[0])
             names: dict[str, int] = {}  # a Counter takes five times as long to be made
-            for one in map(self._shown, commands):
+            for given in commands:
+                one = self._spellings.get(given) if type(given) is str else None
+                one = one or self._shown(given)
                 names[one] = names.get(one, 0) + 1
         except Exception as error:  # noqa: BLE001  another version's: it runs without us
             self._unreadable(error)
-            return None
+            return original, None
         if not names:
-            return None
+            return original, None
         for one, count in names.items():
-            add = self._adds.get(one)
-            if add is None:
-                add = self._adds[one] = self._batched.bind(**self._dimensions(one)).add
-            add(count)
-        return Batch(self, name, names, args[0])
+            (self._adds.get(one) or self._adding(one))(count)
+        run = timed.get(name)
+        if run is None:
+            run = timed[name] = self.calls.timed(self._dimensions(name))(original)
+        if _current() is None:
+            return run, None
+        attributes = {
+            **self._dimensions(name),
+            "db.operation.batch.size": len(commands),
+            "db.query.summary": " ".join([name, *list(names)[:SHOWN_MAX]]),
+        }
+        return run, self._span(name, attributes, args[0])
+
+    def _adding(self, name: str) -> Callable[[int], None]:
+        """What counts commands of this name that were sent in batches."""
+        add = self._adds[name] = self._batched.bind(**self._dimensions(name)).add
+        return add
+
+
+def _nothing(_error: BaseException) -> None:
+    """Count nothing: each command has what counts its errors."""
 
 
 class _Late:
@@ -291,27 +361,3 @@ class _Late:
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         self._commands.tell(self._made, self._client)
         self._made.__exit__(kind, error, traceback)
-
-
-class Batch(Call):
-    """One batch, for a ``with`` statement."""
-
-    __slots__ = ("_commands", "_names", "_owner")
-
-    def __init__(
-        self, commands: Commands, name: str, names: dict[str, int], owner: object
-    ) -> None:
-        calls = commands.calls
-        operation = calls.known(name)
-        super().__init__(operation or calls.operation(name, name, commands._dimensions(name)))
-        self._commands = commands
-        self._names = names
-        self._owner = owner
-
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        if self.span is not None:
-            self.span.set_attribute("db.operation.batch.size", sum(self._names.values()))
-            summary = " ".join([self.span.name, *list(self._names)[:SHOWN_MAX]])
-            self.span.set_attribute("db.query.summary", summary)
-            self._commands.tell(self.span, self._owner)
-        super().__exit__(kind, error, traceback)

@@ -124,17 +124,15 @@ def orm_query() -> float:
 
 def pool_wait() -> float:
     """Asking a pool of connections for one."""
-    module = import_module("nilometer.integrations.pools")
+    pools = import_module("nilometer.integrations.pools").Pools
+    asked_class = import_module("nilometer.integrations.databases").Asked
 
     def measured(registry: Registry) -> Callable[[], object]:
-        pools = module.Pools(len, registry)
-        series = pools.series("calibration")
-
-        def ask() -> None:
-            with module.Wait(pools, "calibration", isinstance, *series):
-                pass
-
-        return ask
+        pending, waits = pools(len, registry).series("calibration")
+        asked: Callable[[], object] = asked_class(
+            _nothing, print, pending.add, waits.record, elapsed_ns
+        )
+        return asked
 
     return extra_ns(measured, _nothing)
 

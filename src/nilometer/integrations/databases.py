@@ -30,6 +30,8 @@ from nilometer.twin import choose
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from nilometer.integrations.sql_pure import Asked as Asked
+    from nilometer.integrations.sql_pure import Connecting as Connecting
     from nilometer.integrations.sql_pure import Execute as Execute
     from nilometer.integrations.sql_pure import Query as Query
     from nilometer.integrations.sql_pure import Results as Results
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
 
 if not TYPE_CHECKING:
     _twin = choose("nilometer.integrations.sql_pure", "nilometer.integrations._sql")
+    Asked = _twin.Asked
+    Connecting = _twin.Connecting
     Execute = _twin.Execute
     Query = _twin.Query
     Results = _twin.Results
@@ -123,6 +127,7 @@ class Instruments:
             "db.client.connect",
             description="Making new connections to databases.",
             registry=registry,
+            rests=True,
         )
         self.depth = self.connects.depth
         self.timer = registry.timer(

@@ -16,6 +16,7 @@ from nilometer.clock import elapsed_ns
 from nilometer.integrations.attendance import attend_for
 from nilometer.trace.budget import REQUESTS_PER_SECOND
 from nilometer.trace.limits import SPANS_PER_TRACE_MAX, SPANS_RING_MAX
+from nilometer.trace.possible import may_trace
 from nilometer.trace.twin import RING, Budget, Ring, Trace, new_id
 
 if TYPE_CHECKING:
@@ -176,6 +177,7 @@ class FlightRecorder:
     def start(self) -> None:
         """Record from now on, in every middleware of this process that may trace at all."""
         _Running.recorder = self
+        may_trace()
         attend_for(_Running, True)
 
     def stop(self) -> None:

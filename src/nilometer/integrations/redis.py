@@ -11,6 +11,7 @@ from functools import partial
 from queue import Empty
 from typing import TYPE_CHECKING, Any, Final
 
+from nilometer.integrations import databases
 from nilometer.integrations.calls import Call, Calls
 from nilometer.integrations.commands import Commands
 from nilometer.integrations.patches import Patches
@@ -21,10 +22,13 @@ from nilometer.integrations.traffic import Traffic
 from nilometer.measure import REGISTRY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from nilometer.integrations.calls import Operation
     from nilometer.measure import Registry
+
+_BATCH: Final = "PIPELINE", "MULTI"
+"""What a batch is called: as it comes, or as a transaction."""
 
 _patches: Final = Patches()
 
@@ -42,12 +46,18 @@ def install(*, registry: Registry = REGISTRY) -> bool:
     from redis.asyncio import cluster as async_cluster
     from redis.asyncio import connection as async_connection
 
-    commands = Commands("redis", "redis", COMMANDS, told=server_of, registry=registry)
+    commands = Commands(
+        *("redis", "redis", COMMANDS),
+        told=server_of,
+        registry=registry,
+        lasting="connection_pool",  # a pipeline is made for each batch
+    )
     connects = Calls(
         "redis",
         "db.client.connect",
         description="Making new connections to databases.",
         registry=registry,
+        rests=True,
     )
     pools = Pools(connections_of, registry)
     traffic = Traffic("redis", "redis", begin, registry)
@@ -58,9 +68,12 @@ def install(*, registry: Registry = REGISTRY) -> bool:
             _patches.swap(owner, "execute_command", commands.by_argument())
         for owner in (cluster.RedisCluster, async_cluster.RedisCluster):
             _patches.swap(owner, "execute_command", commands.by_argument())
-        for owner in (client.Pipeline, async_client.Pipeline):
+        for owner, read in (
+            (client.Pipeline, pipeline_of),
+            (async_client.Pipeline, async_pipeline_of),
+        ):
             _patches.swap(owner, "immediate_execute_command", commands.by_argument())
-            _patches.swap(owner, "execute", commands.batch(pipeline_of))
+            _patches.swap(owner, "execute", commands.batch(read))
         for owner in (cluster.ClusterPipeline, async_cluster.ClusterPipeline):
             _patches.swap(owner, "execute", commands.batch(cluster_pipeline_of))
         for module in (connection, async_connection):
@@ -115,14 +128,19 @@ def connections_of(pool: Any) -> tuple[int, int]:
     return len(pool._in_use_connections), len(pool._available_connections)
 
 
-def pipeline_of(pipeline: Any) -> tuple[str, Iterable[object]]:
+def pipeline_of(pipeline: Any) -> tuple[str, list[object]]:
     """What a pipeline is, and the names of the commands in it."""
-    both = getattr(pipeline, "transaction", None), getattr(pipeline, "is_transaction", None)
-    is_transaction = pipeline.explicit_transaction or any(flag is True for flag in both)
-    return _batch_name(is_transaction), [args[0] for args, _ in pipeline.command_stack]
+    is_transaction = pipeline.explicit_transaction or pipeline.transaction
+    return _BATCH[bool(is_transaction)], [args[0] for args, _ in pipeline.command_stack]
 
 
-def cluster_pipeline_of(pipeline: Any) -> tuple[str, Iterable[object]]:
+def async_pipeline_of(pipeline: Any) -> tuple[str, list[object]]:
+    """The same of asyncio's."""
+    is_transaction = pipeline.explicit_transaction or pipeline.is_transaction
+    return _BATCH[bool(is_transaction)], [args[0] for args, _ in pipeline.command_stack]
+
+
+def cluster_pipeline_of(pipeline: Any) -> tuple[str, list[object]]:
     """The same of a cluster's, which keeps its commands elsewhere."""
     strategy = getattr(
         pipeline, "_execution_strategy", None
@@ -132,12 +150,8 @@ def cluster_pipeline_of(pipeline: Any) -> tuple[str, Iterable[object]]:
         if strategy is None
         else strategy._command_queue
     )
-    name = _batch_name(type(strategy).__name__ == "TransactionStrategy")
-    return name, [command.args[0] for command in stack]
-
-
-def _batch_name(is_transaction: bool) -> str:
-    return "MULTI" if is_transaction else "PIPELINE"
+    is_transaction = type(strategy).__name__ == "TransactionStrategy"
+    return _BATCH[is_transaction], [command.args[0] for command in stack]
 
 
 def _measure_connections(module: Any, connects: Calls, pools: Pools) -> None:
@@ -170,8 +184,6 @@ def _connecting(
     depth = operation.calls.depth
 
     def connect(connection: Any, *args: Any, **options: Any) -> Any:
-        if connection._sock or not depth.on:
-            return original(connection, *args, **options)
         with Call(operation):
             return original(connection, *args, **options)
 
@@ -181,7 +193,11 @@ def _connecting(
         with Call(operation):
             return await original(connection, *args, **options)
 
-    return connect_async if is_async else connect
+    if is_async:
+        return connect_async
+    made = databases.Connecting(original, connect, "_sock")
+    depth.switch(made)
+    return made
 
 
 def _waiting(pools: Pools, is_async: bool, original: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,14 +1,26 @@
-"""One way to execute statements, measured; with orm_pure the specification of ``_sql.c``."""
+"""One way to execute statements, measured: the specification of ``_sql.c``.
+
+It has orm_pure.py and asked_pure.py, too.
+"""
 
 from __future__ import annotations
 
 from types import MethodType
 from typing import TYPE_CHECKING, Any, Final
 
+from nilometer.integrations.asked_pure import Asked, Connecting
 from nilometer.integrations.orm_pure import Loading, Query, Results
 from nilometer.trace import CURRENT
 
-__all__ = ["IMPLEMENTATION", "Execute", "Loading", "Query", "Results"]
+__all__ = [
+    "IMPLEMENTATION",
+    "Asked",
+    "Connecting",
+    "Execute",
+    "Loading",
+    "Query",
+    "Results",
+]
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -25,7 +37,8 @@ class Execute:
     known of a statement: a tuple of the ``record`` of its timer and of the original with a span
     around it, which runs inside a request that is traced or joined. What is not there is asked
     of ``find(statement)``, None if the statement was named and not placed. ``failed(error)``
-    counts what the database raised; it passes unchanged. While `on` is False it only passes on.
+    counts what the database raised, unless a third of the tuple does; it passes unchanged.
+    While `on` is False it only passes on.
     """
 
     __slots__ = ("original", "known", "find", "failed", "elapsed_ns", "on")
@@ -61,7 +74,7 @@ class Execute:
             result = execute(*args, **named)
         except BaseException as error:
             found[0](self.elapsed_ns() - started)
-            self.failed(error)
+            (found[2] if len(found) > 2 else self.failed)(error)
             raise
         found[0](self.elapsed_ns() - started)
         return result
@@ -69,3 +82,13 @@ class Execute:
     def __get__(self, instance: object, owner: type | None = None) -> Any:
         """In a class of cursors it is a method."""
         return self if instance is None else MethodType(self, instance)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "original":  # not yet set
+            raise AttributeError(name)
+        return getattr(self.original, name)
+
+    @property
+    def __wrapped__(self) -> Callable[..., Any]:
+        """What it stands for."""
+        return self.original

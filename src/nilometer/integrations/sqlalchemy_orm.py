@@ -39,6 +39,7 @@ class Models:
             description="Queries of an ORM, with the loading of their objects.",
             kind=SpanKind.INTERNAL,
             registry=registry,
+            rests=True,
         )
         self.writes = Calls(
             "sqlalchemy_orm",
@@ -46,6 +47,7 @@ class Models:
             description="Writes of an ORM: flushes of sessions, and what they write in bulk.",
             kind=SpanKind.INTERNAL,
             registry=registry,
+            rests=True,
         )
         self._known: dict[str, Model] = {}
         self._standing: list[Any] = []  # what stands in the library's places

@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
-from nilometer.integrations import costs
+from nilometer.clock import elapsed_ns
+from nilometer.integrations import costs, databases
 from nilometer.integrations.drivers import CONNECTING
 from nilometer.integrations.patches import Patches
-from nilometer.integrations.pools import Pools, Wait
+from nilometer.integrations.pools import Pools
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,24 +24,25 @@ if TYPE_CHECKING:
 class EnginePools:
     """All pools of measured engines, in one registry."""
 
-    __slots__ = ("instruments", "shared", "is_timeout", "_pings", "_all")
+    __slots__ = ("instruments", "shared", "_timeout", "_pings", "_all")
 
     def __init__(self, instruments: Instruments, timeout: type[Exception]) -> None:
         registry = instruments.registry
         self.instruments = instruments
         self.shared = Pools(EnginePool.counts, registry)
         registry.costs_also("db.client.connection.wait_time", costs.pool_wait)
-        self.is_timeout = lambda error: isinstance(error, timeout)
+        self._timeout = timeout
         self._pings = registry.counter(
             "db.client.ping.errors",
             unit="{error}",
             description="Connections that were found dead when they were to be used.",
         )
         self._all: WeakSet[EnginePool] = WeakSet()
+        registry.followers.append(self._follow)  # behind that of the depth, which it reads
 
     def watch(self, pool: Any, name: str, database: Database) -> None:
         """Measure this pool, unless it is measured already."""
-        if isinstance(vars(pool).get("connect"), _Connect):
+        if isinstance(vars(pool).get("connect"), databases.Asked):
             return
         made = EnginePool(self, pool, name, database)
         try:
@@ -54,30 +56,33 @@ class EnginePools:
     def pinging(self, database: Database) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """For the place of a dialect's ``do_ping``."""
 
-        def measured(original: Callable[..., Any]) -> Callable[..., Any]:
-            def ping(*args: Any, **named: Any) -> Any:
-                try:
-                    alive = original(*args, **named)
-                except BaseException as error:
-                    self.ping_failed(database.system, type(error).__name__)
-                    raise
-                if not alive:  # as SQLAlchemy 1.4 says it
-                    self.ping_failed(database.system, "disconnected")
-                return alive
+        def failed(error: BaseException | None) -> None:  # None: as SQLAlchemy 1.4 says it
+            why = "disconnected" if error is None else type(error).__name__
+            self.ping_failed(database.system, why)
 
-            return ping
+        return lambda original: databases.Asked(original, failed)
 
-        return measured
+    def is_timeout(self, error: BaseException) -> bool:
+        """Whether that is how a pool says that it had no connection in time."""
+        return isinstance(error, self._timeout)
 
     def ping_failed(self, system: str, why: str) -> None:
         """Count one ping without an answer."""
         if self.instruments.depth.on:
             self._pings.bind(**{"db.system.name": system, "error.type": why}).add()
 
+    def _follow(self) -> None:
+        for pool in list(self._all):
+            pool.follow()
+
     def end(self) -> None:
         """Put everything back."""
+        registry = self.instruments.registry
+        if self._follow in registry.followers:
+            registry.followers.remove(self._follow)
         for pool in list(self._all):
             pool.patches.undo()
+            pool.asked.on = False  # where somebody has wrapped it
         self.shared.end()
 
 
@@ -91,6 +96,7 @@ class EnginePool:
 
     __slots__ = (
         "patches",
+        "asked",
         "_of",
         "_pool",
         "_name",
@@ -128,8 +134,21 @@ class EnginePool:
         used = len(self._out)
         return used, max(0, self._open - used)
 
-    def _connecting(self, original: Callable[..., Any]) -> _Connect:
-        return _Connect(original, self._of, self._name)
+    def follow(self) -> None:
+        """Take over what the levels say now."""
+        self.asked.on = self._of.instruments.depth.on
+
+    def _connecting(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        of, name = self._of, self._name
+        pending, waits = of.shared.series(name)
+
+        def failed(error: BaseException | None) -> None:
+            if error is not None and of.is_timeout(error):
+                of.shared.timed_out(name)
+
+        self.asked = databases.Asked(original, failed, pending.add, waits.record, elapsed_ns)
+        self.follow()
+        return self.asked
 
     def _creating(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def create(*args: Any, **named: Any) -> Any:
@@ -179,20 +198,3 @@ class EnginePool:
             return original(*args, **named)
 
         return close
-
-
-class _Connect:
-    """Stands where a pool's ``connect`` stood."""
-
-    __slots__ = ("_original", "_depth", "_asked")
-
-    def __init__(self, original: Callable[..., Any], of: EnginePools, name: str) -> None:
-        self._original = original
-        self._depth = of.instruments.depth
-        self._asked = of.shared, name, of.is_timeout, *of.shared.series(name)
-
-    def __call__(self, *args: Any, **named: Any) -> Any:
-        if not self._depth.on:
-            return self._original(*args, **named)
-        with Wait(*self._asked):
-            return self._original(*args, **named)

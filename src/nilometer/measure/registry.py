@@ -17,6 +17,7 @@ from nilometer.measure import twin
 from nilometer.measure.asked import NAME_CHARS_MAX, origin, refuse_other_than_text, way
 from nilometer.measure.events import ATTRIBUTES_MAX, EventBuffer, EventSource, attributes_of
 from nilometer.measure.family import Instrument, InstrumentState, state_of
+from nilometer.measure.levels import Levels
 from nilometer.measure.reads import GaugeRead
 from nilometer.model import Distribution, Event, Kind, Level, Reading
 
@@ -45,7 +46,7 @@ class Registry:
 
     `correlate` returns (trace_id, span_id) of the span an event happened in; tracing sets it.
     `on_read` is called when a gauge is given a `read=`; who collects sets it. `followers` are
-    called after each change of levels.
+    called after each change of levels, and when the first request can be traced.
     """
 
     def __init__(
@@ -64,8 +65,7 @@ class Registry:
         self._instruments: dict[str, Instrument] = {}
         self._sources: dict[str, EventSource] = {}
         self.followers: list[Callable[[], None]] = []
-        # Ours stay on when everything else is switched off, so that losses are never silent.
-        self._levels: dict[str, Level] = {"": Level.BASIC, "nilometer": Level.BASIC}
+        self.levels = Levels()
         self._dearer: dict[str, tuple[Callable[[], float], Callable[[], int] | None]] = {}
         self._events = events = EventBuffer()
         self.costs_also("events", _event_ns, lambda: events.kept)
@@ -170,7 +170,7 @@ class Registry:
                 made_at = origin()
                 depth = Level.of(level, origin=made_at)
                 source = EventSource(self.emit, name, depth, description, made_at)
-                source.on = self._is_on(name, source.level)
+                source.on = self.levels.is_on(name, source.level)
                 if self._has_room():
                     self._sources[name] = source
         return source
@@ -208,7 +208,7 @@ class Registry:
                 self, name, kind, unit, depth, description, per_thread, made_at
             )
             if self._has_room():
-                instrument.family.on = self._is_on(name, instrument.level)
+                instrument.family.on = self.levels.is_on(name, instrument.level)
                 self._instruments[name] = instrument
             return instrument
 
@@ -244,27 +244,22 @@ class Registry:
         if not isinstance(prefix, str):
             raise TypeError(f"prefix must be text, not {type(prefix).__name__}")
         with self._making:
-            self._levels[prefix.removesuffix(".")] = Level.of(level, origin=origin())
+            self.levels.set(prefix, Level.of(level, origin=origin()))
             for instrument in list(self._instruments.values()):  # a signal may make one
-                instrument.family.on = self._is_on(instrument.name, instrument.level)
+                instrument.family.on = self.levels.is_on(instrument.name, instrument.level)
             for source in list(self._sources.values()):
-                source.on = self._is_on(source.name, source.level)
-            for follow in self.followers:
+                source.on = self.levels.is_on(source.name, source.level)
+            self.follow()
+
+    def follow(self) -> None:
+        """Call who follows, now that something has changed by which they decide."""
+        with self._making:
+            for follow in list(self.followers):
                 follow()
 
     def level_of(self, name: str) -> Level:
         """Return the level set for a name: that of the longest prefix that fits it."""
-        return self._levels[self.deciding(name)]
-
-    def deciding(self, name: str) -> str:
-        """Return that prefix."""
-        while name not in self._levels:
-            name = name.rpartition(".")[0]
-        return name
-
-    def _is_on(self, name: str, level: Level) -> bool:
-        """An instrument is on at its own level and deeper ones; one made OFF never is."""
-        return Level.OFF < level <= self.level_of(name)
+        return self.levels.of(name)
 
     # --- collecting -------------------------------------------------------------------------
 
@@ -388,6 +383,12 @@ def _event_ns() -> float:
 
 
 _REGISTRIES: Final[weakref.WeakSet[Registry]] = weakref.WeakSet()
+
+
+def follow_all() -> None:
+    """Call who follows any registry."""
+    for registry in list(_REGISTRIES):
+        registry.follow()
 
 
 def after_fork() -> None:

@@ -22,6 +22,7 @@ from nilometer.trace.ids import ids_of
 from nilometer.trace.keys import KEYS_MAX, parse_key, parse_keys
 from nilometer.trace.limits import SPANS_PER_TRACE_MAX
 from nilometer.trace.onward import Signer
+from nilometer.trace.possible import may_trace
 from nilometer.trace.signing import (
     INFO_CHARS_MAX,
     MEMBER,
@@ -126,6 +127,8 @@ class Triggers:
         self._lock = allocate_lock()
         self._add: dict[str, Callable[[], None]] = {}
         _ALL.add(self)
+        if self._keys or join:
+            may_trace()
 
     def __repr__(self) -> str:
         return f"Triggers({len(self._keys)} keys)"
@@ -148,6 +151,7 @@ class Triggers:
                 slug="trigger-keys",
             )
         self._keys = (*self._own, *trusted)
+        may_trace()
         if self._clear is not None:
             self._clear |= zip(trusted, keys, strict=True)
 
@@ -177,6 +181,7 @@ class Triggers:
         Without keys they are not, and whoever receives them joins the trace without recording.
         No budget is asked: it is the service itself that wants this.
         """
+        may_trace()
         key = self._keys[0] if self._keys else None
         signer = Signer(key, "", None, "", self._clock, self.osprofiler)
         return Trace(os.urandom(16), signer=signer, spans_max=self._spans_max)
@@ -200,6 +205,7 @@ class Triggers:
     def _handed(
         self, key: str, base_id: str, parent_id: str, verified: bool
     ) -> Trace | Joined | None:
+        may_trace()
         ids, attributes = ids_of({"base_id": base_id, "parent_id": parent_id})
         base_id, trace_id, parent = ids
         if key.startswith(f"{MEMBER}="):

@@ -1,0 +1,132 @@
+"""What stands where connections are asked for, or made, or asked whether they live."""
+
+from __future__ import annotations
+
+import importlib
+from inspect import signature
+
+import pytest
+
+
+@pytest.fixture(params=["sql_pure", "_sql"], ids=["python", "c"])
+def sql_twin(request):
+    """Every test that asks for it runs once per twin."""
+    return importlib.import_module(f"nilometer.integrations.{request.param}")
+
+
+class Told:
+    """What was told, in order; and a clock that goes on by 7 each time it is read."""
+
+    def __init__(self):
+        self.said = []
+        self.now = 0
+
+    def clock(self):
+        self.now += 7
+        return self.now
+
+    def asked(self, twin, original):
+        return twin.Asked(
+            original,
+            lambda error: self.said.append(("failed", error)),
+            lambda n: self.said.append(("pending", n)),
+            lambda ns: self.said.append(("record", ns)),
+            self.clock,
+        )
+
+
+def answering(*args, **named):
+    """An answer of its arguments."""
+    return args, named
+
+
+def test_who_asks_is_pending_meanwhile_and_timed(sql_twin):
+    told = Told()
+
+    def original(*args, **named):
+        told.said.append("asked")
+        return answering(*args, **named)
+
+    assert told.asked(sql_twin, original)(1, key=2) == ((1,), {"key": 2})
+    assert told.said == [("pending", 1), "asked", ("record", 7), ("pending", -1)]
+
+
+def test_what_is_raised_is_told_and_passes(sql_twin):
+    told, error = Told(), KeyError("x")
+
+    def original():
+        raise error
+
+    with pytest.raises(KeyError) as raised:
+        told.asked(sql_twin, original)()
+
+    assert raised.value is error
+    assert told.said == [("pending", 1), ("record", 7), ("pending", -1), ("failed", error)]
+
+
+@pytest.mark.parametrize(
+    ("answer", "failures"), [(True, []), (None, []), (0, []), (False, [None])]
+)
+def test_a_ping_that_says_false_has_failed(sql_twin, answer, failures):
+    failed = []
+
+    assert sql_twin.Asked(lambda: answer, failed.append)() is answer
+    assert failed == failures
+
+
+def test_what_is_off_only_passes_on(sql_twin):
+    told = Told()
+    asked = told.asked(sql_twin, answering)
+    asked.on = False
+    connecting = sql_twin.Connecting(answering, None, "open")
+    connecting.on = False
+
+    assert asked(1, k=2) == ((1,), {"k": 2})
+    assert connecting(Closed, k=2) == ((Closed,), {"k": 2})
+    assert told.said == []
+
+
+class Closed:
+    """A connection that is to be made."""
+
+    open = None
+
+
+class Open:
+    """One that is there."""
+
+    open = "socket"
+
+
+def test_a_connection_is_made_unless_it_is_there_or_does_not_say(sql_twin):
+    connecting = sql_twin.Connecting(
+        lambda of, n=0: ("passed on", of, n), lambda of, n=0: ("made", of, n), "open"
+    )
+
+    assert connecting(Closed, n=3) == ("made", Closed, 3)
+    assert connecting(Open, 4) == ("passed on", Open, 4)
+    assert connecting(object, 5) == ("passed on", object, 5)
+    with pytest.raises(TypeError):
+        connecting()
+
+
+def test_in_a_class_a_connect_is_a_method(sql_twin):
+    kind = type("Connection", (Closed,), {})
+    kind.connect = sql_twin.Connecting(answering, answering, "open")
+    one = kind()
+
+    assert one.connect(1) == ((one, 1), {})
+
+
+def test_they_say_what_they_stand_for(sql_twin):
+    def connect(host, port):
+        """Connect."""
+
+    found = (
+        sql_twin.Asked(connect, print),
+        sql_twin.Connecting(connect, print, "open"),
+        sql_twin.Execute(connect, {}, print, print, int),
+    )
+    for one in found:
+        assert (one.__wrapped__, one.__name__) == (connect, "connect")
+        assert list(signature(one).parameters) == ["host", "port"]
