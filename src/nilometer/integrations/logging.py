@@ -9,14 +9,14 @@ Each record gets `trace_id`: 32 hexadecimal digits, or "-" outside of any reques
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nilometer.trace import current_trace_id
+from nilometer.trace.identified_pure import NO_TRACE_ID
+from nilometer.trace.twin import identified
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-NOT_IN_A_REQUEST = "-"
 
 _ours: Callable[..., logging.LogRecord] | None = None
 _before: Callable[..., logging.LogRecord] = logging.LogRecord
@@ -27,7 +27,7 @@ class TraceIdFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Let every record pass, with its `trace_id`."""
-        record.trace_id = current_trace_id() or NOT_IN_A_REQUEST
+        record.trace_id = current_trace_id() or NO_TRACE_ID
         return True
 
 
@@ -36,15 +36,10 @@ def install() -> bool:
     global _before, _ours
     if _ours is not None:
         return False
-    before = _before = logging.getLogRecordFactory()
+    _before = logging.getLogRecordFactory()
 
-    def with_trace_id(*args: Any, **kwargs: Any) -> logging.LogRecord:
-        record = before(*args, **kwargs)
-        record.trace_id = current_trace_id() or NOT_IN_A_REQUEST
-        return record
-
-    _ours = with_trace_id
-    logging.setLogRecordFactory(with_trace_id)
+    _ours = identified(_before)
+    logging.setLogRecordFactory(_ours)
     return True
 
 

@@ -1,6 +1,6 @@
 /* Spans: the C twin of pure.py and request_pure.py (spans.h), ring_pure.py (records.h),
- * wrap_pure.py (wrappers.h), info_pure.py (info.h), onward_pure.py (onward.h), key_pure.py (key.h)
- * and of a class of budget.py (budget.h).
+ * wrap_pure.py (wrappers.h), info_pure.py (info.h), onward_pure.py (onward.h), key_pure.py (key.h),
+ * identified_pure.py (identified.h) and of a class of budget.py (budget.h).
  *
  * The Python files are the specification: same names, same order, same errors. tests/trace runs
  * every test on both. Change them together or not at all.
@@ -18,6 +18,7 @@
  */
 
 #include "trace/budget.h"
+#include "trace/identified.h"
 #include "trace/info.h"
 #include "trace/key.h"
 #include "trace/signed.h"
@@ -363,6 +364,9 @@ static PyMethodDef core_functions[] = {
                "if they are spelled otherwise.")},
     {"headers", (PyCFunction)(void (*)(void))core_headers, METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("What to send with an onward request so that it is part of the current one.")},
+    {"identified", core_identified, METH_O,
+     PyDoc_STR("The function, of which whatever it makes gets a `trace_id`: that of the request "
+               "we are in.")},
     {"wrapped", (PyCFunction)(void (*)(void))core_wrapped, METH_VARARGS | METH_KEYWORDS,
      PyDoc_STR("The function with a span around each run of its body; `driver` if it runs in "
                "steps.")},
@@ -462,6 +466,7 @@ make_constants(void)
         !(core.exception_message_name = PyUnicode_InternFromString("exception.message")) ||
         !(core.str_throw = PyUnicode_InternFromString("throw")) ||
         !(core.str_close = PyUnicode_InternFromString("close")) ||
+        !(core.no_trace_id = PyUnicode_InternFromString("-")) ||
         !(core.str_trace_id = PyUnicode_InternFromString("trace_id")) ||
         !(core.str_qualname = PyUnicode_InternFromString("__qualname__")) ||
         !(core.str_headers = PyUnicode_InternFromString("headers")) ||
@@ -509,6 +514,7 @@ core_exec(PyObject *module)
         make_type(module, &Trace_spec, &core.Trace) < 0 ||
         make_type(module, &Budget_spec, &core.Budget) < 0 ||
         make_type(module, &Key_spec, &core.Key) < 0 ||
+        make_type(module, &Identified_spec, &core.Identified) < 0 ||
         make_type(module, &Span_spec, &core.Span) < 0 ||
         make_type(module, &Untraced_spec, &core.Untraced) < 0 ||
         make_type(module, &Awaited_spec, &core.Awaited) < 0 ||

@@ -21,6 +21,7 @@ from nilometer.model.event import Event
 from nilometer.model.span import SpanKind, SpanRecord, Status
 from nilometer.trace.budget import Budget
 from nilometer.trace.current import CURRENT, Untraced
+from nilometer.trace.identified_pure import current_trace_id, identified
 from nilometer.trace.info_pure import osprofiler_ids
 from nilometer.trace.limits import (
     ATTRIBUTES_MAX,
@@ -53,6 +54,7 @@ __all__ = [
     "current_span",
     "current_trace_id",
     "headers",
+    "identified",
     "new_id",
     "osprofiler_ids",
     "reseed",
@@ -373,12 +375,6 @@ def current_span() -> Span | Joined | Untraced:
     """The span we are in, or one that does nothing."""
     current = CURRENT.get()
     return UNTRACED if current is None or current.over else current
-
-
-def current_trace_id() -> str | None:
-    """The id of the request we are in, 32 hexadecimal digits; None outside any."""
-    current = CURRENT.get()
-    return None if current is None or current.over else current.trace_id
 
 
 def wrapped(

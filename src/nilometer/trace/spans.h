@@ -27,11 +27,11 @@ typedef struct {
     PyObject *error_type_name, *exception_name, *exception_type_name, *exception_message_name;
     PyObject *empty_text, *empty_bytes, *empty_tuple;
     PyObject *untraced, *ring;
-    PyObject *str_throw, *str_close, *str_trace_id, *str_qualname;
+    PyObject *str_throw, *str_close, *str_trace_id, *str_qualname, *no_trace_id;
     PyObject *str_headers, *str_onward, *str_wall_ns, *str_mac_sha256, *str_traceparent;
     PyObject *time_ns, *str_tracestate, *osprofiler_keyword; /* a tuple of one name */
     PyObject *str_mac_sha1, *str_info, *str_hmac;
-    PyTypeObject *Span, *Trace, *Ring, *Untraced, *Traced, *Awaited, *Budget, *Key;
+    PyTypeObject *Span, *Trace, *Ring, *Untraced, *Traced, *Awaited, *Budget, *Key, *Identified;
     PyObject *trace_names[TRACE_NAMES]; /* of Trace's arguments, interned */
     PyObject *root_names[ROOT_NAMES];   /* of start_root's keywords */
     uint64_t random[4];

@@ -24,6 +24,7 @@ Untraced = chosen.Untraced
 current_span = chosen.current_span
 current_trace_id = chosen.current_trace_id
 headers = chosen.headers
+identified = chosen.identified
 new_id = chosen.new_id
 osprofiler_ids = chosen.osprofiler_ids
 signed_parts = chosen.signed_parts
