@@ -15,6 +15,7 @@
 
 #define LENGTH_DIGITS_MAX 18 /* 10**18 - 1 < 2**63: no announced length overflows a counter */
 #define STATUS_MAX 999
+#define ROUTE_LENGTH_MAX 200 /* routes.py's, which cuts longer ones */
 
 static PyObject *METHODS;      /* {"GET": "GET", ...}: RFC 9110, PATCH and QUERY */
 static PyObject *OTHER_METHOD; /* "_OTHER" */
@@ -248,6 +249,18 @@ static int call_with_number(PyObject *callable, long long number) {
     return result == NULL ? -1 : 0;
 }
 
+/* The route that somebody has named, borrowed; NULL where it takes `route_of` to read it. */
+static PyObject *exchange_named_route(Exchange *self, PyObject *key) {
+    if (!PyDict_Check(self->carrier) || PyUnicode_Compare(key, s_http_route) != 0) {
+        return NULL;
+    }
+    PyObject *route = PyDict_GetItem(self->carrier, key);
+    int is_whole = route != NULL && PyUnicode_CheckExact(route) &&
+                   PyUnicode_GET_LENGTH(route) > 0 &&
+                   PyUnicode_GET_LENGTH(route) <= ROUTE_LENGTH_MAX;
+    return is_whole ? route : NULL;
+}
+
 /* Ask for the route if the carrier has one of the keys that say it. */
 static int exchange_find_route(Exchange *self) {
     PyObject *keys = self->meters->route_keys;
@@ -259,7 +272,12 @@ static int exchange_find_route(Exchange *self) {
             return -1;
         }
         if (found) {
-            PyObject *route = PyObject_CallOneArg(self->meters->route_of, self->carrier);
+            PyObject *route = exchange_named_route(self, key);
+            if (route != NULL) {
+                Py_XSETREF(self->route, Py_NewRef(route));
+                return 0;
+            }
+            route = PyObject_CallOneArg(self->meters->route_of, self->carrier);
             if (route == NULL) {
                 return -1;
             }

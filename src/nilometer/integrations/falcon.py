@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from nilometer.integrations.patches import Patches
-from nilometer.integrations.routes import tell
+from nilometer.integrations.routes import tell, tell_carrier
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +19,7 @@ def install() -> bool:
     if _patches.active:
         return False
     # Where Falcon itself learns the template; its ASGI application inherits this.
-    _patches.replace(import_module("falcon.app").App, "_get_responder", _told)
+    _patches.swap(import_module("falcon.app").App, "_get_responder", _told)
     return True
 
 
@@ -31,9 +31,13 @@ def uninstall() -> None:
 def _told(original: Callable[..., Any]) -> Callable[..., Any]:
     def get_responder(app: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
         found = original(app, request, *args, **kwargs)
-        template = found[-1] if isinstance(found, tuple) and found else None
-        if isinstance(template, str):
-            tell(request, template)
+        template = found[-1] if type(found) is tuple and found else None
+        if type(template) is str:
+            carrier = getattr(request, "env", None)
+            if type(carrier) is dict:
+                tell_carrier(carrier, template)
+            else:
+                tell(request, template)
         return found
 
     return get_responder

@@ -131,9 +131,17 @@ def tell(request: Any, route: str) -> None:
     for name in ("scope", "environ", "env"):  # ASGI's; Django's and Falcon's of WSGI
         carrier = getattr(request, name, None)
         if isinstance(carrier, dict):
-            if not is_unclear(carrier):
-                carrier.setdefault("http.route", mounted_under(carrier) + route)
+            tell_carrier(carrier, route)
             return
+
+
+def tell_carrier(carrier: dict[str, Any], route: str) -> None:
+    """The same, where the carrier is at hand."""
+    if carrier.get("SCRIPT_NAME") or "app_root_path" in carrier or DISPATCHED in carrier:
+        if is_unclear(carrier):
+            return
+        route = mounted_under(carrier) + route
+    carrier.setdefault("http.route", route)
 
 
 def _is_mount(route: Any) -> bool:
