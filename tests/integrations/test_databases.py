@@ -133,6 +133,48 @@ def test_classes_of_the_user_s_own_stay_what_they_are_and_are_measured(position,
     assert operations(registry) == {"SELECT": 3}
 
 
+class Plain(sqlite3.Cursor):
+    """What these connections give, whoever asks."""
+
+
+class WithoutParameters(sqlite3.Connection):
+    def cursor(self):
+        return super().cursor(Plain)
+
+
+class WithItsOwnDefault(sqlite3.Connection):
+    def cursor(self, factory=Plain):
+        return super().cursor(factory)
+
+
+class PassingOn(sqlite3.Connection):
+    def cursor(self, *args, **named):
+        self.asked = (args, named)
+        return super().cursor(*args, **named)
+
+    def execute(self, *args):
+        return super().execute(*args)
+
+
+@pytest.mark.parametrize("kind", [WithoutParameters, WithItsOwnDefault, PassingOn])
+def test_a_connection_that_gives_cursors_of_its_own_is_asked_as_by_its_user(kind, registry):
+    def used(connection):
+        cursor = connection.cursor()
+        cursor.execute("select 1")
+        by_itself = connection.execute("select 2")
+        connection.close()
+        asked = getattr(connection, "asked", None)
+        return isinstance(cursor, Plain), isinstance(by_itself, Plain), asked
+
+    ours.uninstall()
+    without_us = used(sqlite3.connect(":memory:", factory=kind))
+    ours.install(registry=registry)
+    with_us = used(sqlite3.connect(":memory:", factory=kind))
+
+    assert with_us == without_us
+    assert operations(registry) == {"SELECT": 2}
+
+
 @pytest.mark.parametrize("with_sqlalchemy", [True, False])
 def test_below_sqlalchemy_a_statement_counts_once_whichever_is_installed(
     with_sqlalchemy, registry

@@ -32,12 +32,17 @@ PLACES_MAX: Final = 100
 
 
 class Subclasses:
-    """A subclass of each class that is asked for; ``fill(subclass)`` makes it ours, once."""
+    """A subclass of each class that is asked for; ``fill(subclass)`` makes it ours, once.
 
-    __slots__ = ("_fill", "_made")
+    Of a class that is derived from `lowest`, ours lies next to that: methods that override
+    those of `lowest` stay what they are, and what they call of it is ours.
+    """
 
-    def __init__(self, fill: Callable[[type], object]) -> None:
+    __slots__ = ("_fill", "_lowest", "_made")
+
+    def __init__(self, fill: Callable[[type], object], lowest: type | None = None) -> None:
         self._fill = fill
+        self._lowest = lowest
         self._made: dict[type, type] = {}
 
     def of(self, base: type) -> type:
@@ -47,12 +52,20 @@ class Subclasses:
             return found
         if len(self._made) >= CLASSES_MAX:
             return base
-        made = new_class(
-            base.__name__, (base,), exec_body=lambda body: body.update(_named(base))
-        )
-        self._fill(made)
+        lowest = self._lowest
+        if lowest is None or base is lowest or not issubclass(base, lowest):
+            made = _subclass(base)
+            self._fill(made)
+        else:
+            made = _subclass(base, self.of(lowest))
         self._made[base] = self._made[made] = made
         return made
+
+
+def _subclass(base: type, *others: type) -> type:
+    return new_class(
+        base.__name__, (base, *others), exec_body=lambda body: body.update(_named(base))
+    )
 
 
 def _named(base: type) -> dict[str, Any]:
@@ -69,10 +82,10 @@ class Driver:
     """One driver: `fill` makes a class of its cursors measure, for one database.
 
     `fill_connections` makes a class of connections give such cursors; by default they are what
-    its ``cursor`` gives, and change their class.
+    its ``cursor`` gives, and change their class. `lowest` is that of `Subclasses`, of them.
     """
 
-    __slots__ = ("instruments", "fill", "fill_connections", "_system", "_places")
+    __slots__ = ("instruments", "fill", "fill_connections", "lowest", "_system", "_places")
 
     def __init__(
         self,
@@ -82,10 +95,12 @@ class Driver:
         registry: Registry,
         *,
         fill_connections: Callable[[Place, type], object] | None = None,
+        lowest: type | None = None,
     ) -> None:
         self.instruments = Instruments(integration, registry)
         self.fill = fill
         self.fill_connections = fill_connections or Place.change_cursors
+        self.lowest = lowest
         self._system = system
         self._places: dict[tuple[tuple[str, str], ...], Place] = {}
 
@@ -124,7 +139,9 @@ class Place:
 
     def __init__(self, driver: Driver, database: Database) -> None:
         self.database = database
-        self.connections = Subclasses(lambda made: driver.fill_connections(self, made))
+        self.connections = Subclasses(
+            lambda made: driver.fill_connections(self, made), driver.lowest
+        )
         self.cursors = Subclasses(lambda made: driver.fill(database, made))
         self._driver = driver
 

@@ -40,7 +40,14 @@ def install(*, registry: Registry = REGISTRY) -> bool:
         return False
     import sqlite3
 
-    driver = Driver("sqlite3", "sqlite", _fill, registry, fill_connections=_fill_connections)
+    driver = Driver(
+        "sqlite3",
+        "sqlite",
+        _fill,
+        registry,
+        fill_connections=_fill_connections,
+        lowest=sqlite3.Connection,
+    )
     _driver.append(driver)
 
     def measured(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -108,35 +115,34 @@ def with_factory(
 def fill_connection(
     made: Any, cursors: Callable[[type], type], put: Callable[[Any, str, Any], object]
 ) -> None:
-    """Let a class of connections make cursors of other classes: ``cursors(class)``.
+    """Let SQLite's class of connections make cursors of other classes: ``cursors(class)``.
 
     What is to become its methods is ``put(class, name, measured)``, as by `Patches.swap`.
     """
-    from sqlite3 import Connection, Cursor
+    from sqlite3 import Cursor
 
-    def cursor_of(original: Callable[..., Any]) -> Callable[..., Any]:
+    def cursor_of(_: Callable[..., Any]) -> Callable[..., Any]:
         def cursor(connection: Any, factory: Any = Cursor) -> Any:
-            return original(
-                connection, cursors(factory) if isinstance(factory, type) else factory
-            )
+            if isinstance(factory, type):
+                factory = cursors(factory)
+            return super(made, connection).cursor(factory)
 
         return cursor
 
+    def by_cursor(method: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        def measured(_: Callable[..., Any]) -> Callable[..., Any]:
+            def execute(connection: Any, *args: Any) -> Any:
+                cursor = super(made, connection).cursor(cursors(Cursor))
+                return getattr(cursor, method)(*args)
+
+            return execute
+
+        return measured
+
     put(made, "cursor", cursor_of)
     for method in EXECUTING:
-        # Those of SQLite make a cursor of its own class, whatever `cursor` does.
-        if getattr(made, method) is getattr(Connection, method):
-            put(made, method, _by_cursor(method))
-
-
-def _by_cursor(method: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    def measured(_: Callable[..., Any]) -> Callable[..., Any]:
-        def execute(connection: Any, *args: Any) -> Any:
-            return getattr(connection.cursor(), method)(*args)
-
-        return execute
-
-    return measured
+        # SQLite's own make a cursor of its own class, whatever anybody's `cursor` does.
+        put(made, method, by_cursor(method))
 
 
 def _fill(database: Database, made: type) -> None:

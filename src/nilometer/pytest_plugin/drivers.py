@@ -77,7 +77,9 @@ def _hear(cursor: Any, statement: Any, system: str) -> None:
 def listen_to_sqlite(module: Any, patches: Patches) -> None:
     """Hear connections that are made from now on: SQLite's own classes cannot be changed."""
     cursors = Subclasses(_fill_heard_cursor)
-    connections = Subclasses(lambda made: fill_connection(made, cursors.of, _put))
+    connections = Subclasses(
+        lambda made: fill_connection(made, cursors.of, _put), module.Connection
+    )
 
     def measured(original: Callable[..., Any]) -> Callable[..., Any]:
         def connect(*args: Any, **named: Any) -> Any:
