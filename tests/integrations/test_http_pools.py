@@ -387,6 +387,21 @@ def test_retries_that_are_used_up_are_not_counted_beyond(registry, free_port):
     assert retried(read(registry)) == {"NewConnectionError": 2}
 
 
+def test_who_counts_retries_of_his_own_by_urllib3_s_is_left_alone(registry):
+    pool, answer = urllib3.HTTPConnectionPool("host"), urllib3.HTTPResponse(status=503)
+    before = urllib3.Retry(9)
+
+    left = [
+        before.increment(),
+        before.increment("GET", "/", answer),
+        before.increment("GET", "/", error=urllib3.exceptions.ReadTimeoutError(pool, "/", "")),
+        before.increment("GET", "/", _pool=pool),
+    ]
+
+    assert [one.total for one in left] == [8] * 4
+    assert retried(read(registry)) == {}
+
+
 def test_connects_that_httpx_s_transports_try_again_are_counted(registry, free_port):
     url = f"http://127.0.0.1:{free_port()}"
 

@@ -147,8 +147,9 @@ def _retrying(retries: Retries) -> Callable[[Callable[..., Any]], Callable[..., 
             _stacktrace: Any = None,
         ) -> Any:
             fewer = original(left, method, url, response, error, _pool, _stacktrace)
-            is_redirect = error is None and response.get_redirect_location()
-            if _pool is not None and not is_redirect:
+            if _pool is None or (response is None and error is None):
+                return fewer  # somebody counts what he sends again himself
+            if error is not None or not response.get_redirect_location():
                 host, _ = _target(_pool.host, url)
                 retries.count(host, response.status if error is None else error)
             return fewer
