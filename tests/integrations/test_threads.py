@@ -81,7 +81,30 @@ def test_waiting_and_running_are_timed_by_pool(registry):
             named.submit(fail).result()
 
     both = {"pool=ThreadPoolExecutor": 1, "pool=mail": 2}
-    assert read(registry) == {"thread_pool.wait": both, "thread_pool.run": both}
+    assert read(registry) == {
+        "thread_pool.wait": both,
+        "thread_pool.run": both,
+        "thread_pool.run.errors": {"error.type=LookupError,pool=mail": 1},
+    }
+
+
+def test_a_pool_whose_name_is_no_text_works_as_without_us(registry):
+    with ThreadPoolExecutor(1, 7) as pool:
+        assert pool.submit(int, "7").result() == 7
+
+    assert read(registry)["thread_pool.run"] == {"pool=7": 1}
+
+
+def test_off_passes_on_untouched_what_is_submitted(registry):
+    registry.set_level("integrations.threads", "off")
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(int, "7").result() == 7
+    registry.set_level("integrations.threads", "basic")
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(int).result()
+
+    once = {"pool=ThreadPoolExecutor": 1}
+    assert read(registry) == {"thread_pool.wait": once, "thread_pool.run": once}
 
 
 def test_uninstalling_leaves_nothing_behind(registry):

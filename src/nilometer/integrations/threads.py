@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from nilometer.clock import elapsed_ns
 from nilometer.integrations import costs
+from nilometer.integrations.calls import Depth
 from nilometer.integrations.patches import Patches
 from nilometer.measure import REGISTRY
 from nilometer.trace import carry
@@ -36,21 +37,19 @@ class Work:
         self._submitted = elapsed_ns()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        started = elapsed_ns()
-        self._wait.record(started - self._submitted)
-        try:
+        self._wait.record(elapsed_ns() - self._submitted)
+        with self._run.lap():
             return self._function(*args, **kwargs)
-        finally:
-            self._run.record(elapsed_ns() - started)
 
 
-def pool_name(prefix: str) -> str:
+def pool_name(prefix: object) -> str:
     """The pool's name without the number that Python gives to unnamed ones.
 
     >>> pool_name("ThreadPoolExecutor-3"), pool_name("mail")
     ('ThreadPoolExecutor', 'mail')
     """
-    return UNNAMED if prefix.startswith(UNNAMED) else prefix
+    name = str(prefix)
+    return UNNAMED if name.startswith(UNNAMED) else name
 
 
 def install(*, registry: Registry = REGISTRY) -> bool:
@@ -62,9 +61,13 @@ def install(*, registry: Registry = REGISTRY) -> bool:
     waits = registry.timer("thread_pool.wait", description="From submission to a free thread.")
     runs = registry.timer("thread_pool.run", description="In a thread of the pool.")
     registry.costs_also("thread_pool.wait", costs.pool_work)
+    depth = Depth("threads", registry)
+    _patches.also_end(depth)
 
     def measured(original: Callable[..., Any]) -> Callable[..., Any]:
         def submit(pool: Any, function: Any, /, *args: Any, **kwargs: Any) -> Any:
+            if not depth.on:
+                return original(pool, function, *args, **kwargs)
             name = pool_name(getattr(pool, "_thread_name_prefix", ""))
             work = Work(function, waits.bind(pool=name), runs.bind(pool=name))
             return original(pool, work, *args, **kwargs)
