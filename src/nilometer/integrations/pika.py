@@ -149,6 +149,9 @@ def _iterating(original: Callable[..., Any], messages: Messages) -> Callable[...
                 continue
             sent = messages.read(headers_of, channel, method, properties, body)
             with messages.process(operation, sent):
-                yield delivered
+                try:
+                    yield delivered
+                except GeneratorExit:  # that is how a loop is left
+                    return
 
     return consume
