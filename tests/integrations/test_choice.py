@@ -1,13 +1,18 @@
 """Integrations arrive with their library, fail alone, and go without a trace."""
 
 import importlib
+import json
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from nilometer import integrations
 from nilometer.integrations import Chosen, automatic
 from nilometer.integrations.arrivals import Arrivals
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -90,6 +95,17 @@ def test_a_module_that_cannot_be_imported_fails_as_ever(library):
     arrivals.end()
 
     assert told == []
+
+
+def test_whichever_place_cannot_be_patched_all_others_are_left_as_they_were():
+    """In a process of its own, as this patches what others use."""
+    program = [sys.executable, "-W", "ignore", "-m", "tests.integrations.unpatchable"]
+    ran = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert ran.returncode == 0, ran.stderr
+    told = json.loads(ran.stdout)
+    assert told["left"] == []
+    assert told["tried"] > 150
 
 
 class Integration:

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from nilometer.errors import InstrumentClashError
 from nilometer.integrations import backlog, faults
 from nilometer.integrations.backlog import Backlogs, Listener, listeners, unix_queue
 from nilometer.integrations.dispatch import dispatching
@@ -272,6 +273,36 @@ def test_a_server_whose_load_and_arrivals_cannot_be_had_starts_all_the_same(
 
     assert type(server.app).__name__ == "Middleware"
     assert "how busy it is runs unmeasured" in caplog.text
+
+
+class Refusing:
+    """A middleware that cannot be made: a service's own instrument has a name of ours."""
+
+    def __init__(self, app, **_):
+        raise InstrumentClashError("timer 'http.server.request'", slug="instrument-clash")
+
+
+def test_an_application_that_cannot_be_measured_is_served_as_it_is_and_that_is_said(
+    monkeypatch, caplog
+):
+    monkeypatch.setattr(faults, "_said", set())
+    module = SimpleNamespace(Kind=type("Kind", (), {"__init__": take}))
+    library = {
+        "a_library": module,
+        "nilometer.integrations.wsgi": SimpleNamespace(Middleware=Refusing),
+    }
+    monkeypatch.setattr("nilometer.integrations.servers.import_module", library.__getitem__)
+    served = Served("a_server", "a_library", "Kind", "__init__", "app")
+    assert served.install()
+    try:
+        servers = [module.Kind(print), module.Kind(print)]
+    finally:
+        served.uninstall()
+
+    assert [server.app for server in servers] == [print, print]
+    assert [text.partition(" in ")[0] for text in caplog.messages] == [
+        "integration a_server fails, an application runs unmeasured: InstrumentClashError"
+    ]
 
 
 def take(self, app):

@@ -11,6 +11,7 @@ that fails is said once, listed for `nilometer doctor`, and the service runs on.
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from functools import partial
 from importlib import import_module
 from inspect import signature
@@ -138,7 +139,13 @@ class Chosen:
         module: Any = import_module(f"{__name__}.{name}")
         wanted = signature(module.install).parameters
         given = {**self._given, "fail": partial(self._fail, name)}
-        if module.install(**{k: v for k, v in given.items() if k in wanted}):
+        try:
+            done = module.install(**{k: v for k, v in given.items() if k in wanted})
+        except Exception:
+            with suppress(Exception):  # why it failed is what is told
+                module.uninstall()  # what was done before
+            raise
+        if done:
             self.installed[name] = module
 
     def _fail(self, name: str, error: Exception) -> None:

@@ -31,9 +31,10 @@ def install(*, registry: Registry = REGISTRY) -> bool:
         "pylibmc", "memcached", COMMANDS, told=servers_of, registry=registry, fold=str.lower
     )
     _patches.also_end(commands)
-    for method, name in METHODS.items():
-        if hasattr(Client, method):
-            _patches.swap(Client, method, commands.by_name(name))
+    with _patches:
+        for method, name in METHODS.items():
+            if hasattr(Client, method):
+                _patches.swap(Client, method, commands.by_name(name))
     return True
 
 

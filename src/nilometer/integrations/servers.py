@@ -84,6 +84,17 @@ class Serving:
             self._switched.popitem()[1].end()
 
 
+def within(
+    middleware: Callable[..., Any], app: Any, triggers: Triggers | None, server: str
+) -> Any:
+    """The application in our middleware; as it is where that fails, which is said."""
+    try:
+        return middleware(app, triggers=triggers, server=server)
+    except Exception as error:  # noqa: BLE001  it is served all the same
+        faults.ours(server, "an application", error, REGISTRY)
+        return app
+
+
 class Served:
     """A server: after ``kind.method`` of `library` ran, ``self.attribute`` is the application.
 
@@ -132,7 +143,7 @@ class Served:
                 if callable(app) and (self._concerns is None or self._concerns(server)):
                     self._serving.begin(server)
                     if not isinstance(app, middleware):
-                        wrapped = middleware(app, triggers=triggers, server=self._server)
+                        wrapped = within(middleware, app, triggers, self._server)
                         setattr(server, self._attribute, wrapped)
                 return result
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from nilometer.integrations.arrivals import Arrivals
 from nilometer.integrations.http_meters import server_instruments
 from nilometer.integrations.patches import Patches
-from nilometer.integrations.servers import Serving
+from nilometer.integrations.servers import Serving, within
 from nilometer.integrations.serving import Load
 from nilometer.integrations.wsgi import Middleware
 from nilometer.measure import REGISTRY
@@ -142,11 +142,9 @@ class Embedded:
             return
         if is_factory:
             make = found
-            namespace[name] = lambda: Middleware(
-                make(), triggers=self._triggers, server="uwsgi"
-            )
+            namespace[name] = lambda: within(Middleware, make(), self._triggers, "uwsgi")
         else:
-            namespace[name] = Middleware(found, triggers=self._triggers, server="uwsgi")
+            namespace[name] = within(Middleware, found, self._triggers, "uwsgi")
 
     def _report(self) -> None:
         """Send what was measured while the application was loaded.

@@ -235,7 +235,11 @@ def install(
     made = DropIn(
         triggers or Triggers(), registry, values=values, export_also=export_also, fail=fail
     )
-    made.begin()
+    try:
+        made.begin()
+    except Exception:
+        made.end()
+        raise
     _drop_in = made
     if _group.enabled:
         made.keyring.add(_group.keys)
