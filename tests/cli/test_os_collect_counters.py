@@ -149,6 +149,23 @@ def test_whatever_a_backend_or_a_document_says_what_is_printed_is_json(
         assert found["telegraf"] == {"m.d": value}
 
 
+@pytest.mark.parametrize("flags", ["", "--subunit"])
+def test_a_full_disk_under_the_output_is_told_in_a_line(tmp_path, flags) -> None:
+    (tmp_path / "shop.jsonl").touch()
+    program = f"{sys.executable} -m nilometer.cli.os_collect_counters {flags}"
+
+    ran = subprocess.run(
+        f"{program} --backend nilometer://{tmp_path}/shop.jsonl > /dev/full",
+        shell=True,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    said = "os-collect-counters: standard output: No space left on device\n"
+    assert (ran.returncode, ran.stderr) == (2, said)
+
+
 def test_a_backend_that_fails_is_named_and_the_exit_code_says_so(orders, collect) -> None:
     ran = collect("--backend", "redis://127.0.0.1:1")
 

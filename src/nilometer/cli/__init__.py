@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import sys
 from importlib.util import find_spec
 
@@ -19,7 +18,7 @@ def main() -> None:
 
             from nilometer.cli.app import app
             from nilometer.cli.commands import with_choice
-            from nilometer.cli.terminal import leave_quietly, leave_unwritten
+            from nilometer.cli.terminal import UNWRITTEN, leave_quietly, leave_unwritten
 
         if find_spec("rich") is None:  # loaded only when something is drawn
             raise ModuleNotFoundError(name="rich")
@@ -48,7 +47,7 @@ def main() -> None:
     except BrokenPipeError:
         leave_quietly()
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EIO, errno.EDQUOT):
+        if error.errno not in UNWRITTEN:
             raise
         leave_unwritten(error)
 

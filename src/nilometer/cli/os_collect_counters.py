@@ -17,7 +17,7 @@ from nilometer import clock
 from nilometer.cli.collecting import backends, collected, read_earlier
 from nilometer.cli.exits import Exit
 from nilometer.cli.garbage import left_alone
-from nilometer.cli.terminal import leave_quietly, write
+from nilometer.cli.terminal import UNWRITTEN, leave_quietly, write
 from nilometer.counters.document import DocumentError
 from nilometer.errors import ConfigError, nearest, to_install
 
@@ -162,6 +162,11 @@ def run() -> NoReturn:
         sys.stdout.flush()
     except BrokenPipeError:
         leave_quietly()
+    except OSError as error:
+        if error.errno not in UNWRITTEN:
+            raise
+        sys.stderr.write(f"os-collect-counters: standard output: {error.strerror}\n")
+        code = Exit.USAGE
     sys.stderr.flush()
     os._exit(code)
 

@@ -7,6 +7,7 @@ pipe has no width, unless COLUMNS gives it one.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -26,6 +27,9 @@ CELL_CHARS_MAX: Final = 500  # four lines of a wide terminal; --json has the res
 PIPE_COLUMNS: Final = 10_000  # wider than any row of CELL_CHARS_MAX a column
 QUIET_S: Final = 2.0  # people wait so long without wondering
 PIECE_CHARS: Final = 4096  # a pipe takes so many bytes whole or not at all
+UNWRITTEN: Final = (errno.ENOSPC, errno.EIO, errno.EDQUOT)
+"""What writing to a disk that is full or dead fails with."""
+
 PIPE_BROKEN: Final = 128 + 13  # as a shell calls a process that SIGPIPE ended
 
 _UNSAFE: Final = re.compile(r"[^\x20-\x7e]")
