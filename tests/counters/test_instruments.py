@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -13,6 +17,11 @@ from nilometer.export import open_exporter
 from nilometer.model import Batch, Distribution, Kind, Reading, Resource
 from nilometer.wire import jsonlines
 from tests.collector import start
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from nilometer.counters.backend import Backend
 
 SHOP = Resource("shop")
 GET = (("method", "GET"),)
@@ -128,3 +137,61 @@ def test_a_collector_is_asked_what_a_service_reported_since_the_first_read(
         ("boot.total", ()): 12,
     }
     assert before.incarnation == after.incarnation
+
+
+@pytest.fixture
+def answering() -> Iterator[tuple[Backend, list[object]]]:
+    """A backend, and what the server that it asks will answer next."""
+    answers: list[object] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            text = json.dumps(answers.pop(0)).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text)
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield connect(f"nilometer://127.0.0.1:{server.server_port}/shop", origin="-b"), answers
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("answer", "because"),
+    [
+        ([{"name": "orders"}], "no list of metrics: it is no collector"),
+        ({"metrics": {}}, "no list of metrics"),
+        ({"metrics": ["orders"]}, "no list of metrics"),
+        ({"metrics": [{"name": None}] * 1000}, "1000 metrics or more were reported"),
+    ],
+    ids=["another server", "another shape", "names only", "too many"],
+)
+def test_a_collector_that_does_not_tell_all_is_not_taken_to_have_nothing(
+    answering: tuple[Backend, list[object]], answer: object, because: str
+) -> None:
+    backend, answers = answering
+    answers.append(answer)
+
+    with pytest.raises(BackendError, match=because):
+        backend.read()
+
+
+def test_a_clock_that_was_set_back_makes_what_a_collector_tells_unknown(
+    answering: tuple[Backend, list[object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend, answers = answering
+    answers += [{"metrics": []}] * 2
+    backend.read()
+    wall_ns = nilometer.clock.wall_ns
+
+    monkeypatch.setattr("nilometer.clock.wall_ns", lambda: wall_ns() + 3600 * 10**9)
+    assert dict(backend.read().values) == {}  # later is no harm: all of it is told
+    monkeypatch.setattr("nilometer.clock.wall_ns", lambda: wall_ns() - 10**9)
+
+    with pytest.raises(BackendError, match="the clock was set back since the first read"):
+        backend.read()

@@ -111,10 +111,14 @@ def test_a_backend_that_cannot_be_read_is_named_and_the_tests_run(pytester, serv
     result.stdout.fnmatch_lines(["prometheus: *refused*"])
 
 
-def test_a_backend_that_cannot_be_read_is_told_without_being_asked(pytester, service):
-    flags = ("--nilometer-backends=session", "--nilometer-backend=redis://127.0.0.1:1")
+@pytest.mark.parametrize(("mode", "where"), [("session", ""), ("test", "in 3 of 3 tests: ")])
+def test_a_backend_that_cannot_be_read_is_told_without_being_asked(
+    pytester, service, mode, where
+):
+    flags = (f"--nilometer-backends={mode}", "--nilometer-backend=redis://127.0.0.1:1")
 
     ran = pytester.runpytest_inprocess(*flags)
 
     ran.assert_outcomes(passed=3)
-    ran.stdout.fnmatch_lines(["nilometer: redis: redis at 127.0.0.1:1: nobody listens there*"])
+    told = f"nilometer: redis: {where}redis at 127.0.0.1:1: nobody listens there*"
+    ran.stdout.fnmatch_lines([told])

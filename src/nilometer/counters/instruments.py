@@ -31,7 +31,7 @@ from nilometer.wire import jsonlines
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from nilometer.counters.backend import Surroundings
+    from nilometer.counters.backend import BackendError, Surroundings
     from nilometer.counters.figures import Number, Series
     from nilometer.counters.target import Target
     from nilometer.model import Reading
@@ -41,7 +41,9 @@ MEANING: Final = "instruments of the services under test, from their files or a 
 PORT: Final = 4318
 INTERVAL_S: Final = 10.0
 INTERVAL_S_MAX: Final = 3600.0
-METRICS_MAX: Final = 1000
+METRICS_MAX: Final = 1000  # a collector lists no more
+STEP_NS_MIN: Final = 100 * 10**6  # daemons step a clock that is off by 128 ms, and slew others
+SLEWED: Final = 1000  # by 0.05 % at most, half of one in so many
 OURS: Final = "nilometer."  # what Nilometer measures of itself is no cost of the run
 
 
@@ -170,31 +172,43 @@ class Collector(Instruments):
         super().__init__(f"{where.shown}/{self._service}", interval_s)
         self._http = Http(
             where,
-            lambda reason: unreadable(self.name, self.instance, reason),
+            self._failed,
             tls=tls_context(target),
             token=target.password,
         )
         self._since = ""
+        self._began = 0, 0
 
     def read(self) -> Figures:
         """All that was reported since the first read. Raises BackendError."""
-        if not self._since:
-            now = datetime.fromtimestamp(clock.wall_ns() / 1e9, UTC)
-            self._since = now.isoformat(timespec="microseconds").replace("+00:00", "Z")
-        listed = self._ask("metrics", limit=METRICS_MAX)
+        self._refuse_if_set_back()
+        listed = self._rows("metrics", "metrics", limit=METRICS_MAX)
+        if len(listed) >= METRICS_MAX:
+            raise self._failed(f"{METRICS_MAX} metrics or more were reported, and no more told")
         values: dict[Series, Number] = {}
-        for metric in _rows(listed, "metrics"):
+        for metric in listed:
             name = metric.get("name")
             if isinstance(name, str) and not name.startswith(OURS):
                 values |= self._metric(name, metric)
         return self._bounded(values, f"since {self._since}")
+
+    def _refuse_if_set_back(self) -> None:
+        """What is reported after a clock was set back looks as if it had been before."""
+        now_ns, elapsed_ns = clock.wall_ns(), clock.elapsed_ns()
+        if not self._since:
+            now = datetime.fromtimestamp(now_ns / 1e9, UTC)
+            self._since = now.isoformat(timespec="microseconds").replace("+00:00", "Z")
+            self._began = now_ns, elapsed_ns
+        went_ns = elapsed_ns - self._began[1]
+        if now_ns < self._began[0] + went_ns - STEP_NS_MIN - went_ns // SLEWED:
+            raise self._failed("the clock was set back since the first read; it asks by that")
 
     def _metric(self, name: str, metric: Mapping[str, Any]) -> dict[Series, Number]:
         path = f"metrics/{quote(name, safe='')}/statistics"
         where = {"where": f"service={self._service}"} if self._service else {}
         unit, meaning = str(metric.get("unit", "")), str(metric.get("description", ""))
         values: dict[Series, Number] = {}
-        for row in _rows(self._ask(path, **where), "statistics"):
+        for row in self._rows(path, "statistics", **where):
             kind = row.get("kind")
             if kind == Kind.GAUGE.value:
                 self._known(name, unit, meaning, Kind.GAUGE)
@@ -209,22 +223,25 @@ class Collector(Instruments):
                 values[name, ()] = _number(row.get("sum"))
         return values
 
-    def _ask(self, path: str, **parameters: object) -> object:
+    def _rows(self, path: str, key: str, **parameters: object) -> list[dict[str, Any]]:
+        """The objects in the list that an answer has under this key. Raises BackendError."""
         query = urlencode({"since": self._since, **parameters})
         body = self._http.get(f"/api/v1/{path}?{query}", accept="application/json")
         try:
-            return json.loads(body)
+            answer = json.loads(body)
         except (ValueError, RecursionError) as error:
-            raise unreadable(self.name, self.instance, f"{path}: not JSON") from error
+            raise self._failed(f"{path}: not JSON") from error
+        found = answer.get(key) if isinstance(answer, dict) else None
+        if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+            raise self._failed(f"{path}: no list of {key}: it is no collector of Nilometer's")
+        return found
+
+    def _failed(self, reason: str) -> BackendError:
+        return unreadable(self.name, self.instance, reason)
 
     def close(self) -> None:
         """Hang up."""
         self._http.close()
-
-
-def _rows(answer: object, key: str) -> list[dict[str, Any]]:
-    found = answer.get(key) if isinstance(answer, dict) else None
-    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
 
 
 def _number(value: object) -> Number:

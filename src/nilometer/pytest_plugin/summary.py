@@ -45,20 +45,36 @@ def show(session: Session, terminal: pytest.TerminalReporter) -> None:
         terminal.write_line(f"{times:8} {TIMES} {printable(call.text)}")
         if call.where:
             terminal.write_line(f"{'':10} {printable(call.where)}")
-    _show_backends(session.backends, terminal)
+    _show_backends(session, terminal)
 
 
 def show_unread(session: Session, terminal: pytest.TerminalReporter) -> None:
     """Backends of which nothing is known; whoever asked for them hears it in any case."""
+    for backend, because in _unread(session):
+        terminal.write_line(f"nilometer: {backend}: {printable(because)}")
+
+
+def _unread(session: Session) -> list[tuple[str, str]]:
+    """The backends of which nothing is known, in the whole run or in tests of it, and why."""
+    tests: dict[tuple[str, str], int] = {}
+    for of_test in session.backends_by_test.values():
+        for backend, told in of_test.items():
+            if told.get("because"):
+                key = backend, told["because"]
+                tests[key] = tests.get(key, 0) + 1
+    whole = [
+        (b, told["because"]) for b, told in session.backends.items() if told.get("because")
+    ]
+    of = len(session.backends_by_test)
+    return sorted(
+        whole + [(b, f"in {n} of {of} tests: {why}") for (b, why), n in tests.items()]
+    )
+
+
+def _show_backends(session: Session, terminal: pytest.TerminalReporter) -> None:
+    for backend, because in _unread(session):
+        terminal.write_line(f"{backend}: {printable(because)}")
     for backend, told in sorted(session.backends.items()):
-        if told.get("because"):
-            terminal.write_line(f"nilometer: {backend}: {printable(told['because'])}")
-
-
-def _show_backends(backends: Mapping[str, Any], terminal: pytest.TerminalReporter) -> None:
-    for backend, told in sorted(backends.items()):
-        if told.get("because"):
-            terminal.write_line(f"{backend}: {printable(told['because'])}")
         ranked = sorted(told["counts"].items(), key=lambda item: (-abs(item[1]), item[0]))
         for counter, n in ranked[:CALLS_SHOWN]:
             terminal.write_line(f"{n:8} {printable(counter)}  {backend}")
