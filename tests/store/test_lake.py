@@ -12,6 +12,7 @@ import tempfile
 import textwrap
 import threading
 from datetime import date
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -362,6 +363,60 @@ def test_what_is_wrong_is_said_without_the_structures_of_a_library(tmp_path):
         "kernel error: Expected contiguous commit files, but found gap; put a copy of that "
         "directory back, or move it away: an empty table is begun then, without what it held "
         "[store-damaged]"
+    )
+
+
+NO_SUCH_BUCKET = b"""<?xml version="1.0"?>
+<Error><Code>NoSuchBucket</Code><Message>None of that name</Message></Error>"""
+
+
+class Refusing(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(403)
+        self.send_header("Content-Length", str(len(NO_SUCH_BUCKET)))
+        self.end_headers()
+        self.wfile.write(NO_SUCH_BUCKET)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("answers", "why"),
+    [
+        (
+            True,
+            "The operation lacked the necessary privileges to complete for path x/spans"
+            + "/_delta_log/_last_checkpoint at {}: 403 Forbidden, NoSuchBucket",
+        ),
+        (False, "Generic S3 error at {}: Connection refused (os error 111)"),
+    ],
+)
+@pytest.mark.parametrize("opening", [Lake, Reader])
+def test_an_object_store_that_does_not_serve_is_told_with_its_address_and_the_cause(
+    monkeypatch, answers, why, opening
+):
+    server = HTTPServer(("127.0.0.1", 0), Refusing)
+    if answers:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+    else:
+        server.server_close()
+    endpoint = f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    for name in ("AWS_ALLOW_HTTP", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"):
+        monkeypatch.setenv(name, "true")
+    try:
+        with pytest.raises(StoreError) as error:
+            opening("s3://b/x").find_traces()
+    finally:
+        if answers:
+            server.shutdown()
+        server.server_close()
+
+    assert str(error.value) == (
+        f"cannot open s3://b/x/spans: {why.format(endpoint)}; look whether it is up, and at "
+        "the variables that say where it is and who asks; nothing was acknowledged "
+        "[store-failed]"
     )
 
 

@@ -16,13 +16,13 @@ import duckdb
 from nilometer.clock import elapsed_ns
 from nilometer.errors import StoreError
 from nilometer.store.copies import Copies, CutError
+from nilometer.store.places import said
 from nilometer.store.reading import (
     MEMORY_MAX,
     Questions,
     Row,
     Wanted,
     database,
-    first_line,
     needed,
     show,
 )
@@ -153,5 +153,5 @@ def _why_not(copies: Copies, place: Place, table: str, file: DataFile) -> str:
         of_the_store = place.path is None and isinstance(error, OSError)
         if of_the_store and not isinstance(error, FileNotFoundError | CutError):
             raise
-        return first_line(error)
+        return said(error)
     return ""

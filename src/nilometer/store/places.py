@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple, cast
 
@@ -95,13 +96,35 @@ SAID_CHARACTERS_MAX: Final = 300
 def said(error: BaseException) -> str:
     """What an error says, for a person: its first line, without the structures it shows.
 
+    Of an object store's also whom it asked and the cause, which it tells at the other end.
+
     >>> said(ValueError("found gap: LogPath { location: Url { port: None } } -> LogPath { }"))
     'found gap'
+    >>> said(OSError("Generic S3 error\\n ↳ performing GET http://c1:9/b in 5 s\\n  ↳ refused"))
+    'Generic S3 error at http://c1:9: refused'
     """
+    if _CAUSE in str(error):
+        return _said_by_object_store(str(error))
     line = str(error).partition("\n")[0]
     before, brace, _ = line.partition(" { ")
     told = before.rpartition(":")[0] or before if brace else line
     return told if len(told) <= SAID_CHARACTERS_MAX else told[:SAID_CHARACTERS_MAX] + "…"
+
+
+_CAUSE: Final = "↳"  # object_store begins each cause's line with it, in red
+
+
+def _said_by_object_store(text: str) -> str:
+    first, *causes = (
+        cause.strip() for cause in re.sub(r"\x1b\[[0-9;]*m", "", text).split(_CAUSE)
+    )
+    asked = re.search(r"[a-z]+://[^/?\s]+", text)
+    code = re.search(r"<Code>(\w+)</Code>", text)
+    told = [cause for cause in causes if not cause.startswith("<")]  # an answer's body
+    why = told[-1].partition("\n")[0] if told else "no cause is told"
+    where = f" at {asked[0]}" if asked else ""
+    line = f"{first.removeprefix('Kernel error -> ')}{where}: {why}"
+    return f"{line}, {code[1]}" if code else line
 
 
 _FULL: Final = ("No space left", "File too large", "Disk quota exceeded")
@@ -120,4 +143,6 @@ def store_error(place: Place, error: BaseException, doing: str) -> StoreError:
         slug, why = "store-read-only", "it may not be written"
     else:
         slug, why = "store-failed", said(error)
+    if _CAUSE in text:
+        why += "; look whether it is up, and at the variables that say where it is and who asks"
     return StoreError(f"cannot {doing} {place.url}: {why}; nothing was acknowledged", slug=slug)

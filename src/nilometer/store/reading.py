@@ -24,6 +24,7 @@ from deltalake.exceptions import DeltaError
 from nilometer.errors import StoreError
 from nilometer.store.copies import Copies
 from nilometer.store.opening import open_existing
+from nilometer.store.places import said
 from nilometer.store.stored import DataFile, files_of
 from nilometer.store.tables import TABLES, Table
 
@@ -151,7 +152,7 @@ class Questions:
             try:
                 self._ask(sql(name), table, [file], values)
             except (duckdb.Error, OSError) as error:
-                found.append((file, first_line(error)))
+                found.append((file, said(error)))
         return found
 
     def _retried(self, answer: Callable[[], list[Row]]) -> list[Row]:
@@ -163,7 +164,7 @@ class Questions:
             except (duckdb.Error, OSError, pa.ArrowException) as error:
                 if tries_left and isinstance(error, (duckdb.IOException, FileNotFoundError)):
                     continue  # maintenance took a file away: ask again with the new list
-                message = f"{self.place.url} cannot be read: {first_line(error)}"
+                message = f"{self.place.url} cannot be read: {said(error)}"
                 raise StoreError(message, slug="store-unreadable") from error
         raise AssertionError("the last try returns or raises")
 
@@ -207,15 +208,10 @@ def show(cursor: duckdb.DuckDBPyConnection, table: str, paths: Sequence[Path]) -
 
 def _too_much(error: BaseException) -> StoreError:
     return StoreError(
-        f"the question needs more memory than it may use: {first_line(error)}; "
+        f"the question needs more memory than it may use: {said(error)}; "
         "ask for less time or fewer groups",
         slug="store-too-much",
     )
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of what an error says; the rest is often a stack of the library."""
-    return str(error).partition("\n")[0]
 
 
 _GLOB: Final = str.maketrans({"*": "[*]", "?": "[?]", "[": "[[]"})
