@@ -386,8 +386,10 @@ class Refusing(BaseHTTPRequestHandler):
     [
         (
             True,
-            "The operation lacked the necessary privileges to complete for path x/spans"
-            + "/_delta_log/_last_checkpoint at {}: 403 Forbidden, NoSuchBucket",
+            (
+                "The operation lacked the necessary privileges to complete for path x/spans"
+                "/_delta_log/_last_checkpoint at {}: 403 Forbidden, NoSuchBucket"
+            ),
         ),
         (False, "Generic S3 error at {}: Connection refused (os error 111)"),
     ],
