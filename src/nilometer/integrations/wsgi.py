@@ -88,7 +88,7 @@ class Manners:
                 return self._watched(environ, start_response)
             exchange = WsgiExchange(self.meters, environ, start_response)
         before = _current()
-        if is_left_over(before):
+        if before is not None and is_left_over(before):
             before = None
             _make_current(None)
         request = recording = None

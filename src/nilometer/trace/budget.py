@@ -58,21 +58,27 @@ class Nonces:
         self._alive: set[str] = set()
         self._by_expiry: list[tuple[int, str]] = []
 
-    def __contains__(self, nonce: str) -> bool:
-        return nonce in self._alive
-
     def __len__(self) -> int:
         return len(self._alive)
 
-    def make_room(self, now_s: int) -> bool:
-        """Forget what has expired; two at a time, as one comes in: no request pays for many."""
-        for _ in range(2):
-            if not self._by_expiry or self._by_expiry[0][0] >= now_s:
-                break
-            self._alive.discard(heappop(self._by_expiry)[1])
-        return len(self._alive) < NONCES_MAX
+    def spend(
+        self, nonce: str, expiry_s: int, now_s: int, may: Callable[[], bool]
+    ) -> str | None:
+        """Remember one until it expires, if ``may()`` says so; else why it is refused.
 
-    def add(self, nonce: str, expiry_s: int) -> None:
-        """Remember one until it expires."""
-        self._alive.add(nonce)
-        heappush(self._by_expiry, (expiry_s, nonce))
+        What has expired is forgotten, two at a time as one comes in: no request pays for many.
+        """
+        alive, by_expiry = self._alive, self._by_expiry
+        if nonce in alive:
+            return "replayed"
+        for _ in (1, 2):
+            if not by_expiry or by_expiry[0][0] >= now_s:
+                break
+            alive.discard(heappop(by_expiry)[1])
+        if len(alive) >= NONCES_MAX:
+            return "nonces_full"
+        if not may():
+            return "budget_requests"
+        alive.add(nonce)
+        heappush(by_expiry, (expiry_s, nonce))
+        return None

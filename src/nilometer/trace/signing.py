@@ -224,14 +224,6 @@ def read_signed(
     return traceparent, parent, (*ids, parent.sampled, expiry_s, nonce, mac, message), others
 
 
-def key_of_mac(message: bytes, mac: str, keys: Sequence[Key]) -> Key | None:
-    """The key that made this MAC of a message, if it is one of ours."""
-    for key in keys:
-        if compare_digest(key.mac_sha256(message), mac):
-            return key
-    return None
-
-
 def sign_osprofiler(base_id: str, parent_id: str, key: Key) -> tuple[str, str]:
     """The values of X-Trace-Info and X-Trace-HMAC.
 

@@ -28,7 +28,6 @@ from nilometer.trace.signing import (
     MEMBER,
     Key,
     Traceparent,
-    key_of_mac,
     key_of_osprofiler,
     parse_traceparent,
     read_osprofiler,
@@ -165,9 +164,17 @@ class Triggers:
         """
         try:
             traceparent = headers(names[0])
-            info = headers(names[2])
             if traceparent:
-                return self._accept(headers, names, traceparent, info)
+                tracestate = headers(names[1])
+                parts = signed_parts(traceparent, tracestate) if tracestate else None
+                if parts is None:
+                    return self._unusual(headers, names, traceparent, tracestate)
+                trace, final = self._signed(parts, "")
+                if trace is not None:
+                    return trace
+                parent = parse_traceparent(traceparent)
+                return self._other(headers, names, traceparent, parent, "", final)
+            info = headers(names[2])
             if info and self.osprofiler and self._keys:
                 return self._from_osprofiler(info, headers(names[3]), "")
             return None
@@ -251,46 +258,55 @@ class Triggers:
         signed = trace.signer.headers(trace.trace_id.hex(), span_id, osprofiler=False)
         return str(signed.get("tracestate", ""))
 
-    def _accept(
+    def _unusual(
         self,
         headers: Callable[[str], str | None],
         names: Sequence[str],
         traceparent: str,
-        info: str | None,
+        tracestate: str | None,
     ) -> Trace | Joined | None:
-        tracestate = headers(names[1])
-        parent, others = None, ""
-        parts = signed_parts(traceparent, tracestate) if tracestate else None
-        is_usual = parts is not None
-        if not is_usual:
-            read = read_signed(traceparent, tracestate, self._count)
-            traceparent, parent, parts, others = read
-        if parts is not None:
-            trace, final = self._signed(parts, others)
-            if trace is not None:
-                return trace
-            info = None if final else info  # else it would outlive its expiry
+        """A traceparent that is not signed, or spelled as we do not spell it."""
+        read = read_signed(traceparent, tracestate, self._count)
+        traceparent, parent, parts, others = read
+        trace, final = (None, False) if parts is None else self._signed(parts, others)
+        if trace is not None:
+            return trace
+        return self._other(headers, names, traceparent, parent, others, final)
+
+    def _other(
+        self,
+        headers: Callable[[str], str | None],
+        names: Sequence[str],
+        traceparent: str,
+        parent: Traceparent | None,
+        others: str,
+        final: bool,
+    ) -> Trace | Joined | None:
+        """What is left where nobody whom we know has signed the traceparent.
+
+        If that is `final`, OSProfiler's form is not looked at: it would outlive its expiry.
+        """
+        info = None if final else headers(names[2])
         if info and self.osprofiler and self._keys:
             trace = self._from_osprofiler(info, headers(names[3]), others)
             if trace is not None:
                 return trace
-        if is_usual:
-            parent = parse_traceparent(traceparent)
-        if parent is None:
-            return None
-        return self._unsigned(traceparent, parent, others)
+        return None if parent is None else self._unsigned(traceparent, parent, others)
 
     def _signed(self, parts: Parts, others: str) -> tuple[Trace | None, bool]:
         """A trace, or None and whether that is the last word on this request."""
         trace_id, parent_id, sampled, expiry_s, nonce, mac, message = parts
-        key = key_of_mac(message, mac, self._keys)
-        if key is None:
+        for key in self._keys:
+            if compare_digest(key.mac_sha256(message), mac):
+                break
+        else:
             self._count("bad_signature")
             return None, False
         reason = self._refusal(expiry_s, nonce) if sampled else "not_sampled"
-        self._count(reason or "accepted")
         if reason:
+            self._count(reason)
             return None, True
+        (self._add.get("accepted") or self._adding("accepted"))()
         onward = (key, "", expiry_s, others, self._clock, self.osprofiler)
         signer = _signer(Signer, onward)
         return Trace(trace_id, parent_id, signer=signer, spans_max=self._spans_max), True
@@ -303,14 +319,7 @@ class Triggers:
         if expiry_s > now_s + EXPIRY_AHEAD_S_MAX + CLOCK_SKEW_S:
             return "expiry_too_far"
         with self._lock:
-            if nonce in self._nonces:
-                return "replayed"
-            if not self._nonces.make_room(now_s):
-                return "nonces_full"
-            if not self._budget.take():
-                return "budget_requests"
-            self._nonces.add(nonce, expiry_s)
-        return None
+            return self._nonces.spend(nonce, expiry_s, now_s, self._budget.take)
 
     def _from_osprofiler(self, info: str, mac: str | None, others: str) -> Trace | None:
         mac = mac or ""
@@ -366,15 +375,16 @@ class Triggers:
         return None
 
     def _count(self, result: str) -> None:
-        try:
-            self._add[result]()
-        except KeyError:
-            counter = REGISTRY.counter(
-                "nilometer.trigger",
-                description="What became of requests that asked for a trace.",
-            )
-            add = self._add[result] = counter.bind(result=result).add
-            add()
+        (self._add.get(result) or self._adding(result))()
+
+    def _adding(self, result: str) -> Callable[[], None]:
+        counter = REGISTRY.counter(
+            "nilometer.trigger",
+            description="What became of requests that asked for a trace.",
+        )
+        add: Callable[[], None] = counter.bind(result=result).add
+        self._add[result] = add
+        return add
 
 
 def after_fork() -> None:
