@@ -197,6 +197,19 @@ def test_a_copy_that_is_installed_is_refused_with_what_to_do(make) -> None:
     assert (ended.returncode, ended.stdout) == (Exit.NOT_FOUND, "")
     assert "it imported shop from " in ended.stderr
     assert "a copy that is installed" in ended.stderr
+    assert "If both are to run the same of it, say so: --shared shop" in ended.stderr
+
+
+def test_a_copy_that_is_meant_for_both_versions_is_shared_by_name(make) -> None:
+    """As where a folder of the checkout is called like a library that COMMAND uses."""
+    project = make("src")
+    project.pip(".")
+
+    ended = project.against(flags=("--shared", "shop"))
+    other = project.against(flags=("--shared", "shopping"))
+
+    assert (ended.returncode, ended.stderr.count("pair ")) == (Exit.OK, 6), ended.stderr
+    assert (other.returncode, "it imported shop from" in other.stderr) == (Exit.NOT_FOUND, True)
 
 
 def test_files_of_this_version_that_the_other_imports_in_whatever_way_are_seen(make) -> None:

@@ -35,7 +35,8 @@ STDERR: Final = 2
 class Against(NamedTuple):
     """What to compare with, how often, what to run first in its worktree, and what to tell.
 
-    `json_file` gets the verdict as a line of JSON.
+    `json_file` gets the verdict as a line of JSON; `shared` names modules that both may import
+    from the same place.
     """
 
     revision: str
@@ -43,6 +44,7 @@ class Against(NamedTuple):
     prepare: tuple[str, ...] = ()
     json_file: str | None = None
     quiet: bool = False
+    shared: tuple[str, ...] = ()
 
 
 def measure_against(against: Against, job: Job, gatherer: Gatherer, clock: Clock) -> int:
@@ -116,7 +118,7 @@ class _Pair:
         run = _measured(job, gatherer, clock)
         name = "this version" if side == HEAD else self._against.revision
         imports = told.told()
-        because = why_not_apart(imports, self._ignored)
+        because = why_not_apart(imports, self._ignored, self._against.shared)
         if because:
             stop(f"--against: of {name} {because}; nothing is compared", Exit.NOT_FOUND)
         if run.exit_status or run.because:

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 BOOTSTRAP: Final = Path(__file__).resolve().parent.parent / "bootstrap" / "keep_apart.py"
 PLACES_BYTES: Final = 16 * 1024  # four paths of 4,096 bytes; both sides read the same number
@@ -79,25 +79,45 @@ def sides(tops: Sequence[str], base: Path, inside: Path) -> Iterator[tuple[Side,
         yield found[0], found[1]
 
 
-def why_not_apart(told: Told, ignored: Callable[[Sequence[str]], set[str]]) -> str:
+def why_not_apart(
+    told: Told, ignored: Callable[[Sequence[str]], set[str]], shared: Collection[str]
+) -> str:
     """Why a run did not measure its own version, or "" if nothing speaks against it.
 
     `ignored` tells of files of this checkout which git ignores: those are of no version.
+    `shared` names what may be the same for both: modules, and packages with all in them.
     """
     known = ignored(list(told.other.values()))
-    strays = {name: file for name, file in told.other.items() if file not in known}
+    strays = {
+        name: file
+        for name, file in told.other.items()
+        if file not in known and not _is_shared(name, shared)
+    }
+    copies = {name: file for name, file in told.copies.items() if not _is_shared(name, shared)}
     if strays:
         return (
             f"it imported {_shown(strays)}, the files of this version. Install the project "
             "so that its import path can be exchanged, with pip install -e . and without "
-            "editable_mode=strict, or let COMMAND install it into an environment of its own"
+            "editable_mode=strict, or let COMMAND install it into an environment of its own. "
+            + _how_to_share(strays)
         )
-    if told.copies:
+    if copies:
         return (
-            f"it imported {_shown(told.copies)}, a copy that is installed, so both versions "
-            "would run the same. Install the project with pip install -e ."
+            f"it imported {_shown(copies)}, a copy that is installed, so both versions "
+            "would run the same. Install the project with pip install -e . "
+            + _how_to_share(copies)
         )
     return ""
+
+
+def _is_shared(name: str, shared: Collection[str]) -> bool:
+    return any(name == one or name.startswith(f"{one}.") for one in shared)
+
+
+def _how_to_share(modules: Mapping[str, str]) -> str:
+    names = sorted({name.partition(".")[0] for name in modules})
+    flags = " ".join(f"--shared {name}" for name in names)
+    return f"If both are to run the same of it, say so: {flags}"
 
 
 def is_python(program: str, path: str | None) -> bool:

@@ -85,6 +85,9 @@ class Options(NamedTuple):
     "--pairs", default=7, show_default=True, type=click.IntRange(6, RUNS_MAX), help="Of these."
 )
 @click.option("--prepare", metavar="COMMAND", help="Run this first where that version lies.")
+@click.option(
+    "--shared", metavar="MODULE", multiple=True, help="May be the same for both versions."
+)
 @click.option("--quiet", "-q", is_flag=True, help="No summary, only what went wrong.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, required=True)
 def measure(
@@ -114,8 +117,9 @@ def measure(
         chosen = apart(backends(named, without))
     except ConfigError as error:
         stop(str(error), Exit.USAGE)
-    if flags["prepare"] is not None and flags["against"] is None:
-        stop("--prepare: there is nothing to prepare without --against REV", Exit.USAGE)
+    for flag in ("prepare", "shared"):
+        if flags[flag] and flags["against"] is None:
+            stop(f"--{flag} is for a comparison: add --against REV", Exit.USAGE)
     job = _job(command, options, click.get_current_context())
     clock = Clock()
     gatherer = Gatherer(chosen, clock)
@@ -168,7 +172,7 @@ def _against(flags: dict[str, Any], options: Options) -> Against:
     except ValueError as error:
         stop(f"--prepare: {flags['prepare']!r}: {error}", Exit.USAGE)
     told = options.json_file, options.quiet
-    return Against(flags["against"], flags["pairs"], prepare, *told)
+    return Against(flags["against"], flags["pairs"], prepare, *told, flags["shared"])
 
 
 def _job(command: Sequence[str], options: Options, context: click.Context) -> Job:
