@@ -14,10 +14,13 @@ from nilometer import clock
 from nilometer.clock import Clock
 from nilometer.counters import telegraf
 from nilometer.counters.backend import BackendError, Surroundings, connect
+from nilometer.counters.bracket import Bracket
 from nilometer.counters.delta import delta
+from nilometer.counters.gather import Gatherer
 from nilometer.counters.snapshot import snapshot
 from nilometer.errors import ConfigError
 from nilometer.model.reading import Kind
+from nilometer.testing import FakeTime
 
 NOW = 1_700_000_000
 
@@ -67,6 +70,70 @@ def test_the_last_value_of_each_series_counts_and_counters_are_summed(tmp_path: 
     assert found.fact("net.bytes_sent").kind is Kind.COUNTER
     assert found.fact("docker.n_images").kind is Kind.GAUGE
     assert found.notes == ()
+
+
+def test_what_is_a_sum_already_is_not_added_to_what_it_sums(tmp_path: Path) -> None:
+    cpus = {"cpu0": 4, "cpu1": 5, "cpu-total": 9}
+    of_each = [metric("cpu", tags={"cpu": cpu}, time_user=n) for cpu, n in cpus.items()]
+
+    found = read(tmp_path / "m.json", lines(*of_each))
+    alone = read(tmp_path / "n.json", lines(*of_each[:2]))
+
+    assert (found.totals(), alone.totals()) == ({"cpu.time_user": 9}, {"cpu.time_user": 9})
+
+
+def test_a_run_is_told_by_metrics_that_were_gathered_after_it_however_seldom_that_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    time, file = FakeTime(NOW * 10**9), tmp_path / "m.json"
+    jobs = 5
+
+    def gather(seconds: int) -> None:
+        with file.open("a") as written:
+            written.write(lines(metric("app", NOW + seconds, jobs=jobs)))
+
+    def sleep_s(seconds: float) -> None:
+        for _ in range(round(seconds * 10)):
+            time.advance(0.1)
+            if time.clock.elapsed_ns() % (30 * 10**9) == 0:
+                gather(time.clock.elapsed_ns() // 10**9)
+
+    monkeypatch.setattr(clock, "wall_ns", time.clock.wall_ns)
+    monkeypatch.setattr(clock, "elapsed_ns", time.clock.elapsed_ns)
+    backend = connect(f"telegraf://{file}?counters=app.jobs", origin="test")
+    ours = time.clock._replace(sleep_s=sleep_s)
+    bracket = Bracket(Gatherer([backend], ours), ours, idle_s=0)
+    gather(0)
+    sleep_s(3)
+    jobs = 7  # before the run, and not gathered by then
+
+    bracket.open()
+    jobs = 107
+    _, counts = bracket.close()
+
+    assert [(count.counter, count.delta) for count in counts] == [("app.jobs", 100)]
+
+
+def test_what_telegraf_never_gathers_is_unknown_and_not_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    time, file = FakeTime(NOW * 10**9), tmp_path / "m.json"
+    monkeypatch.setattr(clock, "wall_ns", time.clock.wall_ns)
+    monkeypatch.setattr(clock, "elapsed_ns", time.clock.elapsed_ns)
+    file.write_text(lines(metric("app", NOW - 5, jobs=5)))
+    backend = connect(f"telegraf://{file}?counters=app.jobs", origin="test")
+    bracket = Bracket(Gatherer([backend], time.clock), time.clock, idle_s=0)
+
+    bracket.open()
+    _, (jobs,) = bracket.close()
+
+    because = "it had not collected its figures 60 s after the run"
+    assert (jobs.counter, jobs.delta, jobs.because) == ("app.jobs", None, because)
+
+
+def test_metrics_from_later_than_now_are_not_believed(tmp_path: Path) -> None:
+    with pytest.raises(BackendError, match="its newest metric is of 3600 s from now"):
+        read(tmp_path / "m.json", lines(metric("a", NOW + 3600, x=1)))
 
 
 def test_counters_of_other_inputs_can_be_named(tmp_path: Path) -> None:

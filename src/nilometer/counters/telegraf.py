@@ -46,6 +46,10 @@ LAG_S: Final = 20.0
 """An agent gathers every 10 s and writes every 10 s, unless told otherwise."""
 
 STALE_S: Final = 60.0  # three times what it may lag
+AHEAD_S_MAX: Final = 5.0  # by so much the clocks of two machines may differ
+ROUNDED_S: Final = 1.0  # an agent rounds the times that it writes to seconds
+
+OVERALL: Final = ("cpu", "cpu-total")  # the sum of all others, which stand beside it
 
 COUNTERS: Final = (
     *("net.bytes_*", "net.packets_*", "net.err_*", "net.drop_*", "net.icmp_*", "net.tcp_*"),
@@ -118,7 +122,16 @@ class Telegraf:
         age_s = clock.wall_ns() / 1e9 - newest_s
         if age_s > STALE_S:
             notes.append(f"its newest metric is {age_s:.0f} s old: does telegraf run?")
-        return Figures(kept, "", "", (*notes, *left))
+        complete_ns = None if self._command else self._complete_ns(age_s)
+        return Figures(kept, "", "", (*notes, *left), complete_ns=complete_ns)
+
+    def _complete_ns(self, age_s: float) -> int:
+        """Up to when all is counted: the agent had gathered when it wrote the newest metric."""
+        if age_s < -AHEAD_S_MAX:
+            raise self._failed(
+                f"its newest metric is of {-age_s:.0f} s from now: a clock was set"
+            )
+        return max(0, clock.elapsed_ns() - int((max(0.0, age_s) + ROUNDED_S) * 1e9))
 
     def _tail(self) -> tuple[str, bool]:
         """The end of the file, and whether it begins within a line."""
@@ -148,12 +161,15 @@ class Telegraf:
         """The values with counters' totals among them, and what is known of them."""
         values: dict[Series, Number] = dict(latest)
         facts: dict[str, Fact] = {}
+        summed = {name for name, tags in latest if OVERALL in tags}
         for (name, tags), value in latest.items():
             if name not in facts:
                 grows = any(fnmatchcase(name, pattern) for pattern in self._patterns)
                 kind = Kind.COUNTER if grows else Kind.GAUGE
-                facts[name] = Fact("not described by telegraf", kind=kind)
-            if tags and facts[name].kind is Kind.COUNTER:
+                lags = not self._command
+                facts[name] = Fact("not described by telegraf", kind=kind, lags=lags)
+            is_in_sum = name in summed and OVERALL not in tags
+            if tags and facts[name].kind is Kind.COUNTER and not is_in_sum:
                 values[name, ()] = values.get((name, ()), 0) + value
         return values, facts
 
