@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from contextlib import suppress
 
 import pytest
@@ -138,6 +139,21 @@ def test_a_client_that_finds_its_server_while_it_runs_tells_it_at_the_end(kind, 
     get, failed, _ = spans
     assert get.attributes["server.address"] == failed.attributes["server.address"] == "there"
     assert (get.status, failed.status) == (Status.UNSET, Status.ERROR)
+
+
+def test_what_is_known_of_a_client_goes_with_it(kind, registry):
+    store = Measured(kind, registry)
+    with traced_request():
+        store.do("GET")
+        store.run()
+    known = store.commands._servers
+
+    assert list(known.values()) == [{"server.address": "here"}]
+
+    del store.client
+    gc.collect()
+
+    assert known == {}
 
 
 def test_a_batch_is_one_call_and_counts_its_commands(kind, registry):

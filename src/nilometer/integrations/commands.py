@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from functools import partial, update_wrapper
 from typing import TYPE_CHECKING, Any, Final
-from weakref import WeakKeyDictionary
+from weakref import ref
 
 from nilometer.clock import elapsed_ns
 from nilometer.integrations import client_costs, databases, faults
@@ -92,7 +92,7 @@ class Commands:
         self._registry = registry
         self._adds: dict[str, Callable[[int], None]] = {}
         self._spellings: dict[object, str] = {}
-        self._servers: WeakKeyDictionary[Any, Mapping[str, object]] = WeakKeyDictionary()
+        self._servers: dict[ref[Any], Mapping[str, object]] = {}
 
     def name_of(self, given: object) -> str:
         """The command's name as it is shown; of one with a subcommand, the first word."""
@@ -181,12 +181,12 @@ class Commands:
         """
 
         def measured(original: Callable[..., Any]) -> Callable[..., Any]:
-            depth, timed = self.calls.depth, dict[str, Any]()
+            depth, known = self.calls.depth, dict[str, Any]()
 
             def execute(*args: Any, **options: Any) -> Any:
                 if not depth.on:
                     return original(*args, **options)
-                run, made = self._batch(original, timed, args, read)
+                run, made = self._batch(original, known, args, read)
                 if made is None:
                     return run(*args, **options)
                 with made:
@@ -195,7 +195,7 @@ class Commands:
             async def execute_async(*args: Any, **options: Any) -> Any:
                 if not depth.on:
                     return await original(*args, **options)
-                run, made = self._batch(original, timed, args, read)
+                run, made = self._batch(original, known, args, read)
                 if made is None:
                     return await run(*args, **options)
                 with made:
@@ -264,7 +264,12 @@ class Commands:
 
     def _span(self, name: str, attributes: Mapping[str, Any], client: object) -> Any:
         """A span for a ``with`` statement around what a client does."""
-        server: Any = self._server_of(client)
+        lasting = getattr(client, self._lasting, client) if self._lasting else client
+        server: Any
+        try:
+            server = self._servers[ref(lasting)]
+        except Exception:  # noqa: BLE001  a new one, or one of which there are no references
+            server = self._server_of(client, lasting)
         made: Any = span(name, **attributes, **(server or {}))
         if made.recording:
             made.kind = self.calls.kind
@@ -274,19 +279,19 @@ class Commands:
                 return _Late(made, self, client)
         return made
 
-    def _server_of(self, client: Any) -> Mapping[str, object] | None:
+    def _server_of(self, client: Any, lasting: Any) -> Mapping[str, object] | None:
         """Where a client's server is, asked once; None if only the command's end tells."""
         try:
-            lasting = getattr(client, self._lasting, client) if self._lasting else client
-            known = self._servers.get(lasting)
-            if known is None:
-                known = self._told(client, ended=False)
-                if known is not None:
-                    self._servers[lasting] = known
+            known = self._told(client, ended=False)
+            if known is not None:
+                self._servers[ref(lasting, self._forget)] = known
         except Exception as error:  # noqa: BLE001  built otherwise: its command goes on
             self._unreadable(error)
             return {}
         return known
+
+    def _forget(self, gone: ref[Any]) -> None:
+        self._servers.pop(gone, None)
 
     def tell(self, made: Any, client: Any) -> None:
         """Let a span that ends say where the client's server is."""
@@ -301,13 +306,13 @@ class Commands:
     def _batch(
         self,
         original: Callable[..., Any],
-        timed: dict[str, Callable[..., Any]],
+        known: dict[str, tuple[Callable[..., Any], dict[str, str]]],
         args: tuple[Any, ...],
         read: Callable[[Any], tuple[str, list[object]]],
     ) -> tuple[Callable[..., Any], Any]:
         """What runs a batch, and its span where it has one; of an empty one, as if untouched.
 
-        `timed` has the original in the clock of each batch's name.
+        `known` has the original in the clock of each batch's name, and its dimensions.
         """
         try:
             name, commands = read(args[0])
@@ -323,13 +328,15 @@ class Commands:
             return original, None
         for one, count in names.items():
             (self._adds.get(one) or self._adding(one))(count)
-        run = timed.get(name)
-        if run is None:
-            run = timed[name] = self.calls.timed(self._dimensions(name))(original)
+        found = known.get(name)
+        if found is None:
+            series = self._dimensions(name)
+            found = known[name] = self.calls.timed(series)(original), series
+        run, dimensions = found
         if _current() is None:
             return run, None
         attributes = {
-            **self._dimensions(name),
+            **dimensions,
             "db.operation.batch.size": len(commands),
             "db.query.summary": " ".join([name, *list(names)[:SHOWN_MAX]]),
         }
