@@ -419,6 +419,28 @@ def test_a_request_of_many_spans_doubles_what_it_has_as_long_as_there_is_room(se
     assert len(RING.drain()) == 2 + 9 * GRANT
 
 
+def test_two_that_give_back_at_once_give_each_grant_back_once(twin, on):
+    """Its end, and a thread that took more just then: the second finds all given back."""
+    recorder = on(spans_max=4 * GRANT)
+    recording = recorder.begin(None)
+    assert recording is not None
+    assert recording.trace.more()
+
+    class Overtaken(list):
+        def pop(self):
+            if not self.overtaken:
+                self.overtaken = True
+                recording._give_back()
+            return super().pop()
+
+        overtaken = False
+
+    recording._taken = Overtaken(recording._taken)
+    recording.end(is_kept=False)
+
+    assert (recording._taken, len(recorder.store)) == ([], 4)
+
+
 def test_a_request_for_which_there_is_no_room_is_served_and_counted(served, on):
     recorder = on(spans_max=GRANT)
     room = recorder.store.pop()

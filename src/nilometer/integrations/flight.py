@@ -115,8 +115,11 @@ class Recording:
         return True
 
     def _give_back(self) -> None:
-        while self._taken:
-            self._store.append(self._taken.pop())
+        try:
+            while self._taken:
+                self._store.append(self._taken.pop())
+        except IndexError:  # another thread gave the last of it back just now
+            return
 
     def keeps(self, exchange: WsgiExchange | AsgiExchange) -> bool:
         """Whether the request, which is over, is worth keeping; its root span says why."""
