@@ -19,7 +19,11 @@ class Placed:
         self._backend = backend
         self.name = f"{backend.name}@{backend.instance}"
         self.instance = backend.instance
-        self.settle_s = backend.settle_s
+
+    @property
+    def settle_s(self) -> float:
+        """By how much its figures may lag now: a database knows with each read only."""
+        return self._backend.settle_s
 
     def read(self) -> Figures:
         """All its counters now."""

@@ -38,15 +38,16 @@ class BackendFailsError(ConfigError):
 
 
 class Backend(Protocol):
-    """A system whose counters are read. Its calls never overlap.
-
-    `settle_s` is by how many seconds its figures may lag: after a run they are read again
-    until two reads that far apart agree, or until `Figures.complete_ns` says that all is there.
-    """
+    """A system whose counters are read. Its calls never overlap."""
 
     name: str
     instance: str
-    settle_s: float
+
+    @property
+    def settle_s(self) -> float:
+        """By how many seconds the figures of the last read may lag: after a run they are read
+        again until two reads that far apart agree, or `Figures.complete_ns` says that all is
+        there."""
 
     def read(self) -> Figures:
         """All its counters now. Raises BackendError, after which it may be called again."""
