@@ -14,6 +14,7 @@ from nilometer.gate.joint import (
     SCALES_MIN,
     Column,
     Moved,
+    Row,
     chance_of,
     joint,
     listed_of,
@@ -206,6 +207,29 @@ def test_as_wild_as_one_run_in_ten_is_no_alarm() -> None:
     found = joint(both, 30)
 
     assert (found.is_alarm, found.above) == (False, 3)
+
+
+def drawn_from(levels: st.SearchStrategy[float]) -> st.SearchStrategy[list[float]]:
+    return st.lists(levels, min_size=2, max_size=40)
+
+
+@given(
+    st.one_of(
+        drawn_from(st.integers(-3, 3).map(float)),
+        drawn_from(st.integers(790, 810).map(float)),
+        drawn_from(st.floats(999, 1001)),
+        drawn_from(st.sampled_from([800.0, 801.0, 840.0, 1600.0])),
+        drawn_from(st.floats(-1e300, 1e300)),
+    ),
+    st.sampled_from([1, -1]),
+    st.booleans(),
+)
+def test_no_run_deviates_more_than_is_said_without_working_it_out(
+    every, sign: int, counted: bool
+) -> None:
+    row = Row(Column(Key("b", "c"), every[:-1], every[-1], is_counted=counted), 0, sign)
+
+    assert all((row.deviation(value) or 0.0) <= row.at_most(value) for value in every)
 
 
 def test_less_is_found_if_asked_for_and_only_then() -> None:

@@ -6,7 +6,7 @@ import re
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from nilometer.gate.robust import mad, median
+from nilometer.gate.robust import median
 from nilometer.gate.stability import spread_of
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def moved_part(one: Series, levels: Sequence[int]) -> Part | None:
     if now is None or not known:
         return None
     middle = float(median(known))
-    scale = spread_of(known, middle, mad(known, middle), is_counted=one.is_counted).scale
+    scale = spread_of(known, middle, is_counted=one.is_counted).scale
     scales = abs(now - middle) / scale if scale else float(now != middle)
     if scales < PART_SCALES_MIN:
         return None

@@ -17,7 +17,7 @@ from itertools import pairwise
 from math import sqrt
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from nilometer.gate.robust import NORMAL_PER_MAD, are_counts, mad, median
+from nilometer.gate.robust import NORMAL_PER_MAD, are_counts, median
 from nilometer.gate.segments import noise_of
 from nilometer.gate.stability import NOISY_SHARE_MAX, spread_of
 from nilometer.gate.steps import POINTS_MIN, steps
@@ -130,9 +130,11 @@ def _begins(values: Sequence[float | None], accepted: Sequence[int]) -> dict[int
     are of its level if they are no further from it than noise is, or nearer to it than to the
     last ones of another level.
     """
+    found: dict[int, int] = {}
+    if not accepted:
+        return found
     known = [value for value in values if value is not None]
     near = HELD_SCALES_MIN * noise_of(known).scale if len(known) >= POINTS_MIN else 0.0
-    found = {}
     for last, at in pairwise([0, *accepted]):
         begin, shown = at, values[at]
         for place in range(at - 1, last, -1):
@@ -230,8 +232,7 @@ class _Levels:
         return _is_above(level, self._level, self._scale(known, self._level))
 
     def _scale(self, values: Sequence[float], level: float) -> float:
-        deviation = float(mad(values, level))
-        return spread_of(values, level, deviation, is_counted=self._whole).scale
+        return spread_of(values, level, is_counted=self._whole).scale
 
     def moved(self) -> tuple[float | None, ...]:
         """All values so far, on that level; counts stay counts."""

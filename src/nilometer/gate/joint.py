@@ -17,15 +17,18 @@ is told is (1 + w)/(n + 1), and above `RATE_MAX` there is no alarm.
 from __future__ import annotations
 
 from bisect import bisect_left
+from functools import cached_property
 from math import copysign, inf, log, sqrt
+from operator import itemgetter, sub
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from nilometer.gate.robust import mad, median
+from nilometer.gate.robust import NORMAL_PER_MAD, median
 from nilometer.gate.stability import (
     RUNS_MIN,
     STABLE_SHARE_MAX,
     WILD_SCALES,
+    floor_at,
     spread_of,
     wild_in,
     wild_max,
@@ -47,6 +50,9 @@ LISTED_RATE: Final = 0.05
 
 JOINT_RUNS_MAX: Final = 120
 """The latest: 1/(n + 1) is then below 1 %, and 200 counters take less than a second."""
+
+ROUNDED: Final = 1 + 2.0**-40
+"""By so much a limit of what is worked out in floats is raised: some thousand roundings."""
 
 _NORMAL: Final = NormalDist()
 
@@ -97,7 +103,7 @@ class Joint(NamedTuple):
 def joint(columns: Iterable[Column], runs: int, *, sign: int = 1) -> Joint:
     """Judge a run; `runs` is the number of earlier ones, `sign` -1 looks for less instead."""
     skipped = max(0, runs - JOINT_RUNS_MAX)
-    rows = [_Row(column, skipped, sign) for column in columns]
+    rows = [Row(column, skipped, sign) for column in columns]
     moved: list[Moved] = []
     number = 0
     for row in rows:
@@ -105,31 +111,43 @@ def joint(columns: Iterable[Column], runs: int, *, sign: int = 1) -> Joint:
         if now is None:
             continue
         number += 1
-        scales = sign * now / row.column.doubt
+        scales = now / row.column.doubt
         if scales > 0:
             moved.append(Moved(row.column.key, scales, chance_of(scales, row.runs - 1)))
     moved.sort(key=lambda one: (-one.scales, one.key))
     if not moved or moved[0].scales < SCALES_MIN:  # no alarm, whatever the others were
         return _quiet(moved, number, runs - skipped)
-    found = _joint(_statistics(rows, runs - skipped, sign), number, moved)
+    found = _joint(_statistics(rows, runs - skipped), number, moved)
     same = [row for row in rows if row.is_same]
     keys = {row.column.key for row in same}
     apart = [one for one in moved if one.key in keys]
     if found.is_alarm or not apart:
         return found
-    alone = _joint(_statistics(same, runs - skipped, sign), len(same), apart, asked=2)
+    alone = _joint(_statistics(same, runs - skipped), len(same), apart, asked=2)
     return alone if alone.is_alarm else found
 
 
-def _statistics(rows: Iterable[_Row], runs: int, sign: int) -> list[float]:
-    """The largest deviation of each of the earlier runs, of these counters."""
-    statistics = [0.0] * runs
+def _statistics(rows: Iterable[Row], runs: int) -> list[float]:
+    """The largest deviation of each of the earlier runs, of these counters.
+
+    Of each run those first that may be the largest, so that most need not be worked out.
+    """
+    likely: list[list[tuple[float, float, Row]]] = [[] for _ in range(runs)]
     for row in rows:
         for at, value in enumerate(row.values):
-            found = None if value is None else row.deviation(value)
-            if found is not None:
-                statistics[at] = max(statistics[at], sign * found)
-    return statistics
+            if value is not None and (most := row.at_most(value)) > 0:
+                likely[at].append((most, value, row))
+    return [_largest(sorted(one, key=itemgetter(0), reverse=True)) for one in likely]
+
+
+def _largest(likely: Iterable[tuple[float, float, Row]]) -> float:
+    """The largest deviation of these values, each after what it is at most, descending."""
+    largest = 0.0
+    for most, value, row in likely:
+        if most <= largest:
+            break
+        largest = max(largest, row.deviation(value) or 0.0)
+    return largest
 
 
 def _quiet(moved: Sequence[Moved], counters: int, runs: int) -> Joint:
@@ -184,12 +202,15 @@ def _joint(
     )
 
 
-class _Row:
-    """A counter in the runs that are looked at, and how far each lies from all others."""
+class Row:
+    """A counter in the runs that are looked at, and how far each lies from all others.
+
+    Deviations are in the direction that is looked for: more, or with a `sign` of -1 less.
+    """
 
     def __init__(self, column: Column, skipped: int, sign: int) -> None:
         self.column = column
-        self._sign = sign  # what is looked for: more, or less
+        self._sign = sign
         self.values = column.values[skipped:]
         known = [value for value in self.values if value is not None]
         self.runs = len(known)
@@ -202,6 +223,35 @@ class _Row:
         every = self._sorted
         return len(every) > 1 and (every[0] == every[-2] or every[1] == every[-1])
 
+    def at_most(self, value: float) -> float:
+        """What the deviation of one of the values cannot exceed, if it has any."""
+        middle, scale = self._least
+        away = self._sign * (value - middle)
+        if away <= 0:
+            return 0.0
+        return ROUNDED * away / scale if scale else inf
+
+    @cached_property
+    def _least(self) -> tuple[float, float]:
+        """The median nearest to what is looked for, and the least scale, of all but any one.
+
+        The median is one of the middle values, whichever is left out. As many as half lie no
+        further from it than the median deviation, and no stretch that holds so many is shorter
+        than the shortest of them all.
+        """
+        every = self._sorted
+        never = self._sign * inf, 0.0
+        if len(every) < RUNS_MIN:
+            return never
+        low, high = every[(len(every) - 2) // 2], every[(len(every) + 1) // 2]
+        shortest = min(map(sub, every[len(every) // 2 - 1 :], every))
+        measured = NORMAL_PER_MAD * shortest / 2
+        if measured > ROUNDED * STABLE_SHARE_MAX * max(abs(low), abs(high)):
+            return never  # the others would not admit the counter
+        centre = min(abs(low), abs(high)) if low * high > 0 else 0.0
+        scale = max(measured, floor_at(centre, is_counted=self.column.is_counted))
+        return (low if self._sign > 0 else high), scale
+
     def deviation(self, value: float) -> float | None:
         """How far one of the values lies from the others, in their scales.
 
@@ -210,35 +260,38 @@ class _Row:
         if value not in self._seen:
             place = bisect_left(self._sorted, value)
             others = self._sorted[:place] + self._sorted[place + 1 :]
-            self._seen[value] = self._of(value, others)
+            self._seen[value] = self._from(others, value)
         return self._seen[value]
 
-    def _of(self, value: float, others: Sequence[float]) -> float | None:
+    def _from(self, others: Sequence[float], value: float) -> float | None:
+        """`others` are all but it, sorted."""
         if len(others) < RUNS_MIN - 1:
             return None
         if others[0] == others[-1] == value:
             return 0.0 if value else None
-        return _deviation(value, others, self._sign, is_counted=self.column.is_counted)
+        middle = median(others)
+        spread = spread_of(others, middle, is_counted=self.column.is_counted)
+        if spread.measured > STABLE_SHARE_MAX * abs(middle):
+            return None
+        if not middle:  # what is mostly 0 moves at times for reasons of its own
+            return None
+        furthest = self._sign * ((others[-1] if self._sign > 0 else others[0]) - middle)
+        is_wild = furthest > WILD_SCALES * spread.scale
+        if is_wild and wild_in(others, middle, spread.scale, self._sign) > wild_max(
+            len(others)
+        ):
+            return None
+        if value == middle:
+            return 0.0
+        away = self._sign * (value - middle)
+        return away / spread.scale if spread.scale else copysign(inf, away)
 
-
-def _deviation(
-    value: float, others: Sequence[float], sign: int, *, is_counted: bool
-) -> float | None:
-    """`others` are all but it, sorted."""
-    middle = median(others)
-    deviation = mad(others, middle)
-    measured, scale = spread_of(others, middle, deviation, is_counted=is_counted)
-    if measured > STABLE_SHARE_MAX * abs(middle):
-        return None
-    if not middle:  # what is mostly 0 moves at times for reasons of its own
-        return None
-    furthest = others[-1] - middle if sign > 0 else middle - others[0]
-    is_wild = furthest > WILD_SCALES * scale
-    if is_wild and wild_in(others, middle, scale, sign) > wild_max(len(others)):
-        return None
-    if value == middle:
-        return 0.0
-    return (value - middle) / scale if scale else copysign(inf, value - middle)
+    def _is_wild(self, others: Sequence[float], middle: float, scale: float) -> bool:
+        """Whether these are so far out so often that they cannot alarm."""
+        furthest = others[-1] - middle if self._sign > 0 else middle - others[0]
+        if furthest <= WILD_SCALES * scale:
+            return False
+        return wild_in(others, middle, scale, self._sign) > wild_max(len(others))
 
 
 def chance_of(scales: float, freedom: int) -> float:

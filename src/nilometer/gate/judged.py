@@ -102,6 +102,15 @@ class Judged:
         held = [at for one in findings if (at := self.held_at(one)) is not None]
         return self.base[: min(held)] if held else self.base
 
+    def levels(self, finding: Finding) -> list[int]:
+        """The places at which a level began that is no news of this counter's parts.
+
+        What was accepted of any counter, as its statement moved others with it; and what lasted
+        of this one, and was followed.
+        """
+        steps = self._matrix.baseline(self._of_key[finding.key]).steps
+        return sorted(self._matrix.accepted_anywhere() | {step.index for step in steps})
+
     def improved(self) -> tuple[Finding, ...]:
         """What costs less: judged the same way, and no alarm."""
         found = [

@@ -59,9 +59,8 @@ class Matrix:
         self._accepted = {
             one.key: accepted_at(one.key, self.runs, relevant, known) for one in every
         }
-        self._baselines = {
-            one.key: baseline(one.values[:-1], self._accepted[one.key]) for one in every
-        }
+        self._baselines: dict[Key, Baseline] = {}
+        self._judged: dict[tuple[Cohort, int, int], Joint] = {}
 
     def _latest(self, one: Series) -> Sequence[float | None]:
         """The series in the latest of the earlier runs that read its backend.
@@ -100,6 +99,8 @@ class Matrix:
 
     def baseline(self, one: Series) -> Baseline:
         """The series of the earlier runs on its current level."""
+        if one.key not in self._baselines:
+            self._baselines[one.key] = baseline(one.values[:-1], self._accepted[one.key])
         return self._baselines[one.key]
 
     def level(self, one: Series) -> list[float | None]:
@@ -108,7 +109,7 @@ class Matrix:
 
     def values(self, one: Series, cohort: Cohort) -> list[float | None]:
         """The series over the runs of a cohort on its current level."""
-        values = self._baselines[one.key].values
+        values = self.baseline(one).values
         return [values[at] for at in cohort.places]
 
     def is_young(self, one: Series) -> bool:
@@ -120,24 +121,23 @@ class Matrix:
         """From which place on the latest level of a counter is that was accepted; 0 if none."""
         return max((cut for cut in self._accepted[key] if cut <= self.last), default=0)
 
-    def levels(self, key: Key) -> list[int]:
-        """The places at which a level began that is no news of this counter's parts.
-
-        What was accepted of any counter, as its statement moved others with it; and what lasted
-        of this one, and was followed.
-        """
-        accepted = {cut for cuts in self._accepted.values() for cut in cuts}
-        return sorted(accepted | {step.index for step in self._baselines[key].steps})
+    def accepted_anywhere(self) -> set[int]:
+        """The places from which on a level of any counter was accepted."""
+        return {cut for cuts in self._accepted.values() for cut in cuts}
 
     def judge(self, cohort: Cohort, at: int, *, sign: int = 1) -> Joint:
         """The run at this place by the cohort's runs."""
-        return joint(self.columns(cohort, at), len(cohort.places), sign=sign)
+        asked = cohort, at, sign
+        if asked not in self._judged:
+            columns = self.columns(cohort, at)
+            self._judged[asked] = joint(columns, len(cohort.places), sign=sign)
+        return self._judged[asked]
 
     def columns(self, cohort: Cohort, at: int) -> list[Column]:
         """The counters of the cohort that have a value there, and a level to judge it by."""
         found = []
         for one in self.series:
-            base = self._baselines[one.key]
+            base = self.baseline(one)
             now = one.values[at] if at == self.last else base.values[at]
             if one.key.backend not in cohort.backends or now is None:
                 continue

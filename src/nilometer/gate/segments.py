@@ -42,7 +42,7 @@ class Noise(NamedTuple):
 
     scale: float  # as a standard deviation
     inflation: float  # of the variance of a mean, as neighbours are alike; 1 if not
-    slow: float = 1.0  # the same of a series that wanders about for long, as far as is certain
+    slow: float = 1.0  # the same of one that wanders about for long: `slow_inflation`
 
 
 def noise_of(values: Sequence[float]) -> Noise:
@@ -59,14 +59,17 @@ def noise_of(values: Sequence[float]) -> Noise:
     centres = running_median(values, NOISE_WINDOW)
     residues = [value - centre for value, centre in zip(values, centres, strict=True)]
     scale = _floored(NORMAL_PER_MAD * mad(residues, 0.0), values)
-    return Noise(scale, _inflation(residues, scale), _slow_inflation(values))
+    return Noise(scale, _inflation(residues, scale))
 
 
-def _slow_inflation(values: Sequence[float]) -> float:
+def slow_inflation(values: Sequence[float]) -> float:
     """As `_inflation`, where each value is r times the one before, and something of its own.
 
-    Of what a wide running median leaves; 1 where r is less than `SLOW_LIKENESS_MIN`.
+    Of what a wide running median leaves; 1 where r is less than `SLOW_LIKENESS_MIN`, and where
+    there are too few values to say.
     """
+    if len(values) < NOISE_POINTS:
+        return 1.0
     window = min(SLOW_WINDOW, len(values) // 3 | 1)  # odd
     centres = running_median(values, window)
     residues = [value - centre for value, centre in zip(values, centres, strict=True)]

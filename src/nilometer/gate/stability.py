@@ -16,13 +16,12 @@ from nilometer.gate.robust import (
     FLOOR_SHARE,
     NORMAL_PER_MAD,
     deviation_share_bound,
-    mad,
     median,
 )
 from nilometer.model.reading import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 RUNS_MIN: Final = 5  # fewer say nothing
 EXACT_RUNS_MIN: Final = 20  # identical; fewer are so provisionally
@@ -81,8 +80,7 @@ def standing(
         because = f"{runs} runs; {RUNS_MIN} are the least"
         return Standing(Stability.EXCLUDED, runs, middle, 0.0, inf, 0.0, 0, True, because)
     middle = float(median(known))
-    deviation = float(mad(known, middle))
-    measured, scale = spread_of(known, middle, deviation, is_counted=is_counted)
+    deviation, measured, scale = spread_of(known, middle, is_counted=is_counted)
     share = share_of(measured, middle)
     wild = wild_in(known, middle, scale)
     stability, why = _class(known, middle, share, wild, kind)
@@ -104,28 +102,34 @@ def share_of(deviation: float, middle: float) -> float:
 class Spread(NamedTuple):
     """How far values usually lie from their median, in the terms of a standard deviation.
 
-    `measured` is the greater of 1.4826 MAD and the standard deviation of what is not wild:
-    every third counter has a MAD of 0 and moves by a count all the same. `scale` is that with
-    its floor: half a count, where it is counted, and 0.2 % of the median.
+    `measured` is the greater of 1.4826 `mad` (the median deviation) and the standard deviation
+    of what is not wild: every third counter has a MAD of 0 and moves by a count all the same.
+    `scale` is that with its floor: half a count, where it is counted, and 0.2 % of the median.
     """
 
+    mad: float
     measured: float
     scale: float
 
 
-def spread_of(
-    values: Sequence[float], middle: float, deviation: float, *, is_counted: bool = True
-) -> Spread:
-    """The spread of values with this median and this median deviation."""
+def spread_of(values: Iterable[float], middle: float, *, is_counted: bool = True) -> Spread:
+    """The spread of values with this median."""
+    offs = [abs(value - middle) for value in values]
+    deviation = float(median(offs))
     measured = NORMAL_PER_MAD * deviation
-    least = max(FLOOR_SHARE * abs(middle), FLOOR_COUNT if is_counted else 0.0)
+    least = floor_at(middle, is_counted=is_counted)
     reach = WILD_SCALES * max(measured, least)
-    tame = [off for value in values if (off := abs(value - middle)) <= reach]
+    tame = [off for off in offs if off <= reach]
     greatest = max(tame, default=0.0)
     if len(tame) > 1 and greatest:  # divided by it, as the squares may be more than a float is
-        squares = sum((off / greatest) ** 2 for off in tame)
+        squares = sum([(off / greatest) ** 2 for off in tame])
         measured = max(measured, greatest * sqrt(squares / (len(tame) - 1)))
-    return Spread(measured, max(measured, least))
+    return Spread(deviation, measured, max(measured, least))
+
+
+def floor_at(middle: float, *, is_counted: bool) -> float:
+    """The smallest scale that is believed of a counter with this median."""
+    return max(FLOOR_SHARE * abs(middle), FLOOR_COUNT if is_counted else 0.0)
 
 
 def wild_in(values: Sequence[float], middle: float, scale: float, sign: int = 1) -> int:

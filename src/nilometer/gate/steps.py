@@ -15,7 +15,7 @@ from math import inf, isfinite, log, sqrt
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from nilometer.gate.robust import NORMAL_PER_MAD, mad, median
-from nilometer.gate.segments import LOSS_NEAR, Noise, noise_of, segments
+from nilometer.gate.segments import LOSS_NEAR, Noise, noise_of, segments, slow_inflation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -63,11 +63,16 @@ def steps(values: Sequence[float | None]) -> tuple[Step, ...]:
     if len(kept) < POINTS_MIN:
         return ()
     series = [value for _, value in kept]
+    if _is_still(series):
+        return ()
     # Those whose squares or differences no float holds are made smaller first.
     unit = WIDE if max(map(abs, series)) > WIDE else 1.0
     series = [value / unit for value in series]
     noise = noise_of(series)
     proposed = [*segments(series, noise), len(series)]
+    if len(proposed) == 2:
+        return ()
+    noise = noise._replace(slow=slow_inflation(series))
     levels = _levels(series, proposed)
     changes = sorted(abs(after - before) for before, after in pairwise(levels))
     looked_at = _Series(series, noise, changes, _is_on_its_way(levels), [])
@@ -76,6 +81,12 @@ def steps(values: Sequence[float | None]) -> tuple[Step, ...]:
         _step(kept[at][0], _Border(looked_at, start, at, stop), unit)
         for start, at, stop in _threes(borders)
     )
+
+
+def _is_still(values: Sequence[float]) -> bool:
+    """Whether no two levels of these can be so far apart that they are a step."""
+    least, most = min(values), max(values)
+    return least == most or most < (1 + SHIFT_SHARE_MIN) * least
 
 
 class _Series(NamedTuple):

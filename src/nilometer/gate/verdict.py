@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from nilometer.gate.finding import Finding
-    from nilometer.gate.history import Key, LeftOut, Past
+    from nilometer.gate.history import LeftOut, Past
     from nilometer.model.run import Accepted, Run
 
 WARN_RUNS_MIN: Final = 20  # below, what is found is told as advice
@@ -108,7 +108,7 @@ def judge(
         findings = tuple(
             replace(
                 one,
-                parts=parts_of(one.key, one.delta, parts, levels=matrix.levels(one.key)),
+                parts=parts_of(one.key, one.delta, parts, levels=judged.levels(one)),
             )
             for one in verdict.findings
         )
@@ -252,20 +252,13 @@ def _left_out(past: Past) -> list[str]:
     return told + ([f"{rest} more are left out for other reasons"] if rest else [])
 
 
-def _values_after(key: Key, run: Run, after: Past) -> list[tuple[Run, float]]:
-    """What the counter was in later runs, in the work of this one."""
-    for one in all_series(run, after):
-        if one.key == key:
-            pairs = zip(after.runs, one.values, strict=False)
-            return [(other, value) for other, value in pairs if value is not None]
-    return []
-
-
 def _after(verdict: Verdict, after: Past) -> Verdict:
     """With what later runs say: that a counter went back, or that it stayed."""
     findings, confirmed = [], ""
+    series = {one.key: one.values for one in all_series(verdict.run, after)}
     for one in verdict.findings:
-        values = _values_after(one.key, verdict.run, after)
+        told = zip(after.runs, series.get(one.key, ()), strict=False)
+        values = [(other, value) for other, value in told if value is not None]
         halfway = one.expected + one.delta / 2
         stayed = [other for other, value in values if value >= halfway]
         if values and values[-1][1] < halfway:
