@@ -21,6 +21,7 @@ from nilometer.integrations import aiohttp as our_aiohttp
 from nilometer.integrations import httpcore as our_httpcore
 from nilometer.integrations import httpx as our_httpx
 from nilometer.integrations import urllib3 as our_urllib3
+from nilometer.integrations.calls import Depth
 from tests.integrations.integration_kit import read, shape, traced_request
 
 MODULES = (our_urllib3, our_httpx, our_httpcore, our_aiohttp)
@@ -379,6 +380,24 @@ def test_what_an_adapter_of_requests_tries_again_is_counted(server, registry):
     assert retried(read(registry)) == {"503": 1}
 
 
+def test_off_tells_neither_connections_nor_who_waits_nor_what_is_tried_again(server, registry):
+    registry.set_level("integrations.urllib3", "off")
+    with urllib3.HTTPConnectionPool(
+        "127.0.0.1", server.server_port, maxsize=1, block=True
+    ) as pool:
+        taken = pool._get_conn()
+        with pytest.raises(urllib3.exceptions.EmptyPoolError):
+            pool._get_conn(timeout=0.01)
+        pool._put_conn(taken)
+        pool.request("GET", "/moved", retries=urllib3.Retry(**RETRY))
+        off = read(registry)
+        registry.set_level("integrations.urllib3", "basic")
+        on = states(registry, server)
+
+    assert off == {}
+    assert on == (0, 1)
+
+
 def test_retries_that_are_used_up_are_not_counted_beyond(registry, free_port):
     url, twice = f"http://127.0.0.1:{free_port()}", urllib3.Retry(2, backoff_factor=0)
     with urllib3.PoolManager() as manager, pytest.raises(urllib3.exceptions.MaxRetryError):
@@ -440,7 +459,8 @@ def test_a_connection_that_is_built_otherwise_is_used_all_the_same_and_counted(r
     async def create(connector, sent):
         return other
 
-    urllib3_s, aiohttp_s = our_urllib3.Connections(registry), our_aiohttp.Connections(registry)
+    given = registry, Depth("urllib3", registry)
+    urllib3_s, aiohttp_s = our_urllib3.Connections(*given), our_aiohttp.Connections(*given)
     httpcore_s = our_httpcore._connecting(urllib3_s.pools, None)
     made = [
         urllib3_s.making(lambda pool: other)(other),

@@ -21,6 +21,7 @@ from nilometer.trace import CURRENT
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from nilometer.integrations.calls import Depth
     from nilometer.measure import Registry
 
 _WAITED: Final = "_nilometer_waited"
@@ -42,8 +43,8 @@ def install(*, registry: Registry = REGISTRY) -> bool:
     from aiohttp.connector import BaseConnector, TCPConnector, UnixConnector
 
     client = Client("aiohttp", registry, costs=http_costs.attempt)
-    connections = Connections(registry)
-    retries, broken = Retries(registry), (ClientOSError, ServerDisconnectedError)
+    connections = Connections(registry, client.depth)
+    retries, broken = Retries(registry, client.depth), (ClientOSError, ServerDisconnectedError)
     depth = client.depth
 
     def measured(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -129,8 +130,8 @@ def counts(connector: Any, connection: Any) -> tuple[int, int]:
 class Connections(Owned):
     """Connections of aiohttp's connectors."""
 
-    def __init__(self, registry: Registry) -> None:
-        super().__init__(counts, "aiohttp", registry)
+    def __init__(self, registry: Registry, depth: Depth) -> None:
+        super().__init__(counts, "aiohttp", registry, depth)
 
     def making(self, original: Callable[..., Any]) -> Callable[..., Any]:
         """Follow each connection that a connector makes."""

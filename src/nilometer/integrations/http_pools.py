@@ -15,6 +15,7 @@ from nilometer.integrations.pools import Awaited
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from nilometer.integrations.calls import Depth
     from nilometer.measure import Registry
 
 
@@ -26,7 +27,9 @@ class HttpPools(Awaited):
 
     __slots__ = ()
 
-    def __init__(self, counts: Callable[[Any], tuple[int, int]], registry: Registry) -> None:
+    def __init__(
+        self, counts: Callable[[Any], tuple[int, int]], registry: Registry, depth: Depth
+    ) -> None:
         super().__init__(
             counts,
             registry,
@@ -37,6 +40,7 @@ class HttpPools(Awaited):
             ),
             "http.client.connection.pool.name",
             "http.client.connection.state",
+            depth,
             pending=registry.gauge(
                 "http.client.connection.pending_requests",
                 unit="{request}",
@@ -69,8 +73,9 @@ class Owned:
         counts: Callable[[Any, Any], tuple[int, int]],
         integration: str,
         registry: Registry,
+        depth: Depth,
     ) -> None:
-        self.pools = HttpPools(self._counted, registry)
+        self.pools = HttpPools(self._counted, registry, depth)
         self._counts = counts
         self._integration = integration
         self._owners: WeakKeyDictionary[Any, ref[Any]] = WeakKeyDictionary()
@@ -110,9 +115,10 @@ class Guard:
 class Retries:
     """What HTTP clients send again because it failed; a redirect is no retry."""
 
-    __slots__ = ("_counter",)
+    __slots__ = ("_counter", "_depth")
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, depth: Depth) -> None:
+        self._depth = depth
         self._counter = registry.counter(
             "http.client.retries",
             unit="{retry}",
@@ -121,5 +127,7 @@ class Retries:
 
     def count(self, host: str, reason: object) -> None:
         """Count one: to which host, and after which error or status."""
+        if not self._depth.on:
+            return
         said = type(reason).__name__ if isinstance(reason, BaseException) else str(reason)
         self._counter.bind(**{"server.address": host, "error.type": said}).add()

@@ -6,6 +6,7 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
+from nilometer.integrations.calls import Depth
 from nilometer.integrations.http_pools import HttpPools, Retries
 from nilometer.integrations.patches import Patches
 from nilometer.measure import REGISTRY
@@ -28,8 +29,9 @@ def install(*, registry: Registry = REGISTRY) -> bool:
         return False
     import httpcore
 
-    pools, retries = HttpPools(connections_of, registry), Retries(registry)
-    _patches.also_end(pools)
+    depth = Depth("httpcore", registry)
+    pools, retries = HttpPools(connections_of, registry, depth), Retries(registry, depth)
+    _patches.also_end(depth, pools)
     waits = _waiting(pools, httpcore.PoolTimeout)
     with _patches:
         for connection in (httpcore.HTTPConnection, httpcore.AsyncHTTPConnection):

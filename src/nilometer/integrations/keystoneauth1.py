@@ -50,7 +50,9 @@ def install(*, registry: Registry = REGISTRY) -> bool:
     _patches.also_end(calls.depth)
     with _patches:
         _patches.swap(session.Session, "request", requesting(calls))
-        _patches.swap(session.Session, "_send_request", _retrying(Retries(registry)))
+        _patches.swap(
+            session.Session, "_send_request", _retrying(Retries(registry, calls.depth))
+        )
         _patches.swap(session.Session, "invalidate", _invalidating(again.add))
         if session.osprofiler_web is not None:
             _patches.swap(session, "osprofiler_web", onward)

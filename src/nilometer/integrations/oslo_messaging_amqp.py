@@ -30,6 +30,12 @@ def install(*, registry: Registry = REGISTRY) -> bool:
     from oslo_messaging._drivers.amqpdriver import ReplyWaiter
     from oslo_messaging._drivers.pool import ConnectionPool
 
+    waits = Calls(
+        "oslo_messaging_amqp",
+        "rpc.client.reply.wait",
+        description="From an RPC call that was sent to the last of its replies.",
+        registry=registry,
+    )
     pools = Followed(
         connections_of,
         registry,
@@ -40,12 +46,7 @@ def install(*, registry: Registry = REGISTRY) -> bool:
         ),
         "messaging.connection.pool.name",
         "messaging.connection.state",
-    )
-    waits = Calls(
-        "oslo_messaging_amqp",
-        "rpc.client.reply.wait",
-        description="From an RPC call that was sent to the last of its replies.",
-        registry=registry,
+        waits.depth,
     )
     _patches.also_end(pools, waits.depth)
     with _patches:

@@ -7,6 +7,7 @@ to the same place) are one series.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Final, Self
 from weakref import WeakSet
 
@@ -14,7 +15,9 @@ from nilometer.clock import elapsed_ns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
 
+    from nilometer.integrations.calls import Depth
     from nilometer.measure import Registry
 
 POOLS_MAX: Final = 1000
@@ -27,10 +30,11 @@ class Followed:
 
     Of what a pool does not know it gives None, and then it has no part in that gauge.
     What is followed may also be each connection by itself, where a library tells of those.
-    `pool` and `state` are the gauge's dimensions.
+    `pool` and `state` are the gauge's dimensions. `depth` is the integration's: where it is off
+    nothing is asked.
     """
 
-    __slots__ = ("_registry", "_counts", "_pools", "_gauge", "_pool", "_state")
+    __slots__ = ("_registry", "_counts", "_pools", "_gauge", "_pool", "_state", "_depth")
 
     def __init__(
         self,
@@ -39,13 +43,20 @@ class Followed:
         gauge: Any,
         pool: str,
         state: str,
+        depth: Depth | None = None,
     ) -> None:
+        self._depth = depth
         self._registry = registry
         self._counts = counts
         self._pools: dict[str, WeakSet[Any]] = {}
         self._gauge = gauge
         self._pool = pool
         self._state = state
+
+    @property
+    def on(self) -> bool:
+        """Whether it measures."""
+        return self._depth is None or self._depth.on
 
     def watch(self, name: str, pool: Any) -> None:
         """Read this pool, too, at each collect, for as long as it lives."""
@@ -71,6 +82,9 @@ class Followed:
 
         def read() -> int | None:
             nonlocal told
+            if not self.on:
+                told = 0
+                return None
             # Not the set itself, which other threads may add to while it is gone through.
             living = [pool for pool in (one() for one in list(pools.data)) if pool is not None]
             counted = [self._counts(pool)[position] for pool in living]
@@ -99,28 +113,35 @@ class Awaited(Followed):
         gauge: Any,
         pool: str,
         state: str,
+        depth: Depth | None,
         *,
         pending: Any,
         timeouts: Any,
         waits: Any,
     ) -> None:
-        super().__init__(counts, registry, gauge, pool, state)
+        super().__init__(counts, registry, gauge, pool, state, depth)
         self._pending = pending
         self._timeouts = timeouts
         self._waits = waits
 
     def timed_out(self, name: str) -> None:
         """Count that a pool had no connection to give."""
-        self._timeouts.bind(**{self._pool: name}).add()
+        if self.on:
+            self._timeouts.bind(**{self._pool: name}).add()
 
-    def wait(self, name: str, is_timeout: Callable[[BaseException], bool]) -> Wait:
+    def wait(
+        self, name: str, is_timeout: Callable[[BaseException], bool]
+    ) -> AbstractContextManager[object]:
         """For a ``with`` statement around asking a pool that lets wait."""
-        return Wait(self, name, is_timeout, *self.series(name))
+        return Wait(self, name, is_timeout, *self.series(name)) if self.on else _UNMEASURED
 
     def series(self, name: str) -> tuple[Any, Any]:
         """The gauge of who waits for this pool, and the timer of how long."""
         given = {self._pool: name}
         return self._pending.bind(**given), self._waits.bind(**given)
+
+
+_UNMEASURED: Final = nullcontext()
 
 
 class Wait:
@@ -159,7 +180,12 @@ class Pools(Awaited):
 
     __slots__ = ()
 
-    def __init__(self, counts: Callable[[Any], tuple[int, int]], registry: Registry) -> None:
+    def __init__(
+        self,
+        counts: Callable[[Any], tuple[int, int]],
+        registry: Registry,
+        depth: Depth | None = None,
+    ) -> None:
         super().__init__(
             counts,
             registry,
@@ -170,6 +196,7 @@ class Pools(Awaited):
             ),
             "db.client.connection.pool.name",
             "db.client.connection.state",
+            depth,
             pending=registry.gauge(
                 "db.client.connection.pending_requests",
                 unit="{request}",

@@ -47,7 +47,7 @@ def install(*, registry: Registry = REGISTRY) -> bool:
         description="Making new connections to databases.",
         registry=registry,
     )
-    pools = Pools(connections_of, registry)
+    pools = Pools(connections_of, registry, connects.depth)
     _patches.also_end(commands, connects.depth, pools)
     operation = connects.operation("CONNECT", "CONNECT", {"db.system.name": "memcached"})
     with _patches:

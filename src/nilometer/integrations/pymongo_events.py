@@ -83,7 +83,7 @@ class Pooled(Heard):
 
     def __init__(self, registry: Registry) -> None:
         super().__init__(registry, client_costs.mongo_event)
-        self._pools = Pools(Place.counts, registry)
+        self._pools = Pools(Place.counts, registry, self.connects.depth)
         self._places: dict[Any, Place] = {}
         self._connected = {"db.system.name": SYSTEM}
         self._record_connect = self.connects.record_for(self._connected)
@@ -144,12 +144,12 @@ class Pooled(Heard):
     def _waited(self, place: Place, event: Any) -> None:
         place.pending.add(-1)
         duration = getattr(event, "duration", None)  # before pymongo 4.7 there was none
-        if duration is not None:
+        if duration is not None and self._pools.on:
             place.waits.record(int(duration * 1e9))
 
     def _opened(self, place: Place, number: int, error: BaseException | None) -> None:
         began = place.opening.pop(number, None)
-        if began is None:
+        if began is None or not self.connects.depth.on:
             return
         self._record_connect(elapsed_ns() - began)
         if error is not None:

@@ -42,7 +42,7 @@ class Runner(MongoCommands):
 
     def __init__(self, registry: Registry) -> None:
         super().__init__(registry, client_costs.mongo_command)
-        self._pools = Pools(connections_of, registry)
+        self._pools = Pools(connections_of, registry, self.connects.depth)
         self._waits: WeakKeyDictionary[Any, Callable[[], Wait]] = WeakKeyDictionary()
         self._patches = Patches()
         try:
@@ -77,14 +77,14 @@ class Runner(MongoCommands):
     def _getting(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def get(pool: Any, *args: Any, **named: Any) -> Any:
             wait = self._waits.get(pool)
-            if wait is None:
+            if wait is None or not self._pools.on:
                 return original(pool, *args, **named)
             with wait():
                 return original(pool, *args, **named)
 
         async def get_async(pool: Any, *args: Any, **named: Any) -> Any:
             wait = self._waits.get(pool)
-            if wait is None:
+            if wait is None or not self._pools.on:
                 return await original(pool, *args, **named)
             with wait():
                 return await original(pool, *args, **named)

@@ -19,6 +19,7 @@ from nilometer.trace import CURRENT
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from nilometer.integrations.calls import Depth
     from nilometer.integrations.http_client import Target
     from nilometer.measure import Registry
 
@@ -36,14 +37,14 @@ def install(*, registry: Registry = REGISTRY) -> bool:
     from urllib3.util.retry import Retry
 
     client = Client("urllib3", registry)
-    connections = Connections(registry)
+    connections = Connections(registry, client.depth)
     _patches.also_end(client.depth, connections.pools)
     with _patches:
         _patches.swap(HTTPConnectionPool, "_make_request", requesting(client))
         _patches.swap(HTTPConnectionPool, "_get_conn", connections.waiting)
         for owner in (HTTPConnectionPool, HTTPSConnectionPool):
             _patches.swap(owner, "_new_conn", connections.making)
-        _patches.swap(Retry, "increment", _retrying(Retries(registry)))
+        _patches.swap(Retry, "increment", _retrying(Retries(registry, client.depth)))
     return True
 
 
@@ -69,8 +70,8 @@ def counts(pool: Any, connection: Any) -> tuple[int, int]:
 class Connections(Owned):
     """Connections that urllib3's pools have opened."""
 
-    def __init__(self, registry: Registry) -> None:
-        super().__init__(counts, "urllib3", registry)
+    def __init__(self, registry: Registry, depth: Depth) -> None:
+        super().__init__(counts, "urllib3", registry, depth)
 
     def making(self, original: Callable[..., Any]) -> Callable[..., Any]:
         """Follow each connection that a pool makes."""

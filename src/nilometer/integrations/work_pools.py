@@ -91,7 +91,7 @@ class WorkPools(Followed):
     `gauges` are for these three. `integration` is the name by which its level is set.
     """
 
-    __slots__ = ("_integration", "_depth", "_gauges")
+    __slots__ = ("_integration", "_gauges", "_level")
 
     def __init__(
         self,
@@ -102,17 +102,13 @@ class WorkPools(Followed):
     ) -> None:
         self._gauges = gauges
         self._integration = integration
-        self._depth = Depth(integration, registry)
-
-        def counted(pool: Any) -> Sequence[int | None]:
-            return counts(pool) if self.on else (None, None, None)
-
-        super().__init__(counted, registry, gauges[0], "pool", "")
+        self._level = Depth(integration, registry)
+        super().__init__(counts, registry, gauges[0], "pool", "", self._level)
 
     @property
     def on(self) -> bool:
         """Whether it measures."""
-        return self._depth.on and any(gauge.on for gauge in self._gauges)
+        return super().on and any(gauge.on for gauge in self._gauges)
 
     def _series_of(self, name: str) -> list[Any]:
         return [gauge.bind(pool=name) for gauge in self._gauges]
@@ -139,7 +135,7 @@ class WorkPools(Followed):
 
     def end(self) -> None:
         """Follow no pool any more."""
-        self._depth.end()
+        self._level.end()
         super().end()
 
 
