@@ -79,9 +79,11 @@ def test_what_is_off_only_passes_on(sql_twin):
     asked = told.asked(sql_twin, answering)
     asked.on = False
     connecting = sql_twin.Connecting(answering, None, "open")
-    connecting.on = False
+    switch = sql_twin.Switch(answering, None)
+    choice = sql_twin.Choice(answering, None)
+    connecting.on = switch.on = choice.on = False
 
-    assert asked(1, k=2) == ((1,), {"k": 2})
+    assert asked(1, k=2) == switch(1, k=2) == choice(1, k=2) == ((1,), {"k": 2})
     assert connecting(Closed, k=2) == ((Closed,), {"k": 2})
     assert told.said == []
 
@@ -118,6 +120,40 @@ def test_in_a_class_a_connect_is_a_method(sql_twin):
     assert one.connect(1) == ((one, 1), {})
 
 
+def test_in_a_class_a_switch_and_a_choice_are_methods(sql_twin):
+    kind = type("Client", (), {})
+    kind.send = sql_twin.Switch(None, answering)
+    kind.call = sql_twin.Choice(None, lambda *args, **named: answering)
+    one = kind()
+
+    assert one.send(1, k=2) == one.call(1, k=2) == ((one, 1), {"k": 2})
+
+
+def test_what_is_chosen_for_a_call_is_called_with_what_it_was_given(sql_twin):
+    seen = []
+
+    def choose(*args, **named):
+        seen.append((args, named))
+        return min if len(args) > 1 else answering
+
+    choice = sql_twin.Choice(None, choose)
+
+    assert choice(3, 2, key=abs) == 2
+    assert choice(4) == ((4,), {})
+    assert seen == [((3, 2), {"key": abs}), ((4,), {})]
+
+
+@pytest.mark.parametrize("failing", ["choosing", "the chosen"])
+def test_what_a_choice_or_a_switch_raises_is_raised(sql_twin, failing):
+    def fail(*_):
+        raise ZeroDivisionError(failing)
+
+    choice = sql_twin.Choice(None, fail if failing == "choosing" else lambda: fail)
+    for one in (choice, sql_twin.Switch(None, fail)):
+        with pytest.raises(ZeroDivisionError, match=failing):
+            one()
+
+
 def test_they_say_what_they_stand_for(sql_twin):
     def connect(host, port):
         """Connect."""
@@ -126,6 +162,8 @@ def test_they_say_what_they_stand_for(sql_twin):
         sql_twin.Asked(connect, print),
         sql_twin.Connecting(connect, print, "open"),
         sql_twin.Execute(connect, {}, print, print, int),
+        sql_twin.Switch(connect, print),
+        sql_twin.Choice(connect, print),
     )
     for one in found:
         assert (one.__wrapped__, one.__name__) == (connect, "connect")

@@ -1,4 +1,4 @@
-/* Connections of clients, asked for and asked: the fast twin of asked_pure.py, which says what
+/* What stands where functions of clients stood: the fast twin of asked_pure.py, which says what
  * each thing means. Part of _sql.c.
  */
 
@@ -120,6 +120,59 @@ static int connecting_init(Standing *self, PyObject *args, PyObject *kwargs) {
     return 0;
 }
 
+/* === Switch: find is `measured` === */
+
+SWITCHES_GREENLETS
+static PyObject *switch_call(PyObject *callable, PyObject *const *args, size_t nargsf,
+                             PyObject *kwnames) {
+    Standing *self = (Standing *)callable;
+    return PyObject_Vectorcall(self->on ? self->find : self->original, args, nargsf, kwnames);
+}
+
+static int switch_set(Standing *self, vectorcallfunc call, PyObject *original, PyObject *find) {
+    Py_XSETREF(self->original, Py_NewRef(original));
+    Py_XSETREF(self->find, Py_NewRef(find));
+    self->vectorcall = call;
+    self->on = 1;
+    return 0;
+}
+
+static int switch_init(Standing *self, PyObject *args, PyObject *kwargs) {
+    static char *names[] = {"original", "measured", NULL};
+    PyObject *original, *measured;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO:Switch", names, &original, &measured)) {
+        return -1;
+    }
+    return switch_set(self, switch_call, original, measured);
+}
+
+/* === Choice: find is `choose` === */
+
+SWITCHES_GREENLETS
+static PyObject *choice_call(PyObject *callable, PyObject *const *args, size_t nargsf,
+                             PyObject *kwnames) {
+    Standing *self = (Standing *)callable;
+    if (!self->on) {
+        return PyObject_Vectorcall(self->original, args, nargsf, kwnames);
+    }
+    PyObject *chosen = PyObject_Vectorcall(self->find, args, nargsf, kwnames);
+    if (chosen == NULL) {
+        return NULL;
+    }
+    PyObject *result = PyObject_Vectorcall(chosen, args, nargsf, kwnames);
+    Py_DECREF(chosen);
+    return result;
+}
+
+static int choice_init(Standing *self, PyObject *args, PyObject *kwargs) {
+    static char *names[] = {"original", "choose", NULL};
+    PyObject *original, *choose;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO:Choice", names, &original, &choose)) {
+        return -1;
+    }
+    return switch_set(self, choice_call, original, choose);
+}
+
 static PyTypeObject Asked_Type = {
     PyVarObject_HEAD_INIT(NULL, 0).tp_name = "nilometer.integrations._sql.Asked",
     .tp_doc = "Stands where a pool is asked for a connection, or one whether it lives.",
@@ -138,10 +191,32 @@ static PyTypeObject Connecting_Type = {
     STANDING,
 };
 
+static PyTypeObject Switch_Type = {
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "nilometer.integrations._sql.Switch",
+    .tp_doc = "Stands for a function, and for what measures it while it is on.",
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HAVE_VECTORCALL |
+                Py_TPFLAGS_METHOD_DESCRIPTOR,
+    .tp_descr_get = query_get,
+    .tp_init = (initproc)switch_init,
+    STANDING,
+};
+
+static PyTypeObject Choice_Type = {
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "nilometer.integrations._sql.Choice",
+    .tp_doc = "Stands for a function, and while it is on for what is chosen for each call.",
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HAVE_VECTORCALL |
+                Py_TPFLAGS_METHOD_DESCRIPTOR,
+    .tp_descr_get = query_get,
+    .tp_init = (initproc)choice_init,
+    STANDING,
+};
+
 /* Make the types of this file ready; -1 with an exception. */
 static int asked_add(PyObject *module) {
     return PyModule_AddType(module, &Asked_Type) < 0 ||
-                   PyModule_AddType(module, &Connecting_Type) < 0
+                   PyModule_AddType(module, &Connecting_Type) < 0 ||
+                   PyModule_AddType(module, &Switch_Type) < 0 ||
+                   PyModule_AddType(module, &Choice_Type) < 0
                ? -1
                : 0;
 }

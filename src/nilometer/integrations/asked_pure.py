@@ -1,4 +1,4 @@
-"""Connections of clients, asked for and asked: the specification of ``asked.h``."""
+"""What stands where functions of clients stood: the specification of ``asked.h``."""
 
 from __future__ import annotations
 
@@ -70,34 +70,79 @@ class Asked:
         return getattr(self.__wrapped__, name)
 
 
-class Connecting:
-    """Stands where a client connects that asks for it before each command.
+class _Standing:
+    """What stands for a function: it is a method in a class, and of its own has little."""
 
-    Of most the attribute `connected` says that there is nothing to do, and the original does
-    that; the others are for ``connect``, which measures. While `on` is False it only passes on.
-    """
+    __slots__ = ("__wrapped__", "on")
 
-    __slots__ = ("__wrapped__", "connect", "connected", "on")
-
-    def __init__(
-        self, original: Callable[..., Any], connect: Callable[..., Any], connected: str
-    ) -> None:
+    def __init__(self, original: Callable[..., Any]) -> None:
         self.__wrapped__ = original
-        self.connect = connect
-        self.connected = connected
         self.on = True
 
     def __call__(self, *args: Any, **named: Any) -> Any:
-        """Connect, unless that was done."""
-        if self.on and args and not getattr(args[0], self.connected, True):
-            return self.connect(*args, **named)
         return self.__wrapped__(*args, **named)
 
     def __get__(self, instance: object, owner: type | None = None) -> Any:
-        """In a class of connections it is a method."""
         return self if instance is None else MethodType(self, instance)
 
     def __getattr__(self, name: str) -> Any:
         if name == "__wrapped__":  # not yet set
             raise AttributeError(name)
         return getattr(self.__wrapped__, name)
+
+
+class Connecting(_Standing):
+    """Stands where a client connects that asks for it before each command.
+
+    Of most the attribute `connected` says that there is nothing to do, and the original does
+    that; the others are for ``connect``, which measures. While `on` is False it only passes on.
+    """
+
+    __slots__ = ("_connect", "_connected")
+
+    def __init__(
+        self, original: Callable[..., Any], connect: Callable[..., Any], connected: str
+    ) -> None:
+        super().__init__(original)
+        self._connect = connect
+        self._connected = connected
+
+    def __call__(self, *args: Any, **named: Any) -> Any:
+        """Connect, unless that was done."""
+        if self.on and args and not getattr(args[0], self._connected, True):
+            return self._connect(*args, **named)
+        return self.__wrapped__(*args, **named)
+
+
+class Switch(_Standing):
+    """Stands for a function: while `on` is True calls are for what measures it, else for it.
+
+    Then the arguments go on as they came, where a function would pack and unpack them.
+    """
+
+    __slots__ = ("_measured",)
+
+    def __init__(self, original: Callable[..., Any], measured: Callable[..., Any]) -> None:
+        super().__init__(original)
+        self._measured = measured
+
+    def __call__(self, *args: Any, **named: Any) -> Any:
+        """Call the one or the other."""
+        return (self._measured if self.on else self.__wrapped__)(*args, **named)
+
+
+class Choice(_Standing):
+    """Stands for a function that is measured in many ways: ``choose`` is given the arguments of
+    each call while `on` is True, and gives what is called with them.
+    """
+
+    __slots__ = ("_choose",)
+
+    def __init__(self, original: Callable[..., Any], choose: Callable[..., Any]) -> None:
+        super().__init__(original)
+        self._choose = choose
+
+    def __call__(self, *args: Any, **named: Any) -> Any:
+        """Call what is chosen, or the original."""
+        run = self._choose(*args, **named) if self.on else self.__wrapped__
+        return run(*args, **named)

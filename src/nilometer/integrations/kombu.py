@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from nilometer.integrations import client_costs
 from nilometer.integrations.messages import Messages, with_trace
 from nilometer.integrations.patches import Patches, expect
+from nilometer.integrations.standing import chosen, switched
 from nilometer.measure import REGISTRY
 from nilometer.trace import CURRENT
 
@@ -31,7 +32,8 @@ PUBLISH: Final = (
 )
 """What kombu's own `_publish` is given first; it is the same since kombu 4."""
 
-HEADERS: Final = PUBLISH.index("headers")
+ROUTING_KEY: Final = PUBLISH.index("routing_key") - 1  # of what follows the producer
+EXCHANGE: Final = PUBLISH.index("exchange") - 1
 
 _patches: Final = Patches()
 
@@ -83,40 +85,32 @@ def _connection(entity: Any) -> Any:
 
 
 def _publishing(original: Callable[..., Any], messages: Messages) -> Callable[..., Any]:
-    depth, current = messages.depth, CURRENT.get
+    current = CURRENT.get
 
-    def sending(*args: Any, **options: Any) -> Any:
-        front, headers, back = args[:HEADERS], args[HEADERS], args[HEADERS + 1 :]
-        return original(*front, with_trace(headers), *back, **options)
-
-    def _publish(
+    def sending(
         producer: Any,
         body: Any,
         priority: Any,
         content_type: Any,
         content_encoding: Any,
         headers: Any,
-        properties: Any,
-        routing_key: Any,
-        mandatory: Any,
-        immediate: Any,
-        exchange: Any,
         *args: Any,
         **options: Any,
     ) -> Any:
-        given = (producer, body, priority, content_type, content_encoding, headers, properties)
-        given += (routing_key, mandatory, immediate, exchange, *args)
-        if not depth.on:
-            return original(*given, **options)
+        given = producer, body, priority, content_type, content_encoding
+        return original(*given, with_trace(headers), *args, **options)
+
+    def choose(producer: Any, *args: Any, **named: Any) -> Callable[..., Any]:
+        if len(args) > EXCHANGE:
+            routing_key, exchange = args[ROUTING_KEY], args[EXCHANGE]
+        else:  # somebody calls it who is not kombu
+            routing_key, exchange = named.get("routing_key"), named.get("exchange")
         system, host, port = _told(producer)
         if current() is None:
-            publish = messages.timed(original, system, exchange, routing_key)
-        else:
-            place = host, port
-            publish = messages.inside(original, sending, system, *place, exchange, routing_key)
-        return publish(*given, **options)
+            return messages.timed(original, system, exchange, routing_key)
+        return messages.inside(original, sending, system, host, port, exchange, routing_key)
 
-    return _publish
+    return chosen(messages.depth, original, choose)
 
 
 def _told(entity: Any) -> tuple[str, str, int | None]:
@@ -128,16 +122,12 @@ def _told(entity: Any) -> tuple[str, str, int | None]:
 
 
 def _consuming(original: Callable[..., Any], messages: Messages) -> Callable[..., Any]:
-    depth = messages.depth
-
     def _receive_callback(consumer: Any, message: Any) -> Any:
-        if not depth.on:
-            return original(consumer, message)
         operation = messages.consuming(_told(consumer)[0], *queue_of(consumer, message))
         with messages.process(operation, messages.read(headers_of, message)):
             return original(consumer, message)
 
-    return _receive_callback
+    return switched(messages.depth, original, _receive_callback)
 
 
 def headers_of(message: Any) -> Any:

@@ -14,6 +14,7 @@ from nilometer.integrations import client_costs
 from nilometer.integrations.calls import OPERATIONS_MAX, Call, Calls, Depth
 from nilometer.integrations.messages import DESTINATION, Names
 from nilometer.integrations.patches import Patches
+from nilometer.integrations.standing import chosen, switched
 from nilometer.measure import REGISTRY
 from nilometer.model import SpanKind
 from nilometer.trace import CURRENT
@@ -193,10 +194,8 @@ class Client:
         known: dict[Any, Kind] = {}
         depth, current = self._calls.depth, CURRENT.get
 
-        def call(context: Any, ctxt: Any, method: Any, **kwargs: Any) -> Any:
-            kind = (
-                self._kind(known, self._calls, original, context, method) if depth.on else None
-            )
+        def call(context: Any, /, ctxt: Any, method: Any, **kwargs: Any) -> Any:
+            kind = self._kind(known, self._calls, original, context, method)
             if kind is None:
                 return original(context, ctxt, method, **kwargs)
             try:
@@ -206,25 +205,28 @@ class Client:
                 self._tell(error, kind.dimensions)
                 raise
 
-        return call
+        return switched(depth, original, call)
 
     def casting(self, original: Callable[..., Any]) -> Callable[..., Any]:
         """To replace `cast`."""
         known: dict[Any, Kind] = {}
         depth, current = self._calls.depth, CURRENT.get
 
-        def cast(context: Any, ctxt: Any, method: Any, **kwargs: Any) -> Any:
-            if not depth.on:
-                return original(context, ctxt, method, **kwargs)
+        def choose(
+            context: Any,
+            /,
+            ctxt: Any,  # noqa: ARG001  as the original's
+            method: Any,
+            **_: Any,
+        ) -> Callable[..., Any]:
             target = context.target
             calls = self._casts[bool(target.fanout), bool(target.server)]
             kind = self._kind(known, calls, original, context, method)
             if kind is None:
-                return original(context, ctxt, method, **kwargs)
-            run = kind.timed if current() is None else kind.inside[depth.deep]
-            return run(context, ctxt, method, **kwargs)
+                return original
+            return kind.timed if current() is None else kind.inside[depth.deep]
 
-        return cast
+        return chosen(depth, original, choose)
 
     def _kind(
         self,
@@ -304,8 +306,6 @@ class Server:
         """To replace `_do_dispatch`, which is reached if an endpoint has the method."""
 
         def do(dispatcher: Any, endpoint: Any, method: str, ctxt: Any, args: Any) -> Any:
-            if not self._calls.depth.on:
-                return original(dispatcher, endpoint, method, ctxt, args)
             self._contexts.of(dispatcher.serializer)
             key = type(endpoint), method
             operation = self._calls.known(key)
@@ -314,14 +314,12 @@ class Server:
             with Request(operation):
                 return original(dispatcher, endpoint, method, ctxt, args)
 
-        return do
+        return switched(self._calls.depth, original, do)
 
     def refusing(self, original: Callable[..., Any]) -> Callable[..., Any]:
         """To replace `dispatch`, which raises what no endpoint has."""
 
         def dispatch(dispatcher: Any, incoming: Any) -> Any:
-            if not self._calls.depth.on:
-                return original(dispatcher, incoming)
             started = elapsed_ns()
             try:
                 return original(dispatcher, incoming)
@@ -332,20 +330,19 @@ class Server:
                     self._calls.failed({METHOD: OTHER}, error)
                 raise
 
-        return dispatch
+        return switched(self._calls.depth, original, dispatch)
 
     def arriving(self, original: Callable[..., Any]) -> Callable[..., Any]:
         """To replace `_on_incoming`, in the thread that listens."""
 
         def on_incoming(server: Any, incoming: Any) -> Any:
-            if self._calls.depth.on:
-                try:
-                    incoming[0].nilometer_arrived_ns = elapsed_ns()
-                except Exception:  # noqa: BLE001  a driver of another kind: it works without us
-                    REGISTRY.lost("attributes", "unreadable")
+            try:
+                incoming[0].nilometer_arrived_ns = elapsed_ns()
+            except Exception:  # noqa: BLE001  a driver of another kind: it works without us
+                REGISTRY.lost("attributes", "unreadable")
             return original(server, incoming)
 
-        return on_incoming
+        return switched(self._calls.depth, original, on_incoming)
 
     def beginning(self, original: Callable[..., Any]) -> Callable[..., Any]:
         """To replace `_process_incoming`, in a thread of the executor."""

@@ -25,6 +25,7 @@ from nilometer.integrations.mongo_commands import (
 from nilometer.integrations.mongo_words import MANY
 from nilometer.integrations.patches import Patches
 from nilometer.integrations.pools import Pools, Wait
+from nilometer.integrations.standing import chosen
 from nilometer.measure.decorate import kind_of
 from nilometer.trace import CURRENT, current_span
 
@@ -124,19 +125,14 @@ def running(commands: MongoCommands, original: Callable[..., Any]) -> Callable[.
 
     What nobody is to hear of (a pool that greets, a monitor) has no listeners.
     """
-    depth, choose = commands.calls.depth, Ways(commands, original).of
+    of = Ways(commands, original).of
 
-    def run(conn: Any, cmd: Any, dbname: str, *rest: Any, **named: Any) -> Any:
-        if not depth.on or named.get("listeners") is None:
-            return original(conn, cmd, dbname, *rest, **named)
-        return choose(conn, cmd, dbname)(conn, cmd, dbname, *rest, **named)
+    def choose(
+        conn: Any, cmd: Any, dbname: str, *_: Any, listeners: Any = None, **__: Any
+    ) -> Callable[..., Any]:
+        return original if listeners is None else of(conn, cmd, dbname)
 
-    async def run_async(conn: Any, cmd: Any, dbname: str, *rest: Any, **named: Any) -> Any:
-        if not depth.on or named.get("listeners") is None:
-            return await original(conn, cmd, dbname, *rest, **named)
-        return await choose(conn, cmd, dbname)(conn, cmd, dbname, *rest, **named)
-
-    return run_async if kind_of(original) == "coroutine" else run
+    return chosen(commands.calls.depth, original, choose)
 
 
 class Ways:

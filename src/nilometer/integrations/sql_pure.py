@@ -8,18 +8,20 @@ from __future__ import annotations
 from types import MethodType
 from typing import TYPE_CHECKING, Any, Final
 
-from nilometer.integrations.asked_pure import Asked, Connecting
+from nilometer.integrations.asked_pure import Asked, Choice, Connecting, Switch
 from nilometer.integrations.orm_pure import Loading, Query, Results
 from nilometer.trace import CURRENT
 
 __all__ = [
     "IMPLEMENTATION",
     "Asked",
+    "Choice",
     "Connecting",
     "Execute",
     "Loading",
     "Query",
     "Results",
+    "Switch",
 ]
 
 if TYPE_CHECKING:
