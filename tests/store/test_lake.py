@@ -315,12 +315,13 @@ def test_what_unicode_takes_for_a_lines_end_is_acknowledged_in_a_name_and_kept(t
     assert [row.total for row in Reader(tmp_path).statistics(f"a{end}b")] == [1]
 
 
-def test_damage_in_the_middle_is_told_and_nothing_is_touched(tmp_path):
+@pytest.mark.parametrize("damage", ["{garbage", ""])
+def test_damage_in_the_middle_is_told_and_nothing_is_touched(tmp_path, damage):
     lake = Lake(tmp_path)
     for number in range(3):
         lake.append([one_of_each(number)])
     entry = tmp_path / "spans" / "_delta_log" / f"{2:020}.json"
-    entry.write_text("{garbage")
+    entry.write_text(damage)
     before = sorted(tmp_path.rglob("*"))
 
     for opening in (Lake, lambda place: Reader(place).trace(TRACE)):

@@ -142,14 +142,31 @@ def empty_end(root: Path) -> str:
 
     One that a checkpoint holds is nobody's matter: what it committed is read from there.
     """
+    last = _entries_to_read(root)[-1:]
+    return next((entry.name for entry in last if _is_empty(entry)), "")
+
+
+def empty_within(root: Path) -> str:
+    """The first entry that is empty with others after it, which no power cut leaves; else "".
+
+    A reader takes it for a commit of nothing, and what it committed would be missing unsaid.
+    """
+    inner = _entries_to_read(root)[:-1]
+    return next((entry.name for entry in inner if _is_empty(entry)), "")
+
+
+def _entries_to_read(root: Path) -> list[Path]:
+    """The log's entries beyond its latest checkpoint, in their order."""
     log = root / LOG
-    last = max(log.glob("[0-9]*.json"), default=None)
     held = max(map(_version, log.glob("[0-9]*.checkpoint.parquet")), default=-1)
+    return sorted(path for path in log.glob("[0-9]*.json") if _version(path) > held)
+
+
+def _is_empty(entry: Path) -> bool:
     try:
-        is_empty = last is not None and _version(last) > held and not last.stat().st_size
+        return not entry.stat().st_size
     except FileNotFoundError:  # a writer set it aside just now
-        return ""
-    return last.name if last is not None and is_empty else ""
+        return False
 
 
 def _set_torn_checkpoint_aside(root: Path) -> int:

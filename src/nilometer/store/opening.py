@@ -12,7 +12,14 @@ from deltalake import CommitProperties, DeltaTable, Schema
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from nilometer.errors import StoreError
-from nilometer.store.disk import CHECKPOINT_EVERY, LOG, damaged, sync_names, sync_versions
+from nilometer.store.disk import (
+    CHECKPOINT_EVERY,
+    LOG,
+    damaged,
+    empty_within,
+    sync_names,
+    sync_versions,
+)
 from nilometer.store.places import store_error
 from nilometer.store.tables import PARTITION, VERSION, arrow_schema
 
@@ -90,6 +97,8 @@ def _opened(place: Place, table: Table, *, repair: bool) -> DeltaTable | None:
         raise store_error(place, error, "open") from error
     except DeltaError as error:
         raise damaged(place.url, error) from error
+    if place.path is not None and (empty := empty_within(place.path)):
+        raise damaged(place.url, ValueError(f"its entry {empty} is empty"))
     if _check(place, table, delta) < table.since and repair:
         return _migrated(place, table, delta)
     return delta
