@@ -146,7 +146,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         values.count(16, 1_000_000),
         "16 to 1000000",
         "16384",
-        "Spans of all requests together that are being recorded, 450 bytes each.",
+        "Spans of all requests together that are being recorded, 450 bytes and more each.",
     ),
     Setting(
         "join",

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from nilometer.trace import Joined
 
 SPANS_MAX: Final = SPANS_RING_MAX
-"""Spans of all requests in flight: as many as wait for the pump, so 7 MB more at most."""
+"""Spans of all requests in flight: as many as wait for the pump, so 7 MB more, and what code
+of the service's own sets on them."""
 
 GRANT: Final = 16
 """Spans that a request gets at once: few need a second grant; 16,384 / 16 = 1,024 in flight.
