@@ -204,3 +204,31 @@ def test_a_misspelt_name_that_is_to_be_left_out_is_an_error_with_the_nearest(str
     said = str(refused.value)
     assert said.startswith("--without: no backend 'redsi'; did you mean 'redis'? (mysql,")
     assert said.endswith("strange, well) [no-such-backend]")
+
+
+@pytest.mark.parametrize(
+    ("name", "variable", "said"),
+    [
+        ("queues", "OS_QA_RABBITMQ_API", "http://me:s3cret@broker:zz"),
+        ("queues", "OS_QA_RABBITMQ_API", "http://me:s3cret/more@broker"),
+        ("rabbitmq", "OS_QA_RABBITMQ_API", "me:s3cret@broker:15672/api"),
+        ("kafka", "KAFKA_BOOTSTRAP_SERVERS", "SASL_SSL://me:s3cret@broker:9092"),
+        ("kafka", "KAFKA_BOOTSTRAP_SERVERS", "me:s3cret@broker"),
+        ("memcached", "MEMCACHED_SERVERS", "me:s3cret@cache:11211"),
+        ("memcached", "MEMCACHED_SERVERS", "me:s3cret@cache"),
+        ("redis", "REDIS_URL", "redis://:s3cret@[bad"),
+        ("mongodb", "MONGODB_URI", "mongodb://me:s3cret@a:1,b:x/db"),
+    ],
+)
+def test_nothing_that_is_said_of_a_variable_shows_a_password(
+    name: str, variable: str, said: str
+) -> None:
+    try:
+        (one,) = chosen([(name, "-b")], Surroundings({variable: said}, Path("/nowhere")))
+    except ConfigError as error:
+        told = str(error)
+    else:
+        told = f"{one.instance} {one}"
+
+    assert "s3c" not in told
+    assert variable in told or "broker" in told or "a:1" in told

@@ -414,6 +414,16 @@ def test_a_user_alone_is_of_the_broker_on_this_machine_and_https_is_kept() -> No
     assert (other.host, other.port, other.options) == ("::1", 443, (("tls", "yes"),))
 
 
+def test_user_and_password_may_stand_in_the_place_of_the_api() -> None:
+    said = {"OS_QA_RABBITMQ_API": "http://you:h%2Fush@broker:1/api"}
+
+    (alone,) = queues.find(Surroundings(said, Path("/nowhere")))
+    (both,) = queues.find(Surroundings({**ENVIRONMENT, **said}, Path("/nowhere")))
+
+    assert (alone.host, alone.port, alone.user, alone.password) == ("broker", 1, "you", "h/ush")
+    assert (both.user, both.password) == ("me", "s3cret")
+
+
 def test_without_variables_it_is_looked_for_on_this_machine(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -50,9 +50,11 @@ def find(surroundings: Surroundings) -> Sequence[Target]:
     """What ``KAFKA_BOOTSTRAP_SERVERS`` says, the first of them, else the usual port here."""
     said = surroundings.environment.get(VARIABLE, "")
     if said:
-        host, _, port = said.split(",")[0].strip().rpartition("://")[2].rpartition(":")
+        first = said.split(",")[0].strip().rpartition("://")[2]
+        place = first.rpartition("@")[2]  # where a user stands there is a password to be shown
+        host, _, port = place.rpartition(":")
         if not (host and port.isascii() and port.isdigit()):
-            host, port = said.split(",")[0].strip(), str(PORT)
+            host, port = place, str(PORT)
         return [Target("kafka", VARIABLE, host.strip("[]"), int(port))]
     if listens(PORT):
         return [Target("kafka", "found on this machine", "127.0.0.1", PORT)]

@@ -97,12 +97,14 @@ def find(surroundings: Surroundings) -> Sequence[Target]:
 
 
 def _server(said: str) -> Target:
-    host, colon, port = said.rpartition(":")
+    who, at, place = said.rpartition("@")
+    host, colon, port = place.rpartition(":")
     if not colon:
-        host, port = said, str(PORT)
-    if not (port.isascii() and port.isdigit() and 0 < int(port) < 2**16):
+        host, port = place, str(PORT)
+    if who or not (port.isascii() and port.isdigit() and 0 < int(port) < 2**16):
+        shown = f"***@{place}" if at else place  # it may be a password
         raise ConfigError(
-            f"MEMCACHED_SERVERS: {said!r} is not host:port", slug="bad-backend-url"
+            f"MEMCACHED_SERVERS: {shown!r} is not host:port", slug="bad-backend-url"
         )
     return Target("memcached", "MEMCACHED_SERVERS", host.strip("[]"), int(port))
 

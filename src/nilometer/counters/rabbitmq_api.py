@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
 
 from nilometer.counters.http_get import Http
 from nilometer.counters.link import Place, tls_context, unreadable
 from nilometer.counters.scopes import rules, rules_file
 from nilometer.counters.target import Secret, Target
-from nilometer.errors import ConfigError
 from nilometer.model.scopes import Scopes
 
 if TYPE_CHECKING:
@@ -156,13 +154,14 @@ def configured(surroundings: Surroundings, backend: str) -> Target | None:
     user, password = env.get("OS_QA_RABBITMQ_USER", ""), env.get("OS_QA_RABBITMQ_PASS", "")
     if not (said or user or password):
         return None
-    split = urlsplit(said if "://" in said else f"http://{said or '127.0.0.1'}")
-    try:
-        port = split.port or API_PORT
-    except ValueError as error:
-        raise ConfigError(
-            f"{API_VARIABLE}: {said!r} is not host:port: {error}", slug="bad-backend-url"
-        ) from None
-    target = Target(backend, API_VARIABLE, split.hostname or "127.0.0.1", port)
-    tls = (("tls", "yes"),) if split.scheme == "https" else ()
-    return target._replace(user=user, password=Secret(password), options=tls)
+    url = said if "://" in said else f"http://{said}"
+    target = Target.parse(url, origin=API_VARIABLE, schemes={"http": backend, "https": backend})
+    who = (user, Secret(password)) if user or password else (target.user, target.password)
+    return Target(
+        backend,
+        API_VARIABLE,
+        target.host or "127.0.0.1",
+        target.port or API_PORT,
+        *who,
+        options=(("tls", "yes"),) if target.scheme == "https" else (),
+    )
