@@ -49,6 +49,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
+# pytest's workers are told how wide a terminal is that they do not have, and so would be every
+# command that a test starts.
+os.environ.pop("COLUMNS", None)
+
 
 def pytest_report_header() -> list[str]:
     """Which twins are tested, from which files, and why."""
