@@ -229,7 +229,9 @@ def test_calibrating_leaves_nothing_in_this_process_s_instruments(calibrate):
 
 @pytest.mark.parametrize("calibrate", CLIENTS)
 def test_what_a_client_s_call_costs_beyond_its_timer_is_found_out(calibrate):
-    assert 0 < calibrate() < 1_000_000
+    at_least = 0 if calibrate is client_costs.command else 1  # in C, about what a timer takes
+
+    assert at_least <= calibrate() < 1_000_000
 
 
 def test_clients_that_share_a_timer_are_each_reckoned_with_what_they_cost(monkeypatch):

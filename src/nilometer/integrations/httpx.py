@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from nilometer.integrations import http_client
 from nilometer.integrations.http_client import OURS, Client, Sends
 from nilometer.integrations.patches import Patches
+from nilometer.integrations.standing import switched
 from nilometer.measure import REGISTRY
 from nilometer.trace import CURRENT
 
@@ -51,12 +52,10 @@ class Sender:
 
     def sending(self, original: Callable[..., Any]) -> Callable[..., Any]:
         """To replace `handle_request`."""
-        client, depth, with_onward = self._client, self._client.depth, self._with_onward
+        client, with_onward = self._client, self._with_onward
         sends = Sends(client, original)
 
         def handle_request(transport: Any, sent: Any) -> Any:
-            if not depth.on:
-                return original(transport, sent)
             url = sent.url
             send, target = sends[sent.method, url.host]
             if http_client.watcher is not None:
@@ -70,16 +69,14 @@ class Sender:
                 target.answered(its_span, response.status_code)
             return response
 
-        return handle_request
+        return switched(client.depth, original, handle_request)
 
     def sending_later(self, original: Callable[..., Any]) -> Callable[..., Any]:
         """To replace `handle_async_request`."""
-        client, depth, with_onward = self._client, self._client.depth, self._with_onward
+        client, with_onward = self._client, self._with_onward
         sends = Sends(client, original)
 
         async def handle_async_request(transport: Any, sent: Any) -> Any:
-            if not depth.on:
-                return await original(transport, sent)
             url = sent.url
             send, target = sends[sent.method, url.host]
             if http_client.watcher is not None:
@@ -93,7 +90,7 @@ class Sender:
                 target.answered(its_span, response.status_code)
             return response
 
-        return handle_async_request
+        return switched(client.depth, original, handle_async_request)
 
 
 class Spelt(dict[str, tuple[bytes, bytes]]):

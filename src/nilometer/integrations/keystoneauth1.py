@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from nilometer.integrations import http_costs, urllib3
-from nilometer.integrations.calls import Call, Calls
+from nilometer.integrations.calls import Call, Calls, Depth
 from nilometer.integrations.http_pools import Retries
 from nilometer.integrations.http_words import METHODS
 from nilometer.integrations.patches import Patches
+from nilometer.integrations.standing import switched
 from nilometer.measure import REGISTRY
 from nilometer.model import SpanKind
 
@@ -51,7 +52,9 @@ def install(*, registry: Registry = REGISTRY) -> bool:
     with _patches:
         _patches.swap(session.Session, "request", requesting(calls))
         _patches.swap(
-            session.Session, "_send_request", _retrying(Retries(registry, calls.depth))
+            session.Session,
+            "_send_request",
+            _retrying(Retries(registry, calls.depth), calls.depth),
         )
         _patches.swap(session.Session, "invalidate", _invalidating(again.add))
         if session.osprofiler_web is not None:
@@ -78,7 +81,6 @@ def calls_of(integration: str, registry: Registry) -> Calls:
 
 def requesting(calls: Calls) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """To replace a session's `request`."""
-    depth = calls.depth
 
     def operation(method: object, service: object) -> Any:
         text = METHODS.get(str(method).upper(), "_OTHER")
@@ -90,8 +92,6 @@ def requesting(calls: Calls) -> Callable[[Callable[..., Any]], Callable[..., Any
 
     def measured(original: Callable[..., Any]) -> Callable[..., Any]:
         def request(session: Any, url: Any, method: Any, *args: Any, **named: Any) -> Any:
-            if not depth.on:
-                return original(session, url, method, *args, **named)
             wanted: Mapping[str, object] = named.get("endpoint_filter") or {}
             service = wanted.get("service_type")
             known = calls.known((method, service)) or operation(method, service)
@@ -101,12 +101,14 @@ def requesting(calls: Calls) -> Callable[[Callable[..., Any]], Callable[..., Any
                     call.span.set_attribute("http.response.status_code", response.status_code)
             return response
 
-        return request
+        return switched(calls.depth, original, request)
 
     return measured
 
 
-def _retrying(retries: Retries) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def _retrying(
+    retries: Retries, depth: Depth
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """An attempt calls the next one within itself, with what is left; so does a redirect."""
 
     def measured(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -125,7 +127,7 @@ def _retrying(retries: Retries) -> Callable[[Callable[..., Any]], Callable[..., 
             finally:
                 _left.reset(token)
 
-        return send
+        return switched(depth, original, send)
 
     return measured
 

@@ -25,7 +25,7 @@ from nilometer.integrations.mongo_commands import (
 from nilometer.integrations.mongo_words import MANY
 from nilometer.integrations.patches import Patches
 from nilometer.integrations.pools import Pools, Wait
-from nilometer.integrations.standing import chosen
+from nilometer.integrations.standing import chosen, switched
 from nilometer.measure.decorate import kind_of
 from nilometer.trace import CURRENT, current_span
 
@@ -78,19 +78,20 @@ class Runner(MongoCommands):
     def _getting(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def get(pool: Any, *args: Any, **named: Any) -> Any:
             wait = self._waits.get(pool)
-            if wait is None or not self._pools.on:
+            if wait is None:
                 return original(pool, *args, **named)
             with wait():
                 return original(pool, *args, **named)
 
         async def get_async(pool: Any, *args: Any, **named: Any) -> Any:
             wait = self._waits.get(pool)
-            if wait is None or not self._pools.on:
+            if wait is None:
                 return await original(pool, *args, **named)
             with wait():
                 return await original(pool, *args, **named)
 
-        return get_async if kind_of(original) == "coroutine" else get
+        measured = get_async if kind_of(original) == "coroutine" else get
+        return switched(self.connects.depth, original, measured)
 
     def _connecting(self, original: Callable[..., Any]) -> Callable[..., Any]:
         operation = self.connects.operation("CONNECT", "CONNECT", {"db.system.name": SYSTEM})

@@ -13,6 +13,7 @@ from nilometer.integrations import http_client
 from nilometer.integrations.http_client import Client
 from nilometer.integrations.http_pools import Owned, Retries
 from nilometer.integrations.patches import Patches
+from nilometer.integrations.standing import switched
 from nilometer.measure import REGISTRY
 from nilometer.trace import CURRENT
 
@@ -72,6 +73,7 @@ class Connections(Owned):
 
     def __init__(self, registry: Registry, depth: Depth) -> None:
         super().__init__(counts, "urllib3", registry, depth)
+        self._depth = depth
 
     def making(self, original: Callable[..., Any]) -> Callable[..., Any]:
         """Follow each connection that a pool makes."""
@@ -94,7 +96,7 @@ class Connections(Owned):
             with self.pools.wait(pool_name(pool), is_timeout):
                 return original(pool, *args, **named)
 
-        return get
+        return switched(self._depth, original, get)
 
 
 def pool_name(pool: Any) -> str:
@@ -104,7 +106,7 @@ def pool_name(pool: Any) -> str:
 
 def requesting(client: Client) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """To replace a pool's `_make_request`."""
-    depth, traced = client.depth, CURRENT.get
+    traced = CURRENT.get
 
     def measured(original: Callable[..., Any]) -> Callable[..., Any]:
         sends = http_client.Sends(client, original)
@@ -112,8 +114,6 @@ def requesting(client: Client) -> Callable[[Callable[..., Any]], Callable[..., A
         def make_request(
             pool: Any, connection: Any, method: str, url: str, *rest: Any, **named: Any
         ) -> Any:
-            if not depth.on:
-                return original(pool, connection, method, url, *rest, **named)
             host, path = (pool.host, url) if url.startswith("/") else _target(pool.host, url)
             send, target = sends[method, host]
             if http_client.watcher is not None:
@@ -129,7 +129,7 @@ def requesting(client: Client) -> Callable[[Callable[..., Any]], Callable[..., A
                 target.answered(its_span, response.status)
             return response
 
-        return make_request
+        return switched(client.depth, original, make_request)
 
     return measured
 
