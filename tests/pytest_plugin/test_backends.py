@@ -77,6 +77,20 @@ def test_a_backend_is_put_down_to_tests_that_run_one_at_a_time(pytester, service
     assert told.notes == ()  # the totals are left to `measure`
 
 
+def test_of_several_of_a_kind_each_has_the_name_that_measure_gives_it(pytester, service):
+    other = service.replace("127.0.0.1", "localhost")
+
+    document = counted(
+        pytester, service, "--nilometer-backends=test", f"--nilometer-backend={other}"
+    )
+
+    names = [f"prometheus@{url.split('/')[2]}" for url in (service, other)]
+    (of_one,) = [one for one in document["tests"] if one["test"].endswith("test_one")]
+    assert of_one["backends"] == {name: {"counts": {"work_total": 3}} for name in names}
+    told = read_run_file(pytester.path / "run.json", taken=names)
+    assert {c.backend for c in told.counts if c.backend != "tests"} == set(names)
+
+
 @pytest.mark.parametrize("flags", [(), ("-n2",)], ids=["serial", "parallel"])
 def test_a_backend_is_counted_for_the_whole_run(pytester, service, flags):
     document = counted(pytester, service, "--nilometer-backends=session", *flags)

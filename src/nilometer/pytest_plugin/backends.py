@@ -14,6 +14,7 @@ import pytest
 
 from nilometer.clock import Clock
 from nilometer.config import load_for_commands
+from nilometer.counters.apart import apart
 from nilometer.counters.backend import Surroundings
 from nilometer.counters.bracket import Bracket
 from nilometer.counters.choice import chosen
@@ -47,7 +48,7 @@ class Backends:
             found = chosen(named, Surroundings(os.environ, Path.home()))
         except ConfigError as error:
             raise pytest.UsageError(str(error)) from None
-        self._gatherer = Gatherer(found, self._clock)
+        self._gatherer = Gatherer(apart(found), self._clock)
 
     def open(self) -> None:
         """Count from now on."""
@@ -60,7 +61,7 @@ class Backends:
             return {}
         reads, counts = self._bracket.close()
         self._bracket = None
-        return {read.name: _told(read.name, reads, counts) for read in reads}
+        return {read.name: _told(read, counts) for read in reads}
 
     def end(self) -> None:
         """Let go of all connections."""
@@ -70,20 +71,12 @@ class Backends:
 ONE: Final = "--nilometer-backend"
 
 
-def _told(name: str, reads: Sequence[BackendRead], counts: Sequence[Count]) -> dict[str, Any]:
-    """One kind of backend, added up if there are several of it."""
-    moved: dict[str, int | float] = {}
-    unknown: dict[str, str] = {}
-    for one in counts:
-        if one.backend != name or one.dimensions:
-            continue
-        if one.delta is None:
-            unknown[one.counter] = one.because
-        else:
-            moved[one.counter] = moved.get(one.counter, 0) + one.delta
-    because = "; ".join(read.because for read in reads if read.name == name and read.because)
+def _told(read: BackendRead, counts: Sequence[Count]) -> dict[str, Any]:
+    """One backend: how far its counters moved, and of what nobody knows why."""
+    own = [one for one in counts if one.backend == read.name and not one.dimensions]
+    unknown = {one.counter: one.because for one in own if one.delta is None}
     return {
-        "counts": moved,
+        "counts": {one.counter: one.delta for one in own if one.delta is not None},
         **({"unknown": unknown} if unknown else {}),
-        **({"because": because} if because else {}),
+        **({"because": read.because} if read.because else {}),
     }

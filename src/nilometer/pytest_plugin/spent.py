@@ -102,7 +102,7 @@ class Session:
             owner = name if by == "test" else name.partition("::")[0]
             for backend, told in backends.items():
                 for counter, n in told["counts"].items():
-                    key = (backend.partition(" ")[0], counter, owner)
+                    key = (backend, counter, owner)
                     moved[key] = moved.get(key, 0) + n
         for (backend, counter, owner), n in moved.items():
             yield _count(backend, counter, n, ((by, owner),))
