@@ -128,6 +128,24 @@ def test_a_thread_of_a_traced_request_is_a_span_of_it_and_a_daemon_is_not():
     ]
 
 
+def test_deep_down_a_thread_s_span_says_where_it_was_started(registry):
+    registry.set_level("integrations.threading", "deep")
+    with traced_request() as spans:
+        threading.Thread(target=work).start()
+        threading.Timer(0, work, [1]).start()
+        for thread in threading.enumerate():
+            if thread is not threading.current_thread() and not thread.daemon:
+                thread.join()
+
+    places = [
+        (span.attributes["code.file.path"], span.attributes["code.function.name"])
+        for span in spans
+        if span.name == f"run {HERE}.work"
+    ]
+    here = "test_deep_down_a_thread_s_span_says_where_it_was_started"
+    assert places == [("tests/integrations/test_tasks.py", here)] * 2
+
+
 def test_what_is_said_of_a_thread_is_true_of_it_while_it_runs():
     seen = {}
 
@@ -163,10 +181,12 @@ def test_threads_of_pools_are_nobodys_tasks_and_stay_out_of_the_request(registry
 def test_a_thread_that_cannot_start_is_left_as_it_was():
     thread = threading.Thread(target=work)
     run(thread)
+    REGISTRY.collect()
     with pytest.raises(RuntimeError, match="once"):
         thread.start()
 
     assert "run" not in vars(thread)
+    assert "nilometer.lost" not in read(REGISTRY)
 
 
 def test_a_thread_whose_function_we_cannot_tell_runs_all_the_same(monkeypatch):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from nilometer.clock import elapsed_ns
 from nilometer.integrations import task_costs
+from nilometer.integrations.callers import where
 from nilometer.integrations.patches import Patches
 from nilometer.integrations.tasks import MACHINERY, Run, Tasks, name_of
 from nilometer.measure import REGISTRY
@@ -45,7 +46,9 @@ def uninstall() -> None:
 
 def _starting(original: Callable[..., Any], tasks: Tasks) -> Callable[..., Any]:
     def start(thread: Any) -> Any:
-        work = prepared(tasks, thread) if tasks.depth.on else None
+        work = None
+        if tasks.depth.on and getattr(thread, "_ident", None) is None:  # else it has run
+            work = prepared(tasks, thread)
         try:
             return original(thread)
         except BaseException:  # it was started before, or there is no room for one more
@@ -86,6 +89,7 @@ class Work:
         "_function",
         "_due_ns",
         "_span",
+        "_started_at",
     )
 
     def __init__(self, tasks: Tasks, task: Task, thread: Any, place: str, due_ns: int) -> None:
@@ -96,7 +100,8 @@ class Work:
         self._before = vars(thread).get(place)
         self._function = getattr(thread, place)
         self._due_ns = due_ns
-        self._span = None if thread.daemon else taken_along()
+        self._span = span = None if thread.daemon else taken_along()
+        self._started_at = where() if span is not None and tasks.depth.deep else None
         setattr(thread, place, self)
 
     def withdraw(self) -> None:
@@ -115,5 +120,7 @@ class Work:
         if not self._tasks.depth.on:
             return self._function(*args, **kwargs)
         self._task.waited(max(elapsed_ns() - self._due_ns, 0))  # one that is due may be early
-        with Run(self._task.operation):
+        with Run(self._task.operation) as run:
+            if run.span is not None and self._started_at is not None:
+                run.span.set_attributes(self._started_at)
             return self._function(*args, **kwargs)
