@@ -148,14 +148,14 @@ def test_a_probe_tells_whether_somebody_answers(monkeypatch, free_port):
 
 
 def test_a_flight_recorder_is_told_while_it_runs_and_where_it_would(monkeypatch):
-    from nilometer.integrations import flight
+    from nilometer.integrations.flight import Running
 
     assert told("trace") == {}
     monkeypatch.setenv("NILOMETER_FLIGHT_RECORDER", "true")
     assert told("trace") == {"flight recorder": ("on", "kept: failed", True)}
     settings = load({"flight_recorder": True, "flight_slow_s": "1500ms"}, environ={})
     system = assembly.start(settings, [])
-    one = flight.begin(None)
+    one = system.flight.begin(None)
 
     assert told("trace") == {
         "flight recorder": (
@@ -166,7 +166,7 @@ def test_a_flight_recorder_is_told_while_it_runs_and_where_it_would(monkeypatch)
     }
     one.end(is_kept=False)
     assembly.shutdown()
-    assert (flight.begin(None), len(system.flight.store)) == (None, 1024)
+    assert (Running.recorder, len(system.flight.store)) == (None, 1024)
 
 
 def test_every_finding_that_is_not_well_has_a_reason():

@@ -16,9 +16,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from nilometer.clock import Clock
-from nilometer.integrations import flight
 from nilometer.integrations.asgi_phases import timed_app
 from nilometer.integrations.exchange import AsgiExchange
+from nilometer.integrations.flight import Running
 from nilometer.integrations.http_meters import server_instruments
 from nilometer.integrations.http_phases import ARRIVED_KEY
 from nilometer.integrations.http_span import close_root, open_root
@@ -117,7 +117,8 @@ class Middleware:
 
     def _recorded(self, exchange: AsgiExchange, joined: Joined | None) -> Trace | Joined | None:
         """The request as the flight recorder has it, if that is on."""
-        recording = None if self._triggers is None else flight.begin(joined)
+        recorder = None if self._triggers is None else Running.recorder
+        recording = None if recorder is None else recorder.begin(joined)
         if recording is None:
             return joined
         exchange.flight = recording

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from contextlib import suppress
+from struct import Struct
 from typing import TYPE_CHECKING, Final
 
 from nilometer.clock import elapsed_ns
@@ -66,6 +67,7 @@ class Onward:
 
 
 _UNASKED: Final = Onward(None)
+_IDS: Final = Struct(">QQ").pack
 
 
 class Recording:
@@ -80,7 +82,7 @@ class Recording:
         self._is_over = False
         spans_max = recorder.spans_at_once
         if joined is None:
-            trace_id = (new_id() << 64 | new_id()).to_bytes(16, "big")
+            trace_id = _IDS(new_id(), new_id())
             trace = Trace(trace_id, signer=_UNASKED, spans_max=spans_max, ring=Ring(spans_max))
         else:
             trace_id, parent_id = joined.trace_bytes, joined.span_bytes
@@ -125,9 +127,18 @@ class Recording:
     def keeps(self, exchange: WsgiExchange | AsgiExchange) -> bool:
         """Whether the request, which is over, is worth keeping; its root span says why."""
         recorder = self._recorder
-        reason = recorder.reason(exchange)
+        if exchange.error is not None or exchange.handled is not None:
+            reason = "failed"
+        elif exchange.status >= 500:
+            reason = "5xx"
+        elif recorder.slow_ns is not None and (
+            exchange.meters.elapsed_ns() - exchange.started_ns >= recorder.slow_ns
+        ):
+            reason = "slow"
+        else:
+            return False
         # In a fork's child what the parent began is the parent's: the stores are two.
-        if not reason or self._store is not recorder.store or not recorder.may_keep():
+        if self._store is not recorder.store or not recorder.may_keep():
             return False
         exchange.span.set_attribute(KEPT, reason)
         return True
@@ -173,22 +184,22 @@ class FlightRecorder:
         self.spans_per_trace = spans_per_trace
         self.ring = ring
         self.spans_at_once = min(GRANT, spans_per_trace)
-        self._slow_ns = None if slow_s is None else slow_s * 1e9
+        self.slow_ns = None if slow_s is None else slow_s * 1e9
         self._grants = max(1, spans_max // GRANT)
         self._budget = Budget(requests_per_second, elapsed_ns)
         self.reset_after_fork()
 
     def start(self) -> None:
         """Record from now on, in every middleware of this process that may trace at all."""
-        _Running.recorder = self
+        Running.recorder = self
         may_trace()
-        attend_for(_Running, True)
+        attend_for(Running, True)
 
     def stop(self) -> None:
         """Record no more; what is in flight is kept or forgotten at its end."""
-        if _Running.recorder is self:
-            _Running.recorder = None
-            attend_for(_Running, False)
+        if Running.recorder is self:
+            Running.recorder = None
+            attend_for(Running, False)
 
     def reset_after_fork(self) -> None:
         """In a child: nothing is in flight."""
@@ -215,25 +226,8 @@ class FlightRecorder:
         self.ring.lose("requests", "flight_budget")
         return False
 
-    def reason(self, exchange: WsgiExchange | AsgiExchange) -> str:
-        """Why to keep a request that is over; empty: do not."""
-        if exchange.error is not None or exchange.handled is not None:
-            return "failed"
-        if exchange.status >= 500:
-            return "5xx"
-        if self._slow_ns is None:
-            return ""
-        is_slow = exchange.meters.elapsed_ns() - exchange.started_ns >= self._slow_ns
-        return "slow" if is_slow else ""
 
-
-class _Running:
+class Running:
     """This process's recorder; None where it is off."""
 
     recorder: FlightRecorder | None = None
-
-
-def begin(joined: Joined | None) -> Recording | None:
-    """Record a request, if a recorder is on and has room; its sender's ids may be known."""
-    recorder = _Running.recorder
-    return None if recorder is None else recorder.begin(joined)

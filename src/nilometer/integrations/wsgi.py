@@ -16,8 +16,8 @@ from types import GeneratorType
 from typing import TYPE_CHECKING, Any, Final
 
 from nilometer.clock import Clock
-from nilometer.integrations import flight
 from nilometer.integrations.exchange import WsgiEntry, WsgiExchange
+from nilometer.integrations.flight import Running
 from nilometer.integrations.http_meters import server_instruments
 from nilometer.integrations.http_phases import ARRIVED
 from nilometer.integrations.http_span import SizedSteps, Steps, close_root, open_root
@@ -41,6 +41,9 @@ HEADERS: Final = (
     *("HTTP_TRACEPARENT", "HTTP_TRACESTATE", "HTTP_X_TRACE_INFO", "HTTP_X_TRACE_HMAC"),
 )
 """A trigger's headers as the environ names them, in the order of `trace.trigger.HEADERS`."""
+
+ASKED, ASKED_OSPROFILER = HEADERS[0], HEADERS[2]
+"""Without either of them nobody asks for a trace."""
 
 _current: Final = CURRENT.get
 _make_current: Final = CURRENT.set
@@ -93,9 +96,11 @@ class Manners:
             _make_current(None)
         request = recording = None
         if self._triggers is not None:
-            request = self._triggers.accept(environ.get, HEADERS)
-            if before is None and self._depth.on and not isinstance(request, Trace):
-                recording = flight.begin(request)
+            if ASKED in environ or ASKED_OSPROFILER in environ:
+                request = self._triggers.accept(environ.get, HEADERS)
+            recorder = Running.recorder if before is None and self._depth.on else None
+            if recorder is not None and not isinstance(request, Trace):
+                recording = recorder.begin(request)
         if recording is not None:
             exchange.flight, request = recording, recording.trace
         if request is not None:
