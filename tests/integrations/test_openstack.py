@@ -22,7 +22,7 @@ from nilometer.measure import REGISTRY
 from nilometer.model import Level
 from nilometer.openstack import options
 from nilometer.setting_table import SETTINGS
-from nilometer.trace import Trace, drain_spans, span
+from nilometer.trace import Trace, drain_spans, span, start_root
 from nilometer.trace.trigger import Triggers
 from tests.brokers import reachable_folder, redis  # noqa: F401  fixtures
 from tests.integrations.test_osprofiler import BASE, PARENT, served, signed
@@ -129,6 +129,40 @@ def test_a_service_s_files_are_followed_when_it_reads_them_and_variables_win(
 
     settings = assembly.current().settings
     assert (settings.service, settings.region) == ("from the variable", "north")
+
+
+def test_what_the_service_s_own_options_say_is_filled_in(tmp_path, caplog):
+    oslo_config.install(read_options=options.follow)
+    path = tmp_path / "service.conf"
+    path.write_text(
+        f"[DEFAULT]\nstate_path = {tmp_path}\n[place]\nregion = north\n"
+        "[nilometer]\nexport = file://$state_path/out.jsonl\nregion = ${place.region}\n"
+    )
+    conf = cfg.ConfigOpts()
+    conf.register_opts([cfg.StrOpt("state_path", default="/nowhere")])
+    conf.register_opts([cfg.StrOpt("region")], group="place")
+
+    conf(["--config-file", str(path)])
+
+    settings = assembly.current().settings
+    assert (settings.export, settings.region) == ((f"file://{tmp_path}/out.jsonl",), "north")
+    assert caplog.text == ""
+
+
+def test_one_option_that_cannot_be_read_takes_no_other_group_s_along(service, caplog):
+    oslo_config.install(read_options=options.follow)
+
+    service(
+        *("[nilometer]", "export = file://$nobody/x", "region = $$", "[profiler]"),
+        *("enabled = maybe", "trace_pooling = perhaps", "trace_redis = false"),
+    )
+
+    told = [line for line in caplog.text.splitlines() if "[bad-setting]" in line]
+    named = ("service.conf [nilometer] export: ", "[profiler] trace_pooling is", "] enabled is")
+    assert [[name in line for name in named].count(True) for line in told] == [1, 1, 1]
+    assert "[integration-fails]" not in caplog.text
+    assert REGISTRY.level_of("integrations.redis") is Level.OFF
+    assert REGISTRY.level_of("pooling") is Level.BASIC
 
 
 def test_the_service_s_own_object_is_left_alone(service):
@@ -291,6 +325,25 @@ def test_each_switch_leaves_out_points_of_its_own_and_no_other(service, switch):
 
     left = [name for which, name in names.items() if which != switch]
     assert [one.name for one in drain_spans()] == left
+
+
+def test_a_switch_that_only_the_files_know_holds_also_after_the_service_s_own_start(service):
+    drop_in.install(triggers=Triggers([KEY]))
+    oslo_config.install(read_options=options.follow)
+    conf = service(
+        "[profiler]", "enabled = true", f"hmac_keys = {KEY}", "trace_pooling = false"
+    )
+    known = [one for one in options.profiler_options() if one.name in ("enabled", "hmac_keys")]
+    conf.register_opts(known, group="profiler")
+
+    init(conf)
+    off = profiler.trace("pooling_catalogue_controller")(lambda: None)
+    on = profiler.trace("redis_message_controller")(lambda: None)
+    with start_root("request", request=Triggers([KEY]).begin()):
+        off()
+        on()
+
+    assert [one.name for one in drain_spans()] == ["redis_message_controller", "request"]
 
 
 def test_without_a_span_for_its_transport_a_request_is_traced_all_the_same(service):

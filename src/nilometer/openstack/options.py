@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from oslo_config import cfg
 
 from nilometer import assembly
-from nilometer.errors import ConfigError
+from nilometer.errors import ConfigError, together
 from nilometer.integrations import osprofiler
 from nilometer.integrations.osprofiler import group
 from nilometer.setting_table import PREFIX, SETTINGS
@@ -83,8 +83,7 @@ def configure(conf: Any) -> None:
     Raises ConfigError, which tells every setting that cannot be used.
     """
     read = _read_again(conf)
-    found = given(read)
-    assembly.configure(found, origin=_origin(conf))
+    assembly.configure(given(read, _origin(conf)), origin=_origin(conf))
     _apply(read)
 
 
@@ -94,28 +93,45 @@ _reading = False
 
 def follow(conf: Any) -> None:
     """Do as it says, in a service that knows nothing of us; what cannot be used is said."""
-    global _followed
     if _reading:
         return
     read = _read_again(conf)
-    found = {
-        name: text
-        for name, text in given(read).items()
-        if PREFIX + name.upper() not in os.environ
-    }
-    if found and found != _followed:
-        try:
-            assembly.configure(found, origin=_origin(conf))
-        except ConfigError as fault:
-            log.error("%s", fault)
-        _followed = found
+    try:
+        _follow_settings(read, _origin(conf))
+    except ConfigError as fault:
+        log.error("%s", fault)
     _apply(read)
 
 
-def given(conf: Any) -> dict[str, str]:
-    """The settings that somebody wrote down in the group."""
+def _follow_settings(read: Any, origin: str) -> None:
+    """What the variables leave to the files, each time that these say something new."""
+    global _followed
+    found = {
+        name: text
+        for name, text in given(read, origin).items()
+        if PREFIX + name.upper() not in os.environ
+    }
+    if found and found != _followed:
+        _followed = found
+        assembly.configure(found, origin=origin)
+
+
+def given(conf: Any, origin: str) -> dict[str, str]:
+    """The settings that somebody wrote down in the group. Raises ConfigError."""
     values: Mapping[str, str | None] = getattr(conf, GROUP)
-    return {s.name: text for s in SETTINGS if (text := values[s.name]) is not None}
+    found, faults = {}, []
+    for setting in SETTINGS:
+        try:
+            text = values[setting.name]
+        except (cfg.Error, AttributeError, ValueError) as error:
+            at = origin.format(setting.name)
+            faults.append(ConfigError(f"{at}: {error}", slug="bad-setting"))
+        else:
+            if text is not None:
+                found[setting.name] = text
+    if faults:
+        raise together(faults)
+    return found
 
 
 def _apply(read: Any) -> None:
@@ -127,10 +143,27 @@ def _apply(read: Any) -> None:
         system.triggers.trust(said.keys, origin="[profiler] hmac_keys")
 
 
+class _Again(cfg.ConfigOpts):
+    """A second reading, in which ``$state_path`` is the first one's as it is in its files."""
+
+    def __init__(self, first: Any) -> None:
+        super().__init__()
+        self._first = first
+
+    def _get(self, name: str, group: Any = None, namespace: Any = None) -> Any:
+        try:
+            return super()._get(name, group, namespace)
+        except (cfg.NoSuchOptError, cfg.NoSuchGroupError):
+            try:
+                return self._first._get(name, group)
+            except cfg.NoSuchGroupError:  # of ours; then it is looked for in no group
+                raise cfg.NoSuchOptError(name) from None
+
+
 def _read_again(conf: Any) -> Any:
     """Both groups as the service's files, and oslo.config's variables, say them."""
     global _reading
-    read = cfg.ConfigOpts()
+    read = _Again(conf)
     read.register_opts(settings_options(), group=GROUP)
     read.register_opts(profiler_options(), group=group.GROUP)
     _reading = True

@@ -162,6 +162,8 @@ class DropIn:
         ) -> None:
             """What a service does at its start, by its ``[profiler]`` group."""
             said = group.read(conf)
+            # The service has registered few of the switches: of the others its files told.
+            said = said._replace(switches={**_group.switches, **said.switches})
             apply(said)
             if not said.enabled:
                 return

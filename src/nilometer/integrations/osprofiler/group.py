@@ -59,18 +59,24 @@ def read(conf: Any) -> ProfilerGroup:
     group = getattr(conf, GROUP, None)
     if group is None:
         return ProfilerGroup()
-    switches = {
-        name: bool(getattr(group, name))
-        for name in SWITCHES
-        if is_set(conf, name) and hasattr(group, name)
-    }
-    given = getattr(group, "connection_string", "") if is_set(conf, "connection_string") else ""
+    set_ones = {name: _value(group, name, None) for name in SWITCHES if is_set(conf, name)}
+    switches = {name: bool(value) for name, value in set_ones.items() if value is not None}
+    given = _value(group, "connection_string", "") if is_set(conf, "connection_string") else ""
     return ProfilerGroup(
-        bool(getattr(group, "enabled", True)),
-        accepted(split(getattr(group, "hmac_keys", "")), conf),
+        bool(_value(group, "enabled", absent=True, unreadable=False)),
+        accepted(split(_value(group, "hmac_keys", "")), conf),
         switches,
         str(given),
     )
+
+
+def _value(group: Any, option: str, absent: object, *, unreadable: object = None) -> Any:
+    """What an option says; one that says nothing of its kind is told, the others hold."""
+    try:
+        return getattr(group, option, absent)
+    except Exception as error:  # noqa: BLE001  oslo.config's; what was meant nobody knows
+        log.error("[%s] %s is not followed: %s [bad-setting]", GROUP, option, error)
+        return unreadable
 
 
 def split(keys: object) -> tuple[str, ...]:
