@@ -283,3 +283,19 @@ def test_lines_of_greenlets_that_wait_in_their_handlers_are_counted_exactly(gree
     )
 
     assert (ran.stdout.split(), ran.returncode) == (["15", "15"], 0), ran.stderr
+
+
+def test_a_handler_that_was_made_by_halves_handles_as_without_us(logger, registry):
+    class ByHalves(logging.Handler):
+        def __init__(self):
+            self.level, self.filters, self.lock = 0, [], None
+
+        def emit(self, record):
+            said.append(record.msg)
+
+    said = []
+    logger.handlers = [ByHalves()]
+    logger.warning("hello")
+
+    assert said == ["hello"]
+    assert read(registry)["logging.handler"] == {"handler=ByHalves": 1}

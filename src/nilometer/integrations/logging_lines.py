@@ -110,7 +110,9 @@ class Lines:
         def handle(handler: Any, record: Any) -> Any:
             if not depth.on or (record.levelno == _METRIC and _MARK in vars(record)):
                 return original(handler, record)
-            return handles[handler._name or type(handler)](handler, record)
+            # One made by halves, without logging's own `__init__`, has no name.
+            key = getattr(handler, "_name", None) or type(handler)
+            return handles[key](handler, record)
 
         return handle
 
@@ -121,7 +123,7 @@ class Lines:
         def handle_error(handler: Any, record: Any) -> Any:
             error = sys.exception()
             if self.depth.on and error is not None:
-                name = _name(handler._name or type(handler))
+                name = _name(getattr(handler, "_name", None) or type(handler))
                 self._calls.failed({"handler": name}, error)
             return original(handler, record)
 
