@@ -188,6 +188,23 @@ def test_whatever_is_kept_json_can_say(values: dict[Any, Any]) -> None:
     assert all(isinstance(series, tuple) for series in kept)
 
 
+def test_a_variable_of_nonsense_takes_no_other_along_unless_its_backend_was_named(
+    stranger,
+) -> None:
+    stranger()
+    around = Surroundings({"REDIS_URL": "sentinel://cache"}, Path("/nowhere"))
+    without = [name for name in backends.BACKENDS if name != "redis"]
+
+    lost, one, _ = Gatherer(chosen([], around, without=without), Clock()).gather()
+
+    assert isinstance(one, Snapshot)
+    assert isinstance(lost, Unread)
+    assert lost.because.startswith("redis: REDIS_URL: no backend for 'sentinel://cache'")
+    assert lost.because.endswith("[no-such-backend]")
+    with pytest.raises(ConfigError, match="REDIS_URL: no backend for"):
+        chosen([("redis", "-b")], around)
+
+
 def test_connections_that_cannot_be_closed_are_told_and_the_others_closed(stranger) -> None:
     stranger(close=OSError("no"))
     gatherer = Gatherer(chosen([], HERE, without=backends.BACKENDS), Clock())

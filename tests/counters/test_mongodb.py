@@ -144,6 +144,11 @@ def test_it_is_where_the_variables_say_or_on_this_machine(
     assert found() == []
 
 
+def test_a_switch_is_true_or_false_and_nothing_that_pymongo_passes_over() -> None:
+    with pytest.raises(ConfigError, match="tls='yes'; choose from true, false"):
+        connect("mongodb://h/?tls=yes", origin="test")
+
+
 def test_an_option_that_is_not_known_is_refused() -> None:
     with pytest.raises(ConfigError, match="no option 'authsource'; did you mean 'authSource'"):
         connect("mongodb://h?authsource=x", origin="test")

@@ -25,18 +25,22 @@ if TYPE_CHECKING:
 
 
 class Broken:
-    """Stands for a backend of another package that failed before it could be read."""
+    """Stands for a backend that failed before it could be read, or is nowhere to be found."""
 
     settle_s = 0.0
 
-    def __init__(self, name: str, error: BackendFailsError) -> None:
+    def __init__(self, name: str, error: ConfigError) -> None:
         self.name = name
         self.instance = ""
-        self._because = str(error).removesuffix(f" [{error.slug}]")
+        self._slug = error.slug
+        because = str(error).removesuffix(f" [{error.slug}]")
+        self._because = (
+            because if isinstance(error, BackendFailsError) else f"{name}: {because}"
+        )
 
     def read(self) -> NoReturn:
         """Raises BackendError that says why."""
-        raise BackendError(self._because, slug=BackendFailsError.SLUG)
+        raise BackendError(self._because, slug=self._slug)
 
     def facts(self) -> Mapping[str, Fact]:
         """Nothing is known."""
@@ -54,8 +58,9 @@ def chosen(
     `named` are texts and their origins: a URL says where a backend is, a bare name is looked
     for where its own clients are configured to go, then on this machine. If nothing is named,
     every backend is looked for so, and one that is nowhere is passed over. One of another
-    package that fails is `Broken`: it takes no other along. Raises ConfigError for all that
-    cannot be used at once, and for a name that is found nowhere.
+    package that fails is `Broken`, as is one that is looked for where nobody can make out where
+    it should be: it takes no other along. Raises ConfigError for all that cannot be used at
+    once, and for a name that is found nowhere.
     """
     left_out = set(without)
     faults = _unknown(left_out)
@@ -67,8 +72,10 @@ def chosen(
         except BackendFailsError as error:
             found = [Broken(text.partition("://")[0], error)]
         except ConfigError as error:
-            faults.append(error)
-            continue
+            if named:
+                faults.append(error)
+                continue
+            found = [Broken(text, error)]
         backends += [one for one in found if one.name not in left_out]
     if faults:
         raise faults[0] if len(faults) == 1 else _together(faults)

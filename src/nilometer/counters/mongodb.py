@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlencode
 
 from nilometer.counters import link
-from nilometer.counters.backend import SCHEMES, BackendError
+from nilometer.counters.backend import BackendError
 from nilometer.counters.figures import Fact, Figures
 from nilometer.counters.link import CONNECT_S, listens, unreadable
 from nilometer.counters.target import Secret, Target
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 MEANING: Final = "MongoDB's operations, documents and scans (serverStatus)"
 
 PORT: Final = 27017
+SCHEMES: Final = {"mongodb": "mongodb", "mongodb+srv": "mongodb"}
 VARIABLES: Final = ("MONGODB_URI", "MONGO_URL", "MONGODB_URL")
 
 COMMANDS_MAX: Final = 500
@@ -32,6 +33,8 @@ COMMANDS_MAX: Final = 500
 
 OFF: Final = ("repl", "locks", "wiredTiger", "tcmalloc", "globalLock", "sharding", "security")
 """Sections that are long, and hold nothing that is read here."""
+
+SWITCHES: Final = ("tls", "tlsAllowInvalidHostnames", "directConnection")
 
 CLIENT_OPTIONS: Final = (
     *("authSource", "authMechanism", "replicaSet", "tls", "tlsCAFile", "directConnection"),
@@ -101,11 +104,14 @@ def _said(said: str, variable: str) -> Target:
     first = f"{scheme}{slashes}{who}{at}{hosts.partition(',')[0]}{slash}{path}"
     target = Target.parse(first, origin=variable, schemes=SCHEMES)
     ours = tuple(one for one in target.options if one[0] in CLIENT_OPTIONS)
-    return target._replace(backend="mongodb", options=ours)
+    return target._replace(options=ours)
 
 
 def connect(target: Target) -> MongoDB:
     """A server: ``mongodb://user:password@host:27017/?authSource=admin``."""
+    for name in SWITCHES:  # pymongo warns of other words, and does as if nothing was said
+        if (said := target.option(name, "true")) not in {"true", "false"}:
+            target.refuse(f"{name}={said!r}; choose from true, false")
     return MongoDB(target.accepting(CLIENT_OPTIONS))
 
 

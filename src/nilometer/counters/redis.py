@@ -9,7 +9,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from nilometer.counters.backend import SCHEMES
 from nilometer.counters.figures import Fact, Figures
 from nilometer.counters.link import (
     TLS_OPTIONS,
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
 MEANING: Final = "Redis' and Valkey's commands by name, hits, misses and bytes (INFO)"
 
 PORT: Final = 6379
+SCHEMES: Final = {"redis": "redis", "rediss": "redis"}
 SOCKETS: Final = ("/run/redis/redis-server.sock", "/run/redis/redis.sock")
 """Where Debian's and Red Hat's packages put it."""
 
@@ -93,7 +93,7 @@ def find(surroundings: Surroundings) -> Sequence[Target]:
     if said:
         target = Target.parse(said, origin="REDIS_URL", schemes=SCHEMES)
         ours = tuple(one for one in target.options if one[0] in OPTIONS)
-        return [target._replace(backend="redis", options=ours)]
+        return [target._replace(options=ours)]
     if listens(PORT):
         return [Target("redis", "found on this machine", "127.0.0.1", PORT)]
     found = [path for path in SOCKETS if Path(path).is_socket()]
