@@ -26,8 +26,8 @@ from nilometer.cli.processes import Processes, end_as_by_ctrl_c, nilometer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-ROUNDS: Final = 9
-TURNS: Final = 126  # each way is the first of a turn as often as any other, in both orders
+ROUNDS: Final = 15
+TURNS: Final = 84  # each way is the first of a turn as often as any other, in both orders
 SHORT: Final = (1, 4)
 REQUESTS: Final = 50  # so that instruments have something to tell
 

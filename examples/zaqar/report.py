@@ -180,12 +180,15 @@ A POST of one message, in microseconds per request: {costs[0].requests:,} for ea
 {rounds} rounds with fresh processes and many turns of {BLOCK} requests in each. All run on the
 same stores, and take their turns in rotating order. *CPU* is that of Zaqar's thread that
 serves; *background* what its other threads take of a processor, with reports five times as
-often as by default. *More* is the median of the rounds, and in brackets what bounds it with
-{confidence(rounds):.0%}. *Met* is a limit that the median keeps, *MISSED* one below the bounds;
-it is *open* where the bounds hold it: let it run when nothing else does. How much noise there
-is tells the line of the same server once more.
+often as by default. *More* is compared with both servers that run without us; it is the
+median of the rounds, and in brackets what bounds it with {confidence(rounds):.0%}. *Met* is a
+limit that the median keeps, *MISSED* one below the bounds; it is *open* where the bounds hold
+it: let it run when nothing else does. How much noise there is tells the line of the same server
+once more.
 
 {table(heads, rows)}
+- *Off* is `--level off` and no key: nothing is measured, and no request can be traced. With a
+  key, a request without a trigger costs at most what it does where all is on.
 - OSProfiler is wired as Zaqar's documentation says: `[profiler] enabled`, all of Zaqar's
   `trace_` options on, `connection_string` the Redis.
 - Zaqar initialises OSProfiler even where it is disabled, whose middleware then reads each
