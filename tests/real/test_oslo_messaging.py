@@ -52,6 +52,9 @@ class Endpoint:
     def refuse(self, ctxt):
         raise PermissionError
 
+    def echo(self, ctxt, context):
+        return context
+
     def never(self, ctxt):
         self.slow.wait(5)
 
@@ -140,6 +143,13 @@ def counted(registry, *names):
         for name in names
         if name in values
     }
+
+
+def test_an_argument_may_have_any_name(rpc):
+    client, _ = rpc
+
+    assert client.call({}, "echo", context="c") == "c"
+    client.cast({}, "echo", context="c")
 
 
 def test_a_call_is_measured_at_both_ends_and_so_is_all_in_between(rpc, registry):

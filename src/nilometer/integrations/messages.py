@@ -149,9 +149,9 @@ class Messages:
         `sending` is the original that lets the trace go with the message: by `with_trace`.
         """
         try:
-            is_near = http_client.hosts.admit(host)
-            given = sending, system, host, port, exchange, key, is_near
+            given = sending, system, host, port, exchange, key, http_client.hosts
             known = self._inside.get(given)
+            is_near = known is None and http_client.hosts.admit(host)
         except (TypeError, AttributeError):  # such a name no broker takes, or has
             return original
         if known is None:
@@ -246,7 +246,7 @@ def with_trace(present: Any) -> Any:
     again.
     """
     try:
-        ours = onward()
+        ours = headers(osprofiler=False)
         if not ours:
             return present
         if not present:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 SYSTEM: Final = "rabbitmq"
 
+new: Final = object.__new__
+
 _patches: Final = Patches()
 
 
@@ -70,12 +72,18 @@ def _is_inner(channel: Any) -> bool:
 
 
 def _publishing(original: Callable[..., Any], messages: Messages) -> Callable[..., Any]:
-    depth, current, add_trace = messages.depth, CURRENT.get, _adding()
+    depth, current, only_headers = messages.depth, CURRENT.get, _only_headers()
 
     def sending(
         channel: Any, exchange: Any, key: Any, body: Any, properties: Any, mandatory: Any
     ) -> Any:
-        return original(channel, exchange, key, body, add_trace(properties), mandatory)
+        given = None if properties is None else properties.headers
+        headers = with_trace(given)
+        if headers is not given:  # a copy, as the caller may send his again
+            made = new(only_headers) if properties is None else copy(properties)
+            made.headers = headers
+            properties = made
+        return original(channel, exchange, key, body, properties, mandatory)
 
     def basic_publish(
         channel: Any,
@@ -97,31 +105,12 @@ def _publishing(original: Callable[..., Any], messages: Messages) -> Callable[..
     return basic_publish
 
 
-def _adding() -> Callable[[Any], Any]:
-    """What makes of a message's properties a copy whose headers have the trace in them."""
+def _only_headers() -> type:
+    """The class of properties of which only the headers are set: pika sets fourteen, one by
+    one, and they are made without that."""
     from pika.spec import BasicProperties
 
-    class OnlyHeaders(BasicProperties):  # type: ignore[misc]
-        """Properties of which only the headers are set: pika sets fourteen, one by one."""
-
-        def __init__(self, headers: Any) -> None:
-            self.headers = headers
-
-    for name in vars(BasicProperties()):
-        setattr(OnlyHeaders, name, None)
-
-    def add_trace(properties: Any) -> Any:
-        if properties is None:
-            headers = with_trace(None)
-            return None if headers is None else OnlyHeaders(headers)
-        headers = with_trace(properties.headers)
-        if headers is properties.headers:
-            return properties
-        made = copy(properties)
-        made.headers = headers
-        return made
-
-    return add_trace
+    return type("OnlyHeaders", (BasicProperties,), dict.fromkeys(vars(BasicProperties())))
 
 
 def _consuming(original: Callable[..., Any], messages: Messages) -> Callable[..., Any]:
