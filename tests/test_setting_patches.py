@@ -270,6 +270,23 @@ def test_a_file_of_tach_s_becomes_patches_exporters_and_notes(tmp_path):
     )
 
 
+def test_a_file_of_tach_s_is_read_as_python_2_read_it(tmp_path):
+    path = written(
+        tmp_path,
+        "[DEFAULT]\nwhere = carbon.internal\n"
+        "[global]\napp_helper = helpers.tach\nsetup_module = environment\n"
+        "[notifier]\ndriver = tach.notifiers.GraphiteNotifier ; not by UDP\n"
+        "host = %(where)s\nport = 2003\n"
+        "[boot]\nmodule = nova ; all of it\nmethod = boot\nmetric = tach.metrics.ExecTime\n",
+    )
+    tach = read(path, "--tach")
+
+    assert tach.export == ("graphite://carbon.internal:2003",)
+    assert [str(patch) for patch in tach.patches] == ["nova:boot"]
+    because = "environment is not imported: a patch waits for its module; left out"
+    assert tach.notes == (f"{path}:3: setup_module: {because}",)
+
+
 def test_tach_s_notifiers_are_used_where_nothing_is_said_of_exporters(tmp_path):
     path = written(tmp_path, TACH)
     alone = settings(tmp_path, tach_config=path)
@@ -302,6 +319,8 @@ def test_tach_s_notifiers_are_used_where_nothing_is_said_of_exporters(tmp_path):
             "\n[notifier]\ndriver = x.StatsDNotifier\nhost = h\n",
             "tach.conf:2: notifier 'notifier' lacks host or port",
         ),
+        ("[a]\nmodule = %(b)s\n", "tach.conf: [a] module: Bad value substitution"),
+        ("[a]\nmodule = 100%\n", "tach.conf: [a] module: '%' must be followed by"),
         ("what = this\n", "File contains no section headers"),
         ("\x00", "File contains no section headers"),
     ],

@@ -6,7 +6,7 @@ What has no counterpart here is noted, and the rest is used.
 from __future__ import annotations
 
 import re
-from configparser import ConfigParser, Error
+from configparser import ConfigParser, Error, InterpolationError
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -52,15 +52,19 @@ def read(path: str, origin: str) -> Tach:
     """The file; ConfigError if it cannot be read, or a method of it lacks what it needs."""
     try:
         text = _text(path)
-        parser = ConfigParser(interpolation=None, strict=False)
+        parser = ConfigParser(strict=False, inline_comment_prefixes=(";",))  # as Python 2's
         parser.read_string(text, path)
+        sections = {name: dict(parser[name]) for name in parser.sections()}
+    except InterpolationError as error:
+        because = f"[{error.section}] {error.option}: {' '.join(str(error).split())}"
+        raise ConfigError(f"{origin}: {path}: {because}", slug="bad-tach-file") from None
     except (OSError, ValueError) as error:
         because = getattr(error, "strerror", None) or str(error)
         raise ConfigError(f"{origin}: {path}: {because}", slug="bad-tach-file") from None
     except Error as error:  # it names the file and the line
         because = " ".join(str(error).split())
         raise ConfigError(f"{origin}: {because}", slug="bad-tach-file") from None
-    return _File(path, text, parser).tach()
+    return _File(path, text, sections).tach()
 
 
 def _text(path: str) -> str:
@@ -69,16 +73,20 @@ def _text(path: str) -> str:
 
 
 class _File:
-    def __init__(self, path: str, text: str, parser: ConfigParser) -> None:
+    def __init__(self, path: str, text: str, sections: dict[str, dict[str, str]]) -> None:
         self._path = path
         self._text = text
-        self._parser = parser
+        self._sections = sections
         self._notes: list[str] = []
 
     def tach(self) -> Tach:
         found, faults = [], []
-        methods = {s: dict(self._parser[s]) for s in self._parser.sections()}
-        helper = methods.pop("global", {}).get("app_helper", "")
+        methods = dict(self._sections)
+        everywhere = methods.pop("global", {})
+        helper = everywhere.get("app_helper", "")
+        if everywhere.get("setup_module"):
+            note = "is not imported: a patch waits for its module; left out"
+            self._note(self._at("global"), f"setup_module: {everywhere['setup_module']} {note}")
         notifiers = {s: methods.pop(s) for s in list(methods) if _is_notifier(s)}
         for section, options in methods.items():
             try:
