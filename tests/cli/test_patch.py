@@ -62,6 +62,10 @@ class Cart(Base):
     @functools.lru_cache
     def price(self, item):
         return item
+
+    @functools.cached_property
+    def weight(self):
+        return 2
 """
 
 
@@ -144,6 +148,50 @@ def test_what_matches_nothing_is_refused_with_the_nearest_name(check, tmp_path, 
     assert "has no parameter 'crat'; did you mean 'cart'? (cart, tax)" in said[2]
     assert "no_such_shop" in said[3]
     assert all(line.endswith("[patch-matches-nothing]") for line in said)
+
+
+def test_what_cannot_be_made_of_a_function_is_refused_where_it_is_imported(check, tmp_path):
+    (tmp_path / "nilometer.toml").write_text(
+        '[[patch]]\ntarget = "shop_under_check:total"\nname = "shop"\n'
+        '[[patch]]\ntarget = "shop_under_check:fetch"\nname = "shop"\nmake = "counter"\n'
+        '[[patch]]\ntarget = "shop_under_check:items"\ndimensions = { n = "return.n" }\n'
+        '[[patch]]\ntarget = "shop_under_check:pages"\nname = "{class}"\n'
+        '[[patch]]\ntarget = "datetime:datetime.now"\n'
+        '[[patch]]\ntarget = "shop_under_check:Cart.of"\n'
+    )
+
+    functions, ran = check("--import")
+
+    told = [line for line in ran.stderr.splitlines() if line.startswith("nilometer.toml:")]
+    expected = [
+        "nilometer.toml:4: shop_under_check:fetch: ",
+        "nilometer.toml:8: shop_under_check:items asks for the result of a generator",
+        "nilometer.toml:11: shop_under_check:pages: name must not be empty",
+        "nilometer.toml:14: datetime:datetime.now is of a class written in C",
+    ]
+    assert [line.startswith(one) for line, one in zip(told, expected, strict=True)] == [
+        True
+    ] * 4
+    assert "counter 'shop' in '1' was made as a timer" in told[0]
+    assert (functions["fetch"], ran.returncode) == ([("fetch", "coroutine function")], 2)
+    assert functions["Cart.of"] == [("Cart.of", "class function")]
+
+
+@pytest.mark.parametrize("flags", [(), ("--import",)])
+def test_a_cached_property_is_refused_and_no_pattern_takes_it(check, flags):
+    _, ran = check("shop_under_check:Cart.weight", *flags)
+    functions, _ = check("shop_under_check:Cart.*", *flags)
+
+    assert "shop_under_check:Cart.weight is a cached_property" in ran.stderr
+    assert ran.returncode == 2
+    assert [name for name, _ in functions["Cart.*"] if name.endswith("weight")] == []
+
+
+def test_the_nearest_name_is_of_the_part_that_is_not_there(check):
+    _, ran = check("shop_under_check:Bas.save", "shop_under_check:*.sve")
+
+    assert "did you mean 'Base'?" in ran.stderr
+    assert "did you mean 'save'?" in ran.stderr
 
 
 def test_a_dimension_that_some_functions_cannot_have_is_noted(check, tmp_path):

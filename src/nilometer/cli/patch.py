@@ -12,18 +12,22 @@ import click
 from nilometer.cli.collector import json_option
 from nilometer.cli.commands import InOrder
 from nilometer.cli.exits import Exit
-from nilometer.cli.patch_source import Defined, names, source_of
+from nilometer.cli.patch_source import CACHED, Defined, names, source_of
 from nilometer.cli.patch_source import matches as matches_of_source
 from nilometer.cli.run import flag_of
 from nilometer.cli.terminal import cell, say, show, show_json, stop
 from nilometer.config import load
-from nilometer.errors import ConfigError, nearest
+from nilometer.errors import ConfigError, InstrumentClashError, nearest
 from nilometer.integrations.patching.matching import matches, nearest_of
+from nilometer.integrations.patching.meters import wrapping
+from nilometer.integrations.patching.places import Layer, wrapped
+from nilometer.measure import Registry
 from nilometer.model.patch import RETURNED
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from nilometer.integrations.patching.matching import Match
     from nilometer.model.patch import Patch
 
 
@@ -89,8 +93,10 @@ def check(
     if not settings.patch:
         stop("no [[patch]] is set, and no TARGET given: see docs/patching.md", Exit.USAGE)
     sys.path.insert(0, str(Path.cwd()))  # as for the programs that are started here
-    look = imported if importing else read
-    checked = of_either([look(one) for one in settings.patch])
+    registry = Registry()
+    checked = of_either(
+        [imported(one, registry) if importing else read(one) for one in settings.patch]
+    )
     if as_json:
         show_json([as_document(one) for one in checked])
     else:
@@ -117,34 +123,42 @@ def read(patch: Patch) -> Checked:
         because = "may be inherited, imported or in C: --import tells"
         return Checked(patch, None, note=f"{patch.origin}: {patch} {because}")
     if not found:
-        choice = nearest_of(patch.parts[-1], names(source, patch))
-        return refused(patch, f"{patch} matches nothing{choice}")
+        return refused(patch, f"{patch} matches nothing{nearest_of(*names(source, patch))}")
+    for one in found:
+        if one.kind == CACHED:
+            return refused(patch, f"{patch.module}:{one.qualname} is a {CACHED}: no function")
     return with_parameters(patch, found)
 
 
-def imported(patch: Patch) -> Checked:
-    """What the module itself says."""
+def imported(patch: Patch, registry: Registry) -> Checked:
+    """What the module itself says, and whether there can be made of it what is asked for."""
     try:
         module = import_module(patch.module)
     except BaseException as error:  # a module may do anything, also end Python
         if isinstance(error, KeyboardInterrupt):
             raise
         return refused(patch, f"import {patch.module}: {error!r}")
+    found: list[Defined] = []
     try:
-        from nilometer.integrations.patching.described import Parameters
-        from nilometer.integrations.patching.hooks import found as hook_of
-
-        for hook in filter(None, (patch.hook, patch.result_hook)):
-            hook_of(hook, patch.origin)
-        found = []
         for one in matches(module, patch):
-            function = getattr(one.thing, "__func__", getattr(one.thing, "fget", one.thing))
-            parameters = Parameters(function)
-            known = None if parameters.others else tuple(parameters.names) or None
-            found.append(Defined(one.qualname, one.kind, known))
+            found.append(_defined(one))
+            around = wrapping(patch, patch.name_of(one.qualname), registry)
+            layer = Layer((patch.make, ""), around, lambda: True)
+            wrapped(one.thing, [layer], in_class=one.in_class)  # made, and laid nowhere
     except ConfigError as error:
-        return Checked(patch, [], str(error))
+        return Checked(patch, found, str(error))
+    except (InstrumentClashError, ValueError) as error:  # a name that is taken, or is none
+        return refused(patch, f"{patch}: {error}", found)
     return with_parameters(patch, found)
+
+
+def _defined(one: Match) -> Defined:
+    from nilometer.integrations.patching.described import Parameters
+
+    function = getattr(one.thing, "__func__", getattr(one.thing, "fget", one.thing))
+    parameters = Parameters(function)
+    known = None if parameters.others else tuple(parameters.names) or None
+    return Defined(one.qualname, one.kind, known)
 
 
 def with_parameters(patch: Patch, found: list[Defined]) -> Checked:

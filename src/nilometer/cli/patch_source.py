@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 _PREFIXES: Final = {"staticmethod": "static ", "classmethod": "class "}
-_PROPERTIES: Final = frozenset({"property", "cached_property", "functools.cached_property"})
+CACHED: Final = "cached_property"
+"""A kind that no patch takes: it writes what it found beside itself."""
 
 
 class Defined(NamedTuple):
@@ -69,16 +70,21 @@ def matches(source: Source, patch: Patch) -> list[Defined] | None:
     return None
 
 
-def names(source: Source, patch: Patch) -> list[str]:
-    """What is called where the path leads no further: among these is perhaps what was meant."""
-    body: ast.Module | ast.ClassDef | None = source.tree
+def names(source: Source, patch: Patch) -> tuple[str, list[str]]:
+    """The part at which the path leads no further, and what is called there instead of it."""
+    bodies: list[ast.Module | ast.ClassDef] = [source.tree] if source.tree is not None else []
+    part, known = "", []
     for part in patch.parts:
-        inner = body.body if body is not None else []
-        known = [n.name for n in inner if isinstance(n, ast.ClassDef | Function)]
-        body = next((n for n in inner if isinstance(n, ast.ClassDef) and n.name == part), None)
-        if body is None:
-            return known
-    return []
+        inner = [one for body in bodies for one in _definitions(body.body)]
+        known = list(dict.fromkeys(one.name for one in inner))
+        bodies = [n for n in inner if isinstance(n, ast.ClassDef) and _is_meant(part, n.name)]
+        if not bodies:
+            break
+    return part, known
+
+
+def _is_meant(part: str, name: str) -> bool:
+    return fits(part, name) if is_wild(part) else part == name
 
 
 def _matches(
@@ -86,14 +92,14 @@ def _matches(
 ) -> Iterator[Defined]:
     part, *rest = parts
     for node in _definitions(body.body):
-        if not (fits(part, node.name) if is_wild(part) else part == node.name):
+        if not _is_meant(part, node.name):
             continue
         if isinstance(node, ast.ClassDef):
             if rest:
                 yield from _matches(node, tuple(rest), (*path, node.name))
         elif not rest:
             kind = _kind(node, in_class=isinstance(body, ast.ClassDef))
-            if kind != "property" or not is_wild(part):
+            if kind not in ("property", CACHED) or not is_wild(part):
                 yield Defined(".".join((*path, node.name)), kind, _parameters(node))
 
 
@@ -110,7 +116,9 @@ def _definitions(body: Sequence[ast.stmt]) -> Iterator[ast.ClassDef | Function]:
 
 def _kind(node: Function, *, in_class: bool) -> str:
     decorators = [ast.unparse(one) for one in node.decorator_list]
-    if _PROPERTIES.intersection(decorators) or any(d.endswith(".setter") for d in decorators):
+    if any(one.rpartition(".")[2] == CACHED for one in decorators):
+        return CACHED
+    if "property" in decorators or any(d.endswith(".setter") for d in decorators):
         return "property"
     yields = any(isinstance(one, ast.Yield | ast.YieldFrom) for one in _own(node))
     if isinstance(node, ast.AsyncFunctionDef):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from nilometer.model.patch import Patch
 
+_IMMUTABLE: Final = 1 << 8  # Py_TPFLAGS_IMMUTABLETYPE
 NAMES_SHOWN_MAX: Final = 12  # in an error; a module may have hundreds
 
 
@@ -76,6 +77,8 @@ def _functions(
                 yield Match(owner, name, qualname, thing)
             continue
         because = unfit(thing, in_class=in_class)
+        if in_class and owner.__flags__ & _IMMUTABLE:
+            because = "of a class written in C, whose attributes cannot be replaced"
         if because:
             raise ConfigError(
                 f"{patch.origin}: {patch.module}:{qualname} is {because}", slug="patch-refused"
