@@ -4,13 +4,9 @@ Durations come from the monotonic clock and never from the wall clock, which ste
 is corrected. Both are whole nanoseconds.
 """
 
-from __future__ import annotations
-
 import time
-from typing import TYPE_CHECKING, NamedTuple
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from collections.abc import Callable
+from typing import NamedTuple
 
 elapsed_ns = time.perf_counter_ns
 wall_ns = time.time_ns

@@ -9,17 +9,13 @@ what newer Python files ask of it: it is taken for missing. setup.py compiles in
 `sources_of` says of it, which is compared when it is loaded.
 """
 
-from __future__ import annotations
-
 import os
 
 # importlib.util's, whose own import costs as much as all that is done here, half a millisecond.
 from _imp import source_hash
 from importlib import import_module
-from typing import TYPE_CHECKING, Final, NamedTuple
-
-if TYPE_CHECKING:
-    from types import ModuleType
+from types import ModuleType
+from typing import Final, NamedTuple
 
 
 class Choice(NamedTuple):

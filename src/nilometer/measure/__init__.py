@@ -8,7 +8,6 @@
 An instrument is made once and held by the code that uses it; all of a process lie in REGISTRY.
 """
 
-from nilometer.measure.family import InstrumentState
 from nilometer.measure.registry import Registry
 
 REGISTRY = Registry()
@@ -23,7 +22,6 @@ set_level = REGISTRY.set_level
 
 __all__ = [
     "REGISTRY",
-    "InstrumentState",
     "Registry",
     "counter",
     "event",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import weakref
 from _thread import RLock
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from nilometer.measure.decorate import decorate
-from nilometer.measure.events import TEXT_CHARS_MAX, EventSource, clean
+from nilometer.measure.events import TEXT_CHARS_MAX, clean
 from nilometer.model import dimensions_of
 
 if TYPE_CHECKING:
@@ -24,19 +24,6 @@ OVERFLOW: Final = (("otel.metric.overflow", "true"),)
 
 # Each order of writing the same dimensions takes one entry; two orders are usual at most.
 BINDINGS_PER_SERIES: Final = 2
-
-
-class InstrumentState(NamedTuple):
-    """One instrument, as `nilometer doctor` shows it."""
-
-    name: str
-    kind: str
-    unit: str
-    level: Level
-    on: bool
-    series: int
-    overflowed: int
-    origin: str
 
 
 class Home(Protocol):
@@ -246,17 +233,3 @@ class Instrument:
             self._leasing = RLock()
         for series in list(self.series.values()):
             series.reset()
-
-
-def state_of(one: Instrument | EventSource) -> InstrumentState:
-    """The state of an instrument, or of a source of events."""
-    return InstrumentState(
-        one.name,
-        one.kind,
-        one.unit,
-        one.level,
-        one.on,
-        one.series_count,
-        one.overflowed,
-        one.origin,
-    )

@@ -16,7 +16,7 @@ from nilometer.errors import InstrumentClashError
 from nilometer.measure import twin
 from nilometer.measure.asked import NAME_CHARS_MAX, origin, refuse_other_than_text, way
 from nilometer.measure.events import ATTRIBUTES_MAX, EventBuffer, EventSource, attributes_of
-from nilometer.measure.family import Instrument, InstrumentState, state_of
+from nilometer.measure.family import Instrument
 from nilometer.measure.levels import Levels
 from nilometer.measure.reads import GaugeRead
 from nilometer.model import Distribution, Event, Kind, Level, Reading
@@ -24,11 +24,9 @@ from nilometer.model import Distribution, Event, Kind, Level, Reading
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import ModuleType
-    from typing import TypeVar
 
     from nilometer.measure.pure import Counter, Gauge, Timer
-
-    Made = TypeVar("Made")
+    from nilometer.measure.state import InstrumentState
 
 # A dashboard shows tens of series; a label taken from user input makes millions. A series with
 # its values is 0.5 to 2 KiB, so an instrument that is full holds at most 2 MiB.
@@ -363,9 +361,9 @@ class Registry:
 
     def instruments(self) -> tuple[InstrumentState, ...]:
         """Return every instrument with its state, in the order they were made."""
-        made: list[Instrument | EventSource] = list(self._instruments.values())
-        made += list(self._sources.values())
-        return tuple(state_of(one) for one in made)
+        from nilometer.measure.state import states_of
+
+        return states_of([*self._instruments.values(), *self._sources.values()])
 
     def reset_after_fork(self) -> None:
         """Forget all values and let go of locks that another thread held: for the child."""

@@ -2,6 +2,9 @@
 
 A *batch* is what a source yields and an exporter takes: who measured (resource), how far every
 series moved (readings), timed pieces of requests (spans) and single happenings (events).
+
+What `import nilometer` loads annotates its tuples with types and not, by `from __future__
+import annotations`, with their text: `typing` compiles each, and the first costs 1 ms.
 """
 
 from nilometer.model.batch import Batch

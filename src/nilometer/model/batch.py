@@ -1,14 +1,11 @@
 """The only thing that crosses a boundary."""
 
-from __future__ import annotations
+from typing import NamedTuple
 
-from typing import TYPE_CHECKING, NamedTuple
-
-if TYPE_CHECKING:
-    from nilometer.model.event import Event
-    from nilometer.model.reading import Reading
-    from nilometer.model.resource import Resource
-    from nilometer.model.span import SpanRecord
+from nilometer.model.event import Event
+from nilometer.model.reading import Reading
+from nilometer.model.resource import Resource
+from nilometer.model.span import SpanRecord
 
 
 class Batch(NamedTuple):

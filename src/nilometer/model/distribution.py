@@ -8,14 +8,10 @@ Sources: OpenTelemetry metrics data model, "ExponentialHistogram"; Masson et al.
 VLDB 2019.
 """
 
-from __future__ import annotations
-
 from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping
 from math import frexp
-from typing import TYPE_CHECKING, Final, NamedTuple
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+from typing import Final, NamedTuple
 
 SCALE: Final = 5
 BUCKETS_PER_OCTAVE: Final = 1 << SCALE
@@ -63,7 +59,7 @@ class Distribution(NamedTuple):
     bounds: tuple[float, ...] = ()
 
     @classmethod
-    def of(cls, values: Iterable[float], *, weight: int = 1) -> Distribution:
+    def of(cls, values: Iterable[float], *, weight: int = 1) -> "Distribution":
         """The distribution of these values, each counted `weight` times.
 
         >>> Distribution.of([3, 1000, 700])
@@ -94,7 +90,7 @@ buckets={50: 1, 302: 1, 318: 1}, zeros=0, negatives={}, scale=5, bounds=())
         """Sum by count; None while there are no samples."""
         return self.total / self.samples if self.samples else None
 
-    def merged(self, other: Distribution) -> Distribution:
+    def merged(self, other: "Distribution") -> "Distribution":
         """Both together. Associative and commutative, so readings may be merged in any order.
 
         Different scales meet at the coarser one, which loses nothing but resolution; where one
@@ -120,7 +116,7 @@ buckets={50: 1, 302: 1, 318: 1}, zeros=0, negatives={}, scale=5, bounds=())
             self.bounds,
         )
 
-    def at_scale(self, scale: int) -> Distribution:
+    def at_scale(self, scale: int) -> "Distribution":
         """The same values in coarser buckets: halving the scale merges neighbours."""
         shift = self.scale - scale
         if shift == 0 or self.bounds:

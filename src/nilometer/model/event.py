@@ -1,13 +1,9 @@
 """One thing that happened."""
 
-from __future__ import annotations
+from collections.abc import Mapping
+from typing import NamedTuple
 
-from typing import TYPE_CHECKING, NamedTuple
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from nilometer.model.dimensions import AttributeValue
+from nilometer.model.dimensions import AttributeValue
 
 INFO = 9  # OpenTelemetry's numbers: 1 trace, 5 debug, 9 info, 13 warn, 17 error, 21 fatal
 

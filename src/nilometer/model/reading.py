@@ -1,13 +1,10 @@
 """One series' value over one interval."""
 
-from __future__ import annotations
-
 from enum import Enum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    from nilometer.model.dimensions import Dimensions
-    from nilometer.model.distribution import Distribution
+from nilometer.model.dimensions import Dimensions
+from nilometer.model.distribution import Distribution
 
 
 class Kind(Enum):

@@ -1,11 +1,8 @@
 """Who measured."""
 
-from __future__ import annotations
+from typing import NamedTuple
 
-from typing import TYPE_CHECKING, NamedTuple
-
-if TYPE_CHECKING:
-    from nilometer.model.dimensions import AttributeValue
+from nilometer.model.dimensions import AttributeValue
 
 
 class Resource(NamedTuple):

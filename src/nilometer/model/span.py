@@ -1,15 +1,11 @@
 """A timed piece of one request."""
 
-from __future__ import annotations
-
+from collections.abc import Mapping
 from enum import IntEnum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from nilometer.model.dimensions import AttributeValue
-    from nilometer.model.event import Event
+from nilometer.model.dimensions import AttributeValue
+from nilometer.model.event import Event
 
 
 class SpanKind(IntEnum):

@@ -263,13 +263,10 @@ def _without_quoted(error: BaseException, text: str) -> str:
 
 # Possessive: a text of nothing but slashes takes no longer than another. A quotation mark does
 # not end a query, since clients send it as it is.
-_URLS: Final = re.compile(
-    r"""(?P<user>//[^\s/?@]*+@)(?:[^\s/?@]*+@)*+
+_URLS: Final = r"""(?x)
+        (?P<user>//[^\s/?@]*+@)(?:[^\s/?@]*+@)*+
       | (?P<path>/[^\s/?]*+)(?P<query>\?\S++)?+
-      | (?P<bare>\?)[^\s=?]*+=\S*""",
-    re.VERBOSE,
-)
-
+      | (?P<bare>\?)[^\s=?]*+=\S*"""
 
 _CLOSING: Final = "'\"),.;:>]"
 """Signs at the end of a URL that are the text's, which is around it."""
@@ -285,7 +282,7 @@ def _of_url(match: re.Match[str]) -> str:
     return match["path"] + ("?..." + closing if query else "")
 
 
-_MISREAD: Final = re.compile(
+_MISREAD: Final = (
     r"Failed to parse:|is not a valid host or port|nonnumeric port:|Invalid port:"
     r"|Invalid non-printable ASCII|Port could not be cast|Invalid URL"
 )
@@ -298,9 +295,9 @@ def without_queries(text: str) -> str:
     >>> without_queries("404 for 'http://me:key@host/x?token=y', why?")
     "404 for 'http://...@host/x?...', why?"
     """
-    if _MISREAD.search(text):
+    if re.search(_MISREAD, text):
         return "a URL that cannot be read; it may hold a password"
-    return _URLS.sub(_of_url, text)
+    return re.sub(_URLS, _of_url, text)
 
 
 def described(error: BaseException) -> tuple[str, str]:
