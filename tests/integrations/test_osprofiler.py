@@ -544,6 +544,26 @@ def test_values_are_recorded_only_where_the_operator_wants_them_and_the_develope
     assert list(told["hidden"]) == ["code.function.name"]
 
 
+def test_a_notifier_finds_values_that_are_wanted_where_osprofiler_puts_them(showing):
+    @profiler.trace("shown", hide_result=False)
+    def shown(a, b=2):
+        return [a, b]
+
+    with traced_request() as spans:
+        shown(1, b=3)
+        profiler.start("db", {"db": {"statement": "select 1", "params": [1]}})
+        profiler.stop({"db": {"result": "one"}})
+
+    told = {span.name: payloads(span, Resource("service", "host", 1), 1) for span in spans}
+    (called, returned), (asked, answered) = told["shown"], told["db"]
+    function = called["info"]["function"]
+    assert function.pop("name").endswith("shown")
+    assert function == {"args": "(1,)", "kwargs": "{'b': 3}"}
+    assert returned["info"]["function"] == {"result": "[1, 3]"}
+    assert asked["info"]["db"] == {"statement": "select ?", "params": "[1]"}
+    assert answered["info"]["db"] == {"result": "one"}
+
+
 def test_what_a_service_tells_of_a_point_shows_no_value_of_its_requests(drop_in):
     with traced_request() as spans:
         told = {"statement": "select 'secret'", "params": ["secret"], "result": "secret"}

@@ -26,6 +26,11 @@ if TYPE_CHECKING:
 NS_PER_MS: Final = 1_000_000
 DEPTH_MAX: Final = 200  # as deep as the native answer nests
 
+RESULT: Final = "osprofiler.result"
+ARGUMENTS: Final = {"args": "osprofiler.args", "kwargs": "osprofiler.kwargs"}
+PARAMS: Final = "osprofiler.params"
+"""Attributes that hold values of the application, where the operator wants them recorded."""
+
 BASE_ID: Final = "osprofiler.base_id"
 """The attribute that keeps a base id which is no UUID."""
 
@@ -122,6 +127,9 @@ def payloads(
     if span.status is Status.ERROR:
         ended["etype"] = str(span.attributes.get("error.type", "Error"))
         ended["message"] = span.status_message
+    if RESULT in span.attributes:
+        group = "db" if "db.query.text" in span.attributes else "function"
+        ended[group] = {"result": str(span.attributes[RESULT])}
     return (
         {
             "name": f"{span.name}-start",
@@ -151,9 +159,10 @@ def _start_info(span: SpanRecord, resource: Resource) -> dict[str, Any]:
             "scheme": str(told.get("url.scheme", "")),
         }
     if "db.query.text" in told:
-        info["db"] = {"statement": told["db.query.text"], "params": None}
+        info["db"] = {"statement": told["db.query.text"], "params": told.get(PARAMS)}
     if "code.function.name" in told or span.name in ("rpc", "driver"):
-        info["function"] = {"name": str(told.get("code.function.name", span.name))}
+        called = {key: told[name] for key, name in ARGUMENTS.items() if name in told}
+        info["function"] = {"name": str(told.get("code.function.name", span.name)), **called}
     return info
 
 
