@@ -310,15 +310,14 @@ def said_of(
     return said
 
 
-@pytest.mark.parametrize("now", [735, 800, 1600])
-@pytest.mark.parametrize("base", [25, 60])
-@pytest.mark.parametrize("improved", [15, 30])
+@pytest.mark.parametrize("now", [735, 800, 840, 1600])
+@pytest.mark.parametrize(("base", "improved"), [(25, 5), (25, 8), (33, 11), (60, 9), (60, 30)])
 def test_what_costs_more_than_an_improved_level_alarms_however_often_it_is_retried(
     base: int, improved: int, now: int
 ) -> None:
-    said = said_of([(800, base), (700, improved)], [], now, times=12)
+    said = said_of([(800, base), (700, improved)], [], now, times=26)
 
-    assert said == [["mysql:Com_select"]] * 12
+    assert said == [["mysql:Com_select"]] * 26
 
 
 @pytest.mark.parametrize(("base", "improved"), [(25, 3), (25, 4), (33, 4), (60, 7), (60, 8)])
@@ -326,9 +325,27 @@ def test_what_costs_more_than_an_improved_level_alarms_however_often_it_is_retri
 def test_a_few_improved_runs_hide_no_run_that_costs_more_than_ever(
     base: int, improved: int, now: int
 ) -> None:
-    said = said_of([(800, base), (700, improved)], [], now, times=4)
+    said = said_of([(800, base), (700, improved)], [], now, times=22)
 
-    assert said == [["mysql:Com_select"]] * 4
+    assert said == [["mysql:Com_select"]] * 22
+
+
+@pytest.mark.parametrize(("base", "improved"), [(25, 3), (25, 4), (60, 4), (60, 6)])
+@pytest.mark.parametrize("now", [720, 790])
+def test_an_alarm_after_a_few_improved_runs_does_not_end_by_itself(
+    base: int, improved: int, now: int
+) -> None:
+    said = said_of([(800, base), (700, improved)], [], now, times=22)
+
+    assert said == sorted(said)  # silent until it alarms, and not after that
+
+
+def test_what_costs_more_than_an_improved_level_is_silent_once_it_is_back_or_accepted() -> None:
+    levels = [(800, 25), (700, 8), (790, 16)]
+
+    assert said_of([*levels, (700, 1)], [], 700) == [[]] * 9
+    assert said_of([*levels, (700, 6)], [], 790) == [["mysql:Com_select"]] * 9
+    assert said_of(levels, [48], 790) == [[]] * 9
 
 
 @pytest.mark.parametrize("at", ["first", "last"])

@@ -12,15 +12,15 @@ a build often enough would have made the new level the old one.
 from __future__ import annotations
 
 from bisect import insort
-from functools import lru_cache
 from itertools import pairwise
 from math import sqrt
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from nilometer.gate.lasting import HELD_SCALES_MIN, NEAR_RUNS, lasting_steps
 from nilometer.gate.robust import NORMAL_PER_MAD, are_counts, median
 from nilometer.gate.segments import noise_of
 from nilometer.gate.stability import NOISY_SHARE_MAX, spread_of
-from nilometer.gate.steps import POINTS_MIN, steps
+from nilometer.gate.steps import POINTS_MIN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,13 +60,6 @@ class Baseline(NamedTuple):
 
 
 DOUBTFUL_RUNS: Final = 5  # the fewest from which a level is told at all
-NEAR_RUNS: Final = 3  # a found step so near an accepted one, or another one found, is the same
-
-FEWER_RUNS: Final = (1, 2, 3, 4, 6, 8, 10, 12)
-"""Without how many of the latest runs steps are looked for: as many as may be pending."""
-
-HELD_SCALES_MIN: Final = 4.0
-"""That is `joint.SCALES_MIN`: smaller steps alarmed nobody, and are followed and told."""
 
 
 def baseline(values: Sequence[float | None], accepted: Sequence[int] = ()) -> Baseline:
@@ -76,7 +69,7 @@ def baseline(values: Sequence[float | None], accepted: Sequence[int] = ()) -> Ba
     (8.0, 8.0, 8.0, 8.0, 8.0)
     """
     known = {value for value in values if value is not None}
-    found = _lasting(values) if len(known) > 1 and _may_gate(values) else ()
+    found = lasting_steps(values) if len(known) > 1 and _may_gate(values) else ()
     ends = _begins(values, sorted({at for at in accepted if 0 < at < len(values)}))
     levels = _Levels(whole=are_counts(known))
     told: list[Step] = []
@@ -97,30 +90,6 @@ def baseline(values: Sequence[float | None], accepted: Sequence[int] = ()) -> Ba
             else:
                 levels.add(values[begin:end], begin)
     return Baseline(levels.moved(), levels.runs, tuple(told), levels.held)
-
-
-def _lasting(values: Sequence[float | None]) -> list[Step]:
-    """The steps of a series, and those down that were found before its latest runs.
-
-    What costs less than it did is the level by which the next run is judged, however many of
-    those after it cost more: with them it may look like an excursion.
-    """
-    found = list(_steps(tuple(values)))
-    for fewer in FEWER_RUNS:
-        known = {value for value in values[:-fewer] if value is not None}
-        if len(known) < 2:
-            break
-        found += (
-            step
-            for step in _steps(tuple(values[:-fewer]))
-            if step.after < step.before
-            and all(abs(step.index - one.index) > NEAR_RUNS for one in found)
-        )
-    return sorted(found, key=lambda step: step.index)
-
-
-# A report judges each run by those before it, and so asks for the same again and again.
-_steps = lru_cache(maxsize=4096)(steps)
 
 
 def _begins(values: Sequence[float | None], accepted: Sequence[int]) -> dict[int, int]:
@@ -188,7 +157,8 @@ class _Levels:
         level = _level(so_far or values)
         shift = 0.0 if self._level is None or level is None else level - self._level
         before = [None if v is None else v + shift for v in self.moved()]
-        return [step for step in _lasting([*before, *values]) if step.index > start + shown]
+        found = lasting_steps([*before, *values])
+        return [step for step in found if step.index > start + shown]
 
     def _alike(self, values: Sequence[float | None], shown: int) -> list[float]:
         """The known ones among these that do not alarm by `shown` and those of them before."""
