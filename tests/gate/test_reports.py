@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -170,6 +171,16 @@ def test_sarif_has_what_its_schema_requires() -> None:
             }
         }
     ]
+
+
+def test_sarif_tells_each_place_once_however_many_parts_come_from_it() -> None:
+    (finding,) = ALARM.findings
+    twice = replace(finding, parts=(*finding.parts, *finding.parts))
+
+    whole = json.loads(FORMATS["sarif"](replace(ALARM, findings=(twice,))))
+
+    (result,) = whole["runs"][0]["results"]
+    assert (len(result["locations"]), result["relatedLocations"]) == (1, [])
 
 
 def test_sarif_without_a_finding_closes_old_alerts() -> None:

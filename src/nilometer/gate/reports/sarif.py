@@ -61,9 +61,10 @@ def _result(finding: Finding, verdict: Verdict) -> dict[str, Any]:
         "message": {"text": "\n".join(lines)},
         "partialFingerprints": {"counter/v1": blake2b(same, digest_size=16).hexdigest()},
     }
-    if locations := [_location(p.place.file, p.place.line) for p in finding.parts if p.place]:
+    places = dict.fromkeys(part.place for part in finding.parts if part.place)
+    if locations := [_location(place.file, place.line) for place in places]:
         found["locations"] = locations[:1]
-        found["relatedLocations"] = locations[1:]
+        found["relatedLocations"] = locations[1:]  # no two alike, or GitHub refuses them all
     return found
 
 
