@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -12,11 +13,11 @@ from nilometer.cli.collector import json_option
 from nilometer.cli.commands import OneOf
 from nilometer.cli.exits import Exit
 from nilometer.cli.gate_past import LAST, Past, history_options
-from nilometer.cli.terminal import cell, lines, one_line, show, show_json, stop, write
+from nilometer.cli.terminal import Patience, cell, lines, one_line, show, show_json, stop, write
 from nilometer.clock import Clock
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from nilometer.cli.gate_past import Chosen
     from nilometer.gate.verdict import Verdict
@@ -155,10 +156,12 @@ def report(
 
     with Past(history, suite) as past:
         name = past.suite()
-        found, accepted = past.runs(name), past.accepted(name)
-        verdicts = _verdicts(found, accepted, branches, runs)
+        accepted = past.accepted(name)
+        verdicts = _verdicts(past.runs(name), accepted, branches, runs)
         if any(one.findings for one in verdicts):  # their parts are read only then
-            verdicts = _verdicts(past.runs(name, parts=True), accepted, branches, runs)
+            quiet = {one.run.id: one for one in verdicts if not one.findings}
+            whole = past.runs(name, parts=True)
+            verdicts = _verdicts(whole, accepted, branches, runs, known=quiet)
     if as_json:
         show_json({"suite": name, "verdicts": [document(one) for one in verdicts]})
         return
@@ -172,15 +175,28 @@ def report(
 
 
 def _verdicts(
-    found: Sequence[Run], accepted: Sequence[Accepted], branches: Collection[str], latest: int
+    found: Sequence[Run],
+    accepted: Sequence[Accepted],
+    branches: Collection[str],
+    latest: int,
+    *,
+    known: Mapping[str, Verdict] = MappingProxyType({}),
 ) -> list[Verdict]:
-    """Those on the latest of the runs, each by those before it."""
+    """Those on the latest of the runs, each by those before it; some are `known` by run."""
     from nilometer.gate.verdict import judge
 
-    return [
-        judge(found[at], found[:at], accepted, later=found[at + 1 :], branches=branches)
-        for at in range(max(0, len(found) - latest), len(found))
-    ]
+    places = range(max(0, len(found) - latest), len(found))
+    verdicts = []
+    with Patience(f"judging {len(places)} runs") as told:
+        for number, at in enumerate(places):
+            told.tell(f"judging {len(places)} runs: {number} done")
+            run = found[at]
+            verdict = known.get(run.id) if run.id else None
+            verdicts.append(
+                verdict
+                or judge(run, found[:at], accepted, later=found[at + 1 :], branches=branches)
+            )
+    return verdicts
 
 
 def _show(verdicts: list[Verdict]) -> None:
