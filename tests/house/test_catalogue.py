@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 from nilometer.integrations import LIBRARIES
+from tests.catalogue import Row, rows
 from tests.house.declared import HERE
 from tests.house.test_promises import assert_runs
 
 ROOT = Path(__file__).parent.parent.parent
-PAGE = ROOT / "docs" / "catalogue.md"
 
 LINES = {
     "Endpoints of an API": 8,
@@ -29,41 +27,6 @@ LINES = {
 """How many measurements the specification of instrumentation asks for, by its groups."""
 
 MIDDLEWARE = {"wsgi", "asgi"}
-
-
-class Row(NamedTuple):
-    """One instrument of one measurement."""
-
-    group: str
-    measured: str
-    instrument: str
-    kind: str
-    unit: str
-    level: str
-    integrations: tuple[str, ...]
-    test: str
-
-
-def rows() -> list[Row]:
-    found, group, measured = [], "", ""
-    for line in PAGE.read_text().splitlines():
-        if line.startswith("#"):
-            group = line.lstrip("# ")
-        cells = [cell.strip() for cell in line.strip("|").split("|")]
-        if len(cells) != 8 or "`" not in cells[1]:
-            continue
-        what, instrument, kind, unit, level, _, integrations, test = cells
-        measured = what or measured
-        found.append(
-            Row(
-                group,
-                measured,
-                *(cell.strip("`") for cell in (instrument, kind, unit, level)),
-                tuple(re.findall(r"`([^`]+)`", integrations)),
-                test.strip("`"),
-            )
-        )
-    return found
 
 
 ROWS = rows()

@@ -10,6 +10,7 @@ from nilometer.integrations import asgi, attendance, callers, http_meters, wsgi
 from nilometer.measure import Registry
 from nilometer.trace import drain_spans
 from nilometer.trace.trigger import Triggers
+from tests.catalogue import no_dimension_is_left_out_of_the_catalogue  # noqa: F401
 from tests.integrations.integration_kit import KEY
 
 TWINS = {

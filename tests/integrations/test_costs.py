@@ -246,7 +246,9 @@ def test_clients_that_share_a_timer_are_each_reckoned_with_what_they_cost(monkey
             costs=partial(float, ns),
         )
         timed = of.timed({"db.system.name": name})(lambda: None)
-        operation = of.operation("GET", "GET", {"db.operation.name": "GET", "of": name})
+        operation = of.operation(
+            "GET", "GET", {"db.operation.name": "GET", "db.system.name": name}
+        )
         for _ in range(calls - 1):
             timed()
         with Call(operation):

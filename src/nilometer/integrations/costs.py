@@ -94,7 +94,7 @@ def statement() -> float:
     execute_class = import_module("nilometer.integrations.databases").Execute
 
     def measured(registry: Registry) -> Callable[[], object]:
-        record = registry.timer("db.client.operation").bind(operation="SELECT").record
+        record = registry.timer("statement").bind(operation="SELECT").record
         known = {_STATEMENT: (record, _execute)}
         execute = execute_class(_execute, known, known.__getitem__, print, elapsed_ns)
         return partial(execute, None, _STATEMENT, (), None)
