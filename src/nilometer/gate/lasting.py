@@ -98,7 +98,7 @@ def _step_up(
         return []
     low, high = float(median(before)), float(median(after))
     most = sorted(after)[int((1 - SEPARATION_MIN) * len(after))]
-    if most - low < apart:
+    if min(most, *after[:NEAR_RUNS]) - low < apart:  # all of the first: it begins with them
         return []
     share = f" ({(high - low) / abs(low):+.1%})" if low else ""
     moved = f"the level moved from {low:.6g} to {high:.6g}{share}"
