@@ -17,8 +17,10 @@ from sqlalchemy.pool import (
     StaticPool,
 )
 
+from nilometer.errors import InstrumentClashError
 from nilometer.integrations import sqlalchemy as ours
 from nilometer.integrations.sqlalchemy_pools import CONNECTING
+from nilometer.measure import Registry
 from nilometer.model import Level
 from tests.integrations.integration_kit import read
 
@@ -228,10 +230,22 @@ def test_an_engine_switched_off_passes_on_and_is_measured_when_it_is_on_again(re
     registry.set_level("integrations.sqlalchemy", Level.BASIC)
     use()
 
-    assert set(off) == {"db.client.connection.count"}
+    assert off == {}
     assert read(registry)["db.client.operation"] == {
         "db.operation.name=SELECT,db.system.name=sqlite": 1
     }
+
+
+def test_where_an_instrument_of_ours_is_somebody_else_s_engines_are_made_without_us(registry):
+    clashing = Registry()
+    clashing.event_source("db.client.connect")
+    ours.uninstall()
+    with pytest.raises(InstrumentClashError):
+        ours.install(registry=clashing)
+    with sa.create_engine("sqlite://").connect() as connection:
+        assert connection.execute(sa.text("select 1")).scalar() == 1
+
+    assert ours.install(registry=registry)
 
 
 def test_an_engine_that_cannot_be_measured_serves_all_the_same(registry, caplog, monkeypatch):

@@ -59,7 +59,7 @@ def install(*, registry: Registry = REGISTRY) -> bool:
         registry=registry,
         rests=True,
     )
-    pools = Pools(connections_of, registry)
+    pools = Pools(connections_of, registry, connects.depth)
     traffic = Traffic("redis", "redis", begin, registry)
     _patches.also_end(commands, connects.depth, pools, traffic)
     owner: Any

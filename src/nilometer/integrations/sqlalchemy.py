@@ -86,6 +86,8 @@ def install(*, registry: Registry = REGISTRY) -> bool:
         return False
     from sqlalchemy.engine.interfaces import Dialect
 
+    _instruments(registry)  # now, where it may fail, rather than when an engine is made
+
     def measured(bound: Any) -> Any:
         original = bound.__func__
 

@@ -29,7 +29,7 @@ class EnginePools:
     def __init__(self, instruments: Instruments, timeout: type[Exception]) -> None:
         registry = instruments.registry
         self.instruments = instruments
-        self.shared = Pools(EnginePool.counts, registry)
+        self.shared = Pools(EnginePool.counts, registry, instruments.depth)
         registry.costs_also("db.client.connection.wait_time", costs.pool_wait)
         self._timeout = timeout
         self._pings = registry.counter(
