@@ -330,6 +330,11 @@ def test_a_few_improved_runs_hide_no_run_that_costs_more_than_ever(
     assert said == [["mysql:Com_select"]] * 22
 
 
+@pytest.mark.parametrize("base", [5, 6, 7, 8, 9, 12])
+def test_a_change_in_a_short_history_alarms_however_often_it_is_retried(base: int) -> None:
+    assert said_of([(800, base)], [], 840, times=15) == [["mysql:Com_select"]] * 15
+
+
 @pytest.mark.parametrize(("base", "improved"), [(25, 3), (25, 4), (60, 4), (60, 6)])
 @pytest.mark.parametrize("now", [720, 790])
 def test_an_alarm_after_a_few_improved_runs_does_not_end_by_itself(

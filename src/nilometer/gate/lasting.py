@@ -47,7 +47,7 @@ def lasting_steps(values: Sequence[float | None]) -> list[Step]:
     if len(known) < POINTS_MIN:
         return found
     apart = HELD_SCALES_MIN * noise_of(known).scale
-    rises = [at for at in range(POINTS_MIN, len(known)) if _rises(known, at, apart)]
+    rises = [at for at in range(SIDE_RUNS_MIN, len(known)) if _rises(known, at, apart)]
     hidden: list[Step] = []
     for at in rises:
         lower = _hidden(_steps(tuple(values[: kept[at]])), [*found, *hidden], apart)
@@ -65,7 +65,9 @@ def lasting_steps(values: Sequence[float | None]) -> list[Step]:
             if one in hidden or one.index + EXCURSION_RUNS <= kept[at]
         )
         start = max((start for start in starts if start < at), default=0)
-        found += _step_up(known[start:at][-SIDE_RUNS_MAX:], known[at:], kept[at], apart)
+        is_short = any(bisect_left(kept, one.index) == start for one in hidden)
+        if len(known) - at >= (NEAR_RUNS if is_short else EXCURSION_RUNS):  # else it is pending
+            found += _step_up(known[start:at][-SIDE_RUNS_MAX:], known[at:], kept[at], apart)
     return sorted(found, key=lambda step: step.index)
 
 
@@ -94,9 +96,9 @@ def _step_up(
     before: Sequence[float], after: Sequence[float], index: int, apart: float
 ) -> list[Step]:
     """The step between these, if there is one that lasted until now."""
-    if len(after) < NEAR_RUNS:
-        return []
     low, high = float(median(before)), float(median(after))
+    if before[-1] - low >= apart:  # it begins with the first of its runs, or is not known
+        return []
     most = sorted(after)[int((1 - SEPARATION_MIN) * len(after))]
     if min(most, *after[:NEAR_RUNS]) - low < apart:  # all of the first: it begins with them
         return []
