@@ -81,6 +81,7 @@ class System:
             flush=_flush_at_end,
             watch_forks=lambda: call_after_uwsgi_forks(_after_uwsgi_fork, _flush_at_end),
             values=settings.osprofiler_values,
+            parameters=settings.statement_parameters,
             slow_callback_s=settings.slow_callback_s,
             export_also=self.export_also,
             read_options=_read_options,
@@ -91,16 +92,7 @@ class System:
             from nilometer.integrations.patching import Patching  # only for those who need it
 
             self.patching = Patching(settings.patch)
-        self.flight: FlightRecorder | None = None
-        if settings.flight_recorder:
-            from nilometer.integrations.flight import FlightRecorder  # likewise
-
-            self.flight = FlightRecorder(
-                slow_s=settings.flight_slow_s,
-                spans_max=settings.flight_spans,
-                spans_per_trace=settings.spans_per_trace,
-                requests_per_second=settings.requests_per_second,
-            )
+        self.flight = _flight_recorder(settings) if settings.flight_recorder else None
 
     @property
     def resource(self) -> Resource:
@@ -208,6 +200,17 @@ class System:
 _lock = threading.RLock()
 _current: System | None = None
 _is_registered = False
+
+
+def _flight_recorder(settings: Settings) -> FlightRecorder:
+    from nilometer.integrations.flight import FlightRecorder  # only for those who need it
+
+    return FlightRecorder(
+        slow_s=settings.flight_slow_s,
+        spans_max=settings.flight_spans,
+        spans_per_trace=settings.spans_per_trace,
+        requests_per_second=settings.requests_per_second,
+    )
 
 
 def current() -> System | None:

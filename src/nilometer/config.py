@@ -70,6 +70,7 @@ class Arguments(TypedDict, total=False):
     join: bool
     osprofiler: bool
     osprofiler_values: bool
+    statement_parameters: bool
     osprofiler_clear_key: bool
     integrations: Sequence[str]
     integrations_off: Sequence[str]
@@ -108,6 +109,7 @@ class Settings:
     join: bool = False
     osprofiler: bool = True
     osprofiler_values: bool = False
+    statement_parameters: bool = False
     osprofiler_clear_key: bool = False
     integrations: tuple[str, ...] = ()
     integrations_off: tuple[str, ...] = ()

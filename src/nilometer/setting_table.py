@@ -170,6 +170,13 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "Record the arguments, results and parameters that OSProfiler's decorators show.",
     ),
     Setting(
+        "statement_parameters",
+        values.truth,
+        "true or false",
+        "false",
+        "Record what statements of databases were given: they may be passwords.",
+    ),
+    Setting(
         "osprofiler_clear_key",
         values.truth,
         "true or false",

@@ -47,6 +47,9 @@ KILL = {
 }
 
 
+MODULES = {"psycopg": "psycopg", "pymysql": "pymysql", "mysqlclient": "MySQLdb"}
+
+
 @pytest.fixture
 def registry():
     return Registry()
@@ -345,6 +348,29 @@ def test_statements_of_mysql_s_drivers_are_measured(module, mariadb, registry):
     assert told["db.query.text"] == "select * from nowhere where a = %s"
     assert (told["server.address"], told["db.namespace"]) == ("127.0.0.1", "mysql")
     assert "secret" not in repr(spans)
+
+
+@pytest.mark.parametrize("name", [name for name in INTEGRATIONS if name in MODULES])
+def test_parameters_of_real_drivers_are_told_to_those_who_ask(
+    name, mariadb, postgresql_15, registry
+):
+    if name == "mysqlclient" and not find_spec("MySQLdb"):
+        return  # told of by the header of the suite; there is nothing to ask
+    integration = import_module(f"nilometer.integrations.{name}")
+    integration.uninstall()
+    integration.install(registry=registry, parameters=True)
+    module = import_module(MODULES[name])
+    if name == "psycopg":
+        connection = module.connect(postgresql_15.url)
+    else:
+        connection = module.connect(host="127.0.0.1", port=mariadb.port, user="root")
+    with traced_request() as spans, closing(connection):
+        connection.cursor().execute("select %s", ("red",))
+        connection.cursor().execute("select %(colour)s", {"colour": "blue"})
+
+    told = [dict(span.attributes) for span in spans if span.name == "SELECT"]
+    assert [one.get("db.query.parameter.0") for one in told] == ["red", None]
+    assert [one.get("db.query.parameter.colour") for one in told] == [None, "blue"]
 
 
 def test_cursors_of_another_class_are_measured_and_stay_of_it(mariadb, registry):

@@ -21,6 +21,7 @@ from nilometer.integrations.statement import (
     operation_of,
     text_of,
 )
+from nilometer.integrations.statement_parameters import parameters_of
 from nilometer.model import SpanKind
 from nilometer.trace import CURRENT
 from nilometer.trace.steps import awaited
@@ -115,12 +116,21 @@ class Statements:
 
 
 class Instruments:
-    """What one integration measures of databases in one registry, as deep as its level says."""
+    """What one integration measures of databases in one registry, as deep as its level says.
 
-    __slots__ = ("integration", "registry", "depth", "connects", "timer", "errors", "_all")
+    With `parameters` spans tell what statements were given, too.
+    """
 
-    def __init__(self, integration: str, registry: Registry) -> None:
+    __slots__ = (
+        *("integration", "parameters", "registry", "depth", "connects", "timer", "errors"),
+        "_all",
+    )
+
+    def __init__(
+        self, integration: str, registry: Registry, *, parameters: bool = False
+    ) -> None:
         self.integration = integration
+        self.parameters = parameters
         self.registry = registry
         self.connects = Calls(
             integration,
@@ -280,7 +290,8 @@ class Database:
         operation: str,
         text: str,
     ) -> Callable[..., Any]:
-        """The original with a span around it; DEEP down, with the place of the caller.
+        """The original with a span around it; DEEP down, with the place of the caller, and with
+        the parameters where they are asked for.
 
         `driver` runs the coroutines that it makes, if it makes some.
         """
@@ -294,14 +305,19 @@ class Database:
             "db.operation.name": operation,
             "db.query.text": shown,
         }
-        if not self._of.depth.deep:
+        deep, parameters = self._of.depth.deep, self._of.parameters
+        if not deep and not parameters:
             return wrapped(original, operation, attributes, driver, SpanKind.CLIENT)
 
-        def placed(*args: Any, **named: Any) -> Any:
-            here = {**attributes, **where()}
+        def told_more(*args: Any, **named: Any) -> Any:
+            here = {
+                **attributes,
+                **(where() if deep else {}),
+                **(parameters_of(args, named) if parameters else {}),
+            }
             return wrapped(original, operation, here, driver, SpanKind.CLIENT)(*args, **named)
 
-        return placed
+        return told_more
 
 
 def _nothing(_elapsed_ns: int) -> None:

@@ -96,8 +96,9 @@ class Driver:
         *,
         fill_connections: Callable[[Place, type], object] | None = None,
         lowest: type | None = None,
+        parameters: bool = False,
     ) -> None:
-        self.instruments = Instruments(integration, registry)
+        self.instruments = Instruments(integration, registry, parameters=parameters)
         self.fill = fill
         self.fill_connections = fill_connections or Place.change_cursors
         self.lowest = lowest

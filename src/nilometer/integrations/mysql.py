@@ -23,11 +23,16 @@ class Mysql:
         self._integration = integration
         self._patches = Patches()
 
-    def install(self, connections: type, registry: Registry) -> bool:
+    def install(
+        self,
+        connections: type,
+        registry: Registry,
+        parameters: bool = False,
+    ) -> bool:
         """Measure connections of this class from now on; False if that is done already."""
         if self._patches.active:
             return False
-        driver = Driver(self._integration, "mysql", _fill, registry)
+        driver = Driver(self._integration, "mysql", _fill, registry, parameters=parameters)
 
         def measured(original: Callable[..., Any]) -> Callable[..., Any]:
             def init(connection: Any, *args: Any, **named: Any) -> None:

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 _mysql: Final = Mysql("mysqlclient")
 
 
-def install(*, registry: Registry = REGISTRY) -> bool:
+def install(*, registry: Registry = REGISTRY, parameters: bool = False) -> bool:
     """Measure all connections that are made from now on; False if that is done already."""
     from MySQLdb.connections import Connection
 
-    return _mysql.install(Connection, registry)
+    return _mysql.install(Connection, registry, parameters)
 
 
 def uninstall() -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _patches: Final = Patches()
 
 
-def install(*, registry: Registry = REGISTRY) -> bool:
+def install(*, registry: Registry = REGISTRY, parameters: bool = False) -> bool:
     """Measure all connections that are made from now on; False if that is done already.
 
     AttributeError if this psycopg is built otherwise; then it is left as it was.
@@ -28,7 +28,7 @@ def install(*, registry: Registry = REGISTRY) -> bool:
         return False
     import psycopg
 
-    driver = Driver("psycopg", "postgresql", _fill, registry)
+    driver = Driver("psycopg", "postgresql", _fill, registry, parameters=parameters)
     _patches.also_end(driver)
     with _patches:
         for connections in (psycopg.Connection, psycopg.AsyncConnection):

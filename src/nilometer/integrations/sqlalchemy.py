@@ -66,17 +66,20 @@ def pool_name(engine: Any) -> str:
     return f"{url.host or url.get_backend_name()}{port}/{url.database or ''}"
 
 
-def _instruments(registry: Registry) -> tuple[Instruments, EnginePools]:
+def _instruments(
+    registry: Registry,
+    parameters: bool = False,
+) -> tuple[Instruments, EnginePools]:
     found = _measured.get(registry)
     if found is None:
         from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-        instruments = Instruments("sqlalchemy", registry)
+        instruments = Instruments("sqlalchemy", registry, parameters=parameters)
         found = _measured[registry] = instruments, EnginePools(instruments, PoolTimeoutError)
     return found
 
 
-def install(*, registry: Registry = REGISTRY) -> bool:
+def install(*, registry: Registry = REGISTRY, parameters: bool = False) -> bool:
     """Measure every engine that is made from now on; False if that is done already.
 
     By the hook that SQLAlchemy calls with each engine: it reads the parameters of an engine's
@@ -86,7 +89,7 @@ def install(*, registry: Registry = REGISTRY) -> bool:
         return False
     from sqlalchemy.engine.interfaces import Dialect
 
-    _instruments(registry)  # now, where it may fail, rather than when an engine is made
+    _instruments(registry, parameters)  # now, where it may fail, not when an engine is made
 
     def measured(bound: Any) -> Any:
         original = bound.__func__

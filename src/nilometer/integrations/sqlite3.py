@@ -34,7 +34,7 @@ _patches: Final = Patches()
 _driver: Final[list[Driver]] = []
 
 
-def install(*, registry: Registry = REGISTRY) -> bool:
+def install(*, registry: Registry = REGISTRY, parameters: bool = False) -> bool:
     """Measure all connections that are made from now on; False if that is done already."""
     if _patches.active:
         return False
@@ -47,6 +47,7 @@ def install(*, registry: Registry = REGISTRY) -> bool:
         registry,
         fill_connections=_fill_connections,
         lowest=sqlite3.Connection,
+        parameters=parameters,
     )
     _driver.append(driver)
 
