@@ -111,6 +111,7 @@ batches = st.builds(
     readings=st.lists(readings, max_size=4).map(tuple),
     spans=st.lists(spans, max_size=4, unique_by=lambda s: (s.trace_id, s.span_id)).map(tuple),
     events=st.lists(events, max_size=4).map(tuple),
+    delivery=st.just(""),
 )
 
 
