@@ -170,7 +170,7 @@ def test_no_quoted_text_of_a_statement_is_shown(text: str, shown: str) -> None:
 
 def test_statements_are_totalled_by_what_they_do_too() -> None:
     reply = {
-        STATEMENTS: [["a", "INSERT INTO t", 3], ["b", "insert into u", 4], ["a", "SET x", 5]]
+        STATEMENTS: [["a", "INSERT INTO t", 3], ["b", "insert\n  into u", 4], ["a", "SET x", 5]]
     }
 
     values = values_of(reply, {STATEMENTS: ("calls",)})

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from contextlib import closing
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -116,6 +116,33 @@ def test_each_statement_is_put_to_its_text_and_its_database(
     assert moves["statement.calls", SELECT] == moves["statement.rows", SELECT] == SELECTS
     assert moves["statement.wal_records", INSERT] >= INSERTS
     assert moves["statement.shared_blks_hit", SELECT] >= SELECTS
+
+
+def test_bytes_of_wal_that_hold_whole_pages_are_not_compared(
+    server: PostgreSQL, backend: Backend
+) -> None:
+    """The first change of a page after a checkpoint logs all of it."""
+    numbers = count(1000)
+
+    def insert() -> str:
+        return f"INSERT INTO orders (id, item) VALUES ({next(numbers)}, 'a')"
+
+    execute(shop(server), insert(), insert())
+    ended(server)
+    (before,) = snapshots(backend)
+    execute(shop(server), "CHECKPOINT", insert())
+    ended(server)
+    (between,) = snapshots(backend)
+    execute(shop(server), insert())
+    ended(server)
+    (after,) = snapshots(backend)
+
+    first, second = delta(before, between), delta(between, after)
+
+    counter = ("statement.insert.wal_bytes", ())
+    assert "whole pages, logged after checkpoints" in first.unknown[counter]
+    assert first.moved["statement.insert.calls", ()] == 1
+    assert 0 < second.moved[counter] < 1000
 
 
 def test_two_equal_workloads_move_what_is_exact_by_the_same(

@@ -105,9 +105,24 @@ def by_verb(name: str) -> tuple[str, ...]:
 
 def totals_of(name: str, part: Dimensions) -> tuple[str, ...]:
     """The totals that a part of this counter goes into."""
-    query = dict(part).get("query", "") if name.startswith("statement.") else ""
-    verb = query.partition(" ")[0].lower()
+    words = dict(part).get("query", "").split(None, 1) if name.startswith("statement.") else []
+    verb = words[0].lower() if words else ""
     return (name, *(of for of in by_verb(name) if of.split(".")[1] == verb))
+
+
+def whole_pages(values: Mapping[Series, Number]) -> dict[Series, str]:
+    """What the bytes of WAL hold that nobody wrote: told as an incarnation, so that a run in
+    which there was more of it is not compared.
+
+    The first change of a page after a checkpoint logs all of it, and checkpoints come by time.
+    """
+    found: dict[Series, str] = {}
+    for name, _ in [series for series in values if not series[1]]:
+        pages = "statement.wal_fpi" if name.startswith("statement.") else "wal_fpi"
+        number = values.get((pages, ()))
+        if name.endswith("wal_bytes") and number is not None:
+            found[name, ()] = f"it holds {number:,} whole pages, logged after checkpoints"
+    return found
 
 
 def folded(text: str) -> str:
@@ -218,6 +233,8 @@ class PostgreSQL:
             **statements_begun(reply, self._catalogue.columns),
             **self._losses.seen(raw),
         }
+        for series, pages in whole_pages(raw).items():
+            incarnations[series] = "; ".join(filter(None, (incarnations.get(series), pages)))
         values, notes = bounded(raw, gauges=GAUGES, kept=self._kept)
         for name, _ in values:
             if name not in self._facts:
