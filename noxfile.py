@@ -25,6 +25,7 @@ STARTED = time.monotonic()
 # The suites that run code which has a C twin.
 TWINS = ["tests/measure", "tests/trace", "tests/wire", "tests/integrations"]
 GREENLETS = [f"tests/integrations/test_sqlalchemy{part}.py" for part in ("", "_orm", "_pools")]
+GREENLETS.append("tests/integrations/test_statement_parameters.py")
 
 # On the newer Pythons most tests that start real servers or take long are left out: protocols
 # do not depend on the Python version, and they are most of the time of the suite. The C core

@@ -288,7 +288,7 @@ def test_lines_of_greenlets_that_wait_in_their_handlers_are_counted_exactly(gree
 def test_a_handler_that_was_made_by_halves_handles_as_without_us(logger, registry):
     class ByHalves(logging.Handler):
         def __init__(self):
-            self.level, self.filters, self.lock = 0, [], None
+            self.level, self.filters, self.lock = 0, [], threading.RLock()
 
         def emit(self, record):
             said.append(record.msg)
