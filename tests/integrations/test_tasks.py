@@ -307,7 +307,7 @@ def test_a_task_is_reckoned_with_what_it_costs(registry, monkeypatch):
     run(threading.Thread(target=work))
     registry.collect()
 
-    assert registry.overhead() > 1e9
+    assert registry.overhead() >= 1e9  # what else it reckons may be nothing here
 
 
 # --- When a task of Celery's was sent --------------------------------------------------------
