@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from deltalake import DeltaTable
 
+from nilometer.cli import gate_past
 from nilometer.cli.exits import Exit
 from nilometer.cli.journal import Journal
 from nilometer.clock import Clock
@@ -157,6 +158,68 @@ def test_an_accepted_change_is_silent_from_then_on(recorded, gate) -> None:
         "accepted by ada from run r58 on: mysql:Com_select: the audit log"
         in gate("report").stdout
     )
+
+
+@pytest.mark.parametrize("damage", ["emptied", "deleted"])
+@pytest.mark.usefixtures("quiet")
+def test_a_damaged_file_of_acceptances_is_named_and_makes_the_verdict_unknown(
+    damage: str, recorded, gate, place
+) -> None:
+    recorded(run(58, MORE))
+    gate("accept", "--reason", "the audit log", "--by", "ada")
+    (file,) = DeltaTable(str(place / "events")).file_uris()
+    gate("accept", "--run", "r57", "--all", "--reason", "a new machine", "--by", "ada")
+    if damage == "emptied":
+        Path(file).write_bytes(b"")
+    else:
+        Path(file).unlink()
+
+    said = gate("check", "--fail")
+    shown, learned = gate("report", "--runs", "2"), gate("learn")
+    again = gate("accept", "--reason", "once more", "--by", "ada")
+    recorded(run(59, MORE))
+    after = json.loads(gate("check", "--format", "json").stdout)
+
+    assert said.returncode == 0
+    assert said.stdout.startswith("unknown: run r58 of shop")
+    assert f"what was accepted is not known; lost: {Path(file).parent.name}" in said.stdout
+    assert "mysql:Com_select +40" in said.stdout
+    assert (shown.returncode, learned.returncode) == (0, 0)
+    for one in (shown, learned):
+        assert "what was accepted is not known; lost: " in one.stdout
+    assert again.stdout == "accepted from run r58 on: mysql:Com_select\n"
+    assert (after["outcome"], after["findings"]) == ("unknown", [])
+    assert any("once more" in note for note in after["notes"])
+
+
+def test_runs_that_take_no_part_use_up_none_of_those_that_are_looked_at(
+    recorded, place, monkeypatch
+) -> None:
+    monkeypatch.setattr(gate_past, "RUNS_MAX", 20)
+    monkeypatch.setattr(gate_past, "READ_MAX", 80)
+    monkeypatch.setattr(gate_past, "ENOUGH", 16)
+    main = [run(at, BASE, branch="main") for at in range(30)]
+    others = [run(30 + at, MORE, branch="pr", test_set=f"t{at % 3}") for at in range(30)]
+    recorded(*main, *others)
+
+    with gate_past.Past(str(place), "shop") as past:
+        by_main = past.choose("last", branches=["main"])
+        first = past.choose("r25", branches=["main"])
+        by_all = past.choose("last")
+
+    assert [len(one.earlier) for one in (by_main, first, by_all)] == [59, 25, 59]
+
+
+@pytest.mark.usefixtures("quiet")
+def test_what_is_torn_of_the_last_acceptance_is_said_with_the_next(gate, place) -> None:
+    gate("accept", "--all", "--reason", "a new machine")
+    (file,) = DeltaTable(str(place / "events")).file_uris()
+    Path(file).unlink()
+
+    said = gate("accept", "--all", "--reason", "once more")
+
+    assert said.stdout == "accepted from run r57 on: all counters\n"
+    assert "torn, and set aside: " in said.stderr
 
 
 @pytest.mark.parametrize(

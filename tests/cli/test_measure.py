@@ -580,9 +580,25 @@ def test_what_is_torn_of_a_history_is_said_with_the_next_run(place):
     entry.write_text('{"add": {')
 
     ended = place.measure("-q", "--", "true")
+    later = place.measure("-q", "--", "true")
 
     assert ended.returncode == 0
     assert f"{entry.name}.torn; see store-damaged" in ended.stderr
+    assert (later.returncode, later.stderr) == (0, "")  # it is told once
+    assert len(place.runs()) == 3
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
+def test_what_has_the_name_of_an_entry_and_is_none_is_named_and_blocks_nothing(place, make):
+    place.measure("-q", "--", "true")
+    strange = place.root / ".nilometer/journal/x.json"
+    make(strange)
+
+    measured, judged = place.measure("-q", "--", "true"), place.gate("check")
+
+    told = f"nilometer: {strange} is no file, so no run: it is passed over; move it away\n"
+    assert (measured.returncode, measured.stderr) == (0, told)
+    assert (judged.returncode, judged.stderr) == (0, told)
     assert len(place.runs()) == 2
 
 

@@ -62,6 +62,45 @@ def test_a_step_says_from_where_to_where_and_why() -> None:
     )
 
 
+exact_levels = st.lists(
+    st.tuples(st.sampled_from([400, 500, 600, 700, 720, 800, 1400]), st.integers(5, 20)),
+    min_size=2,
+    max_size=8,
+)
+
+
+@given(exact_levels)
+def test_of_a_series_without_noise_every_level_of_five_runs_is_found(levels) -> None:
+    """But for one of fewer than twelve runs that was left for the one before."""
+    values = [level for level, runs in levels for _ in range(runs)]
+    moved = [at for at in range(1, len(values)) if values[at] != values[at - 1]]
+    borders = [0, *moved, len(values)]
+    gone = [
+        at
+        for at in range(1, len(borders) - 2)
+        if borders[at + 1] - borders[at] < 12
+        and 2 * abs(values[borders[at + 1]] - values[borders[at] - 1])
+        < min(
+            abs(values[borders[at]] - values[borders[at] - 1]),
+            abs(values[borders[at + 1]] - values[borders[at]]),
+        )
+    ]
+
+    assert gone or places(values) == moved
+
+
+@pytest.mark.parametrize("short", [5, 8, 11])
+def test_short_levels_one_after_the_other_are_as_many_steps_where_there_is_no_noise(
+    short: int,
+) -> None:
+    values = [800] * 25 + [700] * short + [600] * short + [500] * short + [400] * 30
+
+    assert places(values) == [25, 25 + short, 25 + 2 * short, 25 + 3 * short]
+    assert places([*values[:9], 1600, *values[9:]]) == [
+        at + 1 for at in (25, 25 + short, 25 + 2 * short, 25 + 3 * short)
+    ]
+
+
 @pytest.mark.parametrize(("level", "moved"), [(3, 1), (40, 1), (10_000, 100), (0, 1), (0, 9)])
 @pytest.mark.parametrize("points", [7, 10, 30])
 def test_an_exact_count_that_moves_for_good_has_a_step(level, moved, points) -> None:

@@ -62,7 +62,7 @@ def accept(
     if counters and everything:
         stop("--all and --counter: one of them", Exit.USAGE)
     with Past(history, suite) as past:
-        chosen = past.choose(run_id)
+        chosen = past.choose(run_id, branches=branches)
         if counters:
             _check(counters, chosen)
         elif not everything:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -13,6 +14,7 @@ from nilometer.cli.collector import json_option
 from nilometer.cli.commands import OneOf
 from nilometer.cli.exits import Exit
 from nilometer.cli.gate_past import LAST, Past, history_options
+from nilometer.cli.gate_places import FROM_TOP, from_top
 from nilometer.cli.terminal import Patience, cell, lines, one_line, show, show_json, stop, write
 from nilometer.clock import Clock
 
@@ -74,6 +76,8 @@ def check(
 
     with Past(history, suite) as past:
         verdict = _judged(past, run_id, branches, may_fail=may_fail, confirmed=only_confirmed)
+    if shape in FROM_TOP:
+        verdict = from_top(verdict, Path.cwd(), os.environ)
     text = WRITERS[shape](verdict)
     if not text and says_nothing and shape == "markdown":
         text = nothing(verdict.run.suite)
@@ -102,10 +106,10 @@ def _judged(
             now_ns=Clock().wall_ns(),
         )
 
-    chosen = past.choose(run_id)
+    chosen = past.choose(run_id, branches=branches)
     verdict = of(chosen)
     if verdict.findings:
-        verdict = of(past.choose(chosen.run.id, parts=True))
+        verdict = of(past.choose(chosen.run.id, parts=True, branches=branches))
     missing = past.missing_after(chosen) if run_id == LAST else ""
     return _not_the_last(verdict, missing) if missing else verdict
 
@@ -157,10 +161,10 @@ def report(
     with Past(history, suite) as past:
         name = past.suite()
         accepted = past.accepted(name)
-        verdicts = _verdicts(past.runs(name), accepted, branches, runs)
+        verdicts = _verdicts(past.runs(name, branches=branches), accepted, branches, runs)
         if any(one.findings for one in verdicts):  # their parts are read only then
             quiet = {one.run.id: one for one in verdicts if not one.findings}
-            whole = past.runs(name, parts=True)
+            whole = past.runs(name, parts=True, branches=branches)
             verdicts = _verdicts(whole, accepted, branches, runs, known=quiet)
     if as_json:
         show_json({"suite": name, "verdicts": [document(one) for one in verdicts]})
@@ -169,6 +173,9 @@ def report(
         stop(f"the history has no run of {name!r}", Exit.NOT_FOUND)
     _show(verdicts)
     for one in accepted:
+        if not one.run_id:
+            write(one_line(f"what was accepted is not known; {one.reason}") + "\n")
+            continue
         which = ", ".join(one.counters) or "all counters"
         who = f" by {one.by}" if one.by else ""
         write(one_line(f"accepted{who} from run {one.run_id} on: {which}: {one.reason}") + "\n")

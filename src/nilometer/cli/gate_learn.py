@@ -42,7 +42,8 @@ def learn(
 
     with Past(history, suite) as past:
         name = past.suite()
-        learned = learned_of(past.runs(name), past.accepted(name), branches=branches)
+        accepted = past.accepted(name)
+        learned = learned_of(past.runs(name, branches=branches), accepted, branches=branches)
     if learned is None:
         stop(f"the history has no run of {name!r} that can be used", Exit.NOT_FOUND)
     if as_json:
@@ -54,6 +55,9 @@ def learn(
     rest = len(learned.predictors) - len(shown)
     more = f"; {rest} others take no part, --all shows them" if rest else ""
     write(one_line(f"{len(shown)} counters of {learned.runs} runs of {name}{more}") + "\n")
+    for one in accepted:
+        if not one.run_id:
+            write(one_line(f"what was accepted is not known; {one.reason}") + "\n")
     if learned.left_out:
         write(f"{len(learned.left_out)} runs are left out; `check` says why\n")
 

@@ -13,13 +13,19 @@ from nilometer.config import load_for_commands
 from nilometer.errors import ConfigError, NilometerError, to_install
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from nilometer.model.run import Accepted, Run
     from nilometer.store.runs import History
 
 RUNS_MAX: Final = 500
-"""The latest of a suite: four times what the joint statistic looks at, for those left out."""
+"""The latest that take part: four times what the joint statistic looks at."""
+
+READ_MAX: Final = 4 * RUNS_MAX
+"""The latest of a suite, where those of other branches and test sets are among them."""
+
+ENOUGH: Final = RUNS_MAX * 4 // 5
+"""So many of them take part, and the others are few: those that failed, and the run itself."""
 
 LAST: Final = "last"
 NAMED_MAX: Final = 10
@@ -96,6 +102,8 @@ class Past:
         from nilometer.cli.measuring import state_directory
 
         journal = Journal(self.location, state_directory())
+        for told in journal.strange():
+            say(f"nilometer: {told}")
         if not journal.has_left_over():
             return
         try:
@@ -110,11 +118,27 @@ class Past:
         if self._opened is not None:
             self._opened.close()
 
-    def runs(self, suite: str | None = None, *, parts: bool = False) -> list[Run]:
-        """The latest runs of a suite, or of all, oldest first."""
+    def runs(
+        self,
+        suite: str | None = None,
+        *,
+        parts: bool = False,
+        branches: Collection[str] = (),
+        run_id: str = LAST,
+    ) -> list[Run]:
+        """The latest runs of a suite, or of all, oldest first; of a suite as many as it takes.
+
+        That is until there are enough that this run is compared with, or no more.
+        """
+        found = self._read(suite, RUNS_MAX, parts=parts)
+        if suite is None or len(found) < RUNS_MAX or _take_part(found, run_id, branches):
+            return found
+        return self._read(suite, READ_MAX, parts=parts)
+
+    def _read(self, suite: str | None, limit: int, *, parts: bool) -> list[Run]:
         assert self._opened is not None
         try:
-            return self._opened.runs(suite, limit=RUNS_MAX, parts=parts)
+            return self._opened.runs(suite, limit=limit, parts=parts)
         except NilometerError as error:
             stop(str(error), Exit.USAGE)
 
@@ -151,17 +175,32 @@ class Past:
             self._opened.accept(accepted)
         except (NilometerError, OSError) as error:
             stop(str(error), Exit.USAGE)
+        if self._opened.lost:
+            say(f"nilometer: {self._opened.lost}")
 
-    def choose(self, run_id: str, *, parts: bool = False) -> Chosen:
+    def choose(
+        self, run_id: str, *, parts: bool = False, branches: Collection[str] = ()
+    ) -> Chosen:
         """The run of this id, or whose id begins so, or the last, with those around it."""
         suite = self.suite_of(run_id)
-        runs = self.runs(suite, parts=parts)
+        runs = self.runs(suite, parts=parts, branches=branches, run_id=run_id)
         at = _place(runs, run_id, suite)
         return Chosen(runs[at], runs[:at], runs[at + 1 :], self.accepted(suite))
 
     def missing_after(self, last: Chosen) -> str:
         """Why the last run of those that are known may not be the last; empty if it is."""
         return "; ".join(filter(None, (_lost(last.later), self.unrecorded)))
+
+
+def _take_part(runs: Sequence[Run], run_id: str, branches: Collection[str]) -> bool:
+    """Whether enough of the runs before this one are compared with it."""
+    from nilometer.gate.history import past_of
+
+    named = [at for at, run in enumerate(runs) if run.id and run_id in {LAST, run.id}]
+    if not named:
+        return False
+    at = named[-1]
+    return len(past_of(runs[at], runs[:at], branches=branches).runs) >= ENOUGH
 
 
 def _place(runs: Sequence[Run], run_id: str, suite: str) -> int:

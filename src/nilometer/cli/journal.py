@@ -82,7 +82,16 @@ class Journal:
 
     def has_left_over(self) -> bool:
         """Whether there is anything to recover; costs no more than a look."""
-        return any(True for folder in self._folders() for _ in folder.glob("*.json"))
+        return any(one.is_file() for folder in self._folders() for one in folder.glob("*.json"))
+
+    def strange(self) -> list[str]:
+        """What has an entry's name and is none, such as a directory: each with what to do."""
+        found = [one for folder in self._folders() for one in sorted(folder.glob("*.json"))]
+        return [
+            f"{one} is no file, so no run: it is passed over; move it away"
+            for one in found
+            if one.exists() and not one.is_file()
+        ]
 
     def recover(self, history: History) -> list[Run]:
         """Record what was left over, and return it. Raises StoreError."""
@@ -110,6 +119,8 @@ def _abandoned(folder: Path) -> Iterator[tuple[Path, int]]:
     A history is in the order of recording, and two ids of one second say nothing of theirs.
     """
     for file in sorted(folder.glob("*.json"), key=_written):
+        if not file.is_file():  # a pipe would never be opened; `strange` tells of it
+            continue
         with suppress(OSError):  # gone, not ours to read, or locked: somebody sees to it
             lock = os.open(file, os.O_RDONLY)
             try:

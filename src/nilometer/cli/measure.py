@@ -265,6 +265,8 @@ def record(run: Run, location: str, journal: Journal, *, quiet: bool = False) ->
         with ExitStack() as stack:
             history = _history(location)
             stack.callback(history.close)
+            for told in journal.strange():
+                say(f"nilometer: {told}")
             for found in journal.recover(history):
                 why = f": {found.because}" if found.because else ""
                 say(f"nilometer: recorded, too: run {found.id} of {found.suite}{why}")

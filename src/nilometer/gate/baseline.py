@@ -11,15 +11,14 @@ a build often enough would have made the new level the old one.
 
 from __future__ import annotations
 
-from bisect import insort
 from itertools import pairwise
 from math import sqrt
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from nilometer.gate.lasting import HELD_SCALES_MIN, NEAR_RUNS, lasting_steps
+from nilometer.gate.lasting import HELD_SCALES_MIN, Held, Known, Levels
 from nilometer.gate.robust import NORMAL_PER_MAD, are_counts, median
 from nilometer.gate.segments import noise_of
-from nilometer.gate.stability import NOISY_SHARE_MAX, spread_of
+from nilometer.gate.stability import NOISY_SHARE_MAX
 from nilometer.gate.steps import POINTS_MIN
 
 if TYPE_CHECKING:
@@ -30,24 +29,20 @@ if TYPE_CHECKING:
     from nilometer.model.run import Accepted, Run
 
 
-class Held(NamedTuple):
-    """A lasting step up that nobody accepted: from which place on, and the level it led to."""
-
-    start: int
-    level: float
-
-
 class Baseline(NamedTuple):
     """A series on the level that runs are judged by.
 
     `runs` is how many known values that level itself has; `steps` are those that were found and
     that nobody accepted; `held` is the one of them that is an alarm until somebody does.
+    `known` is where else it was, and is no news.
     """
 
     values: tuple[float | None, ...]
     runs: int = 0
     steps: tuple[Step, ...] = ()
     held: Held | None = None
+    level: float = 0.0
+    known: Known = Known()
 
     @property
     def doubt(self) -> float:
@@ -68,28 +63,30 @@ def baseline(values: Sequence[float | None], accepted: Sequence[int] = ()) -> Ba
     >>> baseline([5, 5, 5, 8, 8], [3]).values
     (8.0, 8.0, 8.0, 8.0, 8.0)
     """
-    known = {value for value in values if value is not None}
-    found = lasting_steps(values) if len(known) > 1 and _may_gate(values) else ()
+    known = [(at, float(value)) for at, value in enumerate(values) if value is not None]
+    if not known:
+        return Baseline(tuple(values))
+    is_counted = are_counts(value for _, value in known)
+    levels = Levels(is_counted=is_counted, is_steady=_is_steady([v for _, v in known]))
     ends = _begins(values, sorted({at for at in accepted if 0 < at < len(values)}))
-    levels = _Levels(whole=are_counts(known))
-    told: list[Step] = []
     for start, stop in pairwise([0, *ends, len(values)]):
-        own, shown = values[start:stop], ends.get(start, start) - start
-        told = [
-            step
-            for step in found
-            if start < step.index < stop
-            and all(abs(step.index - at) > NEAR_RUNS for at in (*ends, *accepted))
-        ]
-        if start and len(known) > 1:
-            told = levels.steps_after_accepting(own, shown, start)
-        cuts = [start, *(step.index for step in told), stop]
-        for begin, end in pairwise(cuts):
-            if begin == start and start:
-                levels.accept(values[begin:end], shown)
-            else:
-                levels.add(values[begin:end], begin)
-    return Baseline(levels.moved(), levels.runs, tuple(told), levels.held)
+        own = [one for one in known if start <= one[0] < stop]
+        if start and own:
+            shown = sum(at <= ends[start] for at, _ in own) or 1
+            levels.accept(own[shown - 1][1], own[:shown])
+            own = own[shown:]
+        for at, value in own:
+            levels.add(at, value)
+    offs = levels.off_level()
+    moved = (
+        None if value is None else levels.level + offs[at] for at, value in enumerate(values)
+    )
+    if is_counted:
+        moved = (None if value is None else float(round(value)) for value in moved)
+    places = [at for at, _ in known]
+    return Baseline(
+        tuple(moved), levels.runs, levels.steps(places), levels.held, levels.level, levels.known
+    )
 
 
 def _begins(values: Sequence[float | None], accepted: Sequence[int]) -> dict[int, int]:
@@ -122,113 +119,12 @@ def _begins(values: Sequence[float | None], accepted: Sequence[int]) -> dict[int
     return found
 
 
-class _Levels:
-    """The levels of a series, one after the other, and the one that runs are judged by."""
-
-    def __init__(self, *, whole: bool) -> None:
-        self.held: Held | None = None
-        self.runs = 0
-        self._whole = whole
-        self._level: float | None = None
-        self._pieces: list[tuple[Sequence[float | None], float | None]] = []
-
-    def accept(self, values: Sequence[float | None], shown: int) -> None:
-        """The next level, which somebody accepted as the run at the place `shown` has it.
-
-        Those of which each alarms by that one and the others before it are of another, which
-        nobody accepted.
-        """
-        of_it = self._alike(values, shown)
-        self.held = None
-        if of_it:  # else it is a level that no run has shown yet
-            self._level = float(median(of_it))
-            self.runs = len(of_it)
-        self._pieces.append((values, self._level if of_it else None))
-
-    def steps_after_accepting(
-        self, values: Sequence[float | None], shown: int, start: int
-    ) -> list[Step]:
-        """The steps after the run at the place `shown` of these, which begin at `start`.
-
-        Looked for where the accepted step is taken out: else one close behind it is taken for
-        a part of it.
-        """
-        so_far = [value for value in values[: shown + 1] if value is not None]
-        level = _level(so_far or values)
-        shift = 0.0 if self._level is None or level is None else level - self._level
-        before = [None if v is None else v + shift for v in self.moved()]
-        found = lasting_steps([*before, *values])
-        return [step for step in found if step.index > start + shown]
-
-    def _alike(self, values: Sequence[float | None], shown: int) -> list[float]:
-        """The known ones among these that do not alarm by `shown` and those of them before."""
-        known = [
-            v for v in (values[shown], *values[:shown], *values[shown + 1 :]) if v is not None
-        ]
-        if not known:
-            return []
-        first = float(known[0])
-        shift = 0.0 if self._level is None else first - self._level
-        earlier = [value + shift for value in self.moved() if value is not None] or [first]
-        scale = self._scale(earlier, first)
-        found: list[float] = []  # in order, for its median
-        for value in known:
-            if not found or not _is_above(value, median(found), scale):
-                insort(found, float(value))
-        return found
-
-    def add(self, values: Sequence[float | None], start: int) -> None:
-        """The next level, from `start` on, which nobody accepted."""
-        own = _level(values)
-        if own is None:
-            self._pieces.append((values, own))
-        elif self._level is None or not self._is_alarm(own):
-            self._reach(values)
-        else:
-            since = start if self.held is None else self.held.start
-            self.held = Held(since, own)
-            self._pieces.append((values, own))
-
-    def _reach(self, values: Sequence[float | None]) -> None:
-        """Runs whose level is that by which others are judged from now on."""
-        self.held, self._level = None, _level(values)
-        self.runs = sum(value is not None for value in values)
-        self._pieces.append((values, self._level))
-
-    def _is_alarm(self, level: float) -> bool:
-        """Whether runs of this level alarm by those before it."""
-        assert self._level is not None
-        known = [value for value in self.moved() if value is not None]
-        return _is_above(level, self._level, self._scale(known, self._level))
-
-    def _scale(self, values: Sequence[float], level: float) -> float:
-        return spread_of(values, level, is_counted=self._whole).scale
-
-    def moved(self) -> tuple[float | None, ...]:
-        """All values so far, on that level; counts stay counts."""
-        found: list[float | None] = []
-        for values, own in self._pieces:
-            shift = 0.0 if own is None or self._level is None else self._level - own
-            shift = float(round(shift)) if self._whole else shift
-            found += [None if v is None else float(v) + shift for v in values]
-        return tuple(found)
-
-
-def _is_above(value: float, level: float, scale: float) -> bool:
-    """Whether that is an alarm."""
-    return value > level and value - level >= HELD_SCALES_MIN * scale
-
-
-def _may_gate(values: Sequence[float | None]) -> bool:
-    """Whether its neighbours are alike enough, so that steps of it matter to anybody."""
-    known = [value for value in values if value is not None]
+def _is_steady(known: Sequence[float]) -> bool:
+    """Whether its neighbours are alike enough, so that levels of it matter to anybody."""
     moves = [abs(after - before) for before, after in pairwise(known)]
+    if not moves:
+        return True
     return NORMAL_PER_MAD * median(moves) <= sqrt(2) * NOISY_SHARE_MAX * abs(median(known))
-
-
-def _level(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(median(known)) if known else None
 
 
 def accepted_at(

@@ -78,10 +78,17 @@ def unusable(run: Run) -> str:
     return ""
 
 
-def past_of(run: Run, earlier: Sequence[Run], *, branches: Collection[str] = ()) -> Past:
+def past_of(
+    run: Run,
+    earlier: Sequence[Run],
+    *,
+    branches: Collection[str] = (),
+    accepted: Collection[str] = (),
+) -> Past:
     """The runs that `run` can be compared with, and why the others of its suite cannot.
 
-    With `branches`, only those of one of these branches (or of none that is known).
+    With `branches`, only those of one of these branches (or of none that is known), and those
+    that were `accepted`, by their ids: a level is what somebody accepted, wherever it was seen.
     """
     kept, left_out = [], []
     seen = {run.id}
@@ -89,7 +96,8 @@ def past_of(run: Run, earlier: Sequence[Run], *, branches: Collection[str] = ())
         if other.suite != run.suite or (other.id and other.id in seen):
             continue
         seen.add(other.id)
-        because = unusable(other) or _not_comparable(run, other, branches)
+        where = () if other.id in accepted else branches
+        because = unusable(other) or _not_comparable(run, other, where)
         if because:
             left_out.append(LeftOut(other.id, because))
         else:
@@ -105,6 +113,15 @@ def _not_comparable(run: Run, other: Run, branches: Collection[str]) -> str:
     if branches and other.branch and other.branch not in branches:
         return f"of the branch {other.branch}"
     return ""
+
+
+def of_its_branch(run: Run, others: Sequence[Run], branches: Collection[str]) -> list[Run]:
+    """Those that can show the same change again, or that it is gone.
+
+    With `branches` the runs of its own branch, which need not be one of these: what another
+    branch costs says nothing of this change. Without, all runs are one sequence.
+    """
+    return [other for other in others if not branches or other.branch == run.branch]
 
 
 def read_of(run: Run, backend: str) -> BackendRead | None:

@@ -61,6 +61,7 @@ class Column(NamedTuple):
     """A counter that takes part: its values in the earlier runs on its current level, and now.
 
     `doubt` is what a deviation of the new value is divided by, for a level of a few runs.
+    `elsewhere` is how many earlier runs were as high on levels that the counter left by itself.
     """
 
     key: Key
@@ -68,6 +69,7 @@ class Column(NamedTuple):
     now: float
     is_counted: bool = True
     doubt: float = 1.0
+    elsewhere: int = 0
 
 
 class Moved(NamedTuple):
@@ -76,6 +78,7 @@ class Moved(NamedTuple):
     key: Key
     scales: float
     chance: float  # that noise alone gets so far, of this one counter
+    elsewhere: int = 0  # how many runs were as high on levels that it left by itself
 
 
 class Joint(NamedTuple):
@@ -113,7 +116,8 @@ def joint(columns: Iterable[Column], runs: int, *, sign: int = 1) -> Joint:
         number += 1
         scales = now / row.column.doubt
         if scales > 0:
-            moved.append(Moved(row.column.key, scales, chance_of(scales, row.runs - 1)))
+            chance = chance_of(scales, row.runs - 1)
+            moved.append(Moved(row.column.key, scales, chance, row.column.elsewhere))
     moved.sort(key=lambda one: (-one.scales, one.key))
     if not moved or moved[0].scales < SCALES_MIN:  # no alarm, whatever the others were
         return _quiet(moved, number, runs - skipped)
@@ -185,6 +189,8 @@ def _joint(
     )
     if above:
         because += f", but for {above} wild ones that were as far out"
+    if moved[0].elsewhere:
+        because += f", and {moved[0].elsewhere} on other levels, left by itself, were as high"
     if is_alarm:
         because += f"; without a change one run in {1 / rate:.0f} is so far out"
     listed = tuple(listed_of(moved, counters)) if is_alarm else ()
@@ -285,13 +291,6 @@ class Row:
             return 0.0
         away = self._sign * (value - middle)
         return away / spread.scale if spread.scale else copysign(inf, away)
-
-    def _is_wild(self, others: Sequence[float], middle: float, scale: float) -> bool:
-        """Whether these are so far out so often that they cannot alarm."""
-        furthest = others[-1] - middle if self._sign > 0 else middle - others[0]
-        if furthest <= WILD_SCALES * scale:
-            return False
-        return wild_in(others, middle, scale, self._sign) > wild_max(len(others))
 
 
 def chance_of(scales: float, freedom: int) -> float:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Final
 from nilometer.gate.bound import bound
 from nilometer.gate.finding import Finding
 from nilometer.gate.history import why_unknown
-from nilometer.gate.robust import FLOOR_COUNT
-from nilometer.gate.stability import RUNS_MIN, standing
+from nilometer.gate.robust import FLOOR_COUNT, median
+from nilometer.gate.stability import EXACT_RUNS_MIN, RUNS_MIN, Standing, standing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from nilometer.gate.history import Series
+    from nilometer.gate.history import Key, Series
     from nilometer.gate.joint import Joint, Moved
     from nilometer.gate.matrix import Cohort, Matrix
     from nilometer.model.run import Run
@@ -26,27 +26,36 @@ USUAL_SHARE: Final = 0.9  # a counter that is missing in more of the runs is mis
 FIRST_RUNS_MIN: Final = 20  # as many as an exact counter takes to be so for good
 FIRST_COUNTS_MIN: Final = 5.0  # a page read, a lock waited for, a few of them: machines do that
 
+STEPS_NAMED_MAX: Final = 3  # of a counter; more are told as their sum, and the latest
+
 PENDING_MAX: Final = 12
-"""Runs that alarm one after the other. A lasting step is found from five to ten on, and held; a
-counter whose neighbours are alike takes more."""
+"""Runs that alarm one after the other, but for those that did not read what alarms. A lasting
+step is found from five to ten on, and held; a counter whose neighbours are alike takes more."""
 
 
 def pending_of(matrix: Matrix) -> int:
     """How many of the latest runs alarm, each after the other, by those before the first.
 
     They do not judge the next one: they wait for somebody to accept them, or for a run that
-    shows that they went away. Once there are enough of them to be a level of their own, the
-    step to it is found, and held (see `baseline`).
+    shows that they went away. One that has no figure of what alarms shows neither. Once there
+    are enough of them to be a level of their own, the step to it is found, and held (see
+    `baseline`).
     """
-    for number in range(min(PENDING_MAX, matrix.last - RUNS_MIN), 0, -1):
-        start = matrix.last - number
-        cohorts = [one for one in matrix.cohorts(start) if len(one.places) >= RUNS_MIN]
-        if all(
-            any(matrix.judge(cohort, at).is_alarm for cohort in cohorts)
-            for at in range(start, matrix.last)
-        ):
-            return number
-    return 0
+    read = [at for at in range(RUNS_MIN, matrix.last) if matrix.is_read(at)]
+    starts = read[-PENDING_MAX:]
+    return next((matrix.last - at for at in starts if _alarms_from(matrix, at)), 0)
+
+
+def _alarms_from(matrix: Matrix, start: int) -> bool:
+    """Whether this run alarms, and each after it does or has no figure of what did."""
+    cohorts = [one for one in matrix.cohorts(start) if len(one.places) >= RUNS_MIN]
+    moved: set[Key] = set()
+    for at in range(start, matrix.last):
+        alarms = [found for one in cohorts if (found := matrix.judge(one, at)).is_alarm]
+        moved |= {one.key for found in alarms for one in found.moved}
+        if not alarms and not any(matrix.lacks(key, at) for key in moved):
+            return False
+    return True
 
 
 class Judged:
@@ -56,6 +65,7 @@ class Judged:
         self._matrix = matrix
         self._start = matrix.last - pending
         self._of_key = {one.key: one for one in matrix.series}
+        self._standings: dict[tuple[Cohort, Key], Standing] = {}
         self.base = matrix.runs[: self._start]
         cohorts = [c for c in matrix.cohorts(self._start) if len(c.places) >= RUNS_MIN]
         self.pairs: list[tuple[Cohort, Joint]] = [
@@ -121,8 +131,7 @@ class Judged:
 
     def _finding(self, cohort: Cohort, moved: Moved) -> Finding:
         one = self._of_key[moved.key]
-        values = self._matrix.values(one, cohort)
-        known = standing(values, one.kind, is_counted=one.is_counted)
+        values, known = self._matrix.values(one, cohort), self._standing(cohort, one)
         now = one.values[self._matrix.last] or 0.0
         limit = bound(known, values)
         return Finding(one.key, one.unit, now, known.median, moved.scales, known, limit)
@@ -137,6 +146,7 @@ class Judged:
             values = self._matrix.values(one, cohort)
             seen = [value for value in values if value is not None]
             is_usual = len(seen) >= RUNS_MIN and len(seen) >= len(values) * USUAL_SHARE
+            is_usual = is_usual or self._matrix.baseline(one).held is not None
             if is_usual and standing(seen, one.kind).is_admitted:
                 had = [at for at in cohort.places if one.values[at] is not None]
                 why = why_unknown(run, one.key, self._matrix.runs[had[-1]])
@@ -162,22 +172,20 @@ class Judged:
         return tuple(sorted(found, key=lambda one: -one.now))
 
     def young(self) -> list[str]:
-        """The counters that this run is the first to show on a level that was accepted."""
+        """The counters of which no earlier run shows the level that was accepted."""
         found = [
             str(one.key)
             for _, one in self._with_cohort()
             if one.values[self._matrix.last] is not None and self._matrix.is_young(one)
         ]
-        why = (
-            "this run is the first on the level that was accepted; later ones are judged by it"
-        )
+        why = "no earlier run shows the level that was accepted, so nothing judges this one"
         return [f"{_named(found)}: {why}"] * bool(found)
 
     def lacking(self) -> list[str]:
         """The earlier runs that have no figure of a counter that gates, which others have."""
         found: dict[str, list[str]] = {}
         for cohort, one in self._with_cohort():
-            if not standing(self._matrix.values(one, cohort), one.kind).is_admitted:
+            if not self._standing(cohort, one).is_admitted:
                 continue
             missing = [self._matrix.runs[at] for at in cohort.places if one.values[at] is None]
             for run in missing:
@@ -188,6 +196,28 @@ class Judged:
                 f"run {run_id} is passed over for what it has no figure of: {_named(keys)}"
             )
         return told
+
+    def demoted(self) -> list[str]:
+        """The counters that were exact and take no part any more, since when, and why."""
+        told = []
+        for cohort, one in self._with_cohort():
+            known = self._standing(cohort, one)
+            if known.is_admitted:
+                continue
+            series = self._matrix.values(one, cohort), [one.values[at] for at in cohort.places]
+            since = next((at for values in series if (at := _exact_until(values))), 0)
+            if 0 < since < len(cohort.places):
+                run = self._matrix.runs[cohort.places[since]].id
+                why = known.because + _trend(series[1])
+                told.append(f"{one.key} was exact and takes no part since run {run}: {why}")
+        return told
+
+    def _standing(self, cohort: Cohort, one: Series) -> Standing:
+        if (cohort, one.key) not in self._standings:
+            values = self._matrix.values(one, cohort)
+            found = standing(values, one.kind, is_counted=one.is_counted)
+            self._standings[cohort, one.key] = found
+        return self._standings[cohort, one.key]
 
     def first_moves(self) -> list[str]:
         """The counters that never moved before: news, but often of the machine's own doing."""
@@ -206,12 +236,32 @@ class Judged:
         """The lasting changes that nobody accepted; what came before them still tells noise."""
         found = []
         for _, one in self._with_cohort():
-            for step in self._matrix.baseline(one).steps:
+            steps = self._matrix.baseline(one).steps
+            if len(steps) > STEPS_NAMED_MAX:
+                first, last, since = steps[0].before, steps[-1].after, steps[0].index
+                found.append(
+                    f"{one.key}: since run {self._matrix.runs[since].id} the level moved "
+                    f"{len(steps)} times, from {first:.6g} to {last:.6g} in all"
+                    f"{_share(first, last)}; nobody accepted it"
+                )
+            for step in steps[-1:] if len(steps) > STEPS_NAMED_MAX else steps:
                 at = self._matrix.runs[step.index]
                 found.append(
                     f"{one.key}: from run {at.id} on {step.because}; nobody accepted it"
                 )
         return found
+
+    def returned(self) -> list[str]:
+        """The counters that are back where they were before, and had left by themselves."""
+        found = []
+        for _, one in self._with_cohort():
+            now, base = one.values[self._matrix.last], self._matrix.baseline(one)
+            if now is None or now - base.level < base.known.far:
+                continue
+            if base.known.explains(now) and not self._matrix.is_young(one):
+                found.append(f"{one.key} {now:.6g} instead of {base.level:.6g}")
+        why = "no news, as it was there lately, and left that by itself"
+        return [f"{_named(found)}: {why}"] * bool(found)
 
     def _with_cohort(self) -> Iterator[tuple[Cohort, Series]]:
         for cohort, _ in self.pairs:
@@ -231,6 +281,30 @@ class Judged:
                 if keys & {one.key for one in self._matrix.judge(cohort, at).moved}:
                     return f"run {self._matrix.runs[at].id}"
         return ""
+
+
+def _exact_until(values: Sequence[float | None]) -> int:
+    """Where a series, other than of 0, was last exact; 0 if it never was."""
+    until, runs, last = 0, 0, None
+    for at, value in enumerate(values):
+        if value is None:
+            continue
+        runs, last = (runs + 1 if value == last else 1), value
+        until = at + 1 if value and runs >= EXACT_RUNS_MIN else until
+    return until
+
+
+def _trend(values: Sequence[float | None]) -> str:
+    """What a series that crept did in all; empty if it ends where it began."""
+    known = [value for value in values if value is not None]
+    first, last = float(median(known[:RUNS_MIN])), float(median(known[-RUNS_MIN:]))
+    if first == last:
+        return ""
+    return f"; it went from {first:.6g} to {last:.6g} in all{_share(first, last)}"
+
+
+def _share(before: float, after: float) -> str:
+    return f" ({(after - before) / abs(before):+.1%})" if before else ""
 
 
 def _named(found: Sequence[str]) -> str:

@@ -54,6 +54,7 @@ class Matrix:
         reasons = [(one, why_bystander(one.key, told)) for one in moved]
         self.bystanders = tuple((one, because) for one, because in reasons if because)
         self.series = tuple(one for one, because in reasons if not because)
+        self._of_key = {one.key: one for one in self.series}
         self.gauges = tuple(one for one in every if one.kind is Kind.GAUGE)
         relevant = until(run, accepted, known)
         self._accepted = {
@@ -73,6 +74,15 @@ class Matrix:
         version = read.version if read else ""
         places = [at for at in range(self.last) if is_known(self.runs[at], backend, version)]
         return [one.values[at] for at in places[-RUNS_MIN:] or [self.last]]
+
+    def is_read(self, at: int) -> bool:
+        """Whether the run at this place has figures of each backend that the run has."""
+        read = [one for one in self.runs[-1].backends if not one.because]
+        return all(is_known(self.runs[at], one.name, one.version) for one in read)
+
+    def lacks(self, key: Key, at: int) -> bool:
+        """Whether the run at this place has no figure of a counter that takes part."""
+        return self._of_key[key].values[at] is None
 
     def cohorts(self, until: int) -> list[Cohort]:
         """The backends that the run has figures of, by the runs before `until` that have."""
@@ -143,8 +153,11 @@ class Matrix:
                 continue
             if at == self.last and self.is_young(one):
                 continue
+            if now > base.level and base.known.explains(now):
+                now = base.level
             values = self.values(one, cohort)
-            found.append(Column(one.key, values, now, one.is_counted, base.doubt))
+            elsewhere = base.known.runs_at(now)
+            found.append(Column(one.key, values, now, one.is_counted, base.doubt, elsewhere))
         return found
 
 
@@ -155,7 +168,8 @@ def until(run: Run, accepted: Sequence[Accepted], known: Sequence[Run]) -> list[
     return [
         one
         for one in accepted
-        if one.suite == run.suite
+        if one.run_id
+        and one.suite == run.suite
         and (order[one.run_id] <= own if one.run_id in order else one.at_ns <= run.started_ns)
     ]
 
@@ -187,6 +201,21 @@ def unread(run: Run, past: Past) -> list[str]:
             )
         elif len(past.runs) >= RUNS_MIN:
             told.append(f"{read.name}: {same} earlier runs read it; {RUNS_MIN} are the least")
+    return told
+
+
+def upgraded(run: Run, past: Past) -> list[str]:
+    """The earlier runs that read another version of a backend, where enough read this one."""
+    told = []
+    for read in run.backends:
+        others = _other_versions(read.name, read.version, past)
+        same = sum(is_known(one, read.name, read.version) for one in past.runs)
+        if others and not read.because and same >= RUNS_MIN:
+            versions = ", ".join(f"{runs} of {version}" for version, runs in others.items())
+            told.append(
+                f"{read.name}: runs of other versions than {read.version or 'not known'} are "
+                f"not compared ({versions}): what came with it is not known"
+            )
     return told
 
 

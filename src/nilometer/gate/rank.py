@@ -9,7 +9,7 @@ from nilometer.gate.bound import bound
 from nilometer.gate.history import past_of, unusable
 from nilometer.gate.joint import SCALES_MIN
 from nilometer.gate.judged import Judged, pending_of
-from nilometer.gate.matrix import Matrix
+from nilometer.gate.matrix import Matrix, until
 from nilometer.gate.robust import median
 from nilometer.gate.stability import Stability, standing
 
@@ -82,7 +82,8 @@ def learn(
     if not usable:
         return None
     latest = usable[-1]
-    past = past_of(latest, history, branches=branches)
+    ids = {one.run_id for one in until(latest, accepted, history)}
+    past = past_of(latest, history, branches=branches, accepted=ids)
     matrix = Matrix(latest, past, accepted, history)
     places = _quiet(matrix)
     changes = _changes(matrix, accepted)

@@ -34,6 +34,7 @@ SHIFT_SHARE_MIN: Final = 0.004  # of the level: twice the smallest scale of `rob
 SEPARATION_MIN: Final = 0.85  # of pairs of a run before and one after that differ in one way
 SIGNIFICANCE_MIN: Final = 1.0  # of the rank sum, in what the best of all borders has by chance
 LINE_LOSS_MIN: Final = 1.05  # of a straight line through both levels: less is drift
+EXACT_SHARE_MIN: Final = 0.9  # of the runs, each in a row of equal ones: there is no noise
 LEVELS_MANY: Final = 5  # of so many that usually last less than `LEVEL_RUNS` ...
 LEVEL_RUNS: Final = 25  # ... each is one observation, as each run is in steadier series
 WAY_SCALES_MIN: Final = 1.645  # chance makes one series in twenty lead somewhere
@@ -69,14 +70,17 @@ def steps(values: Sequence[float | None]) -> tuple[Step, ...]:
     unit = WIDE if max(map(abs, series)) > WIDE else 1.0
     series = [value / unit for value in series]
     noise = noise_of(series)
-    proposed = [*segments(series, noise), len(series)]
-    if len(proposed) == 2:
-        return ()
-    noise = noise._replace(slow=slow_inflation(series))
-    levels = _levels(series, proposed)
-    changes = sorted(abs(after - before) for before, after in pairwise(levels))
-    looked_at = _Series(series, noise, changes, _is_on_its_way(levels), [])
-    borders = _lasting(looked_at, proposed)
+    if noise.scale and (borders := _without_noise(series)):
+        looked_at = _Series(series, noise, (), True, [])
+    else:
+        proposed = [*segments(series, noise), len(series)]
+        if len(proposed) == 2:
+            return ()
+        noise = noise._replace(slow=slow_inflation(series))
+        levels = _levels(series, proposed)
+        changes = sorted(abs(after - before) for before, after in pairwise(levels))
+        looked_at = _Series(series, noise, changes, _is_on_its_way(levels), [])
+        borders = _lasting(looked_at, proposed)
     return tuple(
         _step(kept[at][0], _Border(looked_at, start, at, stop), unit)
         for start, at, stop in _threes(borders)
@@ -87,6 +91,37 @@ def _is_still(values: Sequence[float]) -> bool:
     """Whether no two levels of these can be so far apart that they are a step."""
     least, most = min(values), max(values)
     return least == most or most < (1 + SHIFT_SHARE_MIN) * least
+
+
+def _without_noise(values: Sequence[float]) -> list[int]:
+    """Where the levels of a series begin that only moves from one to the next, and its end.
+
+    A value that is repeated is a level, as nothing else explains it: no chance is asked for.
+    Empty where more than a few of the runs are no such repetition.
+    """
+    rows: list[tuple[int, int]] = []
+    start = 0
+    for at in range(1, len(values) + 1):
+        if at == len(values) or values[at] != values[start]:
+            if at - start >= SIDE_RUNS_MIN:
+                rows.append((start, at))
+            start = at
+    if sum(stop - start for start, stop in rows) < EXACT_SHARE_MIN * len(values):
+        return []
+    borders, before = [0], values[rows[0][0]]
+    for (_, stop), (start, _) in pairwise(rows):
+        after = values[start]
+        if abs(after - before) >= SHIFT_SHARE_MIN * max(abs(before), abs(after)):
+            between = range(stop, start)
+            nearer = (
+                at for at in between if abs(values[at] - after) < abs(values[at] - before)
+            )
+            borders.append(next(nearer, start))
+            before = after
+    borders.append(len(values))
+    while gone := _excursion(values, borders):
+        del borders[gone : gone + 2]
+    return borders
 
 
 class _Series(NamedTuple):

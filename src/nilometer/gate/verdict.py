@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Final
 
 from nilometer.gate.attribution import parts_of
 from nilometer.gate.finding import change
-from nilometer.gate.history import all_series, past_of, unusable
+from nilometer.gate.history import all_series, of_its_branch, past_of, unusable
 from nilometer.gate.judged import Judged, pending_of
-from nilometer.gate.matrix import Matrix, elsewhere, unread, until
+from nilometer.gate.matrix import Matrix, elsewhere, unread, until, upgraded
 from nilometer.gate.stability import RUNS_MIN
 
 if TYPE_CHECKING:
@@ -83,46 +83,46 @@ def judge(
     """Judge a run by those before it, oldest first, in the order in which they were recorded.
 
     `later` runs, if there are any, say whether what is found went away or stayed. With
-    `branches` only runs of these are compared with. It fails only if it `may_fail`, and with
-    `only_confirmed` only once a second run has shown the same. `now_ns` is the wall clock, by
-    which a run that has not begun yet is told.
+    `branches` only runs of these are compared with, and only runs of its own branch, which may
+    be another one, confirm what is found or say that it went away. It fails only if it
+    `may_fail`, and with `only_confirmed` only once a second run has shown the same. `now_ns` is
+    the wall clock, by which a run that has not begun yet is told.
     """
     because = unusable(run)
+    lost = [one.reason for one in accepted if not one.run_id]
     if because:
-        return Verdict(run, Outcome.UNKNOWN, because)
-    past = past_of(run, earlier, branches=branches)
+        return _doubted(Verdict(run, Outcome.UNKNOWN, because), lost)
+    known = [*earlier, run]
+    ids = {one.run_id for one in until(run, accepted, known)}
+    past = past_of(run, earlier, branches=branches, accepted=ids)
     clock = _of_the_clock(run) + _of_the_order(run, earlier, now_ns)
-    notes = tuple(clock + unread(run, past) + elsewhere(run, past) + _left_out(past))
+    notes = tuple(clock + unread(run, past) + upgraded(run, past) + elsewhere(run, past))
+    notes += tuple(_left_out(past))
     if len(past.runs) < RUNS_MIN:
         because = f"{len(past.runs)} earlier runs to compare with; {RUNS_MIN} are the least"
-        return Verdict(run, Outcome.UNKNOWN, because, notes=notes, left_out=past.left_out)
-    matrix = Matrix(run, past, accepted, [*earlier, run])
+        because += next((f"; {one.because}" for one in past.left_out if not one.run_id), "")
+        few = Verdict(run, Outcome.UNKNOWN, because, notes=notes, left_out=past.left_out)
+        return _doubted(few, lost)
+    matrix = Matrix(run, past, accepted, known)
     judged = Judged(matrix, pending_of(matrix))
-    notes += tuple(_of_the_accepted(run, accepted, [*earlier, run]))
+    notes += tuple(_of_the_accepted(run, accepted, known))
     verdict = _with_first(_bare(judged, run, past, notes), judged)
     if verdict.findings:
-        after = past_of(run, later)
-        parts = tuple(
-            all_series(run, past._replace(runs=judged.before(verdict.findings)), parts=True)
-        )
-        findings = tuple(
-            replace(
-                one,
-                parts=parts_of(one.key, one.delta, parts, levels=judged.levels(one)),
-            )
-            for one in verdict.findings
-        )
-        findings = tuple(sorted(findings, key=_weight))
-        confirmed = judged.confirmed_by(findings)
-        before = judged.before(findings)
-        verdict = replace(verdict, previous=before[-1] if before else None)
-        verdict = _after(replace(verdict, findings=findings, confirmed=confirmed), after)
-    return _final(verdict, may_fail=may_fail, only_confirmed=only_confirmed)
+        verdict = _explained(verdict, judged, past)
+        confirmed = judged.confirmed_by(verdict.findings)
+        if branches:
+            own = past_of(run, of_its_branch(run, earlier, branches))
+            confirmed = _shown_before(verdict, own)
+        after = past_of(run, of_its_branch(run, later, branches))
+        verdict = _after(replace(verdict, confirmed=confirmed), after)
+    verdict = _final(verdict, may_fail=may_fail, only_confirmed=only_confirmed)
+    return _doubted(verdict, lost)
 
 
 def _bare(judged: Judged, run: Run, past: Past, notes: tuple[str, ...]) -> Verdict:
     """Without what it is put down to, and without what follows from it."""
     missing, young, lacking = judged.unknown(), judged.young(), judged.lacking()
+    told = judged.returned() + judged.demoted() + judged.first_moves()
     every = Verdict(
         run,
         Outcome.UNKNOWN,
@@ -132,7 +132,7 @@ def _bare(judged: Judged, run: Run, past: Past, notes: tuple[str, ...]) -> Verdi
         min((found.runs for _, found in judged.alarms or judged.pairs), default=0),
         sum(found.counters for _, found in judged.pairs),
         judged.rate,
-        notes=(*notes, *missing, *young, *judged.steps(), *judged.first_moves(), *lacking),
+        notes=(*notes, *missing, *young, *judged.steps(), *told, *lacking),
         left_out=past.left_out,
         previous=judged.base[-1] if judged.base else None,
     )
@@ -149,6 +149,18 @@ def _bare(judged: Judged, run: Run, past: Past, notes: tuple[str, ...]) -> Verdi
         return replace(every, because=because)
     because = "; ".join(found.because for _, found in judged.pairs)
     return replace(every, outcome=Outcome.PASS, because=because)
+
+
+def _explained(verdict: Verdict, judged: Judged, past: Past) -> Verdict:
+    """With what each finding is put down to, and the latest run that did not alarm."""
+    before = judged.before(verdict.findings)
+    parts = tuple(all_series(verdict.run, past._replace(runs=before), parts=True))
+    findings = tuple(
+        replace(one, parts=parts_of(one.key, one.delta, parts, levels=judged.levels(one)))
+        for one in verdict.findings
+    )
+    findings = tuple(sorted(findings, key=_weight))
+    return replace(verdict, findings=findings, previous=before[-1] if before else None)
 
 
 def _weight(one: Finding) -> tuple[bool, bool, float]:
@@ -207,6 +219,15 @@ def _final(verdict: Verdict, *, may_fail: bool, only_confirmed: bool) -> Verdict
     return replace(verdict, outcome=outcome, because=because)
 
 
+def _doubted(verdict: Verdict, lost: Sequence[str]) -> Verdict:
+    """With what was accepted and cannot be read: it may be what the run is judged by."""
+    if not lost:
+        return verdict
+    more = f", and {len(lost) - 1} files more" if len(lost) > 1 else ""
+    because = f"what was accepted is not known; {lost[0]}{more}; without it: {verdict.because}"
+    return replace(verdict, outcome=Outcome.UNKNOWN, because=because)
+
+
 def _of_the_clock(run: Run) -> list[str]:
     """A clock that was set meanwhile: counts do not care, times do."""
     jumped = run.attributes.get(JUMPED)
@@ -250,6 +271,17 @@ def _left_out(past: Past) -> list[str]:
         told.append(f"{number} earlier runs are left out ({named}): {because}")
     rest = sum(by_reason.values()) - sum(n for _, n in by_reason.most_common(NAMED_MAX))
     return told + ([f"{rest} more are left out for other reasons"] if rest else [])
+
+
+def _shown_before(verdict: Verdict, own: Past) -> str:
+    """The latest run of its branch that has a figure, if it shows one of the findings."""
+    series = {one.key: one.values for one in all_series(verdict.run, own)}
+    for one in verdict.findings:
+        told = zip(own.runs, series.get(one.key, ()), strict=False)
+        known = [(other, value) for other, value in told if value is not None]
+        if known and known[-1][1] >= one.expected + one.delta / 2:
+            return f"run {known[-1][0].id}"
+    return ""
 
 
 def _after(verdict: Verdict, after: Past) -> Verdict:
