@@ -25,7 +25,10 @@ def logged(*handlers: logging.Handler) -> Loop:
     make = functions["makeRecord"]
     if isinstance(make, FunctionType):  # it asks its module for the factory of records
         functions["makeRecord"] = FunctionType(
-            make.__code__, {**make.__globals__}, argdefs=make.__defaults__
+            make.__code__,
+            {**make.__globals__},
+            argdefs=make.__defaults__,
+            closure=make.__closure__,
         )
     logger = type("Logger", (logging.Logger,), functions)("orders", logging.INFO)
     for handler in (Handler(), *handlers):

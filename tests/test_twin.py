@@ -82,6 +82,34 @@ def run(copy, *arguments, **environment):
     )
 
 
+IN_ANOTHER_INTERPRETER = """
+try:
+    import _interpreters as interpreters
+except ImportError:
+    import _xxsubinterpreters as interpreters
+
+failed = interpreters.run_string(interpreters.create(), PROGRAM)
+assert failed is None, failed
+"""
+
+
+def test_another_interpreter_shares_nothing_with_the_first(copy):
+    """Where C has static variables, it serves the first one that loads it."""
+    flushed = PROGRAM + "import sys; sys.stdout.flush()\n"
+    in_another = f"PROGRAM = {flushed!r}{IN_ANOTHER_INTERPRETER}"
+
+    done = run(copy, "-c", flushed + in_another)
+
+    assert done.returncode == 0, done.stderr
+    said = [line.split("=", 2) for line in done.stdout.splitlines()]
+    shared = {"nilometer.measure._core", "nilometer.wire._otlp"}
+    first, second = said[: len(COMPILED)], said[len(COMPILED) :]
+    assert {name: kind for name, kind, _ in first} == dict.fromkeys(COMPILED, "c")
+    assert {name: kind for name, kind, _ in second} == {
+        name: "c" if name in shared else "python" for name in COMPILED
+    }
+
+
 def pull(file: Path) -> None:
     """Change a source, as `git pull` does without a build."""
     file.write_text(file.read_text() + "\n/* newer */\n")
@@ -108,6 +136,7 @@ def test_a_header_that_it_reaches_counts_as_its_source(copy):
     assert done.returncode == 0, done.stderr
     stale = {line.split("=")[0] for line in done.stdout.splitlines() if "=python=" in line}
     assert stale == {
+        "nilometer.integrations._http",
         "nilometer.integrations._loop",
         "nilometer.integrations._sql",
         "nilometer.measure._core",

@@ -128,6 +128,25 @@ nilo_set_name(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
     Py_RETURN_NONE;
 }
 
+/* Whether the interpreter that loads a C file is the one that it serves: the first that did.
+ * Others would share with it what lies in static variables. 0 with an ImportError if not. */
+static inline int
+nilo_serves(int64_t *first)
+{
+    int64_t id = PyInterpreterState_GetID(PyInterpreterState_Get());
+
+    if (id < 0)
+        return 0;
+    if (*first >= 0 && *first != id) {
+        PyErr_SetString(PyExc_ImportError, "the C twin serves one interpreter per process");
+        return 0;
+    }
+    *first = id;
+    return 1;
+}
+
+#define NILO_NO_INTERPRETER (-1) /* what *first says before that */
+
 /* tp_dealloc of an object without anything of its own to do but tp_clear. */
 static inline void
 nilo_free(PyObject *self)

@@ -51,6 +51,84 @@ def test_who_asks_is_pending_meanwhile_and_timed(sql_twin):
     assert told.said == [("pending", 1), "asked", ("record", 7), ("pending", -1)]
 
 
+@pytest.mark.parametrize("is_on", [False, True])
+def test_what_stands_for_a_function_takes_arguments_of_any_name(sql_twin, is_on):
+    given = {"self": 1, "original": 2, "measured": 3, "args": 4}
+    made = (
+        sql_twin.Switch(answering, answering),
+        sql_twin.Choice(answering, lambda **_: answering),
+    )
+    for one in made:
+        one.on = is_on
+        assert one(**given) == ((), given)
+
+
+@pytest.fixture
+def unraisable(monkeypatch):
+    """What was raised where nobody can take it."""
+    said = []
+    monkeypatch.setattr("sys.unraisablehook", lambda one: said.append(repr(one.exc_value)))
+    return said
+
+
+def test_a_clock_that_fails_is_none_of_the_application_s_business(unraisable):
+    """Of C alone: the Python twin asks a clock as it asks anything else."""
+    from nilometer.integrations import _sql
+
+    def clock():
+        raise RuntimeError("no time")
+
+    told = Told()
+    told.clock = clock
+    assert told.asked(_sql, answering)(1) == ((1,), {})
+    assert told.said == [("pending", 1), ("record", 0), ("pending", -1)]
+    execute = _sql.Execute(answering, {"s": (told.said.append, None)}, None, None, clock)
+    assert execute(1, "s") == ((1, "s"), {})
+    assert told.said[3:] == [0]
+    assert unraisable == ["RuntimeError('no time')"] * 4
+
+
+class Odd(str):
+    """A statement whose own ways fail."""
+
+    failing = ""
+
+    def __hash__(self):
+        if self.failing == "hash":
+            raise ZeroDivisionError(self.failing)
+        return str.__hash__(self)
+
+    def __eq__(self, other):
+        raise ZeroDivisionError("eq")
+
+
+@pytest.mark.parametrize("failing", ["hash", "eq"])
+def test_a_statement_that_cannot_be_looked_up_is_executed_and_asked_about(sql_twin, failing):
+    asked, told, statement = [], [], Odd("select 1")
+    statement.failing = failing
+
+    def find(given):
+        asked.append(given)
+        return told.append, None
+
+    known = {"select 1": (told.append, None)}
+    execute = sql_twin.Execute(answering, known, find, None, lambda: 7)
+    args, _ = execute("cursor", statement)
+
+    assert args[1] is asked[0] is statement
+    assert told == [0]
+
+
+def test_an_interrupt_while_a_statement_is_looked_up_passes(sql_twin):
+    class Interrupted:
+        def __hash__(self):
+            raise KeyboardInterrupt
+
+    execute = sql_twin.Execute(answering, {}, None, None, lambda: 7)
+    with pytest.raises(KeyboardInterrupt):
+        execute("cursor", Interrupted())
+
+
 def test_what_is_raised_is_told_and_passes(sql_twin):
     told, error = Told(), KeyError("x")
 

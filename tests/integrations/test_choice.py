@@ -11,6 +11,7 @@ import pytest
 from nilometer import integrations
 from nilometer.integrations import Chosen, automatic
 from nilometer.integrations.arrivals import Arrivals
+from tests.house.declared import HERE
 
 ROOT = Path(__file__).parents[2]
 
@@ -108,6 +109,17 @@ def test_whichever_place_cannot_be_patched_all_others_are_left_as_they_were():
     assert told["tried"] > 150
 
 
+def test_what_measures_a_function_takes_all_calls_that_the_function_takes():
+    """By whichever names: none of our parameters is in the way of what is somebody's own."""
+    program = [sys.executable, "-W", "ignore", "-m", "tests.integrations.parameters"]
+    ran = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert ran.returncode == 0, ran.stderr
+    told = json.loads(ran.stdout)
+    assert told["refused"] == []
+    assert told["tried"] > 100
+
+
 class Integration:
     def __init__(self, error=None):
         self.error = error
@@ -176,10 +188,6 @@ def test_what_ended_before_it_arrived_is_not_installed(library, serving):
     importlib.import_module("lib_under_test")
 
     assert late.calls == []
-
-
-# pylibmc is in C, and comes ready-made for Python 3.11 at most.
-HERE = [n for n in integrations.LIBRARIES if n != "pylibmc" or sys.version_info < (3, 12)]
 
 
 @pytest.mark.parametrize("name", HERE)

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import threading
+from contextlib import nullcontext
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import aiohttp
@@ -413,3 +414,38 @@ def test_a_joined_request_passes_on_what_came(get, server):
 
     assert server.seen[0]["traceparent"] == traceparent
     assert not isinstance(joined, Trace)
+
+
+@pytest.mark.parametrize("is_traced", [False, True])
+def test_transports_of_httpx_take_their_request_by_its_name(server, installed, is_traced):
+    def sent():
+        request = httpx.Request("GET", server.url)
+        with httpx.HTTPTransport() as transport:
+            return transport.handle_request(request=request).status_code
+
+    async def sent_later():
+        request = httpx.Request("GET", server.url)
+        async with httpx.AsyncHTTPTransport() as transport:
+            return (await transport.handle_async_request(request=request)).status_code
+
+    with start_root("request", request=Trace(b"1" * 16)) if is_traced else nullcontext():
+        assert (sent(), asyncio.run(sent_later())) == (200, 200)
+
+
+def test_what_is_no_request_is_refused_in_the_words_of_its_library(server, installed):
+    def refusals():
+        pool = urllib3.HTTPConnectionPool("127.0.0.1", int(server.url.rpartition(":")[2]))
+        with pool, httpx.HTTPTransport() as transport:
+            for refused in (
+                lambda: pool.urlopen(["GET"], "/", retries=False),
+                lambda: transport.handle_request("no request"),
+            ):
+                with pytest.raises(Exception) as error:  # whichever it is
+                    refused()
+                yield type(error.value), str(error.value)
+
+    measured = list(refusals())
+    for module in OURS_INSTALLED:
+        module.uninstall()
+
+    assert measured == list(refusals())

@@ -8,12 +8,14 @@ from sqlite3 import dbapi2
 import aiosqlite
 import pytest
 import sqlalchemy as sa
+from psycopg2 import sql
 
 from nilometer import trace
 from nilometer.integrations import databases, drivers, faults
 from nilometer.integrations import sqlalchemy as above
 from nilometer.integrations import sqlite3 as ours
 from nilometer.integrations.drivers import Subclasses
+from nilometer.integrations.statement import text_of
 from nilometer.model import Level, SpanKind
 from nilometer.pytest_plugin import budget
 from nilometer.pytest_plugin.listening import LISTENING
@@ -101,6 +103,27 @@ def test_a_traced_statement_is_shown_without_its_values_and_an_error_ends_its_ow
     }
 
 
+@pytest.mark.parametrize(("failures", "measured"), [(1, {"SELECT": 1}), (2, {})])
+def test_a_statement_whose_hash_fails_is_executed_all_the_same(registry, failures, measured):
+    """SQLite asks for the hash, too: not before it is executed."""
+
+    class Odd(str):
+        __slots__ = ()
+        left = failures
+
+        def __hash__(self):
+            Odd.left -= 1
+            if Odd.left >= 0:
+                raise ZeroDivisionError
+            return str.__hash__(self)
+
+    connection = sqlite3.connect(":memory:")
+    assert connection.execute(Odd("select 7")).fetchone() == (7,)
+    connection.close()
+
+    assert operations(registry) == measured
+
+
 def test_a_connect_that_fails_is_timed_and_counted(registry, tmp_path):
     with pytest.raises(sqlite3.OperationalError):
         sqlite3.connect(tmp_path / "nowhere" / "db")
@@ -173,6 +196,62 @@ def test_a_connection_that_gives_cursors_of_its_own_is_asked_as_by_its_user(kind
 
     assert with_us == without_us
     assert operations(registry) == {"SELECT": 2}
+
+
+class OfAnother(sql.Composable):
+    def as_string(self, context):
+        raise ValueError
+
+
+@pytest.mark.parametrize(
+    ("composed", "shown"),
+    [
+        (sql.SQL("a {}").format(sql.Identifier("b", "c")), 'a "b"."c"'),
+        (sql.SQL("{} = {}").format(sql.Identifier("a"), sql.Literal("secret")), '"a" = ?'),
+        (sql.Identifier("a") + sql.Placeholder("b"), '"a"?'),
+        (sql.Identifier("a") + OfAnother("b"), "(Composed)"),
+        (OfAnother("b"), "(OfAnother)"),
+    ],
+)
+def test_what_psycopg2_composes_is_shown_without_values_and_what_others_do_by_its_class(
+    composed, shown
+):
+    assert text_of(composed) == shown
+
+
+class Final(sqlite3.Cursor):
+    def __init_subclass__(cls):
+        raise TypeError("nobody may derive from it")
+
+
+class Unhashable(type):
+    __hash__ = None
+
+
+class Unremembered(sqlite3.Cursor, metaclass=Unhashable):
+    pass
+
+
+def test_a_class_that_cannot_be_remembered_is_its_own_and_that_is_told():
+    told = []
+    classes = Subclasses(print, failed=told.append)
+
+    assert classes.of(Unremembered) is Unremembered
+    assert [type(error) for error in told] == [TypeError]
+
+
+@pytest.mark.parametrize("asked", [(Final,), (dict,), (Plain, "more"), (Unremembered,)])
+def test_whatever_class_of_cursors_is_asked_for_sqlite_answers_as_without_us(asked):
+    def answer():
+        try:
+            return sqlite3.connect(":memory:").cursor(*asked).execute("select 1").fetchall()
+        except TypeError as error:
+            return type(error)
+
+    measured = answer(), answer()
+    ours.uninstall()
+
+    assert measured == (answer(), answer())
 
 
 @pytest.mark.parametrize("with_sqlalchemy", [True, False])
@@ -270,9 +349,30 @@ class Composed:
         return "update t set a = 'secret'"
 
 
+class Part:
+    """As psycopg2's, which are quoted by a connection alone."""
+
+    def __init__(self, **fields):
+        vars(self).update(fields)
+
+    def as_string(self, context):
+        return context.encoding
+
+
+BY_PARTS = Part(
+    seq=[
+        Part(string="select * from "),
+        Part(strings=("public", "t")),
+        Part(string=" where a = "),
+        Part(wrapped="secret"),
+    ]
+)
+
+
 @pytest.mark.parametrize(
     ("statement", "expected"),
     [
+        (BY_PARTS, ("SELECT", 'select * from "public"."t" where a = ?')),
         ("select 'secret'", ("SELECT", "select ?")),
         (b"select 'secret'", ("SELECT", "select ?")),
         (Composed(), ("UPDATE", "update t set a = ?")),

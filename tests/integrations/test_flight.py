@@ -419,6 +419,60 @@ def test_a_request_of_many_spans_doubles_what_it_has_as_long_as_there_is_room(se
     assert len(RING.drain()) == 2 + 9 * GRANT
 
 
+def huge_texts(number):
+    def work():
+        for _ in range(number):
+            with trace.span("one", text="x" * 10**6):
+                pass
+
+    return work
+
+
+def test_huge_texts_take_no_more_than_a_request_s_bytes_and_the_rest_is_counted(served, on):
+    """2 * 16 KiB: of 4,096 characters and 356 bytes a span each, seven have room."""
+    on(spans_per_trace=2 * GRANT)
+    served.serve(huge_texts(20), status=500)
+    names = [one.name for one in RING.drain()]
+
+    assert names == ["one"] * 7 + ["work", "GET"]
+    assert RING.take_losses() == {("spans", "budget_bytes"): 13}
+
+
+def test_all_requests_in_flight_share_the_bytes_and_give_back_what_they_took(served, on):
+    recorder = on(spans_max=8 * GRANT, bytes_max=8 * 16_384)
+    left = []
+
+    def inner():
+        served.serve(lambda: (huge_texts(40)(), left.append(len(recorder.store))), status=500)
+
+    def outer():
+        huge_texts(4)()
+        left.append(len(recorder.store))
+        thread = threading.Thread(target=inner)
+        thread.start()
+        thread.join()
+
+    served.serve(outer, status=500)
+    texts = [one for one in RING.drain() if one.name == "one"]
+    lost = RING.take_losses()
+
+    assert (left, len(recorder.store)) == ([6, 0], 8)
+    assert 6 * 16_384 - 4_452 < 4_452 * (len(texts) - 4) <= 6 * 16_384
+    assert lost == {("spans", "budget_bytes"): 44 - len(texts)}
+
+
+def test_what_ends_after_its_request_counts_no_more(served, on):
+    recorder = on(spans_max=GRANT, bytes_max=1_000)
+    open_ones = []
+    served.serve(
+        lambda: open_ones.append(trace.span("late", text="x" * 2_000).start()), status=500
+    )
+    open_ones[0].finish()
+
+    assert [one.name for one in RING.drain()] == ["work", "GET", "late"]
+    assert (RING.take_losses(), len(recorder.store)) == ({}, 1)
+
+
 def test_two_that_give_back_at_once_give_each_grant_back_once(twin, on):
     """Its end, and a thread that took more just then: the second finds all given back."""
     recorder = on(spans_max=4 * GRANT)

@@ -215,6 +215,25 @@ def test_answers_that_are_raised_are_errors(nova, cloud, registry):
     }
 
 
+@pytest.mark.parametrize(
+    ("method", "wanted"),
+    [(["GET"], {}), ("GET", {"service_type": ["compute"]}), ("GET", ["compute"])],
+)
+def test_what_is_no_method_or_service_is_refused_in_keystoneauth1_s_own_words(
+    nova, method, wanted
+):
+    def refusal():
+        with pytest.raises(Exception) as error:  # whichever it is
+            nova.session.request("/servers", method, endpoint_filter=wanted)
+        return type(error.value), str(error.value)
+
+    measured = refusal()
+    ours.uninstall()
+    our_urllib3.uninstall()
+
+    assert measured == refusal()
+
+
 def test_a_traced_request_is_sent_on_to_neighbours_and_to_nobody_else(nova, cloud, monkeypatch):
     get(nova)
     cloud.seen.clear()

@@ -15,6 +15,7 @@ import pytest
 
 from nilometer.export import log as our_export
 from nilometer.integrations import logging_lines as ours
+from nilometer.measure import REGISTRY
 from tests.integrations.integration_kit import read
 
 
@@ -299,3 +300,41 @@ def test_a_handler_that_was_made_by_halves_handles_as_without_us(logger, registr
 
     assert said == ["hello"]
     assert read(registry)["logging.handler"] == {"handler=ByHalves": 1}
+
+
+class Unspeakable(str):
+    """A name that nobody can say."""
+
+    def __str__(self):
+        raise RuntimeError("not yours")
+
+
+@pytest.mark.parametrize("name", [["a list"], Unspeakable("name")])
+def test_a_handler_whose_name_cannot_be_told_handles_as_without_us(
+    logger, registry, name, monkeypatch
+):
+    monkeypatch.setattr(logging, "raiseExceptions", False)  # or it writes to stderr what failed
+    REGISTRY.collect()
+    fine, careful = Kept(), Careful()
+    for handler in (fine, careful):
+        handler._name = name
+        logger.addHandler(handler)
+    logger.warning("hello")
+
+    assert fine.lines == ["hello"]
+    assert lines(read(registry)) == {"log.level=WARNING": 1}
+    assert "reason=unreadable,what=attributes" in read(REGISTRY)["nilometer.lost"]
+
+
+def test_a_line_whose_level_cannot_be_told_is_logged_as_without_us(logger, registry):
+    REGISTRY.collect()
+    logger.addHandler(handler := Kept())
+    logging.addLevelName(19, Unspeakable("level"))
+    try:
+        logger.log(19, "hello")
+    finally:
+        logging.addLevelName(19, "Level 19")
+
+    assert handler.lines == ["hello"]
+    assert lines(read(registry)) == {}
+    assert read(REGISTRY)["nilometer.lost"] == {"reason=unreadable,what=attributes": 1}

@@ -78,7 +78,9 @@ def test_the_sample_generator_of_oslo_config_shows_them(tmp_path):
     generator.generate(conf)
 
     sample = path.read_text()
-    assert [name for name in ("[nilometer]", "[profiler]") if name not in sample] == []
+    assert [
+        name for name in ("[nilometer]", "[profiler]", "[statsd]") if name not in sample
+    ] == []
     assert [s.name for s in SETTINGS if f"#{s.name} = " not in sample] == []
     assert [name for name, _ in options.SWITCHES if f"#{name} = true" not in sample] == []
 
@@ -129,6 +131,42 @@ def test_a_service_s_files_are_followed_when_it_reads_them_and_variables_win(
 
     settings = assembly.current().settings
     assert (settings.service, settings.region) == ("from the variable", "north")
+
+
+@pytest.mark.parametrize(
+    ("lines", "export"),
+    [
+        (["enable = true"], ["monasca-statsd://127.0.0.1:8125"]),
+        (["host = ::1", "port = 9125"], ["monasca-statsd://[::1]:9125"]),
+        (["enable = false", "host = 127.0.0.1"], []),
+        ([], []),
+    ],
+)
+def test_the_group_statsd_sends_to_monasca_s_agent_beside_whom_else_is_told(
+    service, lines, export
+):
+    oslo_config.install(read_options=options.follow)
+
+    service("[nilometer]", "export = log://", "[statsd]", *lines)
+    once = assembly.current().settings.export
+    service("[nilometer]", "export = log://", "[statsd]", *lines)
+
+    assert list(once) == list(assembly.current().settings.export) == ["log://", *export]
+
+
+def test_the_group_statsd_leaves_what_the_variables_export_and_a_wrong_one_is_told(
+    service, monkeypatch, caplog
+):
+    monkeypatch.setenv("NILOMETER_EXPORT", "log://")
+    assembly.configure({})
+    oslo_config.install(read_options=options.follow)
+
+    service("[statsd]", "port = 0815a")
+    told = caplog.text
+    service("[statsd]", "port = 8126")
+
+    assert "[statsd] is not followed" in told
+    assert assembly.current().settings.export == ("log://", "monasca-statsd://127.0.0.1:8126")
 
 
 def test_what_the_service_s_own_options_say_is_filled_in(tmp_path, caplog):
@@ -225,15 +263,18 @@ def test_its_keys_open_a_trace_also_where_osprofiler_is_not(service):
 
 @pytest.mark.parametrize(("lines", "traced"), [([], 0), (["hmac_keys = SECRET_KEY"], 1)])
 def test_the_default_key_opens_a_trace_only_where_an_operator_wrote_it_down(
-    service, lines, traced, caplog
+    service, lines, traced, caplog, monkeypatch
 ):
+    monkeypatch.setattr(group, "_refused", set())
     drop_in.install(triggers=Triggers())
-    init(profiler_conf(service, "enabled = true", *lines))
+    conf = profiler_conf(service, "enabled = true", *lines)
+    group.read(conf)
+    init(conf)
 
     served(web.WsgiMiddleware(lambda *_: [b"ok"]), **signed(key="SECRET_KEY"))
 
     assert len(drain_spans()) == traced
-    assert ("[osprofiler-default-key]" in caplog.text) is not bool(traced)
+    assert caplog.text.count("[osprofiler-default-key]") == (0 if traced else 1)
 
 
 def test_a_driver_that_somebody_chose_is_told_by_the_pump(service, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import tracemalloc
 from types import SimpleNamespace
 
@@ -293,6 +294,47 @@ def test_a_hook_that_fails_costs_the_dimensions_and_is_said_once_without_its_tex
         "it": {"b=2": 3},
         "nilometer.lost": {f"reason={name},what=hook": 3},
     }
+
+
+@pytest.mark.parametrize("make", ["timer", "counter", "span", "event"])
+def test_arguments_and_dimensions_may_have_any_name(library, laid, registry, make):
+    library.write("def told(**named):\n    return named\n", "patched_hooks")
+    library.write("def plain(**named):\n    return named\n")
+    given = {"self": "1", "name": "2", "function": "3", "pairs": "4", "kind": "5"}
+    laid(table("plain", make, hook="patched_hooks:told"))
+    module = library.load()
+    with traced_request() as spans:
+        assert module.plain(**given) == given
+
+    shown = ",".join(f"{name}={value}" for name, value in sorted(given.items()))
+    if make == "span":
+        assert dict(spans[0].attributes) == given
+    else:
+        assert read(registry) == ({} if make == "event" else {"it": {shown: 1}})
+
+
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt])
+def test_what_a_signal_s_handler_raises_in_a_hook_ends_the_service_as_ever(
+    library, laid, error
+):
+    """A handler of SIGTERM runs wherever the service is just then, and most call `sys.exit`."""
+    library.write(
+        "import signal\ndef told(a):\n    signal.raise_signal(signal.SIGTERM)\n",
+        "patched_hooks",
+    )
+    library.write("def plain(a):\n    return a\n")
+    laid(table("plain", hook="patched_hooks:told"))
+    module = library.load()
+
+    def ends(*_):
+        raise error
+
+    before = signal.signal(signal.SIGTERM, ends)
+    try:
+        with pytest.raises(error):
+            module.plain(1)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_a_hook_may_be_an_entry_point(library, laid, registry):

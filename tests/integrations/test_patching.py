@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib
 import inspect
 import json
 import sys
 import threading
+import types
+import weakref
 
 import pytest
 
 from nilometer.integrations import Chosen
+from nilometer.measure import Registry
+from nilometer.measure.events import EventSource
 from nilometer.model import Status
 from tests.integrations.integration_kit import read, shape, traced_request
 from tests.integrations.patched import library_of, patching
@@ -24,7 +29,7 @@ def laid(registry):
     """Make patches that are taken off again, whatever the test comes to."""
     made = []
 
-    def lay(*tables):
+    def lay(*tables, registry=registry):
         made.append(patching(registry, *tables))
         return made[-1]
 
@@ -155,6 +160,27 @@ def test_a_call_that_raises_is_measured_and_raises_what_it_did(
     }
     assert (event.name, event.attributes) == (f"{name}.raised", {"error.type": "KeyError"})
     assert [one.status for one in spans if one.name == name] == [Status.ERROR]
+
+
+@pytest.mark.parametrize("twin", ["nilometer.measure.pure", "nilometer.measure._core"])
+@pytest.mark.parametrize("error", [RecursionError, MemoryError])
+def test_an_error_that_there_is_no_room_to_tell_of_passes_as_it_is_and_is_counted(
+    library, laid, twin, error, monkeypatch
+):
+    registry = Registry(core=importlib.import_module(twin))
+
+    def no_room(*_, **__):
+        raise error("no room for an event")
+
+    monkeypatch.setattr(EventSource, "emit", no_room)
+    library.write("def fails(error):\n    raise error\n")
+    laid({"target": "patched_lib:fails", "make": "event"}, registry=registry)
+    raised = error("the service's own")
+    with pytest.raises(error) as seen:
+        library.load().fails(raised)
+
+    assert seen.value is raised
+    assert read(registry) == {"nilometer.lost": {"reason=no_stack,what=errors": 1}}
 
 
 def test_a_generator_that_is_closed_has_raised_nothing(library, laid, registry):
@@ -306,6 +332,54 @@ def test_a_module_that_is_reloaded_is_patched_again_and_classes_made_before_stay
     assert not hasattr(module.plain, "__wrapped__")
 
 
+def test_a_target_through_another_module_is_told_as_lost_once_that_is_reloaded(
+    library, laid, registry
+):
+    module = library.load()
+    through = types.ModuleType("patched_through")
+    through.lib = module
+    sys.modules["patched_through"] = through
+    try:
+        made = laid("patched_through:lib.plain")
+        before = [one.state for one in made.applied]
+        importlib.reload(module)
+        after = [one.state for one in made.applied]
+    finally:
+        del sys.modules["patched_through"]
+
+    assert (before, after) == (["on"], ["covered by somebody else's wrapper, or run again"])
+
+
+def test_of_a_module_that_is_reloaded_for_ever_only_the_classes_of_the_last_time_are_kept(
+    library, laid, registry
+):
+    made = laid("patched_lib:*.*", "patched_lib:plain")
+    module = library.load()
+    classes = []
+    for _ in range(5):
+        classes.append(weakref.ref(module.Child))  # with a cell of its own, for `super`
+        importlib.reload(module)
+    gc.collect()
+
+    assert [one() is not None for one in classes] == [False] * 4 + [True]
+    assert len(made.applied) == len({one.qualname for one in made.applied})
+    classes[-1]()().load()
+    assert read(registry)["patched_lib.Child.load"] == {"": 1}
+
+
+def test_what_cannot_be_patched_is_said_once_however_often_its_module_is_reloaded(
+    library, laid, caplog
+):
+    made = laid("patched_lib:nope")
+    module = library.load()
+    for _ in range(3):
+        importlib.reload(module)
+
+    [(_, told)] = made.failed.values()
+    [said] = [one.getMessage() for one in caplog.records]
+    assert said == f"not measured: {told} [patch-fails]"
+
+
 def test_a_module_that_is_imported_anew_is_patched_again(library, laid, registry):
     laid("patched_lib:plain")
     library.load()
@@ -405,7 +479,11 @@ def test_what_somebody_else_wrapped_around_ours_stays_and_passes_calls_on(
     [state] = [one.state for one in made.applied]
     made.end()
 
-    assert (while_off, nothing, state) == (2, {}, "covered by somebody else's wrapper")
+    assert (while_off, nothing, state) == (
+        2,
+        {},
+        "covered by somebody else's wrapper, or run again",
+    )
     assert module.plain is theirs
 
 

@@ -227,6 +227,19 @@ def test_writes_are_flushes_that_have_something_to_write_and_what_is_written_in_
     assert ("flush", "request", "ERROR") in shape(spans)
 
 
+@pytest.mark.parametrize("mapper", [None, 7])
+def test_what_has_no_model_is_refused_in_sqlalchemy_s_own_words(session, mapper):
+    def refusal():
+        with pytest.raises(Exception) as error:  # whichever it is
+            session.bulk_insert_mappings(mapper, [{}])
+        return type(error.value), str(error.value)
+
+    measured = refusal()
+    sqlalchemy_orm.uninstall()
+
+    assert measured == refusal()
+
+
 def test_async_sessions_are_measured_in_their_own_task_s_trace(registry):
     async def main():
         engine = create_async_engine("sqlite+aiosqlite://", poolclass=StaticPool)
@@ -279,6 +292,26 @@ def test_chunks_are_given_as_they_were_asked_for_and_end_the_query_when_all_are_
     assert (list(by_size), told) == ([], [0])
     assert (list(by_size), list(execute(None, ORM).chunks(None))) == ([], [[1]])
     assert (sizes, told) == ([1, None], [0, 0])
+
+
+def test_a_chunk_is_given_also_when_the_last_was_asked_for_meanwhile(sql_twin):
+    """As by another thread, to which Python says that the generator is executing."""
+    asked = []
+
+    class Chunks:
+        def __iter__(self):
+            return self
+
+        def __next__(self):
+            asked.append(1)
+            if len(asked) > 1:
+                raise StopIteration
+            with suppress(ValueError, StopIteration):
+                next(chunks)
+            return [1]
+
+    chunks = of_chunks(sql_twin, lambda size: Chunks(), int)(None, ORM).chunks(5)
+    assert next(chunks) == [1]
 
 
 def test_a_query_whose_result_is_forgotten_or_never_read_ends_all_the_same(sql_twin):

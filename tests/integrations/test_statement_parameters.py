@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from nilometer.integrations import sqlalchemy
+from nilometer.integrations import faults, sqlalchemy
 from nilometer.integrations import sqlite3 as ours
 from nilometer.integrations.statement_parameters import (
     CHARS_MAX,
@@ -68,9 +68,76 @@ def test_an_asynchronous_engine_s_parameters_are_told_to_those_who_ask(registry,
     assert parameters(spans) == ({"0": "red"} if asked else {})
 
 
-def test_of_a_batch_nothing_is_told():
-    assert parameters_of(("cursor", "insert", [(1,), (2,)]), {}) == {}
-    assert parameters_of(("cursor", "insert", [{"a": 1}]), {}) == {}
+def traced_statements(registry, run):
+    """The spans of what ``run(connection)`` executes, with parameters."""
+    assert ours.install(registry=registry, parameters=True)
+    connection = sqlite3.connect(":memory:")
+    connection.execute("create table colours (name)")
+    with traced_request() as spans:
+        run(connection)
+    connection.close()
+    ours.uninstall()
+    return spans
+
+
+def test_of_a_batch_nothing_is_told(registry):
+    def run(connection):
+        connection.executemany("insert into colours values (?)", [("red",), ("blue",)])
+
+    inserted = next(one for one in traced_statements(registry, run) if one.name == "INSERT")
+    assert not any(name.startswith("db.query.parameter.") for name in inserted.attributes)
+
+
+def test_of_an_engine_s_batch_nothing_is_told(registry):
+    assert sqlalchemy.install(registry=registry, parameters=True)
+    engine = sa.create_engine("sqlite://")
+    with traced_request() as spans, engine.connect() as connection:
+        connection.execute(sa.text("create table colours (name)"))
+        statement = sa.text("insert into colours values (:name)")
+        connection.execute(statement, [{"name": "red"}, {"name": "blue"}])
+    sqlalchemy.uninstall()
+
+    inserted = next(one for one in spans if one.name == "INSERT")
+    assert not any(name.startswith("db.query.parameter.") for name in inserted.attributes)
+
+
+def test_an_array_or_a_document_is_one_parameter():
+    told = parameters_of(("cursor", "select = any(%s), %s", ([1, 2], {"a": 1})), {})
+
+    assert told == {"db.query.parameter.0": "[1, 2]", "db.query.parameter.1": "{'a': 1}"}
+
+
+class NoText(str):
+    __slots__ = ()
+
+    def __str__(self):
+        raise ValueError("no")
+
+
+def test_parameters_that_cannot_be_told_stop_no_statement(registry, monkeypatch, caplog):
+    monkeypatch.setattr(faults, "_said", set())
+    rows = []
+
+    def run(connection):
+        rows.extend(connection.execute("select :colour", {NoText("colour"): "red"}))
+
+    spans = traced_statements(registry, run)
+
+    assert (rows, parameters(spans)) == ([("red",)], {})
+    assert [one.getMessage().partition(":")[0] for one in caplog.records] == [
+        "integration sqlite3 fails, the parameters of a statement runs unmeasured"
+    ]
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, list, tuple])
+def test_no_more_of_a_long_value_is_made_text_than_is_told(kind):
+    class Long(kind):
+        def __repr__(self):
+            raise AssertionError("all of it was made text")
+
+    told = parameters_of(("cursor", "insert", (Long(bytes(CHARS_MAX + 1)),)), {})
+
+    assert list(told.values()) == [repr(kind(bytes(CHARS_MAX)))[:CHARS_MAX]]
 
 
 @pytest.mark.parametrize("name", ["params", "args", "parameters", "vars"])

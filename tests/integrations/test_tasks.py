@@ -88,6 +88,46 @@ def test_a_timer_waits_from_when_it_is_due_and_one_that_is_cancelled_is_no_task(
     )
 
 
+def test_a_timer_passes_arguments_of_any_name_on_and_keeps_its_function(registry):
+    gave = []
+
+    def keep(**named):
+        gave.append(named)
+
+    given = {"self": 1, "function": 2, "thread": 3}
+    timer = threading.Timer(0.05, keep, kwargs=given)
+    timer.start()
+    function_meanwhile = timer.function
+    timer.join()
+
+    assert (function_meanwhile, timer.function, gave) == (keep, keep, [given])
+    name = (
+        f"{HERE}.{test_a_timer_passes_arguments_of_any_name_on_and_keeps_its_function.__name__}"
+    )
+    assert read(registry)["task.run"] == {f"code.function.name={name}.keep,task.kind=thread": 1}
+
+
+def test_a_timer_whose_function_is_set_while_it_waits_calls_that_one():
+    ran = []
+    timer = threading.Timer(0.05, ran.append, ["first"])
+    timer.start()
+    timer.function = lambda _: ran.append("other")
+    timer.join()
+
+    assert ran == ["other"]
+
+
+def test_what_others_have_put_around_a_timer_runs_as_ever(registry):
+    ran = []
+    timer = threading.Timer(0, ran.append, ["due"])
+    inner = timer.run
+    timer.run = theirs = lambda: (ran.append("theirs"), inner())
+    run(timer)
+
+    assert (ran, timer.run) == (["theirs", "due"], theirs)
+    assert read(registry) == {}
+
+
 @pytest.mark.parametrize("error", [LookupError, SystemExit])
 def test_what_a_thread_raises_goes_to_the_excepthook_as_ever(registry, monkeypatch, error):
     heard = []

@@ -107,6 +107,12 @@ def test_off_passes_on_untouched_what_is_submitted(registry):
     assert read(registry) == {"thread_pool.wait": once, "thread_pool.run": once}
 
 
+def test_what_is_submitted_takes_arguments_of_any_name():
+    given = {"self": 1, "pool": 2, "function": 3, "args": 4}
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(dict, **given).result() == given
+
+
 def test_uninstalling_leaves_nothing_behind(registry):
     threads.uninstall()
     before = ThreadPoolExecutor.submit

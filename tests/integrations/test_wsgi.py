@@ -3,6 +3,7 @@
 import io
 import os
 import sys
+from contextlib import suppress
 from wsgiref.util import FileWrapper, setup_testing_defaults
 from wsgiref.validate import validator
 
@@ -352,6 +353,23 @@ def test_a_list_that_is_read_twice_is_counted_once(middleware, registry):
     assert (sum(map(len, result)), b"".join(result), len(result)) == (12, b"hello, world", 2)
     result.close()
     assert read(registry)["http.server.response.bytes"] == {"": 12}
+
+
+def test_a_body_may_begin_anew_while_it_is_read(middleware, registry):
+    class Parts:
+        def __iter__(self):
+            with suppress(NameError, ValueError):
+                iter(result)
+            yield b"hello"
+
+    def app(env, start_response):
+        start_response("200 OK", [])
+        return Parts()
+
+    result = middleware(app)(environ(), lambda *a: None)
+    assert next(result) == b"hello"
+    result.close()
+    assert read(registry)["http.server.responses"] == {"http.response.status_class=2xx": 1}
 
 
 def test_only_bodies_that_have_a_length_have_one(middleware):
@@ -792,3 +810,13 @@ def test_what_else_the_application_offers_can_be_reached(middleware):
     assert app.name == "orders"
     with pytest.raises(AttributeError):
         app.missing  # noqa: B018
+
+
+@pytest.mark.parametrize("name", ["WsgiExchange", "AsgiExchange"])
+def test_an_exchange_takes_no_meters_that_were_never_made(name):
+    from nilometer.integrations import _http
+
+    with pytest.raises(
+        TypeError, match=r"^\w+ takes Meters of the same twin, which were made$"
+    ):
+        getattr(_http, name)(_http.Meters.__new__(_http.Meters), {}, print)

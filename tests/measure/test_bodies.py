@@ -312,6 +312,37 @@ def test_endless_recursion_in_a_small_stack_is_a_recursion_error_and_not_the_end
     assert (ended.returncode, ended.stdout) == (0, "RecursionError\n")
 
 
+COLD = """
+import sys
+from nilometer.measure import Registry
+
+registry = Registry()
+
+@registry.timer("t")
+def work():
+    return work()
+
+def begun(depth):
+    return begun(depth - 1) if depth else work()
+
+try:
+    begun(int(sys.argv[1]))
+except RecursionError:
+    readings, _ = registry.collect()
+    print(*(f"{name}={value}" for r in readings if r.name == "t.errors"
+            for name, value in r.dimensions))
+"""
+
+
+@pytest.mark.parametrize("depth", range(6))
+def test_an_error_is_counted_by_its_name_also_where_the_first_has_no_room_on_the_stack(depth):
+    """In a fresh process: Python calls `str` otherwise once it has seen it often."""
+    program = [sys.executable, "-c", COLD, str(depth)]
+    ended = subprocess.run(program, capture_output=True, text=True, check=False)
+
+    assert (ended.returncode, ended.stdout) == (0, "error.type=RecursionError\n")
+
+
 def pickled():
     return "here"
 
@@ -637,6 +668,34 @@ def test_send_throw_and_the_returned_value_pass_through_a_generator(registry, ti
     assert (passed, stop.value.value) == (["ready", 5, "caught"], ("a", "tuple"))
     assert list(running) == []
     assert moved(registry) == {("t",): (1, 0)}
+
+
+def test_what_timed_generator_functions_make_are_pythons_own_generators(timer):
+    """Web frameworks and writers of JSON ask for these types, or `inspect` does for them."""
+
+    def numbers():
+        yield 1
+
+    async def later():
+        yield 1
+
+    made = timer(numbers)()
+
+    assert inspect.isgenerator(made)
+    assert inspect.isasyncgen(timer(later)())
+    assert [type(one) for one in (made, timer(later)())] == [type(numbers()), type(later())]
+
+
+def test_wrong_arguments_of_a_generator_function_are_refused_when_it_is_called(core, timer):
+    def numbers(n):
+        yield n
+
+    if core.__name__.endswith("_core"):  # the Python twin is a generator function itself
+        with pytest.raises(TypeError, match="missing 1 required positional argument"):
+            timer(numbers)()
+        assert timer(numbers)(1).__qualname__ == numbers.__qualname__
+    with pytest.raises(TypeError, match="missing 1 required positional argument"):
+        next(timer(numbers)())
 
 
 def test_a_generator_that_raises_counts_its_error(registry, timer):

@@ -224,6 +224,29 @@ def test_a_timer_whose_errors_have_no_name_left_is_not_made_at_all(registry):
     assert moved(registry) == {("a",): 1}
 
 
+def test_what_a_timer_records_is_its_tally_and_its_errors_have_the_name_they_are_given(
+    registry, hands
+):
+    dropped, received = registry.counter("dropped"), registry.counter("received")
+    timer = registry.timer("work", errors=dropped, tally=received).bind(topic="a")
+    with timer.lap():
+        hands.elapsed_ns += 7
+    with pytest.raises(ValueError, match="broken"), timer.lap():
+        raise ValueError("broken")
+    first = moved(registry)
+    registry.set_level("received", "off")
+    timer.record(5)
+
+    assert (first, moved(registry)) == (
+        {
+            ("work", "topic=a"): (2, 7),
+            ("received", "topic=a"): 2,
+            ("dropped", "error.type=ValueError", "topic=a"): 1,
+        },
+        {("work", "topic=a"): (1, 5)},
+    )
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [

@@ -6,8 +6,9 @@ import pytest
 
 from nilometer.errors import ConfigError
 from nilometer.measure import REGISTRY
+from nilometer.model.identity import uuid_text
 from nilometer.trace import Trace
-from nilometer.trace.signing import Key, sign_osprofiler, uuid_text
+from nilometer.trace.signing import Key, sign_osprofiler
 from nilometer.trace.trigger import KEYS_MAX, Triggers
 
 BASE = "f09d33fd-1234-4f5e-8d3e-0b8e6b0a9c11"

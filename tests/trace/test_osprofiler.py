@@ -17,11 +17,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from osprofiler import _utils, notifier, profiler, web
 
+from nilometer.model.identity import id_bytes
 from nilometer.trace import Trace, drain_spans, headers, span, start_root
 from nilometer.trace.signing import (
     INFO_CHARS_MAX,
     Key,
-    id_bytes,
     read_osprofiler,
     sign_osprofiler,
 )

@@ -183,6 +183,19 @@ def test_headers_of_no_request_a_joined_one_and_an_unsigned_one(twin):
         assert headers() == {"traceparent": f"00-{root.trace_id}-{span.span_id}-01"}
 
 
+def test_what_says_neither_yes_nor_no_raises_what_it_raises(twin):
+    class Unclear:
+        def __bool__(self):
+            raise ValueError("neither")
+
+    signer = Signer(Key(b"K1"), "", None, "", Clock(), True)
+    with (
+        twin.core.start_root("r", request=twin.request(signer=signer)),
+        pytest.raises(ValueError, match="neither"),
+    ):
+        twin.core.headers(osprofiler=Unclear())
+
+
 @pytest.mark.parametrize("others", ["", "a=1,b=x y"])
 @pytest.mark.parametrize("expiry_s", [None, NOW_S + 40, NOW_S + 10**6])
 @pytest.mark.parametrize(("asked", "may"), [(True, True), (True, False), (False, True)])

@@ -245,6 +245,18 @@ def test_a_ring_that_is_closed_onto_nothing_forgets_all_of_it(twin):
     assert (twin.ring.drain(), twin.ring.take_losses()) == ((), {})
 
 
+def test_rings_cannot_be_closed_onto_each_other(twin):
+    one, two, three = (twin.core.Ring(2) for _ in range(3))
+    one.close(two)
+    two.close(three)
+    for last in (one, two, three):
+        with pytest.raises(ValueError, match=r"^a ring cannot be closed onto itself$"):
+            three.close(last)
+    fill(twin, one, 1)
+
+    assert [r.name for r in three.drain()] == ["0", "root"]
+
+
 def test_what_goes_onward_wakes_whoever_waits_there(twin):
     woken = []
     onward, ring = twin.core.Ring(4), twin.core.Ring(9)

@@ -409,6 +409,39 @@ def test_names_that_are_not_text_cost_nobody_anything(twin):
     }
 
 
+@pytest.mark.parametrize("field", ["name", "kind"])
+def test_a_span_whose_name_or_kind_was_deleted_is_lost_and_counted(twin, field):
+    with twin.root(), twin.core.span("a") as span:
+        delattr(span, field)
+        with pytest.raises(AttributeError):
+            getattr(span, field)
+
+    assert [record.name for record in twin.ring.drain()] == ["root"]
+    assert twin.ring.take_losses() == {("spans", "unreadable"): 1}
+
+
+def test_a_span_that_was_drained_can_be_read_again(twin):
+    with twin.root() as root, twin.core.span("a", x=1, y=2) as span:
+        span.add_event("e")
+    twin.ring.drain()
+
+    assert (span.record().name, root.record().name) == ("a", "root")
+
+
+def test_a_span_that_changes_while_it_is_read_is_read_all_the_same(twin):
+    class Changing:
+        def __repr__(self):
+            span.set_attribute("more", 1)
+            span.add_event("f")
+            return "changing"
+
+    with twin.root(), twin.core.span("a", x=Changing(), y=2) as span:
+        span.add_event("e", x=Changing())
+        assert span.record().attributes["x"] == "changing"
+
+    assert twin.ring.drain()[0].attributes == {"x": "changing", "y": 2, "more": 1}
+
+
 def test_a_text_enum_is_a_name(twin):
     from enum import StrEnum
 

@@ -8,13 +8,13 @@ from nilometer.clock import Clock
 from nilometer.errors import ConfigError
 from nilometer.measure import REGISTRY
 from nilometer.model import Reading
+from nilometer.model.identity import id_bytes
 from nilometer.trace import CURRENT, Joined, Trace, drain_spans, headers, span, start_root
 from nilometer.trace import budget as budget_module
 from nilometer.trace.signing import (
     MEMBERS_MAX,
     TRACESTATE_CHARS_MAX,
     Key,
-    id_bytes,
     parse_signature,
     parse_traceparent,
     sign_osprofiler,

@@ -12,7 +12,7 @@ import click
 from nilometer.cli.collector import json_option
 from nilometer.cli.commands import InOrder
 from nilometer.cli.exits import Exit
-from nilometer.cli.patch_source import CACHED, Defined, names, source_of
+from nilometer.cli.patch_source import CACHED, Defined, names, nearest_module, source_of
 from nilometer.cli.patch_source import matches as matches_of_source
 from nilometer.cli.run import flag_of
 from nilometer.cli.terminal import cell, say, show, show_json, stop
@@ -117,7 +117,8 @@ def read(patch: Patch) -> Checked:
     except (OSError, SyntaxError, ValueError) as error:
         return refused(patch, f"{patch.module} cannot be read: {error}")
     if source is None:
-        return refused(patch, f"no module {patch.module!r} is found here")
+        near = nearest_module(patch.module)
+        return refused(patch, f"no module {patch.module!r} is found here{near}")
     found = matches_of_source(source, patch)
     if found is None:
         because = "may be inherited, imported or in C: --import tells"
@@ -137,7 +138,11 @@ def imported(patch: Patch, registry: Registry) -> Checked:
     except BaseException as error:  # a module may do anything, also end Python
         if isinstance(error, KeyboardInterrupt):
             raise
-        return refused(patch, f"import {patch.module}: {error!r}")
+        is_absent = isinstance(error, ModuleNotFoundError) and (
+            f"{patch.module}.".startswith(f"{error.name}.")
+        )
+        near = nearest_module(patch.module) if is_absent else ""
+        return refused(patch, f"import {patch.module}: {error!r}{near}")
     found: list[Defined] = []
     try:
         for one in matches(module, patch):
@@ -179,7 +184,16 @@ def with_parameters(patch: Patch, found: list[Defined]) -> Checked:
             those = ", ".join(one.qualname for one in lacking)
             because = f"no {path.start!r}, so no dimension {name!r}, for {those}"
             return Checked(patch, found, note=f"{patch.origin}: {patch}: {because}")
-    return Checked(patch, found)
+    return Checked(patch, found, note=_of_coroutines(patch, found))
+
+
+def _of_coroutines(patch: Patch, found: list[Defined]) -> str:
+    """What a service may stumble over that asks for the very type of Python's coroutines."""
+    if patch.make not in ("timer", "span") or patch.dimensions:
+        return ""
+    those = ", ".join(one.qualname for one in found if one.kind.endswith("coroutine function"))
+    because = "make coroutines that in C are none for inspect.iscoroutine"
+    return f"{patch.origin}: {patch}: {those} will {because}" if those else ""
 
 
 def refused(patch: Patch, because: str, found: list[Defined] | None = None) -> Checked:

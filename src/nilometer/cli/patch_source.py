@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import sys
 from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -11,6 +12,7 @@ from nilometer.model.patch import fits, is_wild
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from importlib.machinery import ModuleSpec
 
     from nilometer.model.patch import Patch
 
@@ -40,23 +42,45 @@ class Source(NamedTuple):
 
 def source_of(module: str) -> Source | None:
     """The source of a module; None if there is none of that name where Python looks."""
-    places: Sequence[str] | None = None
-    spec = None
-    name = ""
-    for part in module.split("."):
-        name = f"{name}.{part}" if name else part
-        spec = PathFinder.find_spec(name, places)
-        if spec is None:
-            break
-        places = spec.submodule_search_locations
+    spec, _, _ = _led_to(module)
     if spec is None:
-        import sys
-
         return Source("in Python itself", None) if module in sys.builtin_module_names else None
     path = spec.origin or ""
     if not path.endswith(".py"):
         return Source(path, None)
     return Source(path, ast.parse(Path(path).read_bytes(), path))
+
+
+def _led_to(module: str) -> tuple[ModuleSpec | None, int, Sequence[str] | None]:
+    """Where a module lies; and how many parts of its name led somewhere, and where to."""
+    places: Sequence[str] | None = None
+    spec = None
+    parts = module.split(".")
+    for at in range(len(parts)):
+        spec = PathFinder.find_spec(".".join(parts[: at + 1]), places)
+        if spec is None:
+            return None, at, places
+        places = spec.submodule_search_locations or ()
+    return spec, len(parts), places
+
+
+def nearest_module(module: str) -> str:
+    """The end of an error about a module that is not there: the one that comes nearest."""
+    from difflib import get_close_matches  # only an error needs these
+    from pkgutil import iter_modules
+
+    _, at, places = _led_to(module)
+    parts = module.split(".")
+    if at == len(parts):
+        return ""
+    known = [one.name for one in iter_modules(places)]
+    known += sys.builtin_module_names if at == 0 else ()
+    near = get_close_matches(parts[at], known, n=1)
+    if not near:
+        return ""
+    meant = [".".join([*parts[:at], near[0], *rest]) for rest in (parts[at + 1 :], [])]
+    whole = meant[0] if _led_to(meant[0])[0] else meant[1]
+    return f"; did you mean {whole!r}?"
 
 
 def matches(source: Source, patch: Patch) -> list[Defined] | None:

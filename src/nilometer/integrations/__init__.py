@@ -43,6 +43,7 @@ LIBRARIES: Final = {
     "oslo_db_engines": "oslo_db.sqlalchemy.engines",
     "sqlite3": "sqlite3",
     "psycopg": "psycopg",
+    "psycopg2": "psycopg2",
     "pymysql": "pymysql.connections",
     "mysqlclient": "MySQLdb.connections",
     "requests": "urllib3.connectionpool",
@@ -82,6 +83,7 @@ LIBRARIES: Final = {
     "oslo_messaging_amqp": "oslo_messaging._drivers.amqpdriver",
     "pika": "pika",
     "kombu": "kombu.messaging",
+    "monasca_persister": "monasca_persister.persister",
     "logging": "logging",
     "logging_lines": "logging",
 }

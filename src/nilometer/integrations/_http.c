@@ -1,11 +1,12 @@
 /* One HTTP exchange on the server's side: the fast twin of http_pure.py (wsgi.h, asgi.h) and
- * exchange_pure.py (exchange.h), which say what each thing means, as one module. Same names, same
- * order, same errors; one test-suite runs on both.
+ * exchange_pure.py (exchange.h), which say what each thing means, as one module, with
+ * routing_pure.py (routing.h). Same names, same order, same errors; one test-suite runs on both.
  */
 
 #include "integrations/asgi.h"
 #include "integrations/exchange.h"
 #include "integrations/http_span.h"
+#include "integrations/routing.h"
 #include "integrations/wsgi.h"
 #include "sources.h"
 
@@ -24,14 +25,6 @@ static PyMethodDef functions[] = {
     {"attend_all", attend_all, METH_O,
      "Have each request attended to from now on, or only those that ask for it."},
     {NULL, NULL, 0, NULL}};
-
-static struct PyModuleDef module = {
-    PyModuleDef_HEAD_INIT,
-    .m_name = "nilometer.integrations._http",
-    .m_doc = "One HTTP exchange on the server's side, in C; http_pure.py is the specification.",
-    .m_size = -1,
-    .m_methods = functions,
-};
 
 static const struct {
     PyObject **where;
@@ -60,6 +53,9 @@ static const struct {
     {&s_set_attribute, "set_attribute"},
     {&s_finish, "finish"},
     {&s_http_route, "http.route"},
+    {&s_env, "env"},
+    {&s_SCRIPT_NAME, "SCRIPT_NAME"},
+    {&s_dispatched, "nilometer.dispatched"},
     {&s_status_code, "http.response.status_code"},
     {&s_request_size, "http.request.body.size"},
     {&s_response_size, "http.response.body.size"},
@@ -96,25 +92,40 @@ static int make_names(void) {
     return METHODS == NULL || PERF_COUNTER_NS == NULL || CURRENT == NULL ? -1 : 0;
 }
 
-PyMODINIT_FUNC PyInit__http(void) {
-    if (make_names() < 0) {
-        return NULL;
-    }
-    PyObject *self = PyModule_Create(&module);
-    if (self == NULL) {
-        return NULL;
-    }
-    if (PyModule_AddType(self, &Meters_Type) < 0 ||
+static int64_t interpreter = NILO_NO_INTERPRETER;
+
+static int http_exec(PyObject *self) {
+    if (!nilo_serves(&interpreter) || make_names() < 0 ||
+        PyModule_AddType(self, &Meters_Type) < 0 ||
         PyModule_AddType(self, &WsgiExchange_Type) < 0 ||
         PyModule_AddType(self, &AsgiExchange_Type) < 0 ||
         PyModule_AddType(self, &WsgiEntry_Type) < 0 ||
+        PyModule_AddType(self, &Routing_Type) < 0 ||
         PyModule_AddType(self, &Body_Type) < 0 || PyModule_AddType(self, &SizedBody_Type) < 0 ||
         nilo_add_sources(self) < 0 ||
         PyModule_AddStringConstant(self, "IMPLEMENTATION", "c") < 0 ||
         PyModule_AddObjectRef(self, "CLOSED_EARLY", CLOSED_EARLY) < 0 ||
         PyModule_AddObjectRef(self, "NO_RESPONSE", NO_RESPONSE) < 0) {
-        Py_DECREF(self);
-        return NULL;
+        return -1;
     }
-    return self;
+    return 0;
+}
+
+static PyModuleDef_Slot slots[] = {
+    {Py_mod_exec, http_exec},
+#if PY_VERSION_HEX >= 0x030C0000
+    {Py_mod_multiple_interpreters, Py_MOD_MULTIPLE_INTERPRETERS_NOT_SUPPORTED},
+#endif
+    {0, NULL}};
+
+static struct PyModuleDef module = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "nilometer.integrations._http",
+    .m_doc = "One HTTP exchange on the server's side, in C; http_pure.py is the specification.",
+    .m_methods = functions,
+    .m_slots = slots,
+};
+
+PyMODINIT_FUNC PyInit__http(void) {
+    return PyModuleDef_Init(&module);
 }

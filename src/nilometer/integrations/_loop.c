@@ -452,29 +452,38 @@ static PyTypeObject Watch_Type = {
     .tp_members = watch_members,
 };
 
+static int64_t interpreter = NILO_NO_INTERPRETER;
+
+static int loop_exec(PyObject *self) {
+    if (!nilo_serves(&interpreter)) {
+        return -1;
+    }
+    PyObject *time = PyImport_ImportModule("time");
+    Py_XSETREF(PERF_COUNTER_NS,
+               time == NULL ? NULL : PyObject_GetAttrString(time, "perf_counter_ns"));
+    Py_XDECREF(time);
+    if (PERF_COUNTER_NS == NULL || nilo_add_sources(self) < 0 ||
+        PyModule_AddType(self, &Run_Type) < 0 || PyModule_AddType(self, &Handing_Type) < 0 ||
+        PyModule_AddType(self, &Watch_Type) < 0) {
+        return -1;
+    }
+    return PyModule_AddStringConstant(self, "IMPLEMENTATION", "c");
+}
+
+static PyModuleDef_Slot slots[] = {
+    {Py_mod_exec, loop_exec},
+#if PY_VERSION_HEX >= 0x030C0000
+    {Py_mod_multiple_interpreters, Py_MOD_MULTIPLE_INTERPRETERS_NOT_SUPPORTED},
+#endif
+    {0, NULL}};
+
 static struct PyModuleDef module = {
     PyModuleDef_HEAD_INIT,
     .m_name = "nilometer.integrations._loop",
     .m_doc = "How long event loops are held, in C; loop_pure.py is the specification.",
-    .m_size = -1,
+    .m_slots = slots,
 };
 
 PyMODINIT_FUNC PyInit__loop(void) {
-    PyObject *time = PyImport_ImportModule("time");
-    PERF_COUNTER_NS = time == NULL ? NULL : PyObject_GetAttrString(time, "perf_counter_ns");
-    Py_XDECREF(time);
-    if (PERF_COUNTER_NS == NULL) {
-        return NULL;
-    }
-    PyObject *self = PyModule_Create(&module);
-    if (self == NULL) {
-        return NULL;
-    }
-    if (nilo_add_sources(self) < 0 || PyModule_AddType(self, &Run_Type) < 0 ||
-        PyModule_AddType(self, &Handing_Type) < 0 || PyModule_AddType(self, &Watch_Type) < 0 ||
-        PyModule_AddStringConstant(self, "IMPLEMENTATION", "c") < 0) {
-        Py_DECREF(self);
-        return NULL;
-    }
-    return self;
+    return PyModuleDef_Init(&module);
 }

@@ -1,6 +1,6 @@
 /* One way to execute statements, measured: the fast twin of sql_pure.py, which says what
- * each thing means, of orm_pure.py (orm.h) and of asked_pure.py (asked.h). Same names, same
- * order, same errors; one test-suite runs on both.
+ * each thing means, of orm_pure.py (orm.h), asked_pure.py (asked.h) and batch_pure.py (batch.h).
+ * Same names, same order, same errors; one test-suite runs on both.
  */
 
 #define PY_SSIZE_T_CLEAN
@@ -18,13 +18,14 @@ static PyObject *PERF_COUNTER_NS; /* time.perf_counter_ns, which on Linux is CLO
 #define SWITCHES_GREENLETS __attribute__((no_sanitize_address))
 
 #include "integrations/asked.h"
+#include "integrations/batch.h"
 #include "integrations/orm.h"
 
 typedef struct {
     PyObject_HEAD
     vectorcallfunc vectorcall;
-    PyObject *original, *known, *find, *failed, *elapsed_ns;
-    int monotonic; /* elapsed_ns is the standard one: read the clock without a call */
+    PyObject *original, *known, *find, *failed;
+    Watch watch;
     char on;
 } Execute;
 
@@ -33,7 +34,7 @@ static int execute_traverse(Execute *self, visitproc visit, void *arg) {
     Py_VISIT(self->known);
     Py_VISIT(self->find);
     Py_VISIT(self->failed);
-    Py_VISIT(self->elapsed_ns);
+    Py_VISIT(self->watch.elapsed_ns);
     return 0;
 }
 
@@ -42,7 +43,7 @@ static int execute_clear(Execute *self) {
     Py_CLEAR(self->known);
     Py_CLEAR(self->find);
     Py_CLEAR(self->failed);
-    Py_CLEAR(self->elapsed_ns);
+    Py_CLEAR(self->watch.elapsed_ns);
     return 0;
 }
 
@@ -52,22 +53,6 @@ static void execute_dealloc(Execute *self) {
     Py_TYPE(self)->tp_free((PyObject *)self);
 }
 
-/* The clock's nanoseconds; -1 with an exception if the clock that was given failed. */
-static long long execute_now(Execute *self) {
-    if (self->monotonic) {
-        struct timespec now;
-        clock_gettime(CLOCK_MONOTONIC, &now);
-        return (long long)now.tv_sec * 1000000000LL + now.tv_nsec;
-    }
-    PyObject *result = PyObject_CallNoArgs(self->elapsed_ns);
-    if (result == NULL) {
-        return -1;
-    }
-    long long now = PyLong_AsLongLong(result);
-    Py_DECREF(result);
-    return now;
-}
-
 /* What is known of a statement: its `record`, and what runs inside a request. New reference. */
 static PyObject *execute_found(Execute *self, PyObject *statement) {
     PyObject *found = PyDict_GetItemWithError(self->known, statement);
@@ -75,10 +60,10 @@ static PyObject *execute_found(Execute *self, PyObject *statement) {
         return Py_NewRef(found);
     }
     if (PyErr_Occurred()) {
-        if (!PyErr_ExceptionMatches(PyExc_TypeError)) {
+        if (!PyErr_ExceptionMatches(PyExc_Exception)) {
             return NULL;
         }
-        PyErr_Clear(); /* a statement made of objects, without a hash */
+        PyErr_Clear(); /* a statement made of objects, without a hash or with one that raises */
     }
     found = PyObject_CallOneArg(self->find, statement);
     if (found != NULL && (!PyTuple_Check(found) || PyTuple_GET_SIZE(found) < 2)) {
@@ -90,11 +75,7 @@ static PyObject *execute_found(Execute *self, PyObject *statement) {
 
 /* Tell the timer how long it took. */
 static int execute_record(Execute *self, PyObject *found, long long started) {
-    long long now = execute_now(self);
-    if (now == -1 && PyErr_Occurred()) {
-        return -1;
-    }
-    PyObject *elapsed = PyLong_FromLongLong(now - started);
+    PyObject *elapsed = PyLong_FromLongLong(watch_now(&self->watch) - started);
     if (elapsed == NULL) {
         return -1;
     }
@@ -138,10 +119,8 @@ static PyObject *execute_call(PyObject *callable, PyObject *const *args, size_t 
     }
     PyObject *execute =
         current == NULL || current == Py_None ? self->original : PyTuple_GET_ITEM(found, 1);
-    long long started = execute_now(self);
-    PyObject *result = started == -1 && PyErr_Occurred()
-                           ? NULL
-                           : PyObject_Vectorcall(execute, args, nargsf, kwnames);
+    long long started = watch_now(&self->watch);
+    PyObject *result = PyObject_Vectorcall(execute, args, nargsf, kwnames);
     if (result == NULL) {
         execute_failed(self, found, started);
     } else if (execute_record(self, found, started) < 0) {
@@ -163,12 +142,9 @@ static int execute_init(Execute *self, PyObject *args, PyObject *kwargs) {
     Py_XSETREF(self->known, Py_NewRef(known));
     Py_XSETREF(self->find, Py_NewRef(find));
     Py_XSETREF(self->failed, Py_NewRef(failed));
-    Py_XSETREF(self->elapsed_ns, Py_NewRef(elapsed_ns));
+    watch_set(&self->watch, elapsed_ns);
     self->vectorcall = execute_call;
     self->on = 1;
-#ifdef __linux__
-    self->monotonic = elapsed_ns == PERF_COUNTER_NS;
-#endif
     return 0;
 }
 
@@ -207,13 +183,6 @@ static PyTypeObject Execute_Type = {
     .tp_members = execute_members,
 };
 
-static struct PyModuleDef module = {
-    PyModuleDef_HEAD_INIT,
-    .m_name = "nilometer.integrations._sql",
-    .m_doc = "One way to execute statements, in C; sql_pure.py is the specification.",
-    .m_size = -1,
-};
-
 /* An attribute of a module. */
 static PyObject *imported(const char *from, const char *name) {
     PyObject *where = PyImport_ImportModule(from);
@@ -222,21 +191,36 @@ static PyObject *imported(const char *from, const char *name) {
     return found;
 }
 
+static int64_t interpreter = NILO_NO_INTERPRETER;
+
+static int sql_exec(PyObject *self) {
+    if (!nilo_serves(&interpreter)) {
+        return -1;
+    }
+    Py_XSETREF(CURRENT, imported("nilometer.trace.current", "CURRENT"));
+    Py_XSETREF(PERF_COUNTER_NS, imported("time", "perf_counter_ns"));
+    if (CURRENT == NULL || PERF_COUNTER_NS == NULL || nilo_add_sources(self) < 0 ||
+        PyModule_AddType(self, &Execute_Type) < 0 || orm_add(self) < 0 || asked_add(self) < 0 ||
+        PyModule_AddType(self, &Batch_Type) < 0) {
+        return -1;
+    }
+    return PyModule_AddStringConstant(self, "IMPLEMENTATION", "c");
+}
+
+static PyModuleDef_Slot slots[] = {
+    {Py_mod_exec, sql_exec},
+#if PY_VERSION_HEX >= 0x030C0000
+    {Py_mod_multiple_interpreters, Py_MOD_MULTIPLE_INTERPRETERS_NOT_SUPPORTED},
+#endif
+    {0, NULL}};
+
+static struct PyModuleDef module = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "nilometer.integrations._sql",
+    .m_doc = "One way to execute statements, in C; sql_pure.py is the specification.",
+    .m_slots = slots,
+};
+
 PyMODINIT_FUNC PyInit__sql(void) {
-    CURRENT = imported("nilometer.trace.current", "CURRENT");
-    PERF_COUNTER_NS = imported("time", "perf_counter_ns");
-    if (CURRENT == NULL || PERF_COUNTER_NS == NULL) {
-        return NULL;
-    }
-    PyObject *self = PyModule_Create(&module);
-    if (self == NULL) {
-        return NULL;
-    }
-    if (nilo_add_sources(self) < 0 || PyModule_AddType(self, &Execute_Type) < 0 ||
-        orm_add(self) < 0 || asked_add(self) < 0 ||
-        PyModule_AddStringConstant(self, "IMPLEMENTATION", "c") < 0) {
-        Py_DECREF(self);
-        return NULL;
-    }
-    return self;
+    return PyModuleDef_Init(&module);
 }

@@ -11,7 +11,7 @@ from __future__ import annotations
 from asyncio import CancelledError
 from typing import TYPE_CHECKING, Any, Final
 
-from nilometer.integrations import http_costs
+from nilometer.integrations import faults, http_costs
 from nilometer.integrations.http_client import OURS, Client
 from nilometer.integrations.http_pools import Owned, Retries
 from nilometer.integrations.patches import Patches
@@ -98,7 +98,12 @@ class Attempts:
             self._retries.count(host, self._failed)
             self._failed = None
         try:
-            with self._client.request(sent.method, host, url.raw_path) as request:
+            measured = self._client.request(sent.method, host, url.raw_path)
+        except Exception as error:  # noqa: BLE001  it is sent all the same
+            faults.ours("aiohttp", "a request", error, REGISTRY)
+            return await send(sent)
+        try:
+            with measured as request:
                 if CURRENT.get() is None:
                     response = await send(sent)
                 else:
@@ -136,9 +141,9 @@ class Connections(Owned):
     def making(self, original: Callable[..., Any]) -> Callable[..., Any]:
         """Follow each connection that a connector makes."""
 
-        async def create(connector: Any, sent: Any, *args: Any, **named: Any) -> Any:
-            connection = await original(connector, sent, *args, **named)
-            return self.follow(lambda: pool_name(sent.connection_key), connector, connection)
+        async def create(connector: Any, req: Any, *args: Any, **named: Any) -> Any:
+            connection = await original(connector, req, *args, **named)
+            return self.follow(lambda: pool_name(req.connection_key), connector, connection)
 
         return create
 

@@ -37,7 +37,7 @@ class Asked:
         self.elapsed_ns = elapsed_ns
         self.on = True
 
-    def __call__(self, *args: Any, **named: Any) -> Any:
+    def __call__(self, /, *args: Any, **named: Any) -> Any:
         """Ask."""
         if not self.on:
             return self.__wrapped__(*args, **named)
@@ -70,7 +70,7 @@ class Asked:
         return getattr(self.__wrapped__, name)
 
 
-class _Standing:
+class Standing:
     """What stands for a function: it is a method in a class, and of its own has little."""
 
     __slots__ = ("__wrapped__", "on")
@@ -79,7 +79,7 @@ class _Standing:
         self.__wrapped__ = original
         self.on = True
 
-    def __call__(self, *args: Any, **named: Any) -> Any:
+    def __call__(self, /, *args: Any, **named: Any) -> Any:
         return self.__wrapped__(*args, **named)
 
     def __get__(self, instance: object, owner: type | None = None) -> Any:
@@ -91,7 +91,7 @@ class _Standing:
         return getattr(self.__wrapped__, name)
 
 
-class Connecting(_Standing):
+class Connecting(Standing):
     """Stands where a client connects that asks for it before each command.
 
     Of most the attribute `connected` says that there is nothing to do, and the original does
@@ -107,14 +107,14 @@ class Connecting(_Standing):
         self._connect = connect
         self._connected = connected
 
-    def __call__(self, *args: Any, **named: Any) -> Any:
+    def __call__(self, /, *args: Any, **named: Any) -> Any:
         """Connect, unless that was done."""
         if self.on and args and not getattr(args[0], self._connected, True):
             return self._connect(*args, **named)
         return self.__wrapped__(*args, **named)
 
 
-class Switch(_Standing):
+class Switch(Standing):
     """Stands for a function: while `on` is True calls are for what measures it, else for it.
 
     Then the arguments go on as they came, where a function would pack and unpack them.
@@ -126,12 +126,12 @@ class Switch(_Standing):
         super().__init__(original)
         self._measured = measured
 
-    def __call__(self, *args: Any, **named: Any) -> Any:
+    def __call__(self, /, *args: Any, **named: Any) -> Any:
         """Call the one or the other."""
         return (self._measured if self.on else self.__wrapped__)(*args, **named)
 
 
-class Choice(_Standing):
+class Choice(Standing):
     """Stands for a function that is measured in many ways: ``choose`` is given the arguments of
     each call while `on` is True, and gives what is called with them.
     """
@@ -142,7 +142,7 @@ class Choice(_Standing):
         super().__init__(original)
         self._choose = choose
 
-    def __call__(self, *args: Any, **named: Any) -> Any:
+    def __call__(self, /, *args: Any, **named: Any) -> Any:
         """Call what is chosen, or the original."""
         run = self._choose(*args, **named) if self.on else self.__wrapped__
         return run(*args, **named)

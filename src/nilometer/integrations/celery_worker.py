@@ -46,7 +46,7 @@ def uninstall() -> None:
 def _receiving(original: Callable[..., Any], depth: Depth) -> Callable[..., Any]:
     current = CURRENT.get
 
-    def made(request: Any, *args: Any, **options: Any) -> None:
+    def made(request: Any, /, *args: Any, **options: Any) -> None:
         original(request, *args, **options)
         if depth.on and current() is not None:
             try:

@@ -7,14 +7,17 @@ Where there is C, all is C that runs at each command outside of traced requests.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial, update_wrapper
 from typing import TYPE_CHECKING, Any, Final
 from weakref import ref
 
 from nilometer.clock import elapsed_ns
 from nilometer.integrations import client_costs, databases, faults
+from nilometer.integrations.batch_pure import Counted
 from nilometer.integrations.callers import where
 from nilometer.integrations.calls import Calls
+from nilometer.integrations.standing import batched, chosen
 from nilometer.measure.decorate import kind_of
 from nilometer.trace import CURRENT, span
 
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import TypeVar
 
+    from nilometer.integrations.batch_pure import Stack
     from nilometer.measure import Registry
 
     Told = Callable[..., Mapping[str, object] | None]
@@ -35,6 +39,8 @@ if TYPE_CHECKING:
     """What times a command, runs it inside of a traced request, and counts its errors."""
 
     Found = TypeVar("Found", Kind, Executed)
+
+    Read = Callable[[Any], tuple[str, list[object]]]
 
 SPELLINGS_MAX: Final = 1000
 """Spellings (GET, get, b"get") remembered at each place that is measured, 0.3 KiB each with
@@ -56,7 +62,7 @@ class Commands:
 
     __slots__ = (
         *("calls", "_names", "_fold", "_told", "_system", "_batched", "_registry"),
-        *("_servers", "_integration", "_adds", "_spellings", "_lasting"),
+        *("_servers", "_integration", "_counters", "_spellings", "_lasting"),
     )
 
     def __init__(
@@ -90,8 +96,8 @@ class Commands:
             description="Operations that were sent in batches (pipelines, transactions).",
         )
         self._registry = registry
-        self._adds: dict[str, Callable[[int], None]] = {}
-        self._spellings: dict[object, str] = {}
+        self._counters: dict[str, Counted] = {}
+        self._spellings: dict[object, Counted] = {}
         self._servers: dict[ref[Any], Mapping[str, object]] = {}
 
     def name_of(self, given: object) -> str:
@@ -103,16 +109,6 @@ class Commands:
         words = given[:_NAME_CHARS_MAX].split(maxsplit=1)
         name = self._fold(words[0]) if words else ""
         return name if name in self._names else OTHER
-
-    def _shown(self, given: object) -> str:
-        """The same, looked up anew only for what is not spelt as before, or has no hash."""
-        try:
-            return self._spellings[given]
-        except (KeyError, TypeError):
-            name = self.name_of(given)
-        if name != OTHER and len(self._spellings) < SPELLINGS_MAX:
-            self._spellings[given] = name
-        return name
 
     def by_argument(
         self, position: int = 1
@@ -158,7 +154,8 @@ class Commands:
             if found is None:
                 found = by_name[name] = kind(name)
             if name != OTHER and len(known) < SPELLINGS_MAX:
-                known[given] = found
+                with suppress(Exception):  # of objects, whose hash may raise
+                    known[given] = found
             return found
 
         return find
@@ -173,36 +170,30 @@ class Commands:
         return measured
 
     def batch(
-        self, read: Callable[[Any], tuple[str, list[object]]]
+        self, read: Read, stack: Stack | None = None
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """To replace a method that executes a batch: one span, one duration, each name counted.
 
-        ``read(owner)`` gives the batch's own name and the names of its commands.
+        ``read(owner)`` gives the batch's own name and the names of its commands. With the
+        `stack` that it reads, nothing of it runs in Python outside of traced requests.
         """
 
         def measured(original: Callable[..., Any]) -> Callable[..., Any]:
-            depth, known = self.calls.depth, dict[str, Any]()
-
-            def execute(*args: Any, **options: Any) -> Any:
-                if not depth.on:
-                    return original(*args, **options)
-                run, made = self._batch(original, known, args, read)
-                if made is None:
-                    return run(*args, **options)
-                with made:
-                    return run(*args, **options)
+            depth = self.calls.depth
+            runs: dict[str, Callable[..., Any]] = {}
+            is_async = kind_of(original) == "coroutine"
+            within = _within_async if is_async else _within
+            choose = partial(self._batch, original, read, runs, within)
 
             async def execute_async(*args: Any, **options: Any) -> Any:
-                if not depth.on:
-                    return await original(*args, **options)
-                run, made = self._batch(original, known, args, read)
-                if made is None:
-                    return await run(*args, **options)
-                with made:
-                    return await run(*args, **options)
+                run = choose(*args) if depth.on else original
+                return await run(*args, **options)
 
-            made = execute_async if kind_of(original) == "coroutine" else execute
-            return update_wrapper(made, original)
+            if is_async:
+                return update_wrapper(execute_async, original)
+            if stack is None:
+                return chosen(depth, original, choose)
+            return batched(depth, original, choose, self._spellings, runs, stack)
 
         return measured
 
@@ -306,46 +297,76 @@ class Commands:
     def _batch(
         self,
         original: Callable[..., Any],
-        known: dict[str, tuple[Callable[..., Any], dict[str, str]]],
-        args: tuple[Any, ...],
-        read: Callable[[Any], tuple[str, list[object]]],
-    ) -> tuple[Callable[..., Any], Any]:
-        """What runs a batch, and its span where it has one; of an empty one, as if untouched.
+        read: Read,
+        runs: dict[str, Callable[..., Any]],
+        within: Callable[..., Callable[..., Any]],
+        *args: Any,
+        **_: object,
+    ) -> Callable[..., Any]:
+        """What runs a batch, with its span where one is traced; an empty one, as if untouched.
 
-        `known` has the original in the clock of each batch's name, and its dimensions.
+        `runs` has the original in the clock of each batch's name; ``within(span, run)`` puts it
+        into the span.
         """
         try:
             name, commands = read(args[0])
             names: dict[str, int] = {}  # a Counter takes five times as long to be made
             for given in commands:
-                one = self._spellings.get(given) if type(given) is str else None
-                one = one or self._shown(given)
+                known = self._spellings.get(given) if type(given) is str else None
+                one = (known or self._counted(given)).name
                 names[one] = names.get(one, 0) + 1
         except Exception as error:  # noqa: BLE001  another version's: it runs without us
             self._unreadable(error)
-            return original, None
+            return original
         if not names:
-            return original, None
+            return original
         for one, count in names.items():
-            (self._adds.get(one) or self._adding(one))(count)
-        found = known.get(name)
-        if found is None:
-            series = self._dimensions(name)
-            found = known[name] = self.calls.timed(series)(original), series
-        run, dimensions = found
+            self._counters[one].add(count)
+        run = runs.get(name)
+        if run is None:
+            run = runs[name] = self.calls.timed(self._dimensions(name))(original)
         if _current() is None:
-            return run, None
+            return run
         attributes = {
-            **dimensions,
+            **self._dimensions(name),
             "db.operation.batch.size": len(commands),
             "db.query.summary": " ".join([name, *list(names)[:SHOWN_MAX]]),
         }
-        return run, self._span(name, attributes, args[0])
+        return within(self._span(name, attributes, args[0]), run)
 
-    def _adding(self, name: str) -> Callable[[int], None]:
-        """What counts commands of this name that were sent in batches."""
-        add = self._adds[name] = self._batched.bind(**self._dimensions(name)).add
-        return add
+    def _counted(self, given: object) -> Counted:
+        """What counts a command that was sent in a batch, as it is spelt there."""
+        try:
+            return self._spellings[given]
+        except (KeyError, TypeError):  # not spelt as before, or without a hash
+            name = self.name_of(given)
+        found = self._counters.get(name)
+        if found is None:
+            add = self._batched.bind(**self._dimensions(name)).add
+            found = self._counters[name] = Counted(name, add)
+        if name != OTHER and len(self._spellings) < SPELLINGS_MAX:
+            self._spellings[given] = found
+        return found
+
+
+def _within(made: Any, run: Callable[..., Any]) -> Callable[..., Any]:
+    """What runs a batch within its span."""
+
+    def inside(*args: Any, **options: Any) -> Any:
+        with made:
+            return run(*args, **options)
+
+    return inside
+
+
+def _within_async(made: Any, run: Callable[..., Any]) -> Callable[..., Any]:
+    """The same of a coroutine function."""
+
+    async def inside(*args: Any, **options: Any) -> Any:
+        with made:
+            return await run(*args, **options)
+
+    return inside
 
 
 def _nothing(_error: BaseException) -> None:

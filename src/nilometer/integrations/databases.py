@@ -21,7 +21,7 @@ from nilometer.integrations.statement import (
     operation_of,
     text_of,
 )
-from nilometer.integrations.statement_parameters import parameters_of
+from nilometer.integrations.statement_parameters import parameters_of, takes_batches
 from nilometer.model import SpanKind
 from nilometer.trace import CURRENT
 from nilometer.trace.steps import awaited
@@ -226,7 +226,7 @@ class Database:
             if not switch.on:
                 return await original(*args, **named)
             statement = args[1] if len(args) > 1 else None
-            found = (isinstance(statement, str) and young.get(statement)) or find(statement)
+            found = (type(statement) is str and young.get(statement)) or find(statement)
             run = original if current() is None else found.inside
             started = elapsed_ns()
             try:
@@ -305,19 +305,25 @@ class Database:
             "db.operation.name": operation,
             "db.query.text": shown,
         }
-        deep, parameters = self._of.depth.deep, self._of.parameters
+        deep = self._of.depth.deep
+        parameters = self._of.parameters and not takes_batches(original)
         if not deep and not parameters:
             return wrapped(original, operation, attributes, driver, SpanKind.CLIENT)
 
         def told_more(*args: Any, **named: Any) -> Any:
-            here = {
-                **attributes,
-                **(where() if deep else {}),
-                **(parameters_of(args, named) if parameters else {}),
-            }
+            here = {**attributes, **(where() if deep else {})}
+            if parameters:
+                here.update(self._parameters(args, named))
             return wrapped(original, operation, here, driver, SpanKind.CLIENT)(*args, **named)
 
         return told_more
+
+    def _parameters(self, args: tuple[Any, ...], named: dict[str, Any]) -> dict[str, str]:
+        try:
+            return parameters_of(args, named)
+        except Exception as error:  # noqa: BLE001  it is executed all the same, without them
+            self._of.failed("the parameters of a statement", error)
+            return {}
 
 
 def _nothing(_elapsed_ns: int) -> None:

@@ -7,7 +7,9 @@ a measured one of it. The classes are made once for each database, since its nam
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from contextvars import ContextVar
+from functools import partial
 from types import MethodType, new_class
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,8 +17,8 @@ from nilometer.integrations.databases import Instruments
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
 
-    from nilometer.integrations.calls import Call
     from nilometer.integrations.databases import Database
     from nilometer.measure import Registry
 
@@ -35,30 +37,48 @@ class Subclasses:
     """A subclass of each class that is asked for; ``fill(subclass)`` makes it ours, once.
 
     Of a class that is derived from `lowest`, ours lies next to that: methods that override
-    those of `lowest` stay what they are, and what they call of it is ours.
+    those of `lowest` stay what they are, and what they call of it is ours. A class that lets
+    nobody derive from it is its own, which `failed` is told.
     """
 
-    __slots__ = ("_fill", "_lowest", "_made")
+    __slots__ = ("_fill", "_lowest", "_failed", "_made")
 
-    def __init__(self, fill: Callable[[type], object], lowest: type | None = None) -> None:
+    def __init__(
+        self,
+        fill: Callable[[type], object],
+        lowest: type | None = None,
+        failed: Callable[[Exception], object] = str,
+    ) -> None:
         self._fill = fill
         self._lowest = lowest
+        self._failed = failed
         self._made: dict[type, type] = {}
 
     def of(self, base: type) -> type:
         """The subclass of that class; a subclass of ours is its own."""
-        found = self._made.get(base)
+        try:
+            found = self._made.get(base)
+        except Exception as error:  # noqa: BLE001  its metaclass has no hash: it serves as it is
+            self._failed(error)
+            return base
         if found is not None:
             return found
         if len(self._made) >= CLASSES_MAX:
             return base
-        lowest = self._lowest
-        if lowest is None or base is lowest or not issubclass(base, lowest):
-            made = _subclass(base)
-            self._fill(made)
-        else:
-            made = _subclass(base, self.of(lowest))
+        try:
+            made = self._derived(base)
+        except Exception as error:  # noqa: BLE001  it serves all the same
+            self._failed(error)
+            made = base
         self._made[base] = self._made[made] = made
+        return made
+
+    def _derived(self, base: type) -> type:
+        lowest = self._lowest
+        if lowest is not None and base is not lowest and issubclass(base, lowest):
+            return _subclass(base, self.of(lowest))
+        made = _subclass(base)
+        self._fill(made)
         return made
 
 
@@ -116,9 +136,13 @@ class Driver:
             found = self._places[key] = Place(self, database)
         return found
 
-    def connecting(self) -> Call:
+    def connecting(self) -> AbstractContextManager[object]:
         """For a ``with`` statement around making a connection."""
-        return self.place({}).database.connecting()
+        try:
+            return self.place({}).database.connecting()
+        except Exception as error:  # noqa: BLE001  it is made all the same
+            self.instruments.failed("a connection", error)
+            return nullcontext()
 
     def adopt(self, connection: Any, told: Mapping[str, object]) -> None:
         """Measure what this connection does; if that cannot be, it stays what it was."""
@@ -140,10 +164,15 @@ class Place:
 
     def __init__(self, driver: Driver, database: Database) -> None:
         self.database = database
+        failed = driver.instruments.failed
         self.connections = Subclasses(
-            lambda made: driver.fill_connections(self, made), driver.lowest
+            lambda made: driver.fill_connections(self, made),
+            driver.lowest,
+            partial(failed, "a connection"),
         )
-        self.cursors = Subclasses(lambda made: driver.fill(database, made))
+        self.cursors = Subclasses(
+            lambda made: driver.fill(database, made), failed=partial(failed, "a cursor")
+        )
         self._driver = driver
 
     def change_cursors(self, made: type) -> None:

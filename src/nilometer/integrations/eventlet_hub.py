@@ -57,16 +57,19 @@ class Waits:
 
 def behind(function: Any, args: Any) -> Any:
     """What is called by a function of eventlet's own that is spawned with it."""
-    is_own = getattr(function, "__name__", "") in ("_spawn_n_impl", "__thread_body")
-    return args[0] if is_own and args else function
+    try:
+        is_own = function.__name__ in ("_spawn_n_impl", "__thread_body")
+        return args[0] if is_own and args else function
+    except Exception:  # noqa: BLE001  somebody's object, which has no name, or does not say it
+        return function
 
 
 def main_noting(original: Callable[..., Any]) -> Callable[..., Any]:
     """For the place of a green thread's ``main``."""
 
-    def main(greenlet: Any, function: Any, args: Any, named: Any) -> Any:
+    def main(greenlet: Any, function: Any, args: Any, kwargs: Any) -> Any:
         note(greenlet, behind(function, args))
-        return original(greenlet, function, args, named)
+        return original(greenlet, function, args, kwargs)
 
     return main
 
@@ -74,9 +77,9 @@ def main_noting(original: Callable[..., Any]) -> Callable[..., Any]:
 def spawn_noting(original: Callable[..., Any]) -> Callable[..., Any]:
     """For the place of ``_spawn_n``."""
 
-    def spawn(seconds: Any, function: Any, args: Any, named: Any) -> Any:
-        made = original(seconds, function, args, named)
-        note(made[1], behind(function, args))
+    def spawn(seconds: Any, func: Any, args: Any, kwargs: Any) -> Any:
+        made = original(seconds, func, args, kwargs)
+        note(made[1], behind(func, args))
         return made
 
     return spawn

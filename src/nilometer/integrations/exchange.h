@@ -523,8 +523,8 @@ static int takes_three(const char *name, PyObject *const *args, size_t nargsf,
         PyErr_Format(PyExc_TypeError, "%s takes exactly three arguments", name);
         return -1;
     }
-    if (!Py_IS_TYPE(args[0], &Meters_Type)) {
-        PyErr_Format(PyExc_TypeError, "%s takes Meters of the same twin", name);
+    if (!Py_IS_TYPE(args[0], &Meters_Type) || ((Meters *)args[0])->times == NULL) {
+        PyErr_Format(PyExc_TypeError, "%s takes Meters of the same twin, which were made", name);
         return -1;
     }
     return 0;

@@ -1,4 +1,4 @@
-"""One HTTP exchange, by whichever twin was chosen."""
+"""One HTTP exchange, by whichever twin was chosen; and what finds its route."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
         AsgiExchange,
         Body,
         Meters,
+        Routing,
         SizedBody,
         WsgiEntry,
         WsgiExchange,
@@ -23,6 +24,7 @@ else:
     AsgiExchange = _twin.AsgiExchange
     Body = _twin.Body
     Meters = _twin.Meters
+    Routing = _twin.Routing
     SizedBody = _twin.SizedBody
     WsgiEntry = _twin.WsgiEntry
     WsgiExchange = _twin.WsgiExchange
@@ -33,6 +35,7 @@ __all__ = [
     "AsgiExchange",
     "Body",
     "Meters",
+    "Routing",
     "SizedBody",
     "WsgiEntry",
     "WsgiExchange",

@@ -2,7 +2,7 @@
 
 A request that nobody's signature asked for is recorded into a ring of its own. When it has
 ended, its spans go to the process's ring, or nowhere. Memory is bounded for all requests
-together: each takes grants of spans out of one store, and gives them back at its end.
+together: each takes grants of spans and bytes out of one store, and gives them back at its end.
 Nothing here takes a lock: a request may end wherever Python collects garbage.
 """
 
@@ -25,12 +25,14 @@ if TYPE_CHECKING:
     from nilometer.trace import Joined
 
 SPANS_MAX: Final = SPANS_RING_MAX
-"""Spans of all requests in flight: as many as wait for the pump, so 7 MB more, and what code
-of the service's own sets on them."""
+"""Spans of all requests in flight: as many as wait for the pump, so 7 MB more."""
+
+BYTES_MAX: Final = SPANS_MAX * 1024
+"""What all of them hold, 16 MiB: one with three attributes is taken for 600 bytes."""
 
 GRANT: Final = 16
 """Spans that a request gets at once: few need a second grant; 16,384 / 16 = 1,024 in flight.
-One with more spans doubles what it has."""
+With them go as many bytes, 16 MiB / 1,024 = 16 KiB. One that needs more doubles what it has."""
 
 KEPT: Final = "nilometer.flight"
 """The root span's attribute that says why it was kept: "failed", "5xx" or "slow"."""
@@ -81,9 +83,10 @@ class Recording:
         self._taken = [grant]
         self._is_over = False
         spans_max = recorder.spans_at_once
+        ring = Ring(spans_max, recorder.bytes_at_once)
         if joined is None:
             trace_id = _IDS(new_id(), new_id())
-            trace = Trace(trace_id, signer=_UNASKED, spans_max=spans_max, ring=Ring(spans_max))
+            trace = Trace(trace_id, signer=_UNASKED, spans_max=spans_max, ring=ring)
         else:
             trace_id, parent_id = joined.trace_bytes, joined.span_bytes
             trace = Trace(
@@ -91,7 +94,7 @@ class Recording:
                 b"" if parent_id == trace_id[8:] else parent_id,
                 signer=Onward(joined),
                 spans_max=spans_max,
-                ring=Ring(spans_max),
+                ring=ring,
             )
         trace.more = self._more
         self.trace = trace
@@ -111,7 +114,7 @@ class Recording:
         if len(self._taken) == had:
             return False
         spans_max = min(GRANT * len(self._taken), recorder.spans_per_trace)
-        trace.ring.grow(spans_max)
+        trace.ring.grow(spans_max, recorder.bytes_at_once * (len(self._taken) - had))
         trace.spans_max = spans_max
         if self._is_over:  # it ended meanwhile, in another thread
             self._give_back()
@@ -164,12 +167,14 @@ class FlightRecorder:
     Args:
         slow_s: keep also requests that took so long; None keeps only those that failed.
         spans_max: spans of all requests in flight; see `SPANS_MAX` for what they take.
+        bytes_max: what these hold, by estimate; see `nilometer.trace.held`.
         spans_per_trace: spans of one request.
         requests_per_second: requests kept, so that an outage does not flood the collector.
         ring: where the spans of kept requests go.
 
     What exceeds is counted in ``nilometer.lost``: requests that were not recorded
-    (`flight_spans`), requests that were not kept (`flight_budget`), spans of kept requests.
+    (`flight_spans`), requests that were not kept (`flight_budget`), spans of kept requests
+    (`budget_spans`, `budget_bytes`).
     """
 
     def __init__(
@@ -177,6 +182,7 @@ class FlightRecorder:
         *,
         slow_s: float | None = None,
         spans_max: int = SPANS_MAX,
+        bytes_max: int = BYTES_MAX,
         spans_per_trace: int = SPANS_PER_TRACE_MAX,
         requests_per_second: float = REQUESTS_PER_SECOND,
         ring: Ring = RING,
@@ -186,6 +192,7 @@ class FlightRecorder:
         self.spans_at_once = min(GRANT, spans_per_trace)
         self.slow_ns = None if slow_s is None else slow_s * 1e9
         self._grants = max(1, spans_max // GRANT)
+        self.bytes_at_once = max(1, bytes_max // self._grants)
         self._budget = Budget(requests_per_second, elapsed_ns)
         self.reset_after_fork()
 
@@ -217,7 +224,9 @@ class FlightRecorder:
     def told(self) -> str:
         """What is in use just now, in words."""
         taken = self._grants - len(self.store)
-        return f"; in flight: {taken * GRANT} of {self._grants * GRANT} spans"
+        spans, of_spans = taken * GRANT, self._grants * GRANT
+        kib, of_kib = (number * self.bytes_at_once / 1024 for number in (taken, self._grants))
+        return f"; in flight: {spans} of {of_spans} spans, {kib:.0f} of {of_kib:.0f} KiB"
 
     def may_keep(self) -> bool:
         """Whether one more request may be kept just now; a refusal is counted."""

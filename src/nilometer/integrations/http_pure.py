@@ -25,6 +25,7 @@ from nilometer.integrations.http_words import (
     announced_length,
     status_of,
 )
+from nilometer.integrations.routing_pure import Routing
 from nilometer.trace.current import CURRENT
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ __all__ = [
     "Body",
     "Exchange",
     "Meters",
+    "Routing",
     "SizedBody",
     "WsgiEntry",
     "WsgiExchange",

@@ -55,17 +55,20 @@ class Sender:
         client, with_onward = self._client, self._with_onward
         sends = Sends(client, original)
 
-        def handle_request(transport: Any, sent: Any) -> Any:
-            url = sent.url
-            send, target = sends[sent.method, url.host]
+        def handle_request(transport: Any, request: Any) -> Any:
+            try:
+                url = request.url
+                send, target = sends[request.method, url.host]
+            except Exception:  # noqa: BLE001  not what a request is: httpx's to refuse
+                return original(transport, request)
             if http_client.watcher is not None:
                 client.tell(target, url.path)
             if _traced() is None:
-                response = send(transport, sent)
+                response = send(transport, request)
                 target.answers[response.status_code // 100]()
                 return response
             with target.span(url.path) as its_span:
-                response = send(transport, with_onward(target, sent))
+                response = send(transport, with_onward(target, request))
                 target.answered(its_span, response.status_code)
             return response
 
@@ -76,17 +79,20 @@ class Sender:
         client, with_onward = self._client, self._with_onward
         sends = Sends(client, original)
 
-        async def handle_async_request(transport: Any, sent: Any) -> Any:
-            url = sent.url
-            send, target = sends[sent.method, url.host]
+        async def handle_async_request(transport: Any, request: Any) -> Any:
+            try:
+                url = request.url
+                send, target = sends[request.method, url.host]
+            except Exception:  # noqa: BLE001  not what a request is: httpx's to refuse
+                return await original(transport, request)
             if http_client.watcher is not None:
                 client.tell(target, url.path)
             if _traced() is None:
-                response = await send(transport, sent)
+                response = await send(transport, request)
                 target.answers[response.status_code // 100]()
                 return response
             with target.span(url.path) as its_span:
-                response = await send(transport, with_onward(target, sent))
+                response = await send(transport, with_onward(target, request))
                 target.answered(its_span, response.status_code)
             return response
 

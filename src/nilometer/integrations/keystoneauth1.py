@@ -91,10 +91,13 @@ def requesting(calls: Calls) -> Callable[[Callable[..., Any]], Callable[..., Any
         return calls.operation((method, service), name, dimensions)
 
     def measured(original: Callable[..., Any]) -> Callable[..., Any]:
-        def request(session: Any, url: Any, method: Any, *args: Any, **named: Any) -> Any:
-            wanted: Mapping[str, object] = named.get("endpoint_filter") or {}
-            service = wanted.get("service_type")
-            known = calls.known((method, service)) or operation(method, service)
+        def request(session: Any, /, url: Any, method: Any, *args: Any, **named: Any) -> Any:
+            try:
+                wanted: Mapping[str, object] = named.get("endpoint_filter") or {}
+                service = wanted.get("service_type")
+                known = calls.known((method, service)) or operation(method, service)
+            except Exception:  # noqa: BLE001  no method, or no service: keystoneauth1's to refuse
+                return original(session, url, method, *args, **named)
             with Call(known) as call:
                 response = original(session, url, method, *args, **named)
                 if call.span is not None:
@@ -112,7 +115,7 @@ def _retrying(
     """An attempt calls the next one within itself, with what is left; so does a redirect."""
 
     def measured(original: Callable[..., Any]) -> Callable[..., Any]:
-        def send(session: Any, url: str, *args: Any, **named: Any) -> Any:
+        def send(session: Any, /, url: str, *args: Any, **named: Any) -> Any:
             connects, statuses = named.get("connect_retries"), named.get("status_code_retries")
             if connects is None or statuses is None:  # the first one is told them by position
                 left = (args[5], args[6]) if len(args) > 6 else (0, 0)

@@ -108,11 +108,14 @@ class Lines:
         depth, handles = self.depth, Handles(self._calls, original)
 
         def handle(handler: Any, record: Any) -> Any:
-            if not depth.on or (record.levelno == _METRIC and _MARK in vars(record)):
-                return original(handler, record)
-            # One made by halves, without logging's own `__init__`, has no name.
-            key = getattr(handler, "_name", None) or type(handler)
-            return handles[key](handler, record)
+            timed = original
+            try:
+                if depth.on and (record.levelno != _METRIC or _MARK not in vars(record)):
+                    # One made by halves, without logging's own `__init__`, has no name.
+                    timed = handles[getattr(handler, "_name", None) or type(handler)]
+            except Exception:  # noqa: BLE001  its name may be anything; it handles all the same
+                REGISTRY.lost("attributes", "unreadable")
+            return timed(handler, record)
 
         return handle
 
@@ -123,8 +126,11 @@ class Lines:
         def handle_error(handler: Any, record: Any) -> Any:
             error = sys.exception()
             if self.depth.on and error is not None:
-                name = _name(getattr(handler, "_name", None) or type(handler))
-                self._calls.failed({"handler": name}, error)
+                try:
+                    name = _name(getattr(handler, "_name", None) or type(handler))
+                    self._calls.failed({"handler": name}, error)
+                except Exception:  # noqa: BLE001  as above; whoever logs hears of nothing
+                    REGISTRY.lost("attributes", "unreadable")
             return original(handler, record)
 
         return handle_error
@@ -134,7 +140,11 @@ class Lines:
         level = record.levelno
         if level == _METRIC and _MARK in vars(record):
             return _nothing
-        add = self._counter.bind(**{"log.level": str(record.levelname)}).add
+        try:
+            add = self._counter.bind(**{"log.level": str(record.levelname)}).add
+        except Exception:  # noqa: BLE001  a level may be called by anything; its line is logged
+            REGISTRY.lost("attributes", "unreadable")
+            return _nothing
         if level != _METRIC and len(self._adds) < KEPT_MAX:
             self._adds[level] = add
         return add

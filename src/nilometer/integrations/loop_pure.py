@@ -45,7 +45,7 @@ class Run:
         self.on = True
         self.calls = 0
 
-    def __call__(self, *args: Any, **named: Any) -> Any:
+    def __call__(self, /, *args: Any, **named: Any) -> Any:
         """Run a callback."""
         if not self.on:
             return self.original(*args, **named)
@@ -79,7 +79,7 @@ class Handing:
         self.position = position
         self.on = True
 
-    def __call__(self, *args: Any, **named: Any) -> Any:
+    def __call__(self, /, *args: Any, **named: Any) -> Any:
         """Hand a callback to the loop."""
         if not self.on or len(args) <= self.position:
             return self.original(*args, **named)

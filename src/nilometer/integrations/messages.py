@@ -9,10 +9,11 @@ processed it is a request of its own, so that one tree shows both ends.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from nilometer.integrations import client_costs, http_client
+from nilometer.integrations import client_costs, faults, http_client
 from nilometer.integrations.calls import OPERATIONS_MAX, Call, Calls
 from nilometer.measure import REGISTRY
 from nilometer.model import SpanKind
@@ -23,6 +24,7 @@ from nilometer.trace.twin import stand_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from nilometer.integrations.calls import Inside, Operation
     from nilometer.measure import Registry
@@ -75,6 +77,8 @@ class Messages:
     __slots__ = (
         "depth",
         "names",
+        "_integration",
+        "_registry",
         "_publishes",
         "_processes",
         "_triggers",
@@ -90,6 +94,8 @@ class Messages:
         triggers: Triggers | None,
         costs: Callable[[], float] | None = None,
     ) -> None:
+        self._integration = integration
+        self._registry = registry
         self._publishes = Calls(
             integration,
             "messaging.publish",
@@ -128,9 +134,13 @@ class Messages:
             return original
         if known is not None:
             return known
-        destination = self.names.of(exchange, key)
-        dimensions = {"messaging.system": system, DESTINATION: destination}
-        made = self._publishes.timed(dimensions)(original)
+        try:
+            destination = self.names.of(exchange, key)
+            dimensions = {"messaging.system": system, DESTINATION: destination}
+            made = self._publishes.timed(dimensions)(original)
+        except Exception as error:  # noqa: BLE001  it is sent all the same
+            self._failed(error)
+            return original
         _keep(self._timed, given, made)
         return made
 
@@ -155,18 +165,29 @@ class Messages:
         except (TypeError, AttributeError):  # such a name no broker takes, or has
             return original
         if known is None:
-            about: dict[str, object] = {}
-            if exchange:
-                about["messaging.rabbitmq.destination.routing_key"] = self.names.of(key)
-            if host:
-                about |= {"server.address": host, "server.port": port}
-            operation = self._operation(
-                self._publishes, "publish", "send", system, (exchange, key), about
-            )
-            function = sending if is_near else original
-            known = self._publishes.timed_inside(function, operation)
+            try:
+                operation = self._publishing(system, host, port, exchange, key)
+                function = sending if is_near else original
+                known = self._publishes.timed_inside(function, operation)
+            except Exception as error:  # noqa: BLE001  it is sent all the same
+                self._failed(error)
+                return original
             _keep(self._inside, given, known)
         return known[self.depth.deep]
+
+    def _publishing(
+        self, system: str, host: str, port: object, exchange: object, key: object
+    ) -> Operation:
+        about: dict[str, object] = {}
+        if exchange:
+            about["messaging.rabbitmq.destination.routing_key"] = self.names.of(key)
+        if host:
+            about |= {"server.address": host, "server.port": port}
+        names = exchange, key
+        return self._operation(self._publishes, "publish", "send", system, names, about)
+
+    def _failed(self, error: Exception) -> None:
+        faults.ours(self._integration, "a message", error, self._registry)
 
     def processing(
         self, function: Callable[..., Any], system: str, queue: object, told: Callable[..., Any]
@@ -177,12 +198,18 @@ class Messages:
         """
         operation = self.consuming(system, queue)
         depth, current = self.depth, CURRENT.get
+        if operation is None:
+            return function
 
         def plain(*args: Any, **options: Any) -> Any:
             return function(*args, **options)
 
-        timed = operation.calls.timed(operation.dimensions)(plain)
-        inside = operation.calls.timed_inside(plain, operation)
+        try:
+            timed = operation.calls.timed(operation.dimensions)(plain)
+            inside = operation.calls.timed_inside(plain, operation)
+        except Exception as error:  # noqa: BLE001  it is processed all the same
+            self._failed(error)
+            return function
 
         def consume(*args: Any, **options: Any) -> Any:
             if not depth.on:
@@ -196,12 +223,18 @@ class Messages:
 
         return consume
 
-    def consuming(self, system: str, *queue: object) -> Operation:
-        """Messages of that queue."""
-        return self._operation(self._processes, "process", "process", system, queue, {})
+    def consuming(self, system: str, *queue: object) -> Operation | None:
+        """Messages of that queue; None if we fail: they are processed unmeasured."""
+        try:
+            return self._operation(self._processes, "process", "process", system, queue, {})
+        except Exception as error:  # noqa: BLE001
+            self._failed(error)
+            return None
 
-    def process(self, operation: Operation, sent: Any) -> Process:
+    def process(self, operation: Operation | None, sent: Any) -> AbstractContextManager[None]:
         """One message that came with these headers, for a ``with`` statement."""
+        if operation is None:
+            return nullcontext()
         return Process(operation, self._triggers, sent)
 
     def read(self, told: Callable[..., Any], *args: Any) -> Any:

@@ -35,7 +35,7 @@ class Mysql:
         driver = Driver(self._integration, "mysql", _fill, registry, parameters=parameters)
 
         def measured(original: Callable[..., Any]) -> Callable[..., Any]:
-            def init(connection: Any, *args: Any, **named: Any) -> None:
+            def init(connection: Any, /, *args: Any, **named: Any) -> None:
                 if CONNECTING.get():
                     original(connection, *args, **named)
                     return

@@ -26,7 +26,8 @@ static void watch_set(Watch *self, PyObject *elapsed_ns) {
 #endif
 }
 
-/* Its nanoseconds; -1 with an exception if the clock that was given failed. */
+/* Its nanoseconds; 0 if the clock that was given failed, which is none of the application's
+ * business. No exception may be set when this is called. */
 static long long watch_now(const Watch *self) {
     if (self->monotonic) {
         return nilo_now_ns();
@@ -34,6 +35,10 @@ static long long watch_now(const Watch *self) {
     PyObject *result = PyObject_CallNoArgs(self->elapsed_ns);
     long long now = result == NULL ? -1 : PyLong_AsLongLong(result);
     Py_XDECREF(result);
+    if (now == -1 && PyErr_Occurred()) {
+        PyErr_WriteUnraisable(self->elapsed_ns);
+        return 0;
+    }
     return now;
 }
 
@@ -203,7 +208,7 @@ static PyObject *chunks_next(Chunks *self) {
     }
     if (chunk == NULL) {
         chunks_clear(self);
-    } else {
+    } else if (self->size != NULL) { /* another thread may have come to the end meanwhile */
         int is_sized = PyObject_IsTrue(self->size);
         self->is_last = is_sized < 1;
     }

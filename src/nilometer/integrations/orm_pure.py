@@ -67,7 +67,7 @@ class Query:
         self.elapsed_ns = elapsed_ns
         self.on = True
 
-    def __call__(self, *args: Any, **named: Any) -> Any:
+    def __call__(self, /, *args: Any, **named: Any) -> Any:
         """Execute the statement."""
         original = self.__wrapped__
         if not self.on or len(args) < 2 or named.get("_parent_execute_state") is not None:
@@ -117,7 +117,7 @@ class Results:
         self.elapsed_ns = elapsed_ns
         self.on = True
 
-    def __call__(self, *args: Any, **named: Any) -> Any:
+    def __call__(self, /, *args: Any, **named: Any) -> Any:
         """Make a result."""
         if not self.on or len(args) < 2:
             return self.__wrapped__(*args, **named)

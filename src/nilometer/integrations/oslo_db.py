@@ -52,15 +52,15 @@ def _decorating(
 ) -> Callable[..., Any]:
     """For the place of what decorates: each call of the function but the first is again."""
 
-    def decorate(decorator: Any, function: Callable[..., Any]) -> Callable[..., Any]:
+    def decorate(decorator: Any, f: Callable[..., Any]) -> Callable[..., Any]:
         def attempt(*args: Any, **named: Any) -> Any:
             attempts = _attempts.get()
             if attempts:
-                again(function)
+                again(f)
             attempts.append(None)
-            return function(*args, **named)
+            return f(*args, **named)
 
-        retried = original(decorator, update_wrapper(attempt, function))
+        retried = original(decorator, update_wrapper(attempt, f))
 
         def call(*args: Any, **named: Any) -> Any:
             token = _attempts.set([])
@@ -69,6 +69,6 @@ def _decorating(
             finally:
                 _attempts.reset(token)
 
-        return update_wrapper(call, function)
+        return update_wrapper(call, f)
 
     return decorate

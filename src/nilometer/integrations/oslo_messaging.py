@@ -6,13 +6,14 @@ below, in the drivers that speak AMQP.
 
 from __future__ import annotations
 
-from functools import partial, update_wrapper
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from nilometer.clock import elapsed_ns
 from nilometer.integrations import client_costs
-from nilometer.integrations.calls import OPERATIONS_MAX, Call, Calls, Depth
+from nilometer.integrations.calls import OPERATIONS_MAX, Call, Calls
 from nilometer.integrations.messages import DESTINATION, Names
+from nilometer.integrations.oslo_contexts import Contexts
 from nilometer.integrations.patches import Patches
 from nilometer.integrations.standing import chosen, switched
 from nilometer.measure import REGISTRY
@@ -50,7 +51,7 @@ def install(*, registry: Registry = REGISTRY) -> bool:
     from oslo_messaging.rpc.server import RPCServer
     from oslo_messaging.transport import NotificationTransport, RPCTransport
 
-    contexts = Contexts(registry)
+    contexts = Contexts(registry, _patches)
     client, server = Client(contexts, registry), Server(contexts, registry)
     sends = Calls(
         "oslo_messaging",
@@ -75,51 +76,6 @@ def install(*, registry: Registry = REGISTRY) -> bool:
 def uninstall() -> None:
     """Leave nothing behind."""
     _patches.undo()
-
-
-class Contexts:
-    """What serializers take to pack and unpack a request's context, by serializer.
-
-    Each service has a class of its own, so a class is measured from its first use on.
-    """
-
-    def __init__(self, registry: Registry) -> None:
-        self._depth = Depth("oslo_messaging", registry)
-        self._seen: set[type] = set()
-        self._measured: set[tuple[type, str]] = set()
-        self._timers = {
-            "serialize_context": registry.timer(
-                "rpc.context.pack", description="Making a message's context of a request's."
-            ),
-            "deserialize_context": registry.timer(
-                "rpc.context.unpack", description="Making a request's context of a message's."
-            ),
-        }
-
-    def end(self) -> None:
-        """Pass everything on from now on."""
-        self._depth.end()
-
-    def of(self, serializer: Any) -> None:
-        """Measure this serializer, too."""
-        kind = type(serializer)
-        if kind in self._seen:
-            return
-        self._seen.add(kind)
-        for name, timer in self._timers.items():
-            owner = next((one for one in kind.__mro__ if name in vars(one)), kind)
-            if (owner, name) not in self._measured:
-                self._measured.add((owner, name))
-                timed = timer.bind(serializer=owner.__name__)
-                _patches.swap(owner, name, partial(self._packing, timed))
-
-    def _packing(self, timed: Any, original: Callable[..., Any]) -> Callable[..., Any]:
-        depth, inside = self._depth, timed(original)
-
-        def pack(serializer: Any, ctxt: Any) -> Any:
-            return (inside if depth.on else original)(serializer, ctxt)
-
-        return update_wrapper(pack, original)
 
 
 class Kind(NamedTuple):
@@ -263,11 +219,14 @@ class Client:
 
     def _tell(self, error: BaseException, dimensions: Mapping[str, str]) -> None:
         """Tell an error of the server's from a call that nobody answered."""
-        remote = remote_type(error)
-        if remote:
-            self.remote_errors.bind(**dimensions, **{"error.type": remote}).add()
-        elif type(error).__name__ == "MessagingTimeout":
-            self.timeouts.bind(**dimensions).add()
+        try:
+            remote = remote_type(error)
+            if remote:
+                self.remote_errors.bind(**dimensions, **{"error.type": remote}).add()
+            elif type(error).__name__ == "MessagingTimeout":
+                self.timeouts.bind(**dimensions).add()
+        except Exception:  # noqa: BLE001  the caller is told of the error, not of ours
+            REGISTRY.lost("attributes", "unreadable")
 
 
 def remote_type(error: BaseException) -> str:
@@ -306,12 +265,10 @@ class Server:
         """To replace `_do_dispatch`, which is reached if an endpoint has the method."""
 
         def do(dispatcher: Any, endpoint: Any, method: str, ctxt: Any, args: Any) -> Any:
-            self._contexts.of(dispatcher.serializer)
-            key = type(endpoint), method
-            operation = self._calls.known(key)
-            if operation is None:
-                operation = self._operation(key, method_of(endpoint, method))
-            with Request(operation):
+            request = self._request(dispatcher, endpoint, method)
+            if request is None:
+                return original(dispatcher, endpoint, method, ctxt, args)
+            with request:
                 return original(dispatcher, endpoint, method, ctxt, args)
 
         return switched(self._calls.depth, original, do)
@@ -326,8 +283,7 @@ class Server:
             except Exception as error:
                 # An endpoint's own client raises them of another class, `..._Remote`.
                 if type(error).__name__ in ("NoSuchMethod", "UnsupportedVersion"):
-                    self._calls.record_for({METHOD: OTHER})(elapsed_ns() - started)
-                    self._calls.failed({METHOD: OTHER}, error)
+                    self._refused(elapsed_ns() - started, error)
                 raise
 
         return switched(self._calls.depth, original, dispatch)
@@ -348,12 +304,33 @@ class Server:
         """To replace `_process_incoming`, in a thread of the executor."""
 
         def process_incoming(server: Any, incoming: Any) -> Any:
-            arrived = getattr(incoming[0], "nilometer_arrived_ns", None)
-            if arrived is not None:
-                self._waits.record(elapsed_ns() - arrived)
+            try:
+                arrived = getattr(incoming[0], "nilometer_arrived_ns", None)
+                if arrived is not None:
+                    self._waits.record(elapsed_ns() - arrived)
+            except Exception:  # noqa: BLE001  a driver of another kind: it works without us
+                REGISTRY.lost("attributes", "unreadable")
             return original(server, incoming)
 
         return process_incoming
+
+    def _request(self, dispatcher: Any, endpoint: Any, method: str) -> Request | None:
+        """One request; None if its endpoint lets nobody look, or we fail: it is served."""
+        try:
+            self._contexts.of(dispatcher.serializer)
+            key = type(endpoint), method
+            known = self._calls.known(key)
+            return Request(known or self._operation(key, method_of(endpoint, method)))
+        except Exception:  # noqa: BLE001
+            REGISTRY.lost("attributes", "unreadable")
+            return None
+
+    def _refused(self, elapsed: int, error: Exception) -> None:
+        try:
+            self._calls.record_for({METHOD: OTHER})(elapsed)
+            self._calls.failed({METHOD: OTHER}, error)
+        except Exception:  # noqa: BLE001  whoever asked is told of the refusal, not of ours
+            REGISTRY.lost("attributes", "unreadable")
 
     def _operation(self, key: tuple[type, str], method: str) -> Operation:
         return self._calls.operation(key, method, {METHOD: method}, SYSTEM)
@@ -372,7 +349,8 @@ class Request(Call):
 
 def method_of(endpoint: Any, method: str) -> str:
     """The method's name if its endpoint defines it; what it makes up when asked is no name."""
-    made = hasattr(type(endpoint), method) or method in getattr(endpoint, "__dict__", ())
+    defined = any(method in vars(kind) for kind in type(endpoint).__mro__)
+    made = defined or method in getattr(endpoint, "__dict__", ())
     return method if made else OTHER
 
 
@@ -384,11 +362,18 @@ def _notifying(owner: type, sends: Calls, _: Any) -> Callable[..., Any]:
         send = super(owner, transport)._send_notification  # type: ignore[arg-type]
         if not sends.depth.on:
             return send(target, *args, **options)
-        topic = names.of(getattr(target, "topic", None))
-        operation = sends.known(topic) or sends.operation(
-            topic, f"notify {topic}", {DESTINATION: topic}, {"messaging.operation.type": "send"}
-        )
-        with Call(operation):
+        try:
+            topic = names.of(getattr(target, "topic", None))
+            call = Call(sends.known(topic) or _sending(sends, topic))
+        except Exception:  # noqa: BLE001  it is sent all the same
+            REGISTRY.lost("attributes", "unreadable")
+            return send(target, *args, **options)
+        with call:
             return send(target, *args, **options)
 
     return send_notification
+
+
+def _sending(sends: Calls, topic: str) -> Operation:
+    said = {"messaging.operation.type": "send"}
+    return sends.operation(topic, f"notify {topic}", {DESTINATION: topic}, said)

@@ -55,10 +55,10 @@ def uninstall() -> None:
 
 
 def broker_of(channel: Any) -> tuple[str, int]:
-    """The host and the port of the broker behind a channel of either kind."""
+    """The host and the port of the broker behind a channel of either kind, where it says so."""
     connection = channel.connection
-    said = getattr(connection, "_impl", connection).params
-    return said.host, said.port
+    said = getattr(getattr(connection, "_impl", connection), "params", None)
+    return getattr(said, "host", ""), getattr(said, "port", 0)
 
 
 def headers_of(channel: Any, method: Any, properties: Any, body: Any) -> Any:  # noqa: ARG001

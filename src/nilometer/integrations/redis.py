@@ -12,6 +12,7 @@ from queue import Empty
 from typing import TYPE_CHECKING, Any, Final
 
 from nilometer.integrations import databases
+from nilometer.integrations.batch_pure import Stack
 from nilometer.integrations.calls import Call, Calls
 from nilometer.integrations.commands import Commands
 from nilometer.integrations.patches import Patches
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
 
 _BATCH: Final = "PIPELINE", "MULTI"
 """What a batch is called: as it comes, or as a transaction."""
+
+_STACK: Final = Stack("command_stack", *_BATCH, ("explicit_transaction", "transaction"))
+_ASYNC_STACK: Final = _STACK._replace(flags=("explicit_transaction", "is_transaction"))
+"""Where pipelines have their commands; a cluster's have theirs elsewhere."""
 
 _patches: Final = Patches()
 
@@ -68,12 +73,9 @@ def install(*, registry: Registry = REGISTRY) -> bool:
             _patches.swap(owner, "execute_command", commands.by_argument())
         for owner in (cluster.RedisCluster, async_cluster.RedisCluster):
             _patches.swap(owner, "execute_command", commands.by_argument())
-        for owner, read in (
-            (client.Pipeline, pipeline_of),
-            (async_client.Pipeline, async_pipeline_of),
-        ):
+        for owner, stack in ((client.Pipeline, _STACK), (async_client.Pipeline, _ASYNC_STACK)):
             _patches.swap(owner, "immediate_execute_command", commands.by_argument())
-            _patches.swap(owner, "execute", commands.batch(read))
+            _patches.swap(owner, "execute", commands.batch(stack.read, stack))
         for owner in (cluster.ClusterPipeline, async_cluster.ClusterPipeline):
             _patches.swap(owner, "execute", commands.batch(cluster_pipeline_of))
         for module in (connection, async_connection):
@@ -128,20 +130,8 @@ def connections_of(pool: Any) -> tuple[int, int]:
     return len(pool._in_use_connections), len(pool._available_connections)
 
 
-def pipeline_of(pipeline: Any) -> tuple[str, list[object]]:
-    """What a pipeline is, and the names of the commands in it."""
-    is_transaction = pipeline.explicit_transaction or pipeline.transaction
-    return _BATCH[bool(is_transaction)], [args[0] for args, _ in pipeline.command_stack]
-
-
-def async_pipeline_of(pipeline: Any) -> tuple[str, list[object]]:
-    """The same of asyncio's."""
-    is_transaction = pipeline.explicit_transaction or pipeline.is_transaction
-    return _BATCH[bool(is_transaction)], [args[0] for args, _ in pipeline.command_stack]
-
-
 def cluster_pipeline_of(pipeline: Any) -> tuple[str, list[object]]:
-    """The same of a cluster's, which keeps its commands elsewhere."""
+    """What a cluster's pipeline is, and the names of the commands in it."""
     strategy = getattr(
         pipeline, "_execution_strategy", None
     )  # before redis-py 6 there was none
@@ -201,11 +191,11 @@ def _connecting(
 
 
 def _waiting(pools: Pools, is_async: bool, original: Callable[..., Any]) -> Callable[..., Any]:
-    def get(pool: Any, *args: Any, **options: Any) -> Any:
+    def get(pool: Any, /, *args: Any, **options: Any) -> Any:
         with pools.wait(pool_name(pool), _is_timeout):
             return original(pool, *args, **options)
 
-    async def get_async(pool: Any, *args: Any, **options: Any) -> Any:
+    async def get_async(pool: Any, /, *args: Any, **options: Any) -> Any:
         with pools.wait(pool_name(pool), _is_timeout):
             return await original(pool, *args, **options)
 

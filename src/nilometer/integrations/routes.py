@@ -131,12 +131,11 @@ def tell(request: Any, route: str) -> None:
     for name in ("scope", "environ", "env"):  # ASGI's; Django's and Falcon's of WSGI
         carrier = getattr(request, name, None)
         if isinstance(carrier, dict):
-            tell_carrier(carrier, route)
+            _tell_carrier(carrier, route)
             return
 
 
-def tell_carrier(carrier: dict[str, Any], route: str) -> None:
-    """The same, where the carrier is at hand."""
+def _tell_carrier(carrier: dict[str, Any], route: str) -> None:
     if carrier.get("SCRIPT_NAME") or "app_root_path" in carrier or DISPATCHED in carrier:
         if is_unclear(carrier):
             return

@@ -137,7 +137,7 @@ class Served:
         middleware = import_module(f"nilometer.integrations.{self._protocol}").Middleware
 
         def measured(original: Callable[..., Any]) -> Callable[..., Any]:
-            def taken_up(server: Any, *args: Any, **kwargs: Any) -> Any:
+            def taken_up(server: Any, /, *args: Any, **kwargs: Any) -> Any:
                 result = original(server, *args, **kwargs)
                 app = getattr(server, self._attribute, None)
                 if callable(app) and (self._concerns is None or self._concerns(server)):

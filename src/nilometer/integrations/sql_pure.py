@@ -1,6 +1,6 @@
 """One way to execute statements, measured: the specification of ``_sql.c``.
 
-It has orm_pure.py and asked_pure.py, too.
+It has orm_pure.py, asked_pure.py and batch_pure.py, too.
 """
 
 from __future__ import annotations
@@ -9,12 +9,14 @@ from types import MethodType
 from typing import TYPE_CHECKING, Any, Final
 
 from nilometer.integrations.asked_pure import Asked, Choice, Connecting, Switch
+from nilometer.integrations.batch_pure import Batch
 from nilometer.integrations.orm_pure import Loading, Query, Results
 from nilometer.trace import CURRENT
 
 __all__ = [
     "IMPLEMENTATION",
     "Asked",
+    "Batch",
     "Choice",
     "Connecting",
     "Execute",
@@ -60,14 +62,14 @@ class Execute:
         self.elapsed_ns = elapsed_ns
         self.on = True
 
-    def __call__(self, *args: Any, **named: Any) -> Any:
+    def __call__(self, /, *args: Any, **named: Any) -> Any:
         """Execute the statement."""
         if not self.on:
             return self.original(*args, **named)
         statement = args[1] if len(args) > 1 else None
         try:
             found = self.known.get(statement)
-        except TypeError:  # a statement made of objects, without a hash
+        except Exception:  # noqa: BLE001  made of objects, without a hash or with one that raises
             found = None
         found = found or self.find(statement)
         execute = self.original if _current() is None else found[1]

@@ -118,7 +118,8 @@ class Models:
         def save(session: Any, mapper: Any, *args: Any, **named: Any) -> Any:
             if not self.writes.depth.on:
                 return original(session, mapper, *args, **named)
-            with self.writing("write", getattr(mapper, "class_", mapper).__name__):
+            written = getattr(mapper, "class_", mapper)
+            with self.writing("write", str(getattr(written, "__name__", ""))):
                 return original(session, mapper, *args, **named)
 
         return update_wrapper(save, original)

@@ -123,18 +123,18 @@ def fill_connection(
     from sqlite3 import Cursor
 
     def cursor_of(_: Callable[..., Any]) -> Callable[..., Any]:
-        def cursor(connection: Any, factory: Any = Cursor) -> Any:
+        def cursor(connection: Any, /, factory: Any = Cursor, *rest: Any, **named: Any) -> Any:
             if isinstance(factory, type):
                 factory = cursors(factory)
-            return super(made, connection).cursor(factory)
+            return super(made, connection).cursor(factory, *rest, **named)
 
         return cursor
 
     def by_cursor(method: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         def measured(_: Callable[..., Any]) -> Callable[..., Any]:
-            def execute(connection: Any, *args: Any) -> Any:
+            def execute(connection: Any, /, *args: Any, **named: Any) -> Any:
                 cursor = super(made, connection).cursor(cursors(Cursor))
-                return getattr(cursor, method)(*args)
+                return getattr(cursor, method)(*args, **named)
 
             return execute
 

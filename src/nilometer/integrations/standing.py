@@ -10,9 +10,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from nilometer.integrations.asked_pure import Choice, Switch
+    from nilometer.integrations.batch_pure import Batch, Counted, Stack
     from nilometer.integrations.calls import Depth
 else:
     _twin = choose("nilometer.integrations.sql_pure", "nilometer.integrations._sql")
+    Batch = _twin.Batch
     Choice = _twin.Choice
     Switch = _twin.Switch
 
@@ -29,5 +31,19 @@ def switched(
 def chosen(depth: Depth, original: Callable[..., Any], choose: Callable[..., Any]) -> Choice:
     """The original where its integration is off, else what ``choose`` gives for each call."""
     made = Choice(original, choose)
+    depth.switch(made)
+    return made
+
+
+def batched(
+    depth: Depth,
+    original: Callable[..., Any],
+    choose: Callable[..., Callable[..., Any]],
+    known: dict[object, Counted],
+    runs: dict[str, Callable[..., Any]],
+    stack: Stack,
+) -> Batch:
+    """The original where its integration is off, else what counts the commands of a batch."""
+    made = Batch(original, choose, known, runs, stack)
     depth.switch(made)
     return made

@@ -8,6 +8,7 @@ its end, the rest is left out rather than shown.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from typing import Any, Final
 
 READ_CHARS_MAX: Final = 8192
@@ -145,10 +146,26 @@ def text_of(statement: object) -> str:
     if isinstance(statement, bytes):
         return statement.decode("utf-8", "replace")
     composed: Any = statement
-    try:
-        return str(composed.as_string(None))
-    except Exception:  # noqa: BLE001  the driver's to refuse, a line later
-        return "" if statement is None else f"({type(statement).__name__})"
+    for told in (_by_itself, _by_parts):
+        with suppress(Exception):  # of neither kind: the driver's to refuse, a line later
+            return told(composed)
+    return "" if statement is None else f"({type(statement).__name__})"
+
+
+def _by_itself(composed: Any) -> str:
+    """Of psycopg 3, which needs no connection for it."""
+    return str(composed.as_string(None))
+
+
+def _by_parts(part: Any) -> str:
+    """Of psycopg2, which asks a connection how to quote: names as they are, values left out."""
+    if hasattr(part, "seq"):
+        return "".join(map(_by_parts, part.seq))
+    if hasattr(part, "strings"):
+        return ".".join(f'"{name}"' for name in part.strings)
+    if hasattr(part, "wrapped") or hasattr(part, "name"):  # a value, or the place of one
+        return "?"
+    return str(part.string)
 
 
 def _replacement(match: re.Match[str]) -> str:

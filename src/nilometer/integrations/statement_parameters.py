@@ -10,7 +10,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 PREFIX: Final = "db.query.parameter."
 PARAMETERS_MAX: Final = 20
@@ -20,6 +20,14 @@ CHARS_MAX: Final = 256
 
 _BY_NAME: Final = ("params", "args", "parameters", "vars")
 """What drivers call it, where it is not the third argument: after a cursor and a statement."""
+
+
+def takes_batches(execute: Callable[..., Any]) -> bool:
+    """Whether a driver's function executes a statement with each of many sets of parameters.
+
+    PEP 249 says which by its name.
+    """
+    return "many" in getattr(execute, "__name__", "")
 
 
 def parameters_of(args: Sequence[Any], named: Mapping[str, Any]) -> dict[str, str]:
@@ -40,16 +48,15 @@ def parameters_of(args: Sequence[Any], named: Mapping[str, Any]) -> dict[str, st
 def _pairs(given: Any) -> Iterable[tuple[object, object]]:
     if isinstance(given, dict):
         return given.items()
-    if not isinstance(given, list | tuple):
-        return ()
-    is_batch = bool(given) and isinstance(given[0], list | tuple | dict)
-    return () if is_batch else enumerate(given)
+    return enumerate(given) if isinstance(given, list | tuple) else ()
 
 
 def _shown(value: object) -> str:
     if isinstance(value, str):
         return value[:CHARS_MAX]
     try:
+        if isinstance(value, bytes | bytearray | list | tuple) and len(value) > CHARS_MAX:
+            value = value[:CHARS_MAX]  # each takes a character at least; there may be 50 MB
         return repr(value)[:CHARS_MAX]
     except Exception:  # noqa: BLE001  a value that cannot be shown must not stop a statement
         return f"<{type(value).__name__}>"

@@ -5,6 +5,7 @@ Not with a daemon thread: it serves whoever comes, and outlives the request that
 
 from __future__ import annotations
 
+from functools import partial
 from threading import Thread, Timer
 from typing import TYPE_CHECKING, Any, Final
 
@@ -62,16 +63,15 @@ def _starting(original: Callable[..., Any], tasks: Tasks) -> Callable[..., Any]:
 def prepared(tasks: Tasks, thread: Any) -> Work | None:
     """What runs in the place of the thread's function; None if it is nobody's task."""
     try:
-        place, due_ns = "run", elapsed_ns()
-        run = getattr(type(thread), place)
+        kind, due_ns, run = Work, elapsed_ns(), type(thread).run
         if run is Timer.run:
-            place, due_ns = "function", due_ns + int(thread.interval * 1e9)
+            kind, due_ns = Due, due_ns + int(thread.interval * 1e9)
             name = name_of(thread.function)
         else:
             name = name_of((run is Thread.run and thread._target) or run)
         if name.startswith(MACHINERY) or type(thread).__module__.startswith(MACHINERY):
             return None
-        return Work(tasks, tasks.of(KIND, name), thread, place, due_ns)
+        return kind(tasks, tasks.of(KIND, name), thread, due_ns)
     except Exception:  # noqa: BLE001  a thread that is built otherwise: it runs without us
         REGISTRY.lost("attributes", "unreadable")
         return None
@@ -84,43 +84,71 @@ class Work:
         "_tasks",
         "_task",
         "_thread",
-        "_place",
         "_before",
-        "_function",
+        "_run",
         "_due_ns",
         "_span",
         "_started_at",
     )
 
-    def __init__(self, tasks: Tasks, task: Task, thread: Any, place: str, due_ns: int) -> None:
+    def __init__(self, tasks: Tasks, task: Task, thread: Any, due_ns: int) -> None:
         self._tasks = tasks
         self._task = task
         self._thread = thread
-        self._place = place
-        self._before = vars(thread).get(place)
-        self._function = getattr(thread, place)
+        self._before = vars(thread).get("run")
+        self._run = thread.run
         self._due_ns = due_ns
         self._span = span = None if thread.daemon else taken_along()
         self._started_at = where() if span is not None and tasks.depth.deep else None
-        setattr(thread, place, self)
+        thread.run = self
 
     def withdraw(self) -> None:
         """Leave the thread as it was."""
-        thread, place = self._thread, self._place
-        if vars(thread).get(place) is not self:
+        thread = self._thread
+        if vars(thread).get("run") is not self:
             return
         if self._before is None:
-            delattr(thread, place)
-        else:  # what a timer calls, or what somebody else has put there
-            setattr(thread, place, self._before)
+            del thread.run
+        else:  # what somebody else has put there
+            thread.run = self._before
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self) -> Any:
+        self._begin()
+        return self._measured(self._run)
+
+    def _begin(self) -> None:
         self.withdraw()
         CURRENT.set(self._span)  # of this thread, which ends with it
+
+    def _measured(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         if not self._tasks.depth.on:
-            return self._function(*args, **kwargs)
+            return function(*args, **kwargs)
         self._task.waited(max(elapsed_ns() - self._due_ns, 0))  # one that is due may be early
         with Run(self._task.operation) as run:
             if run.span is not None and self._started_at is not None:
                 run.span.set_attributes(self._started_at)
-            return self._function(*args, **kwargs)
+            return function(*args, **kwargs)
+
+
+class Due(Work):
+    """The same of a timer, whose wait is not measured with what it calls.
+
+    It stands for the timer where that waits and calls: in the timer itself nothing is changed
+    by then, and whoever asks it for its function gets the one that it was given.
+    """
+
+    __slots__ = ()
+
+    def __call__(self) -> Any:
+        self._begin()
+        if self._before is not None:  # where somebody else's waits in it cannot be told
+            return self._run()
+        return Timer.run(self)  # type: ignore[arg-type]
+
+    @property
+    def function(self) -> Callable[..., Any]:
+        """What `Timer.run` calls when it is due."""
+        return partial(self._measured, self._thread.function)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._thread, name)

@@ -36,7 +36,7 @@ class Work:
         self._run = run
         self._submitted = elapsed_ns()
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         self._wait.record(elapsed_ns() - self._submitted)
         with self._run.lap():
             return self._function(*args, **kwargs)

@@ -112,20 +112,25 @@ def requesting(client: Client) -> Callable[[Callable[..., Any]], Callable[..., A
         sends = http_client.Sends(client, original)
 
         def make_request(
-            pool: Any, connection: Any, method: str, url: str, *rest: Any, **named: Any
+            pool: Any, conn: Any, method: str, url: str, *rest: Any, **named: Any
         ) -> Any:
-            host, path = (pool.host, url) if url.startswith("/") else _target(pool.host, url)
-            send, target = sends[method, host]
+            try:
+                host, path = (
+                    (pool.host, url) if url.startswith("/") else _target(pool.host, url)
+                )
+                send, target = sends[method, host]
+            except Exception:  # noqa: BLE001  not what a method or path is: urllib3's to refuse
+                return original(pool, conn, method, url, *rest, **named)
             if http_client.watcher is not None:
                 client.tell(target, path)
             if traced() is None:
-                response = send(pool, connection, method, url, *rest, **named)
+                response = send(pool, conn, method, url, *rest, **named)
                 target.answers[response.status // 100]()
                 return response
             with target.span(path) as its_span:
                 if not rest:  # else it is not urlopen that calls, and its headers lie elsewhere
                     named["headers"] = _with_onward(named.get("headers"), target)
-                response = send(pool, connection, method, url, *rest, **named)
+                response = send(pool, conn, method, url, *rest, **named)
                 target.answered(its_span, response.status)
             return response
 

@@ -277,7 +277,9 @@ static PyObject *body_next(Body *self) {
     if (self->iterator == NULL && body_begin(self) < 0) {
         return NULL;
     }
-    PyObject *chunk = Py_TYPE(self->iterator)->tp_iternext(self->iterator);
+    PyObject *iterator = Py_NewRef(self->iterator); /* who reads may begin anew meanwhile */
+    PyObject *chunk = Py_TYPE(iterator)->tp_iternext(iterator);
+    Py_DECREF(iterator);
     if (chunk != NULL) {
         exchange_sent(self->exchange, chunk);
         return chunk;

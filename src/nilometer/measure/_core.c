@@ -27,18 +27,13 @@ static PyType_Spec specs[] = {
     {"nilometer.measure._core.TimedFunction", sizeof(TimedFunction), 0, CALLABLE,
      Function_slots},
     {"nilometer.measure._core.TimedCoroutine", sizeof(Body), 0, MADE_HERE, Coroutine_slots},
-    {"nilometer.measure._core.TimedGenerator", sizeof(Body), 0, MADE_HERE, Generator_slots},
-    {"nilometer.measure._core.TimedAsyncGenerator", sizeof(Body), 0, MADE_HERE,
-     AsyncGenerator_slots},
-    {"nilometer.measure._core.TimedStep", sizeof(Step), 0, MADE_HERE, Step_slots},
 };
 
 /* The types of a module's state, in the order of the specs. */
 #define TYPES(state)                                                                           \
     {                                                                                          \
         &(state)->arena, &(state)->family, &(state)->counter, &(state)->gauge,                 \
-            &(state)->timer, &(state)->lap, &(state)->function, &(state)->coroutine,           \
-            &(state)->generator, &(state)->async_generator, &(state)->step                     \
+            &(state)->timer, &(state)->lap, &(state)->function, &(state)->coroutine            \
     }
 #define TYPES_PUBLIC 6 /* up to Lap */
 #define TYPES_ALL (sizeof(specs) / sizeof(specs[0]))

@@ -1,7 +1,8 @@
-/* Bodies that a timer times: `with` blocks, functions, coroutines, generators.
+/* Bodies that a timer times: `with` blocks, functions, coroutines.
  *
- * The C of timed.py. A body is timed from its first start to its end. What the wrappers do not
- * know themselves, they ask of what they wrap, so that `inspect` sees through them.
+ * The C of timed.py, of which generators are run by it: many libraries ask for the very types of
+ * Python's own. A body is timed from its first start to its end. What the wrappers do not know
+ * themselves, they ask of what they wrap, so that `inspect` sees through them.
  */
 
 #ifndef NILOMETER_MEASURE_BODIES_H
@@ -14,12 +15,13 @@ typedef struct {
     PyObject_HEAD
     Handle *timer;
     PyObject *function;
+    PyObject *runner; /* what runs the generators that it makes, else NULL */
     PyObject *dict;
     PyObject *weakrefs;
     vectorcallfunc vectorcall;
 } TimedFunction;
 
-/* A coroutine or generator on its way; for async generators, `step` is what is in flight. */
+/* A coroutine on its way. */
 typedef struct {
     PyObject_HEAD
     Handle *timer;
@@ -27,15 +29,7 @@ typedef struct {
     PyObject *weakrefs;
     int64_t started_ns;
     char started, running, done;
-    void *step; /* borrowed: a step holds its body and takes itself out */
 } Body;
-
-typedef struct {
-    PyObject_HEAD
-    Body *body;
-    PyObject *inner; /* iterator of the awaitable that the async generator made */
-    char starts, closes, done;
-} Step;
 
 /* === Lap === */
 
@@ -127,7 +121,7 @@ static PyType_Slot Lap_slots[] = {
     {0, NULL},
 };
 
-/* === Coroutines and generators on their way === */
+/* === Coroutines on their way === */
 
 static PyObject *
 body_new(PyTypeObject *type, Handle *timer, PyObject *inner)
@@ -311,11 +305,6 @@ static PyMemberDef Body_members[] = {
     {NULL, 0, 0, 0, NULL},
 };
 
-#define BODY_SLOTS                                                                             \
-    {Py_tp_dealloc, Body_dealloc}, {Py_tp_traverse, Body_traverse},                            \
-    {Py_tp_clear, Body_clear}, {Py_tp_repr, Body_repr}, {Py_tp_getattro, Body_getattro},       \
-    {Py_tp_members, Body_members}
-
 static PyType_Slot Coroutine_slots[] = {
     {Py_tp_doc, (void *)PyDoc_STR("A coroutine whose body is timed.")},
     {Py_am_await, PyObject_SelfIter},
@@ -323,253 +312,12 @@ static PyType_Slot Coroutine_slots[] = {
     {Py_tp_iternext, Body_iternext}, /* not iterable: it has no __iter__ */
     {Py_tp_finalize, Body_finalize},
     {Py_tp_methods, Body_methods},
-    BODY_SLOTS,
-    {0, NULL},
-};
-
-static PyType_Slot Generator_slots[] = {
-    {Py_tp_doc, (void *)PyDoc_STR("A generator whose body is timed.")},
-    {Py_tp_iter, PyObject_SelfIter},
-    {Py_tp_iternext, Body_iternext},
-    {Py_am_send, Body_send},
-    {Py_tp_finalize, Body_finalize},
-    {Py_tp_methods, Body_methods},
-    BODY_SLOTS,
-    {0, NULL},
-};
-
-/* === Async generators === */
-
-static int
-Step_traverse(Step *self, visitproc visit, void *arg)
-{
-    Py_VISIT(Py_TYPE(self));
-    Py_VISIT(self->body);
-    Py_VISIT(self->inner);
-    return 0;
-}
-
-static int
-Step_clear(Step *self)
-{
-    if (self->body != NULL && self->body->step == self)
-        self->body->step = NULL;
-    Py_CLEAR(self->body);
-    Py_CLEAR(self->inner);
-    return 0;
-}
-
-static void
-Step_dealloc(Step *self)
-{
-    PyObject_GC_UnTrack(self);
-    Step_clear(self);
-    nilo_free((PyObject *)self);
-}
-
-/* The iterator behind an awaitable, as `await` would find it. Takes the reference. */
-static PyObject *
-awaited(PyObject *awaitable)
-{
-    if (awaitable == NULL)
-        return NULL;
-    PyAsyncMethods *async = Py_TYPE(awaitable)->tp_as_async;
-    PyObject *iterator = NULL;
-    if (async == NULL || async->am_await == NULL)
-        PyErr_Format(PyExc_TypeError, "an async generator returned %R, which cannot be awaited",
-                     Py_TYPE(awaitable));
-    else
-        iterator = async->am_await(awaitable);
-    Py_DECREF(awaitable);
-    return iterator;
-}
-
-/* One step of an async generator, made by one of its methods. */
-static PyObject *
-step_new(Body *body, const char *method, PyObject *const *args, Py_ssize_t nargs, int starts)
-{
-    if (body->inner == NULL)
-        return body_gone();
-    PyObject *bound = PyObject_GetAttrString(body->inner, method);
-    if (bound == NULL)
-        return NULL;
-    PyObject *inner = awaited(PyObject_Vectorcall(bound, args, (size_t)nargs, NULL));
-    Py_DECREF(bound);
-    if (inner == NULL)
-        return NULL;
-    PyTypeObject *type = state_of(Py_TYPE(body))->step;
-    Step *self = (Step *)type->tp_alloc(type, 0);
-    if (self == NULL) {
-        Py_DECREF(inner);
-        return NULL;
-    }
-    self->body = (Body *)Py_NewRef(body);
-    self->inner = inner;
-    self->starts = (char)starts;
-    self->closes = strcmp(method, "aclose") == 0;
-    return (PyObject *)self;
-}
-
-/* Whether what comes out of this step tells of the body: not if it has ended, if another
- * step is in flight, or if the body will refuse to start. */
-static int
-step_begin(Step *self)
-{
-    Body *body = self->body;
-
-    if (self->done || body->done || (body->step != NULL && body->step != self))
-        return 0;
-    if (!body->started) {
-        if (!self->starts)
-            return 0;
-        body_start(body);
-    }
-    body->step = self;
-    return 1;
-}
-
-static void
-step_end(Step *self, int timed, PySendResult status)
-{
-    if (status == PYGEN_NEXT)
-        return;
-    self->done = 1;
-    if (!timed) {
-        self->body->done |= self->closes && !self->body->started;
-        return;
-    }
-    self->body->step = NULL;
-    if (status == PYGEN_RETURN && self->closes)
-        body_end(self->body, 0);
-    if (status == PYGEN_ERROR)
-        body_end(self->body, !PyErr_ExceptionMatches(PyExc_StopAsyncIteration));
-}
-
-static PySendResult
-Step_send(Step *self, PyObject *value, PyObject **result)
-{
-    *result = NULL;
-    if (self->inner == NULL) {
-        body_gone();
-        return PYGEN_ERROR;
-    }
-    if (nilo_stack_check() < 0)
-        return PYGEN_ERROR;
-    int timed = step_begin(self);
-    PySendResult status = PyIter_Send(self->inner, value, result);
-    step_end(self, timed, status);
-    return status;
-}
-
-static PyObject *
-Step_send_method(Step *self, PyObject *value)
-{
-    PyObject *result;
-    PySendResult status = Step_send(self, value, &result);
-
-    return nilo_sent(status, result);
-}
-
-static PyObject *
-Step_iternext(Step *self)
-{
-    return Step_send_method(self, Py_None);
-}
-
-static PyObject *
-Step_throw(Step *self, PyObject *const *args, Py_ssize_t nargs)
-{
-    if (self->inner == NULL)
-        return body_gone();
-    PyObject *bound = PyObject_GetAttrString(self->inner, "throw");
-    if (bound == NULL)
-        return NULL;
-    int timed = self->body->started && step_begin(self);
-    PyObject *result = PyObject_Vectorcall(bound, args, (size_t)nargs, NULL);
-    Py_DECREF(bound);
-    int returned = result == NULL && PyErr_ExceptionMatches(PyExc_StopIteration);
-    step_end(self, timed,
-             result != NULL ? PYGEN_NEXT : returned ? PYGEN_RETURN : PYGEN_ERROR);
-    return result;
-}
-
-static PyObject *
-Step_close(Step *self, PyObject *Py_UNUSED(ignored))
-{
-    if (self->inner == NULL)
-        return body_gone();
-    self->done = 1;
-    if (self->body->step == self)
-        self->body->step = NULL;
-    return PyObject_CallMethod(self->inner, "close", NULL);
-}
-
-static PyMethodDef Step_methods[] = {
-    {"send", (PyCFunction)Step_send_method, METH_O, NULL},
-    {"throw", (PyCFunction)(void (*)(void))Step_throw, METH_FASTCALL, NULL},
-    {"close", (PyCFunction)Step_close, METH_NOARGS, NULL},
-    {NULL, NULL, 0, NULL},
-};
-
-static PyType_Slot Step_slots[] = {
-    {Py_tp_doc, (void *)PyDoc_STR("One step of an async generator whose body is timed.")},
-    {Py_tp_dealloc, Step_dealloc},
-    {Py_tp_traverse, Step_traverse},
-    {Py_tp_clear, Step_clear},
-    {Py_am_await, PyObject_SelfIter},
-    {Py_am_send, Step_send},
-    {Py_tp_iter, PyObject_SelfIter},
-    {Py_tp_iternext, Step_iternext},
-    {Py_tp_methods, Step_methods},
-    {0, NULL},
-};
-
-static PyObject *
-AsyncGenerator_anext(Body *self)
-{
-    return step_new(self, "__anext__", NULL, 0, 1);
-}
-
-static PyObject *
-AsyncGenerator_asend(Body *self, PyObject *value)
-{
-    return step_new(self, "asend", &value, 1, value == Py_None);
-}
-
-static PyObject *
-AsyncGenerator_athrow(Body *self, PyObject *const *args, Py_ssize_t nargs)
-{
-    return step_new(self, "athrow", args, nargs, 0);
-}
-
-static PyObject *
-AsyncGenerator_aclose(Body *self, PyObject *Py_UNUSED(ignored))
-{
-    return step_new(self, "aclose", NULL, 0, 0);
-}
-
-/* Dropped on its way: the event loop closes what it wraps; the time is kept here. */
-static void
-AsyncGenerator_finalize(Body *self)
-{
-    if (self->started && !self->done)
-        body_end(self, 0);
-}
-
-static PyMethodDef AsyncGenerator_methods[] = {
-    {"asend", (PyCFunction)AsyncGenerator_asend, METH_O, NULL},
-    {"athrow", (PyCFunction)(void (*)(void))AsyncGenerator_athrow, METH_FASTCALL, NULL},
-    {"aclose", (PyCFunction)AsyncGenerator_aclose, METH_NOARGS, NULL},
-    {NULL, NULL, 0, NULL},
-};
-
-static PyType_Slot AsyncGenerator_slots[] = {
-    {Py_tp_doc, (void *)PyDoc_STR("An async generator whose body is timed.")},
-    {Py_am_aiter, PyObject_SelfIter},
-    {Py_am_anext, AsyncGenerator_anext},
-    {Py_tp_finalize, AsyncGenerator_finalize},
-    {Py_tp_methods, AsyncGenerator_methods},
-    BODY_SLOTS,
+    {Py_tp_dealloc, Body_dealloc},
+    {Py_tp_traverse, Body_traverse},
+    {Py_tp_clear, Body_clear},
+    {Py_tp_repr, Body_repr},
+    {Py_tp_getattro, Body_getattro},
+    {Py_tp_members, Body_members},
     {0, NULL},
 };
 
@@ -591,21 +339,18 @@ function_vectorcall(TimedFunction *self, PyObject *const *args, size_t nargsf,
     return result;
 }
 
-static inline PyObject *
-body_of(PyTypeObject *type, TimedFunction *self, PyObject *inner)
-{
-    if (inner == NULL || !self->timer->family->on)
-        return inner;
-    PyObject *body = body_new(type, self->timer, inner);
-    Py_DECREF(inner);
-    return body;
-}
-
-/* What steps an awaitable: a coroutine does by itself, a future by its iterator. */
+/* What steps an awaitable: a coroutine does by itself, a future by its iterator. Takes the
+ * reference. */
 static PyObject *
 stepped(PyObject *awaitable)
 {
-    return Py_TYPE(awaitable)->tp_as_async->am_send != NULL ? awaitable : awaited(awaitable);
+    PyAsyncMethods *async = Py_TYPE(awaitable)->tp_as_async;
+
+    if (async->am_send != NULL)
+        return awaitable;
+    PyObject *iterator = async->am_await(awaitable);
+    Py_DECREF(awaitable);
+    return iterator;
 }
 
 /* What cannot be awaited is handed on as it is: whoever awaits it is told so by Python. */
@@ -619,23 +364,25 @@ coroutine_vectorcall(TimedFunction *self, PyObject *const *args, size_t nargsf,
     if (!self->timer->family->on || async == NULL
         || (async->am_send == NULL && async->am_await == NULL))
         return made;
-    return body_of(state_of(Py_TYPE(self))->coroutine, self, stepped(made));
+    made = stepped(made);
+    if (made == NULL)
+        return NULL;
+    PyObject *body = body_new(state_of(Py_TYPE(self))->coroutine, self->timer, made);
+    Py_DECREF(made);
+    return body;
 }
 
 static PyObject *
 generator_vectorcall(TimedFunction *self, PyObject *const *args, size_t nargsf,
                      PyObject *kwnames)
 {
-    return body_of(state_of(Py_TYPE(self))->generator, self,
-                   PyObject_Vectorcall(self->function, args, nargsf, kwnames));
-}
+    PyObject *made = PyObject_Vectorcall(self->function, args, nargsf, kwnames);
 
-static PyObject *
-async_generator_vectorcall(TimedFunction *self, PyObject *const *args, size_t nargsf,
-                           PyObject *kwnames)
-{
-    return body_of(state_of(Py_TYPE(self))->async_generator, self,
-                   PyObject_Vectorcall(self->function, args, nargsf, kwnames));
+    if (made == NULL || !self->timer->family->on)
+        return made;
+    PyObject *run = PyObject_CallOneArg(self->runner, made);
+    Py_DECREF(made);
+    return run;
 }
 
 static vectorcallfunc
@@ -643,11 +390,22 @@ vectorcall_for(const char *kind)
 {
     if (strcmp(kind, "coroutine") == 0)
         return (vectorcallfunc)coroutine_vectorcall;
-    if (strcmp(kind, "generator") == 0)
-        return (vectorcallfunc)generator_vectorcall;
-    if (strcmp(kind, "async_generator") == 0)
-        return (vectorcallfunc)async_generator_vectorcall;
-    return (vectorcallfunc)function_vectorcall;
+    if (strcmp(kind, "function") == 0)
+        return (vectorcallfunc)function_vectorcall;
+    return (vectorcallfunc)generator_vectorcall;
+}
+
+/* What runs the generators that a function makes, of Python's own types. */
+static PyObject *
+runner_for(PyObject *timer, PyObject *function, const char *kind)
+{
+    PyObject *timed = PyImport_ImportModule("nilometer.measure.timed");
+    PyObject *made = timed == NULL
+                         ? NULL
+                         : PyObject_CallMethod(timed, "runner", "OOs", timer, function, kind);
+
+    Py_XDECREF(timed);
+    return made;
 }
 
 static PyObject *
@@ -666,7 +424,9 @@ wrap(PyObject *module, PyObject *args)
     self->function = Py_NewRef(function);
     self->vectorcall = vectorcall_for(kind);
     self->dict = PyDict_New();
-    if (self->dict == NULL)
+    if (self->vectorcall == (vectorcallfunc)generator_vectorcall)
+        self->runner = runner_for(timer, function, kind);
+    if (PyErr_Occurred())
         Py_CLEAR(self);
     return (PyObject *)self;
 }
@@ -677,6 +437,7 @@ Function_traverse(TimedFunction *self, visitproc visit, void *arg)
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(self->timer);
     Py_VISIT(self->function);
+    Py_VISIT(self->runner);
     Py_VISIT(self->dict);
     return 0;
 }
@@ -697,6 +458,7 @@ Function_dealloc(TimedFunction *self)
     Function_clear(self);
     Py_CLEAR(self->timer);
     Py_CLEAR(self->function);
+    Py_CLEAR(self->runner);
     nilo_free((PyObject *)self);
 }
 

@@ -68,6 +68,7 @@ class Instrument:
         "per_thread",
         "root",
         "series",
+        "tally",
         "unit",
     )
 
@@ -94,6 +95,7 @@ class Instrument:
         self.origin = origin
         self.overflowed = 0
         self.errors: Counter | None = None
+        self.tally: Counter | None = None  # reads how often this timer recorded
         self.family = core.Family(
             self, registry.arena, registry.clock.elapsed_ns, name, unit, level, description
         )

@@ -15,7 +15,7 @@
 
 typedef struct {
     PyTypeObject *arena, *family, *counter, *gauge, *timer, *lap;
-    PyTypeObject *function, *coroutine, *generator, *async_generator, *step;
+    PyTypeObject *function, *coroutine;
     PyObject *perf_counter_ns; /* the clock that needs no call */
     PyObject *laps[LAPS_KEPT]; /* done with, to be used again; owned, but without references */
     int laps_kept;
@@ -96,7 +96,7 @@ Arena_dealloc(Arena *self)
 static PyMemberDef Arena_members[] = {
     {"bytes_used", T_UINT, offsetof(Arena, bytes_used), READONLY, NULL},
     {"refused", T_ULONGLONG, offsetof(Arena, refused), READONLY, NULL},
-    {"errors_missed", T_ULONGLONG, offsetof(Arena, errors_missed), READONLY, NULL},
+    {"errors_missed", T_ULONGLONG, offsetof(Arena, errors_missed), 0, NULL},
     {NULL, 0, 0, 0, NULL},
 };
 

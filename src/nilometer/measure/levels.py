@@ -22,6 +22,10 @@ class Levels:
         """From now on this prefix says that."""
         self._set[prefix.removesuffix(".")] = level
 
+    def said(self) -> dict[str, Level]:
+        """What each prefix says, '' first."""
+        return dict(sorted(self._set.items()))
+
     def of(self, name: str) -> Level:
         """What is said of a name."""
         return self._set[self.deciding(name)]

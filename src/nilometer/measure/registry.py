@@ -18,15 +18,17 @@ from nilometer.measure.asked import NAME_CHARS_MAX, origin, refuse_other_than_te
 from nilometer.measure.events import ATTRIBUTES_MAX, EventBuffer, EventSource, attributes_of
 from nilometer.measure.family import Instrument
 from nilometer.measure.levels import Levels
+from nilometer.measure.readings import readings_of
 from nilometer.measure.reads import GaugeRead
-from nilometer.model import Distribution, Event, Kind, Level, Reading
+from nilometer.model import Event, Level
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from types import ModuleType
 
     from nilometer.measure.pure import Counter, Gauge, Timer
     from nilometer.measure.state import InstrumentState
+    from nilometer.model import Reading
 
 # A dashboard shows tens of series; a label taken from user input makes millions. A series with
 # its values is 0.5 to 2 KiB, so an instrument that is full holds at most 2 MiB.
@@ -35,8 +37,6 @@ SERIES_MAX: Final = 1000
 # Instruments are named in source code: the largest services have some thousand. Beyond are
 # names built from data; such instruments work, but are switched off and counted as lost.
 INSTRUMENTS_MAX: Final = 10_000
-
-_KINDS: Final = {"counter": Kind.COUNTER, "gauge": Kind.GAUGE, "timer": Kind.DISTRIBUTION}
 
 
 class Registry:
@@ -131,10 +131,13 @@ class Registry:
         level: Level | str = Level.BASIC,
         description: str = "",
         per_thread: bool = False,
+        errors: Counter | None = None,
+        tally: Counter | None = None,
     ) -> Timer:
         """Return the timer of that name, made if there is none.
 
-        Bodies left by an exception are counted in the counter `<name>.errors` by `error.type`.
+        Bodies left by an exception are counted by `error.type` in the counter `errors`, which
+        is `<name>.errors` if none is given; in that of `tally`, at no cost, all that it timed.
         Raises ValueError for another unit than ns, and InstrumentClashError if either name is
         taken by another kind or unit.
         """
@@ -142,10 +145,12 @@ class Registry:
             raise ValueError(f"a timer counts in ns, not in {unit!r}")
         with self._making:
             name = self._fitting(name, NAME_CHARS_MAX - len(".errors"))
-            self._refuse_clash(f"{name}.errors", "counter", "{error}")  # both are made, or none
+            if errors is None:  # both are made, or none
+                self._refuse_clash(f"{name}.errors", "counter", "{error}")
             instrument = self._made(name, "timer", unit, level, description, per_thread)
+            instrument.tally = tally or instrument.tally
             if instrument.errors is None:
-                instrument.errors = self.counter(
+                instrument.errors = errors or self.counter(
                     f"{name}.errors",
                     unit="{error}",
                     level=level,
@@ -153,6 +158,14 @@ class Registry:
                     per_thread=per_thread,
                 )
         root: Timer = instrument.root
+        return root
+
+    def distribution(self, name: str, *, unit: str = "1", description: str = "") -> Timer:
+        """Return what keeps the distribution of whole numbers, as a timer does that of ns.
+
+        Raises InstrumentClashError if the name is taken by another kind or unit.
+        """
+        root: Timer = self._made(name, "timer", unit, Level.BASIC, description, False).root
         return root
 
     def event_source(
@@ -277,22 +290,8 @@ class Registry:
             started_ns = min(self._collected_ns, ended_ns)  # the wall clock may have stepped
             self._collected_ns = ended_ns
             events = self._events.take()
-            return tuple(self._taken(started_ns, ended_ns)), events
-
-    def _taken(self, started_ns: int, ended_ns: int) -> Iterator[Reading]:
-        for instrument in list(self._instruments.values()):
-            timed = instrument.kind == "timer"
-            for dimensions, value in instrument.taken():
-                yield Reading(
-                    instrument.name,
-                    _KINDS[instrument.kind],
-                    dimensions,
-                    Distribution(*value) if timed else value,
-                    started_ns,
-                    ended_ns,
-                    instrument.unit,
-                    instrument.description,
-                )
+            taken = readings_of(list(self._instruments.values()), started_ns, ended_ns)
+            return tuple(taken), events
 
     def reads(self) -> list[GaugeRead]:
         """Return what is to be called for the gauges that are on and read something."""

@@ -1,5 +1,7 @@
 """Wrappers that time a body, in Python: the specification of the wrapper types in `_core.c`.
 
+Generators are run by it in both twins: what a timed function makes is of Python's own types.
+
 A body is timed from its first start to its end: return, exhaustion, exception or close. Plain
 functions get a wrapper compiled for their own parameters, which costs 20 ns a call where
 passing ``*args, **kwargs`` on costs 60.
@@ -7,6 +9,7 @@ passing ``*args, **kwargs`` on costs 60.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import lru_cache
 from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any, Final
@@ -135,21 +138,9 @@ def _coroutine(
 def _generator(
     timer: Timer, function: Callable[..., Generator[Any, Any, Any]]
 ) -> Callable[..., Any]:
-    family = timer.family
-    clock = family.clock
-
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        if not family.on:
+        with timer.lap():
             return (yield from function(*args, **kwargs))
-        started = clock()
-        try:
-            result = yield from function(*args, **kwargs)
-        except BaseException as error:
-            timer.keep(clock() - started)
-            timer.failed(type(error))
-            raise
-        timer.keep(clock() - started)
-        return result
 
     return wrapper
 
@@ -157,14 +148,9 @@ def _generator(
 def _async_generator(
     timer: Timer, function: Callable[..., AsyncGenerator[Any, Any]]
 ) -> Callable[..., Any]:
-    family = timer.family
-    clock = family.clock
-
     async def wrapper(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-        timed = family.on
-        started = clock()
-        body = function(*args, **kwargs)
-        try:
+        with timer.lap(), suppress(StopAsyncIteration):
+            body = function(*args, **kwargs)
             value = await body.__anext__()
             while True:
                 try:
@@ -176,16 +162,22 @@ def _async_generator(
                     value = await body.athrow(thrown)
                 else:
                     value = await body.asend(sent)
-        except StopAsyncIteration:
-            if timed:
-                timer.keep(clock() - started)
-        except BaseException as error:
-            if timed:
-                timer.keep(clock() - started)
-                timer.failed(type(error))
-            raise
 
     return wrapper
+
+
+def runner(timer: Timer, function: Callable[..., Any], kind: str) -> Callable[..., Any]:
+    """For C: what times a generator that `function` has made, and shows it by its name."""
+    run = _WRAPPERS[kind](timer, _itself)
+    for name in ("__name__", "__qualname__"):
+        said = getattr(function, name, None)
+        if type(said) is str:  # partials have none
+            setattr(run, name, said)
+    return run
+
+
+def _itself(body: Any) -> Any:
+    return body
 
 
 _WRAPPERS: Final[dict[str, Callable[..., Callable[..., Any]]]] = {

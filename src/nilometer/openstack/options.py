@@ -1,4 +1,4 @@
-"""oslo.config: our settings as ``[nilometer]``, and OSProfiler's ``[profiler]`` honoured.
+"""oslo.config: our settings as ``[nilometer]``; ``[profiler]`` and ``[statsd]`` honoured.
 
 A service's own configuration object is left alone: what is registered there first would clash
 with what the service, or OSProfiler, registers later. Its files are read a second time.
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 log = getLogger("nilometer")
 
 GROUP: Final = "nilometer"
+
+STATSD: Final = "statsd"
+"""The group in which services of Monasca say where their metrics go."""
 
 SWITCHES: Final = (
     ("trace_mongodb", "MongoDB: its commands, and points named mongodb_..."),
@@ -72,9 +75,22 @@ def profiler_options() -> list[Any]:
     ]
 
 
+def statsd_options() -> list[Any]:
+    """Where Monasca's agent listens, under the names that monasca-notification gave them."""
+    return [
+        cfg.BoolOpt("enable", default=True, help="Send what is measured to Monasca's agent."),
+        cfg.HostAddressOpt("host", default="127.0.0.1", help="Its host."),
+        cfg.PortOpt("port", default=8125, help="Its port for statsd, UDP."),
+    ]
+
+
 def list_opts() -> list[tuple[str, list[Any]]]:
     """For `oslo.config.opts`: what its sample generator shows. OSProfiler shows its own."""
-    return [(GROUP, settings_options()), (group.GROUP, switch_options())]
+    return [
+        (GROUP, settings_options()),
+        (group.GROUP, switch_options()),
+        (STATSD, statsd_options()),
+    ]
 
 
 def configure(conf: Any) -> None:
@@ -83,7 +99,8 @@ def configure(conf: Any) -> None:
     Raises ConfigError, which tells every setting that cannot be used.
     """
     read = _read_again(conf)
-    assembly.configure(given(read, _origin(conf)), origin=_origin(conf))
+    found = given(read, _origin(conf))
+    assembly.configure({**found, **_to_statsd(read, found)}, origin=_origin(conf))
     _apply(read)
 
 
@@ -111,6 +128,7 @@ def _follow_settings(read: Any, origin: str) -> None:
         for name, text in given(read, origin).items()
         if PREFIX + name.upper() not in os.environ
     }
+    found |= _to_statsd(read, found)
     if found and found != _followed:
         _followed = found
         assembly.configure(found, origin=origin)
@@ -132,6 +150,32 @@ def given(conf: Any, origin: str) -> dict[str, str]:
     if faults:
         raise together(faults)
     return found
+
+
+def _to_statsd(read: Any, found: Mapping[str, str]) -> dict[str, str]:
+    """`export` with the agent of ``[statsd]`` beside what it says, where one is written."""
+    try:
+        said = [option.name for option in statsd_options() if _is_written(read, option.name)]
+        if not said or not read[STATSD].enable:
+            return {}
+        host, port = str(read[STATSD].host), read[STATSD].port
+    except (cfg.Error, ValueError) as error:
+        log.error("[%s] is not followed: %s [bad-setting]", STATSD, error)
+        return {}
+    url = (
+        f"monasca-statsd://[{host}]:{port}"
+        if ":" in host
+        else f"monasca-statsd://{host}:{port}"
+    )
+    system = assembly.current()
+    others = found.get("export") or ",".join(system.settings.export if system else ())
+    urls = [one.strip() for one in others.split(",") if one.strip()]
+    return {"export": ",".join(dict.fromkeys([*urls, url]))}
+
+
+def _is_written(read: Any, option: str) -> bool:
+    at = read.get_location(option, STATSD)
+    return at is not None and at.location.name not in ("opt_default", "set_default")
 
 
 def _apply(read: Any) -> None:
@@ -161,11 +205,12 @@ class _Again(cfg.ConfigOpts):
 
 
 def _read_again(conf: Any) -> Any:
-    """Both groups as the service's files, and oslo.config's variables, say them."""
+    """All groups as the service's files, and oslo.config's variables, say them."""
     global _reading
     read = _Again(conf)
     read.register_opts(settings_options(), group=GROUP)
     read.register_opts(profiler_options(), group=group.GROUP)
+    read.register_opts(statsd_options(), group=STATSD)
     _reading = True
     try:
         read(

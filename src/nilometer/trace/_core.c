@@ -23,6 +23,7 @@
 #include "trace/key.h"
 #include "trace/signed.h"
 #include "trace/spans.h"
+#include "trace/held.h"
 #include "trace/onward.h"
 #include "trace/records.h"
 #include "trace/wrappers.h"
@@ -267,7 +268,7 @@ core_current_trace_id(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
         Py_DECREF(current);
         Py_RETURN_NONE;
     }
-    PyObject *id = Py_IS_TYPE(current, core.Span) ? hex_of(((Span *)current)->trace->trace_id)
+    PyObject *id = Py_IS_TYPE(current, core.Span) ? Trace_hex(((Span *)current)->trace)
                                                   : PyObject_GetAttr(current, core.str_trace_id);
     Py_DECREF(current);
     return id;
@@ -364,9 +365,9 @@ static PyMethodDef core_functions[] = {
                "if they are spelled otherwise.")},
     {"headers", (PyCFunction)(void (*)(void))core_headers, METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("What to send with an onward request so that it is part of the current one.")},
-    {"identified", core_identified, METH_O,
-     PyDoc_STR("The function, of which whatever it makes gets a `trace_id`: that of the request "
-               "we are in.")},
+    {"identified", (PyCFunction)(void (*)(void))core_identified, METH_FASTCALL,
+     PyDoc_STR("``Logger.makeRecord``, whose records have a `trace_id`, until its ``end()`` is "
+               "called.")},
     {"wrapped", (PyCFunction)(void (*)(void))core_wrapped, METH_VARARGS | METH_KEYWORDS,
      PyDoc_STR("The function with a span around each run of its body; `driver` if it runs in "
                "steps.")},
@@ -428,6 +429,9 @@ import_specification(void)
         !(core.name_of = imported("nilometer.trace.limits", "name_of")) ||
         !(core.message_of = imported("nilometer.trace.limits", "message_of")) ||
         !(core.described = imported("nilometer.trace.limits", "described")) ||
+        !(core.held = imported("nilometer.trace.held", "held")) ||
+        !(core.held_name = imported("nilometer.trace.held", "held_name")) ||
+        !(core.held_attributes = imported("nilometer.trace.held", "held_attributes")) ||
         !(core.awaited = imported("nilometer.trace.steps", "awaited")) ||
         !(core.urandom = imported("os", "urandom")) ||
         !(core.perf_counter_ns = imported("time", "perf_counter_ns")) ||
@@ -450,6 +454,9 @@ import_specification(void)
         check_limit("NAME_CHARS_MAX", NAME_CHARS_MAX) < 0 ||
         check_limit("ATTRIBUTES_MAX", ATTRIBUTES_MAX) < 0 ||
         check_limit("EVENTS_MAX", EVENTS_MAX) < 0 ||
+        check_limit("SPAN_BYTES", SPAN_BYTES) < 0 ||
+        check_limit("ATTRIBUTE_BYTES", ATTRIBUTE_BYTES) < 0 ||
+        check_limit("EVENT_BYTES", EVENT_BYTES) < 0 ||
         check_limit("SPANS_RING_MAX", SPANS_RING_MAX) < 0 ||
         check_limit("SPANS_PER_TRACE_MAX", SPANS_PER_TRACE_MAX) < 0 ||
         check_limit("ONWARD_TTL_S", ONWARD_TTL_S) < 0)
@@ -466,6 +473,9 @@ make_constants(void)
         !(core.exception_message_name = PyUnicode_InternFromString("exception.message")) ||
         !(core.str_throw = PyUnicode_InternFromString("throw")) ||
         !(core.str_close = PyUnicode_InternFromString("close")) ||
+        !(core.str_factory = PyUnicode_InternFromString("_logRecordFactory")) ||
+        !(core.str_record = PyUnicode_InternFromString("LogRecord")) ||
+        !(core.str_init = PyUnicode_InternFromString("__init__")) ||
         !(core.no_trace_id = PyUnicode_InternFromString("-")) ||
         !(core.str_trace_id = PyUnicode_InternFromString("trace_id")) ||
         !(core.str_qualname = PyUnicode_InternFromString("__qualname__")) ||

@@ -26,6 +26,12 @@ def is_left_over(current: Any) -> bool:
     return current is not None and getattr(current, "trace", current).served is True
 
 
+def current_trace_id() -> str | None:
+    """The id of the request we are in, 32 hexadecimal digits; None outside any."""
+    current = CURRENT.get()
+    return None if current is None or current.over else current.trace_id
+
+
 class Untraced:
     """What `span` answers outside a traced request: one shared object that does nothing."""
 

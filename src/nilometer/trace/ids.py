@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from nilometer.model.identity import id_bytes, uuid_bytes, uuid_text
 from nilometer.trace.limits import cut
-from nilometer.trace.signing import INFO_CHARS_MAX, id_bytes, uuid_bytes, uuid_text
+from nilometer.trace.signing import INFO_CHARS_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -1,6 +1,7 @@
 """How much of a span is kept, and how text is made of what it was given; both twins ask here.
 
-Nothing here runs before a span is drained, except `described`, when an exception leaves a span.
+Nothing here runs before a span is drained, except `described`, when an exception leaves a span,
+and what `held.py` asks where one on the flight recorder ends.
 """
 
 from __future__ import annotations
@@ -47,6 +48,18 @@ ITEMS_REPR_MAX: Final = 1_000
 """A larger container is told by its size: a repr of a million items would hold the GIL for a
 tenth of a second."""
 
+SPAN_BYTES: Final = 256
+"""Of a span alone, on the flight recorder: 208 the object, 16 its place in a ring that may have
+just doubled, and the rest for what it shares with others."""
+
+ATTRIBUTE_BYTES: Final = 96
+"""Of an attribute beside its text: at most 48 its place in a dict that has just grown, 48 the
+head of its value."""
+
+EVENT_BYTES: Final = 352
+"""Of an event beside its attributes: 64 a tuple, 32 its time, 8 its place in a list, and 248 a
+dict that is too small to have grown."""
+
 INT64_MIN: Final = -(2**63)
 INT64_MAX: Final = 2**63 - 1
 
@@ -82,7 +95,7 @@ def bounded(value: object) -> AttributeValue:
         if value is True or value is False:
             return value
         if isinstance(value, str):
-            return cut(_utf8(str.__str__(value)), TEXT_CHARS_MAX)
+            return _utf8(cut(str.__str__(value), TEXT_CHARS_MAX))
         if isinstance(value, int):
             whole = int.__add__(value, 0)  # an IntEnum becomes the plain number
             return whole if INT64_MIN <= whole <= INT64_MAX else cut(str(whole), TEXT_CHARS_MAX)
@@ -171,15 +184,27 @@ ITEMS_MAX: Final = 8
 """Arguments of an exception that are looked at; no driver has more than five."""
 
 
+_MODULE: Final = type.__dict__["__module__"].__get__
+_QUALNAME: Final = type.__dict__["__qualname__"].__get__
+"""What classes are called, past what a metaclass may have under these names, which is code."""
+
+
 def class_name(kind: type) -> str:
     """A class as OpenTelemetry's ``error.type`` names it: with its module unless built in.
 
     >>> class_name(ValueError), class_name(Repr)
     ('ValueError', 'reprlib.Repr')
     """
-    module = getattr(kind, "__module__", "builtins")
-    name = kind.__qualname__ if module == "builtins" else f"{module}.{kind.__qualname__}"
-    return cut(name, NAME_CHARS_MAX)
+    try:
+        module = _text(_MODULE(kind))
+    except AttributeError:  # somebody deleted it
+        module = "builtins"
+    name = _text(_QUALNAME(kind))
+    return cut(name if module == "builtins" else f"{module}.{name}", NAME_CHARS_MAX)
+
+
+def _text(said: object) -> str:
+    return str.__str__(said) if issubclass(type(said), str) else "?"
 
 
 def _is_of_database(error: BaseException) -> bool:

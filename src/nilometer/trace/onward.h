@@ -332,6 +332,8 @@ core_headers(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t narg
         return NULL;
     }
     int osprofiler = named ? PyObject_IsTrue(args[0]) : 1;
+    if (osprofiler < 0)
+        return NULL;
     PyObject *current = get_current(), *onward;
     Span *span = (Span *)current;
     if (!Py_IS_TYPE(current, core.Span))

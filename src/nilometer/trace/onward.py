@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
+from nilometer.model.identity import uuid_text
 from nilometer.trace.limits import ONWARD_TTL_S
-from nilometer.trace.signing import sign_osprofiler, sign_traceparent, uuid_text
+from nilometer.trace.signing import sign_osprofiler, sign_traceparent
 
 if TYPE_CHECKING:
     from nilometer.clock import Clock

@@ -2,7 +2,8 @@
 
 A span is made only inside a traced request (`CURRENT` holds a span); otherwise `span` answers
 with one shared object that does nothing. What a span is given is kept as it is; text is made of
-it when the ring is drained, in another thread. Three rules:
+it when the ring is drained, in another thread; on the flight recorder of some where the span
+ends (`held.py`). Three rules:
 
 1. Nothing here raises into the application, except for wrong calls (a missing name).
 2. Leaving a span in another context than it was entered in (generators do that) restores
@@ -15,13 +16,15 @@ from __future__ import annotations
 
 import os
 from _random import Random
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from nilometer.model.event import Event
 from nilometer.model.span import SpanKind, SpanRecord, Status
 from nilometer.trace.budget import Budget
-from nilometer.trace.current import CURRENT, Untraced
-from nilometer.trace.identified_pure import current_trace_id, identified
+from nilometer.trace.current import CURRENT, Untraced, current_trace_id
+from nilometer.trace.held import delete_name, set_name
+from nilometer.trace.identified_pure import identified
 from nilometer.trace.info_pure import osprofiler_ids
 from nilometer.trace.limits import (
     ATTRIBUTES_MAX,
@@ -91,14 +94,14 @@ class Span:
     """
 
     __slots__ = (
-        "name", "kind", "_trace", "_id", "_parent", "_previous", "_started", "_ended",
+        "_name", "kind", "_trace", "_id", "_parent", "_previous", "_started", "_ended",
         "_attributes", "_events", "_status", "_message",
     )  # fmt: skip
 
     recording: Final = True
 
     # No __init__, which costs 140 ns: `span` and `start_root` store these.
-    name: str
+    _name: str
     kind: SpanKind
     _trace: Trace
     _id: int
@@ -110,6 +113,8 @@ class Span:
     _events: list[tuple[str, int, dict[str, object]]] | None
     _status: Status
     _message: str
+
+    name = property(attrgetter("_name"), set_name, delete_name)
 
     @property
     def trace(self) -> Trace:
@@ -168,10 +173,10 @@ class Span:
             _set(previous if previous.__class__ is not Span else _lasting(previous))
         ring = trace.ring
         items = ring._items
-        if len(items) < ring._half and self._started >= 0:  # the short way, taken by nearly all
+        if len(items) < ring._short_way and self._started >= 0:  # taken by nearly all
             items.append(self)
         elif self._started >= 0:
-            ring.put(self)
+            ring._receive(self)
 
     def finish(self, error: BaseException | None = None) -> None:
         """End the span: an ERROR if by an exception, other than closing a generator."""
@@ -190,10 +195,10 @@ class Span:
         if _get() is self:
             _set(_lasting(self._previous))
         if self._started >= 0:
-            self._trace.ring.put(self)
+            self._trace.ring._receive(self)
 
     def set_attribute(self, key: str, value: object, /) -> None:
-        """Keep a value under a name. The value is not looked at before the span is drained."""
+        """Keep a value under a name. The value is not looked at before the span has ended."""
         attributes = self._attributes
         if self._ended is not None:
             return  # it may be being read by another thread
@@ -308,7 +313,7 @@ def span(name: str, /, **attributes: object) -> Span | Untraced:
     made._trace = trace
     made._id = _64_bits(64)  # 0 once in 10**19; then its children pass for roots
     made._parent = current._id
-    made.name = name
+    made._name = name
     made.kind = _INTERNAL
     made._attributes = attributes
     made._previous = made._started = made._ended = made._events = None
@@ -338,7 +343,7 @@ def start_root(
     root._trace = request
     root._id = new_id()
     root._parent = request._parent
-    root.name = name
+    root._name = name
     root.kind = kind
     root._attributes = {} if attributes is None else attributes
     root._attributes.update(request.attributes or ())
@@ -358,7 +363,7 @@ def stand_in(request: Trace) -> Span:
     made = Span()
     made._trace = request
     made._id = made._parent = request._parent
-    made.name = ""
+    made._name = ""
     made.kind = _INTERNAL
     made._attributes = {}
     made._started = made._ended = made._events = None

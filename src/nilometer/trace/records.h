@@ -77,15 +77,19 @@ Span_attributes(Span *self, Py_ssize_t *excess)
 {
     if (self->mapping != NULL)
         return kept_of(self->mapping, excess);
-    PyObject *kept = PyDict_New();
+    PyObject *kept = PyDict_New(), *names = Py_XNewRef(self->names);
     Py_ssize_t count = Py_SIZE(self);
     if (count > ATTRIBUTES_MAX) {
         *excess += count - ATTRIBUTES_MAX;
         count = ATTRIBUTES_MAX;
     }
-    for (Py_ssize_t i = 0; kept != NULL && i < count; i++)
-        if (keep(kept, PyTuple_GET_ITEM(self->names, i), self->values[i]) < 0)
+    for (Py_ssize_t i = 0; kept != NULL && i < count && self->values[i] != NULL; i++) {
+        PyObject *value = Py_NewRef(self->values[i]); /* making text may let go of them */
+        if (keep(kept, PyTuple_GET_ITEM(names, i), value) < 0)
             Py_CLEAR(kept);
+        Py_DECREF(value);
+    }
+    Py_XDECREF(names);
     return kept;
 }
 
@@ -94,11 +98,11 @@ Span_events(Span *self, Py_ssize_t *excess)
 {
     if (self->events == NULL)
         return Py_NewRef(core.empty_tuple);
-    PyObject *id = bytes_of(self->id);
-    Py_ssize_t count = PyList_GET_SIZE(self->events);
+    PyObject *id = bytes_of(self->id), *all = Py_NewRef(self->events);
+    Py_ssize_t count = PyList_GET_SIZE(all);
     PyObject *events = id == NULL ? NULL : PyTuple_New(count);
     for (Py_ssize_t i = 0; events != NULL && i < count; i++) {
-        PyObject *given = PyList_GET_ITEM(self->events, i);
+        PyObject *given = PyList_GET_ITEM(all, i);
         int64_t at = PyLong_AsLongLong(PyTuple_GET_ITEM(given, 1));
         PyObject *name = named(PyTuple_GET_ITEM(given, 0));
         PyObject *kept = name == NULL ? NULL : kept_of(PyTuple_GET_ITEM(given, 2), excess);
@@ -115,8 +119,18 @@ Span_events(Span *self, Py_ssize_t *excess)
         else
             PyTuple_SET_ITEM(events, i, event);
     }
+    Py_DECREF(all);
     Py_XDECREF(id);
     return events;
+}
+
+/* What was assigned last, unless somebody has deleted it. */
+static PyObject *
+there(PyObject *value, const char *name)
+{
+    if (value == NULL)
+        PyErr_SetString(PyExc_AttributeError, name);
+    return value;
 }
 
 /* One field of the record, in the order of SpanRecord; a new reference. */
@@ -133,9 +147,9 @@ Span_field(Span *self, int field, Py_ssize_t *excess)
     case 2:
         return self->parent ? bytes_of(self->parent) : Py_NewRef(core.empty_bytes);
     case 3:
-        return named(self->name);
+        return there(self->name, "name") == NULL ? NULL : named(self->name);
     case 4:
-        return Py_NewRef(self->kind);
+        return Py_XNewRef(there(self->kind, "kind"));
     case 5:
         return PyLong_FromLongLong(trace->wall_minus_elapsed_ns + self->started_ns);
     case 6:
@@ -198,10 +212,19 @@ hex_of(PyObject *bytes)
     return text;
 }
 
+/* The trace's id as text: a new reference. */
+static PyObject *
+Trace_hex(Trace *self)
+{
+    if (self->hex == NULL)
+        self->hex = hex_of(self->trace_id);
+    return Py_XNewRef(self->hex);
+}
+
 static PyObject *
 Span_get_trace_id(Span *self, void *Py_UNUSED(closure))
 {
-    return hex_of(self->trace->trace_id);
+    return Trace_hex(self->trace);
 }
 
 static PyObject *
@@ -227,8 +250,8 @@ static PyMethodDef Span_methods[] = {
     {"finish", (PyCFunction)(void (*)(void))Span_finish, METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("End the span: an ERROR if by an exception, other than closing a generator.")},
     {"set_attribute", (PyCFunction)(void (*)(void))Span_set_attribute, METH_FASTCALL,
-     PyDoc_STR("Keep a value under a name. The value is not looked at before the span is "
-               "drained.")},
+     PyDoc_STR("Keep a value under a name. The value is not looked at before the span has "
+               "ended.")},
     {"set_attributes", (PyCFunction)Span_set_attributes, METH_O,
      PyDoc_STR("Keep several values.")},
     {"add_event", (PyCFunction)(void (*)(void))Span_add_event, METH_FASTCALL | METH_KEYWORDS,
@@ -250,13 +273,29 @@ Span_get_over(Span *self, void *Py_UNUSED(closure))
     return PyBool_FromLong(Span_is_over(self));
 }
 
+static PyObject *
+Span_get_name(Span *self, void *Py_UNUSED(closure))
+{
+    return Py_XNewRef(there(self->name, "name"));
+}
+
+/* Once it has ended it is held, and its bytes are counted. */
+static int
+Span_set_name(Span *self, PyObject *name, void *Py_UNUSED(closure))
+{
+    if (self->state != SPAN_ENDED)
+        Py_XSETREF(self->name, Py_XNewRef(name));
+    return 0;
+}
+
 static PyMemberDef Span_members[] = {
-    {"name", T_OBJECT, offsetof(Span, name), 0, NULL},
-    {"kind", T_OBJECT, offsetof(Span, kind), 0, NULL},
+    {"kind", T_OBJECT_EX, offsetof(Span, kind), 0, NULL},
     {NULL},
 };
 
 static PyGetSetDef Span_getset[] = {
+    {"name", (getter)Span_get_name, (setter)Span_set_name,
+     PyDoc_STR("What it does; once it has ended it keeps what it had."), NULL},
     {"trace", (getter)Span_get_trace, NULL,
      PyDoc_STR("The request this span belongs to."), NULL},
     {"trace_id", (getter)Span_get_trace_id, NULL, PyDoc_STR("32 hexadecimal digits."), NULL},
@@ -317,11 +356,12 @@ Ring_reset(Ring *self)
 static PyObject *
 Ring_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"capacity", "clock", NULL};
-    Py_ssize_t capacity = SPANS_RING_MAX;
+    static char *names[] = {"capacity", "bytes_max", "clock", NULL};
+    Py_ssize_t capacity = SPANS_RING_MAX, bytes_max = ANY_BYTES;
     PyObject *clock = Py_None;
 
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|n$O:Ring", names, &capacity, &clock))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|nn$O:Ring", names, &capacity, &bytes_max,
+                                     &clock))
         return NULL;
     if (capacity < 1) {
         PyErr_Format(PyExc_ValueError, "capacity must be at least 1, got %zd", capacity);
@@ -331,6 +371,7 @@ Ring_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     if (self == NULL)
         return NULL;
     self->capacity = capacity;
+    self->bytes_left = bytes_max;
     if (clock == Py_None) {
         self->clock = PyObject_CallNoArgs(core.clock_class);
     }
@@ -436,11 +477,11 @@ Ring_put(Ring *self, PyObject *finished)
 }
 
 static PyObject *
-Ring_grow(Ring *self, PyObject *number)
+Ring_grow(Ring *self, PyObject *args)
 {
-    Py_ssize_t capacity = PyLong_AsSsize_t(number);
+    Py_ssize_t capacity, more_bytes = 0;
 
-    if (capacity == -1 && PyErr_Occurred())
+    if (!PyArg_ParseTuple(args, "n|n:grow", &capacity, &more_bytes))
         return NULL;
     if (self->capacity && capacity > self->capacity) {
         Span **items = self->items;
@@ -449,6 +490,8 @@ Ring_grow(Ring *self, PyObject *number)
         self->items = items;
         self->capacity = capacity;
     }
+    if (self->capacity && self->bytes_left != ANY_BYTES)
+        self->bytes_left += Py_MIN(more_bytes, ANY_BYTES - 1 - Py_MAX(0, self->bytes_left));
     Py_RETURN_NONE;
 }
 
@@ -472,17 +515,22 @@ Ring_close(Ring *self, PyObject *onward)
 {
     int status = 0;
 
-    if (onward != Py_None &&
-        (!PyObject_TypeCheck(onward, core.Ring) || onward == (PyObject *)self)) {
+    if (onward != Py_None && !PyObject_TypeCheck(onward, core.Ring)) {
         PyErr_SetString(PyExc_TypeError, "a ring is closed onto another ring, or None");
         return NULL;
     }
+    for (Ring *last = onward == Py_None ? NULL : (Ring *)onward; last != NULL; last = last->onward)
+        if (last == self) {
+            PyErr_SetString(PyExc_ValueError, "a ring cannot be closed onto itself");
+            return NULL;
+        }
     if (!self->capacity)
         Py_RETURN_NONE;
     Span **items = self->items;
     Py_ssize_t length = self->length;
     self->items = NULL; /* what ends while we are at work goes onward by itself */
     self->length = self->capacity = 0;
+    self->bytes_left = ANY_BYTES;
     if (onward != Py_None) {
         self->onward = (Ring *)Py_NewRef(onward);
         status = Ring_pour(self->onward, items, length, self->lost);
@@ -550,7 +598,7 @@ static PyMethodDef Ring_methods[] = {
      PyDoc_STR("What was lost since the last time, by (what, reason).")},
     {"put", (PyCFunction)Ring_put, METH_O,
      PyDoc_STR("Take a finished span, or count it as lost when there is no room.")},
-    {"grow", (PyCFunction)Ring_grow, METH_O,
+    {"grow", (PyCFunction)Ring_grow, METH_VARARGS,
      PyDoc_STR("Have room for so many spans from now on; never for fewer, and not once "
                "closed.")},
     {"close", (PyCFunction)Ring_close, METH_O,
@@ -564,6 +612,7 @@ static PyMethodDef Ring_methods[] = {
 
 static PyMemberDef Ring_members[] = {
     {"capacity", T_PYSSIZET, offsetof(Ring, capacity), READONLY, NULL},
+    {"bytes_left", T_PYSSIZET, offsetof(Ring, bytes_left), READONLY, NULL},
     {"clock", T_OBJECT, offsetof(Ring, clock), READONLY, NULL},
     {"on_half_full", T_OBJECT, offsetof(Ring, on_half_full), 0, NULL},
     {NULL},

@@ -24,8 +24,8 @@ class Trace:
     request are placed by this one pair, so a clock step cannot move a child out of its parent.
 
     A request is over when the spans that `start_root` made of it have ended. With `lasting` it
-    never is: work that it left behind belongs to it still. Where it has had its `spans_max`,
-    ``more()`` is asked whether it may have another one, once that has been set.
+    never is: work that it left behind belongs to it still. Where it has had its `spans_max`, or
+    its ring the bytes it may hold, ``more()`` is asked for more, once that has been set.
     """
 
     __slots__ = (
@@ -62,13 +62,18 @@ class Trace:
         self._now = self.ring.clock.elapsed_ns
         self._wall_minus_elapsed_ns = self.ring.clock.wall_ns() - self._now()
 
+    def asks_for_more(self) -> bool:
+        """Whether there may be more than was granted."""
+        with suppress(Exception):  # whoever is asked: his fault is not the application's
+            return self.more is not None and bool(self.more())
+        return False
+
     def may_have_another(self) -> bool:
         """Whether a span beyond `spans_max` may be made all the same; a refusal is counted."""
-        with suppress(Exception):  # whoever is asked: his fault is not the application's
-            if self.more is not None and self.more():
-                return True
-        self.ring.lose("spans", "budget_spans")
-        return False
+        may = self.asks_for_more()
+        if not may:
+            self.ring.lose("spans", "budget_spans")
+        return may
 
     @property
     def served(self) -> bool:

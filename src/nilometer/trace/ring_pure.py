@@ -7,6 +7,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 from nilometer.clock import Clock
+from nilometer.trace.held import ANY_BYTES, hold
 from nilometer.trace.limits import SPANS_RING_MAX
 
 if TYPE_CHECKING:
@@ -21,15 +22,26 @@ class Ring:
     `on_half_full` is called once when the ring is half full, and again only after a drain. It
     runs wherever a span happened to end, so it must be quick and must not block
     (``queue.SimpleQueue.put`` is right); if it raises it is taken off and counted.
+
+    One with `bytes_max` weighs what ends in it (`held.py`), and asks the request for more room
+    where it has too little.
     """
 
     # No slots: where eventlet makes locks green it looks into none.
 
-    def __init__(self, capacity: int = SPANS_RING_MAX, *, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        capacity: int = SPANS_RING_MAX,
+        bytes_max: int = ANY_BYTES,
+        *,
+        clock: Clock | None = None,
+    ) -> None:
         if capacity < 1:
             raise ValueError(f"capacity must be at least 1, got {capacity}")
         self.capacity = capacity
+        self.bytes_left = bytes_max
         self._half = (capacity - 1) // 2  # with so many there, one more makes it half full
+        self._short_way = self._half if bytes_max == ANY_BYTES else -1
         self.clock = clock or Clock()
         self.on_half_full: Callable[[], object] | None = None
         self._onward: Ring | None = None
@@ -60,6 +72,25 @@ class Ring:
             lost, self._lost = self._lost, {}
         return lost
 
+    def _receive(self, finished: Any) -> None:
+        """Take a span that has just ended, if there is room for what was set on it.
+
+        A root always has room: when it has ended all is forgotten, or handed on.
+        """
+        if self.bytes_left == ANY_BYTES or finished._is_root() or self._has_room(finished):
+            self.put(finished)
+
+    def _has_room(self, finished: Any) -> bool:
+        weight = hold(finished)
+        while weight > self.bytes_left:
+            had = self.bytes_left
+            if not finished.trace.asks_for_more() or self.bytes_left <= had:
+                self.lose("spans", "budget_bytes")
+                return False
+        if self.bytes_left != ANY_BYTES:  # it was closed meanwhile
+            self.bytes_left -= weight
+        return True
+
     def put(self, finished: Any) -> None:
         """Take a finished span, or count it as lost when there is no room."""
         items = self._items
@@ -77,19 +108,31 @@ class Ring:
         elif self.capacity:
             self.lose("spans", "ring_full")
 
-    def grow(self, capacity: int) -> None:
+    def grow(self, capacity: int, more_bytes: int = 0) -> None:
         """Have room for so many spans from now on; never for fewer, and not once closed."""
-        if 0 < self.capacity < capacity:
+        if not self.capacity:
+            return
+        if self.capacity < capacity:
             self.capacity = capacity
             self._half = (capacity - 1) // 2
+        if self.bytes_left != ANY_BYTES:
+            self.bytes_left += min(more_bytes, ANY_BYTES - 1 - max(0, self.bytes_left))
+        else:
+            self._short_way = self._half
 
     def close(self, onward: Ring | None) -> None:
         """Take nothing any more: spans and losses, here or to come, go onward, or nowhere."""
+        last = onward
+        while last is not None and last is not self:
+            last = last._onward
+        if last is self:
+            raise ValueError("a ring cannot be closed onto itself")
         if not self.capacity:
             return  # it is closed
-        self._half = -1  # the short way into it is shut first
+        self._short_way = -1  # it is shut first
         self._onward = onward
         self.capacity = 0
+        self.bytes_left = ANY_BYTES
         items, self._items = self._items, deque()
         if onward is None:
             return

@@ -23,7 +23,6 @@ from __future__ import annotations
 import json
 import re
 from binascii import a2b_base64, b2a_base64
-from hashlib import sha256
 from hmac import compare_digest
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -259,33 +258,3 @@ def read_osprofiler(info: str) -> dict[str, Any] | None:
     if not ids.keys() <= {"base_id", "parent_id", "hmac_key"}:
         return None
     return ids
-
-
-def id_bytes(text: str, size: int) -> bytes:
-    """An id of OSProfiler's as `size` bytes (16 or 8), never all zero.
-
-    A UUID gives its last bytes, which is how OSProfiler itself shortens one; any other text
-    gives the first bytes of its SHA-256.
-
-    >>> id_bytes("7a2b6c1e-9f00-4a55-b6d7-0c9d1e2f3a4b", 8).hex()
-    'b6d70c9d1e2f3a4b'
-    """
-    value = uuid_bytes(text)
-    if value is not None and any(value[-size:]):
-        return value[-size:]
-    return sha256(text.encode("utf-8", "surrogatepass")).digest()[:size]
-
-
-def uuid_bytes(text: str) -> bytes | None:
-    """The 16 bytes of a UUID in one of its usual spellings, None if it is none."""
-    digits = text.replace("urn:", "").replace("uuid:", "").strip("{}").replace("-", "")
-    return _hex(digits.lower(), 16)
-
-
-def uuid_text(digits: str) -> str:
-    """32 hexadecimal digits spelled as a UUID.
-
-    >>> uuid_text("7a2b6c1e9f004a55b6d70c9d1e2f3a4b")
-    '7a2b6c1e-9f00-4a55-b6d7-0c9d1e2f3a4b'
-    """
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"

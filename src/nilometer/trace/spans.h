@@ -13,12 +13,16 @@
 #define EVENTS_MAX 32
 #define SPANS_RING_MAX 16384
 #define SPANS_PER_TRACE_MAX 2000
+#define SPAN_BYTES 256
+#define ATTRIBUTE_BYTES 96
+#define EVENT_BYTES 352
 #define RECORD_FIELDS 13
 #define TRACE_NAMES 7
 #define ROOT_NAMES 3
 
 typedef struct {
     PyObject *current;  /* the context variable */
+    PyObject *held, *held_name, *held_attributes; /* what held.py makes of things */
     PyObject *bounded, *name_of, *message_of, *described, *urandom, *awaited, *perf_counter_ns;
     PyObject *clock_class, *clock;
     PyTypeObject *record_type;
@@ -28,6 +32,7 @@ typedef struct {
     PyObject *empty_text, *empty_bytes, *empty_tuple;
     PyObject *untraced, *ring;
     PyObject *str_throw, *str_close, *str_trace_id, *str_qualname, *no_trace_id;
+    PyObject *str_factory, *str_record, *str_init;
     PyObject *str_headers, *str_onward, *str_wall_ns, *str_mac_sha256, *str_traceparent;
     PyObject *time_ns, *str_tracestate, *osprofiler_keyword; /* a tuple of one name */
     PyObject *str_mac_sha1, *str_info, *str_hmac;
@@ -178,6 +183,8 @@ keywords(PyObject *const *values, PyObject *names)
 
 typedef struct Span Span;
 
+#define ANY_BYTES PY_SSIZE_T_MAX /* held.py's: nobody counts them */
+
 typedef struct Ring {
     PyObject_HEAD
     Span **items; /* owned references, `length` of them; NULL until the first one */
@@ -189,6 +196,7 @@ typedef struct Ring {
     PyObject *wall_ns;
     PyObject *on_half_full;
     PyObject *lost; /* dict: (what, reason) -> number */
+    Py_ssize_t bytes_left; /* for what is set on spans that end in it, or ANY_BYTES */
     int woken;
 } Ring;
 
@@ -278,6 +286,7 @@ Ring_now(Ring *self)
 typedef struct {
     PyObject_HEAD
     PyObject *trace_id;
+    PyObject *hex; /* its text, made when it is asked for, as each line of a log does; or NULL */
     PyObject *parent_id;
     PyObject *base_id;
     PyObject *signer;
@@ -428,6 +437,7 @@ Trace_dealloc(Trace *self)
     PyTypeObject *type = Py_TYPE(self);
 
     Py_XDECREF(self->trace_id);
+    Py_XDECREF(self->hex);
     Py_XDECREF(self->parent_id);
     Py_XDECREF(self->base_id);
     Py_XDECREF(self->signer);
@@ -585,24 +595,32 @@ is_recorded(PyObject *current)
     return Py_IS_TYPE(current, core.Span) && !Span_is_over((Span *)current);
 }
 
+/* Whether there may be more than was granted. */
+static int
+Trace_asks_for_more(Trace *self)
+{
+    PyObject *more = self->more;
+
+    if (more == NULL || more == Py_None)
+        return 0;
+    Py_INCREF(more);
+    PyObject *answer = PyObject_CallNoArgs(more);
+    int may = answer == NULL ? 0 : PyObject_IsTrue(answer);
+    Py_XDECREF(answer);
+    Py_DECREF(more);
+    PyErr_Clear();
+    return may > 0;
+}
+
 /* Whether a span beyond spans_max may be made all the same; a refusal is counted. */
 static int
 Trace_may_have_another(Trace *self)
 {
-    PyObject *more = self->more;
+    int may = Trace_asks_for_more(self);
 
-    if (more != NULL && more != Py_None) {
-        Py_INCREF(more);
-        PyObject *answer = PyObject_CallNoArgs(more);
-        int may = answer == NULL ? 0 : PyObject_IsTrue(answer);
-        Py_XDECREF(answer);
-        Py_DECREF(more);
-        if (may > 0)
-            return 1;
-        PyErr_Clear();
-    }
-    Ring_count(self->ring, "spans", "budget_spans", 1);
-    return 0;
+    if (!may)
+        Ring_count(self->ring, "spans", "budget_spans", 1);
+    return may;
 }
 
 /* Whether the trace may have one more span. */
@@ -632,7 +650,7 @@ Span_mapping(Span *self)
     PyObject *mapping = PyDict_New();
     if (mapping == NULL)
         return NULL;
-    for (Py_ssize_t i = 0; i < Py_SIZE(self); i++) {
+    for (Py_ssize_t i = 0; i < Py_SIZE(self) && self->values[i] != NULL; i++) {
         if (PyDict_SetItem(mapping, PyTuple_GET_ITEM(self->names, i), self->values[i]) < 0) {
             Py_DECREF(mapping);
             return NULL;
@@ -684,6 +702,8 @@ Span_restore(Span *self)
     Py_DECREF(current);
 }
 
+static int Ring_receive(Ring *self, Span *finished);
+
 /* End the span; `error` may be NULL. -1 if something that is not ours is raised. No exception
  * may be set when this is called. */
 static int
@@ -702,8 +722,11 @@ Span_end(Span *self, PyObject *error)
     if (Span_is_root(self))
         self->trace->open--;
     Span_restore(self);
-    if (is_ours)
-        Ring_take(self->trace->ring, self);
+    if (!is_ours)
+        return 0;
+    if (self->trace->ring->bytes_left != ANY_BYTES && !Span_is_root(self))
+        return Ring_receive(self->trace->ring, self);
+    Ring_take(self->trace->ring, self);
     return 0;
 }
 

@@ -29,7 +29,7 @@ log = getLogger("nilometer")
 
 PACKAGE: Final = "osprofiler"
 MODULES: Final = ("profiler", "web", "_utils", "sqlalchemy", "requests", "notifier",
-                  "initializer")  # fmt: skip
+                  "initializer", "drivers.base")  # fmt: skip
 
 
 class DropIn:
@@ -89,6 +89,10 @@ class DropIn:
         swap(module, "trace", lambda _: decorators.trace)
         swap(module, "trace_cls", decorators.trace_cls)
         swap(module, "_Profiler", lambda _: points.profiler)
+
+    def _base(self, _module: Any) -> None:
+        """Drivers are found by their class: ours, for `nilometer://`, has to be there."""
+        from nilometer.integrations.osprofiler import driver  # noqa: F401
 
     def _web(self, module: Any) -> None:
         from nilometer.integrations.osprofiler.web import Web

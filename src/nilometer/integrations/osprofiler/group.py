@@ -18,6 +18,8 @@ log = getLogger("nilometer")
 GROUP: Final = "profiler"
 DEFAULT_KEY: Final = "SECRET_KEY"
 
+_refused: Final[set[str]] = set()  # the keys of which that has been told
+
 SWITCHES: Final[Mapping[str, tuple[str, ...]]] = {
     "trace_sqlalchemy": ("integrations.sqlalchemy", "sqlalchemy_", "db"),
     "trace_redis": ("integrations.redis", "redis_"),
@@ -89,14 +91,19 @@ def split(keys: object) -> tuple[str, ...]:
 
 
 def accepted(keys: Sequence[str], conf: Any = None) -> tuple[str, ...]:
-    """The keys but for OSProfiler's default, unless an operator wrote that down himself."""
+    """The keys but for OSProfiler's default, unless an operator wrote that down himself.
+
+    That it is refused is told once, however often and by whomever the keys are read.
+    """
     if DEFAULT_KEY not in keys or is_set(conf or _global_conf(), "hmac_keys", by_operator=True):
         return tuple(keys)
-    log.warning(
-        "[profiler] hmac_keys is OSProfiler's default, which everyone knows: nobody may ask "
-        "for a trace with it; set hmac_keys in the service's configuration "
-        "[osprofiler-default-key]"
-    )
+    if DEFAULT_KEY not in _refused:
+        _refused.add(DEFAULT_KEY)
+        log.warning(
+            "[profiler] hmac_keys is OSProfiler's default, which everyone knows: nobody may "
+            "ask for a trace with it; set hmac_keys in the service's configuration "
+            "[osprofiler-default-key]"
+        )
     return tuple(key for key in keys if key != DEFAULT_KEY)
 
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from nilometer.integrations.osprofiler.told import attributes_of, values_of
 from nilometer.measure import REGISTRY
 from nilometer.model import SpanKind, Status
+from nilometer.model.identity import uuid_text
 from nilometer.trace import CURRENT, Trace
 from nilometer.trace.limits import without_queries
-from nilometer.trace.signing import uuid_text
 from nilometer.trace.twin import span, stand_in, start_root
 
 if TYPE_CHECKING:

@@ -40,8 +40,8 @@ class Applied(NamedTuple):
     @property
     def state(self) -> str:
         """Whether it measures now."""
-        if self.place.is_covered:
-            return "covered by somebody else's wrapper"
+        if not self.place.is_ours:
+            return "covered by somebody else's wrapper, or run again"
         return "on" if self.layer.on() else "off by its level"
 
 
@@ -57,6 +57,7 @@ class Patching:
         self.waiting: dict[int, Patch] = dict(self._patches)
         self._applied: dict[tuple[int, str], Applied] = {}
         self.failed: dict[int, tuple[Patch, str]] = {}
+        self._said: set[tuple[int, str]] = set()  # of which patch, at which function
 
     @property
     def applied(self) -> list[Applied]:
@@ -94,7 +95,7 @@ class Patching:
         if module is None:  # it took itself out again
             return
         with self._lock:
-            self._forget(module)
+            self._forget(name, module)
         for index, patch in self._patches.items():
             if patch.module == name:
                 try:
@@ -103,15 +104,23 @@ class Patching:
                     self._fail(index, patch, error)
         self._follow()
 
-    def _forget(self, module: Any) -> None:
-        """What was known of it before it ran again: classes made then keep their patches."""
-        name = module.__name__
-        for place in [place for place in self._places if place.owner is module]:
-            place.layers.clear()
-            place.refresh(set())
-            self._places.remove(place)
-        for key in [key for key, one in self._applied.items() if one.patch.module == name]:
-            del self._applied[key]
+    def _forget(self, name: str, module: Any) -> None:
+        """What was known of a module before it ran again.
+
+        Classes made the last time keep their patches: there may be instances. Those made before
+        that are let go, else one more would be kept for ever with each time that it runs.
+        """
+        asked = {index for index, patch in self._patches.items() if patch.module == name}
+        of_it = [key for key in self._applied if key[0] in asked]
+        last = {id(self._applied.pop(key).place) for key in of_it}
+        for place in self._places:
+            if place.owner is module:
+                place.layers.clear()
+            elif id(place) not in last:
+                for index in asked:
+                    place.layers.pop(index, None)
+        self._refresh()
+        self._places = [place for place in self._places if place.layers]
 
     def _apply(self, index: int, patch: Patch, module: Any) -> None:
         found = matches(module, patch)
@@ -207,6 +216,9 @@ class Patching:
         because = str(error) if isinstance(error, NilometerError) else repr(error)
         self.failed[index] = patch, because
         self._registry.lost("patch", str(patch))
+        if (index, qualname) in self._said:  # when its module ran the last time
+            return
+        self._said.add((index, qualname))
         if not isinstance(error, ConfigError):  # which says where and what by itself
             target = f"{patch.module}:{qualname}" if qualname else patch
             because = f"{patch.origin}: {target}: {because}"

@@ -25,7 +25,10 @@ LABEL: Final = "label"
 
 
 class Hook:
-    """A function of somebody else's: whatever it raises is counted, said once, and left out."""
+    """A function of somebody else's: what it raises is counted, said once, and left out.
+
+    What ends the process is not held: a signal's handler may have raised it in the midst of it.
+    """
 
     def __init__(self, name: str, origin: str, registry: Registry) -> None:
         self._name = name
@@ -34,7 +37,7 @@ class Hook:
         self._function = found(name, origin)
         self._is_told = False
 
-    def told(self, *args: Any, **kwargs: Any) -> Pairs:
+    def told(self, /, *args: Any, **kwargs: Any) -> Pairs:
         """The dimensions that it returns, or none."""
         try:
             said = self._function(*args, **kwargs)

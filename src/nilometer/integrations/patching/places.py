@@ -47,13 +47,12 @@ class Layer(NamedTuple):
 class Place:
     """One attribute of a class or module and the layers around it, the first one innermost."""
 
-    __slots__ = ("owner", "name", "layers", "is_covered", "_before", "_put", "_made_of")
+    __slots__ = ("owner", "name", "layers", "_before", "_put", "_made_of")
 
     def __init__(self, owner: Any, name: str) -> None:
         self.owner = owner
         self.name = name
         self.layers: dict[int, Layer] = {}
-        self.is_covered = False
         self._before = vars(owner).get(name, ABSENT)
         self._put: Any = self._before
         self._made_of: tuple[Any, ...] = ()
@@ -85,8 +84,7 @@ class Place:
         inner = self._before if self._before is not ABSENT else inherited(self.owner, self.name)
         layers = list({one.key: one for one in self.active() if one.key not in taken}.values())
         made_of = (inner, *layers) if layers else ()
-        self.is_covered = not self.is_ours
-        if self.is_covered or _same(made_of, self._made_of):
+        if not self.is_ours or _same(made_of, self._made_of):
             return
         if layers:
             self._lay(wrapped(inner, layers, in_class=isinstance(self.owner, type)))
