@@ -7,7 +7,7 @@ SHELL := /bin/bash
 PY := .venv/bin/python
 ARGS ?=
 
-.PHONY: help run demo-gate demo-zaqar setup test test-fast lint types docs docs-check sanitize bench bench-collect bench-docs bench-gate bench-gate-series clean
+.PHONY: help run demo-gate demo-zaqar setup test test-fast lint types docs docs-check sanitize bench bench-collect bench-docs bench-gate bench-gate-series bench-persister-cost clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,6 +62,9 @@ bench-docs: ## the same, written into docs/performance.md and docs/measuring.md;
 
 bench-collect: setup ## what reading four real backends costs, as a process: time and memory beside the target
 	@$(PY) -m bench.collect $(ARGS)
+
+bench-persister-cost: setup ## what measuring costs Monasca's persister: its loop, the service, instructions a message
+	@$(PY) -m bench.persister --service --instructions $(ARGS)
 
 bench-gate-series: setup ## the gate's rules next to published ones, on labelled series; tables for docs/gate-evidence.md
 	@scripts/install-otava

@@ -82,9 +82,9 @@ nox.options.error_on_missing_interpreters = True
 SHARED = ("-n", "logical", "--dist", "loadfile")
 IN_TWO = ("-n", "2", "--dist", "loadfile")
 
-# Three times what the longest session takes on two idle processors. A session that is stuck
+# Four times what the longest session takes on two idle processors. A session that is stuck
 # fails, and the others still run; ABRT lets pytest say where it was.
-SESSION_S_MAX = 1800
+SESSION_S_MAX = 2400
 LIMIT = ("timeout", "--foreground", "--signal=ABRT", "--kill-after=30", str(SESSION_S_MAX))
 
 

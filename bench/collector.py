@@ -41,9 +41,10 @@ READY_S_MAX = 20
 
 
 class Collector:
-    """`nilometer serve` on an empty store, on the first of our processors."""
+    """`nilometer serve` on a store, on the first of our processors only if it is to have none
+    beside it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, alone: bool = True) -> None:
         self.port, self.statsd = free_port(), free_port()
         command = ["serve", "--store", str(folder), "--listen", f"127.0.0.1:{self.port}"]
         command += ["--statsd", f"127.0.0.1:{self.statsd}", "--flush", "1s"]
@@ -52,7 +53,8 @@ class Collector:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        os.sched_setaffinity(self._process.pid, {COLLECTOR_CORE})
+        if alone:
+            os.sched_setaffinity(self._process.pid, {COLLECTOR_CORE})
         until = time.monotonic() + READY_S_MAX
         while time.monotonic() < until:
             try:

@@ -283,10 +283,16 @@ def main() -> None:
         f"target {imported['target_ms']:g} ms {imported['verdict']}"
     )
     collected: dict[str, Any] = {}
+    statistics: dict[str, Any] = {}
+    notified: dict[str, Any] = {}
     if not chosen.no_collector and not chosen.only:
         from bench.collector import measure_collector
+        from bench.monasca import measure_statistics
+        from bench.notifications import measure_notifications
 
         collected = measure_collector(console)
+        statistics = measure_statistics(console)
+        notified = measure_notifications(console)
     if chosen.json:
         document = {
             "python": platform.python_version(),
@@ -297,6 +303,8 @@ def main() -> None:
             "integrations": shared,
             "import": imported,
             "collector": collected,
+            "statistics": statistics,
+            "notifications": notified,
         }
         chosen.json.parent.mkdir(parents=True, exist_ok=True)
         chosen.json.write_text(json.dumps(document, indent=2) + "\n")

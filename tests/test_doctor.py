@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -160,13 +161,30 @@ def test_a_flight_recorder_is_told_while_it_runs_and_where_it_would(monkeypatch)
     assert told("trace") == {
         "flight recorder": (
             "on",
-            "kept: failed, or slower than 1.5 s; in flight: 16 of 16384 spans",
+            "kept: failed, or slower than 1.5 s; in flight: 16 of 16384 spans, 16 of 16384 KiB",
             True,
         )
     }
     one.end(is_kept=False)
     assembly.shutdown()
     assert (Running.recorder, len(system.flight.store)) == (None, 1024)
+
+
+def test_it_is_told_where_the_process_answers_for_itself_or_why_it_does_not(free_port):
+    port = free_port()
+    nilometer.configure(admin=f"127.0.0.1:{port}")
+
+    assert told("admin") == {"endpoint": (f"http://127.0.0.1:{port}", "", True)}
+    nilometer.configure(admin="192.0.2.1:8091", admin_token_file=tokens_in_a_file())
+    because = "each port is taken, or the address is not of this machine"
+    assert told("admin") == {"endpoint": ("does not listen", because, False)}
+
+
+def tokens_in_a_file():
+    file = Path("tokens")
+    file.touch(0o600)
+    file.write_text("a-token-of-the-tests\n")
+    return str(file)
 
 
 def test_every_finding_that_is_not_well_has_a_reason():

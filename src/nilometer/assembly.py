@@ -35,6 +35,7 @@ from nilometer.trace.trigger import HEADERS, Triggers
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from nilometer.admin import Desk
     from nilometer.export import Exporter
     from nilometer.integrations.flight import FlightRecorder
     from nilometer.integrations.patching import Patching
@@ -83,6 +84,7 @@ class System:
             values=settings.osprofiler_values,
             parameters=settings.statement_parameters,
             slow_callback_s=settings.slow_callback_s,
+            state=settings.state,
             export_also=self.export_also,
             read_options=_read_options,
         )
@@ -93,6 +95,11 @@ class System:
 
             self.patching = Patching(settings.patch)
         self.flight = _flight_recorder(settings) if settings.flight_recorder else None
+        self.desk: Desk | None = None
+        if settings.admin is not None:
+            from nilometer.admin import Desk  # only for those who need it
+
+            self.desk = Desk(settings.admin, settings, self.pump, REGISTRY)
 
     @property
     def resource(self) -> Resource:
@@ -114,6 +121,8 @@ class System:
         spans = drain_spans()  # first: what it lost is counted in readings
         self.own.tell()
         readings, events = REGISTRY.collect(reading=False)
+        if self.desk is not None:
+            self.desk.take(readings)
         return Batch(self.resource, readings, spans, events)
 
     def export_also(self, name: str, get: Callable[[], Callable[..., object]]) -> None:
@@ -151,7 +160,7 @@ class System:
             self.patching.begin()
         RING.on_half_full = self.pump.wake
         self.greening.begin()
-        if self.pump.outlets:
+        if self.pump.outlets or self.desk:
             self._start_threads()
             if why := threads_cannot_run():
                 log.error("%s: nothing will be sent [threads-cannot-run]", why)
@@ -163,6 +172,8 @@ class System:
         RING.on_half_full = None
         REGISTRY.on_read = None
         self.greening.end()
+        if self.desk is not None:
+            self.desk.stop(timeout_s / 2)
         was_taken = self.pump.stop(timeout_s)
         self._readers.end()
         if self.patching is not None:
@@ -176,20 +187,23 @@ class System:
         """In a forked child: forget the parent's rows and threads, start the child's own."""
         self.pump.reset_after_fork()
         self._readers.reset_after_fork()
-        if self.patching is not None:
-            self.patching.reset_after_fork()
-        if self.flight is not None:
-            self.flight.reset_after_fork()
+        for part in (self.patching, self.flight, self.desk):
+            if part is not None:
+                part.reset_after_fork()
         RING.on_half_full = self.pump.wake
         self._start_threads()
 
     def _pause_threads(self, timeout_s: float) -> None:
         REGISTRY.on_read = None
+        if self.desk is not None:
+            self.desk.stop(timeout_s)
         self.pump.pause(timeout_s)
         self._readers.pause(timeout_s)
 
     def _start_threads(self) -> None:
-        if not self.pump.outlets:
+        if self.desk is not None:
+            self.desk.start()
+        elif not self.pump.outlets:
             return
         self.pump.start()
         REGISTRY.on_read = self._readers.begin  # now: at a process's end it may be too late
@@ -208,6 +222,7 @@ def _flight_recorder(settings: Settings) -> FlightRecorder:
     return FlightRecorder(
         slow_s=settings.flight_slow_s,
         spans_max=settings.flight_spans,
+        bytes_max=settings.flight_bytes,
         spans_per_trace=settings.spans_per_trace,
         requests_per_second=settings.requests_per_second,
     )
@@ -248,10 +263,8 @@ def configure(arguments: Mapping[str, object], *, origin: str = "configure({}=..
     `origin` names an argument in errors, in the place of its braces.
     """
     settings = load(arguments, argument_origin=origin.format)
-    exporters = [
-        (hidden(url), open_exporter(url, origin=settings.origin("export")))
-        for url in settings.export
-    ]
+    where = settings.origin("export")
+    exporters = [(hidden(url), open_exporter(url, origin=where)) for url in settings.export]
     return start(settings, exporters)
 
 
@@ -358,9 +371,9 @@ def _resume_after_fork() -> None:
             log.debug("no pump in the child: %r", error)
 
 
-def _flush_at_end() -> None:
+def _flush_at_end() -> bool:
     """Send what was measured before this process ends, which nobody waits for any longer."""
-    flush(SHUTDOWN_S)
+    return flush(SHUTDOWN_S)
 
 
 def _after_uwsgi_fork() -> None:

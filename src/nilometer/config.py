@@ -30,6 +30,7 @@ from nilometer.setting_table import BY_NAME, SETTINGS
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from nilometer.model.endpoint import Endpoint
     from nilometer.model.patch import Patch
     from nilometer.setting_tach import Tach
 
@@ -67,6 +68,7 @@ class Arguments(TypedDict, total=False):
     flight_recorder: bool
     flight_slow_s: float | str
     flight_spans: int
+    flight_bytes: int
     join: bool
     osprofiler: bool
     osprofiler_values: bool
@@ -74,8 +76,12 @@ class Arguments(TypedDict, total=False):
     osprofiler_clear_key: bool
     integrations: Sequence[str]
     integrations_off: Sequence[str]
+    state: str | os.PathLike[str]
     slow_callback_s: float | str
     trace_hosts: Sequence[str]
+    admin: str
+    admin_token_file: str | os.PathLike[str]
+    dropwizard_names: Mapping[str, str]
     patch: Sequence[Mapping[str, object] | str]
     tach_config: str | os.PathLike[str]
 
@@ -106,6 +112,7 @@ class Settings:
     flight_recorder: bool = False
     flight_slow_s: float | None = None
     flight_spans: int = 16_384
+    flight_bytes: int = 16_777_216
     join: bool = False
     osprofiler: bool = True
     osprofiler_values: bool = False
@@ -113,8 +120,12 @@ class Settings:
     osprofiler_clear_key: bool = False
     integrations: tuple[str, ...] = ()
     integrations_off: tuple[str, ...] = ()
+    state: str = ""
     slow_callback_s: float = 0.1
     trace_hosts: tuple[str, ...] = ()
+    admin: Endpoint | None = None
+    admin_token_file: str = ""
+    dropwizard_names: Mapping[str, str] = field(default_factory=dict)
     patch: tuple[Patch, ...] = ()
     tach_config: Tach | None = None
     origins: Mapping[str, str] = field(default_factory=dict)
@@ -167,6 +178,7 @@ def load(
     told = {**origins, **places}
     _give_token(parsed, told)
     _check_urls(parsed, told, faults)
+    _check_admin(parsed, told, faults)
     if faults:
         raise together(faults)
     _spread_dimensions(parsed, origins)
@@ -241,6 +253,25 @@ def _check_urls(
                 slug="bad-exporter-url",
             )
         )
+
+
+def _check_admin(
+    parsed: Mapping[str, Any], places: Mapping[str, str], faults: list[ConfigError]
+) -> None:
+    """Strangers are not let in, and the tokens can be read."""
+    if not parsed.get("admin"):
+        return
+    from nilometer.setting_admin import checked
+
+    try:
+        checked(
+            parsed["admin"],
+            parsed.get("admin_token_file", ""),
+            places["admin"],
+            places.get("admin_token_file", ""),
+        )
+    except ConfigError as fault:
+        faults.append(fault)
 
 
 def _follow_tach(parsed: dict[str, Any], origins: dict[str, str]) -> None:

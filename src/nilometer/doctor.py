@@ -84,7 +84,7 @@ def report(*, probe: bool = False) -> Report:
         if probe:
             findings += [_probed(url) for url in settings.export]
     if system is not None:
-        findings += [*_running(system), *_instruments()]
+        findings += [*_running(system), *_admin(system), *_instruments()]
     findings += _integrations(system)
     findings += _patches(system, settings)
     return Report(tuple(findings))
@@ -181,6 +181,15 @@ def _running(system: assembly.System) -> Iterator[Finding]:
         yield Finding("export", state_of.name, value, state_of.because, state_of.healthy)
         for (what, reason), rows in sorted(state_of.lost.items()):
             yield Finding("lost", f"{what} for {state_of.name}", str(rows), reason, False)
+
+
+def _admin(system: assembly.System) -> Iterator[Finding]:
+    """Where this process answers for itself."""
+    if system.desk is None:
+        return
+    where = system.desk.where
+    because = "" if where else "each port is taken, or the address is not of this machine"
+    yield Finding("admin", "endpoint", where or "does not listen", because, bool(where))
 
 
 def _flight(settings: Settings, system: assembly.System | None) -> Iterator[Finding]:

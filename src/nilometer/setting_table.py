@@ -146,7 +146,14 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         values.count(16, 1_000_000),
         "16 to 1000000",
         "16384",
-        "Spans of all requests together that are being recorded, 450 bytes and more each.",
+        "Spans of all requests together that are being recorded.",
+    ),
+    Setting(
+        "flight_bytes",
+        values.count(65_536, 2**34),
+        "65536 to 17179869184",
+        "16777216",
+        "Bytes that these hold, by estimate: see docs/tracing.md.",
     ),
     Setting(
         "join",
@@ -198,6 +205,13 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "Libraries that `auto` leaves alone.",
     ),
     Setting(
+        "state",
+        values.path,
+        "path",
+        "none",
+        "A folder for what outlives the process: see docs/monasca-persister.md.",
+    ),
+    Setting(
         "slow_callback_s",
         values.duration(0.001, 3600),
         "seconds, or with a unit as in 500ms; 0.001 to 3600",
@@ -210,6 +224,27 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "list",
         "none",
         "Further hosts, as patterns, that get a trace's headers: see docs/integrations.md.",
+    ),
+    Setting(
+        "admin",
+        values.endpoint,
+        "host:port, or host:first-last",
+        "none",
+        "Where the process answers for itself, as DropWizard's do: see docs/dropwizard.md.",
+    ),
+    Setting(
+        "admin_token_file",
+        values.path,
+        "path",
+        "none",
+        "File of tokens, one a line; who asks `admin` for more than `/ping` then needs one.",
+    ),
+    Setting(
+        "dropwizard_names",
+        values.series_names,
+        "table, or series=name,...",
+        "none",
+        "What series are called where `admin` tells them.",
     ),
     Setting(
         "patch",

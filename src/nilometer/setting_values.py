@@ -20,6 +20,7 @@ from nilometer.model.level import Level
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from nilometer.model.endpoint import Endpoint
     from nilometer.model.patch import Patch
     from nilometer.setting_tach import Tach
 
@@ -271,6 +272,20 @@ class Table(dict[str, Any]):
 def patches(value: object, origin: str) -> tuple[Patch, ...]:
     """Patches, read by a module of their own that only they need."""
     from nilometer.setting_patches import patches as read
+
+    return read(value, origin)
+
+
+def endpoint(value: object, origin: str) -> Endpoint | None:
+    """Where the admin endpoint listens; None for nowhere."""
+    from nilometer.setting_admin import endpoint as read
+
+    return read(value, origin)
+
+
+def series_names(value: object, origin: str) -> Mapping[str, str]:
+    """A table of DropWizard's names by series."""
+    from nilometer.setting_admin import series_names as read
 
     return read(value, origin)
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+
 import pytest
 from google.rpc.status_pb2 import Status
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nilometer.api.auth import is_loopback_name
 from nilometer.collect.settings import Tokens
+from nilometer.wire.loopback import is_loopback_name
 from tests.collect.doors import Tables, visit
 
 TOKENS = Tokens([b"first-token-of-two", b"second-token-of-two"])
@@ -60,6 +62,45 @@ def test_an_exporter_is_refused_in_its_own_encoding(tmp_path, tokens):
     assert ("Bearer" if tokens else "--token-file") in status.message
 
 
+@pytest.mark.parametrize(
+    ("headers", "title", "description"),
+    [
+        ({}, "Unauthorized", "this collector wants 'Authorization: Bearer <token>'"),
+        ({"x-auth-token": "wrong"}, "Unauthorized", "this token does not open this collector"),
+    ],
+)
+def test_a_dialect_refuses_who_has_no_token_in_its_own_words(
+    tmp_path, headers, title, description
+):
+    for path in ("/v2.0", "/v2.0/metrics", "/v2.0/no/such"):
+        answer = ask(tmp_path, "GET", path, headers)
+        assert (answer.status_code, answer.json()) == (
+            401,
+            {"title": title, "description": description},
+        )
+    assert ask(tmp_path, "GET", "/v2.0x", headers).json() == {"detail": description}
+
+
+def test_ceilometer_and_stacktach_refuse_in_theirs(tmp_path):
+    because = "this collector wants 'Authorization: Bearer <token>'"
+    fault = {"debuginfo": None, "faultcode": "Client", "faultstring": because}
+    for path, expected in (
+        ("/v2/events", {"error_message": fault}),
+        ("/v2/no/such", {"error_message": fault}),
+        ("/stacky/hosts/", [["Error", "Message"], ["Unauthorized", because]]),
+        ("/db/usage/launches", {"message": because, "status": 401}),
+    ):
+        answer = ask(tmp_path, "GET", path, {})
+        assert (answer.status_code, answer.json()) == (401, expected)
+
+
+def test_a_stranger_at_a_dialects_door_is_told_so_in_its_words(tmp_path):
+    told = ask(tmp_path, "GET", "/v2.0/metrics", {"host": "elsewhere.example.org"}, tokens=None)
+
+    assert (told.status_code, told.json()["title"]) == (403, "Forbidden")
+    assert "--token-file" in told.json()["description"]
+
+
 @pytest.mark.parametrize("token", ["first-token-of-two", "second-token-of-two"])
 def test_each_of_the_tokens_opens(tmp_path, token):
     answer = ask(tmp_path, "GET", "/api/v1/health", {"authorization": f"bearer {token}"})
@@ -90,6 +131,54 @@ def test_any_other_word_does_not_open_and_is_not_repeated(tmp_path, given, caplo
     assert answer.json() == {"detail": "this token does not open this collector"}
     assert tables.rejected == {("http", "wrong-token"): 1}
     assert "token-of-two" not in caplog.text
+
+
+def basic(name, password):
+    told = base64.b64encode(f"{name}:{password}".encode()).decode()
+    return {"authorization": f"Basic {told}"}
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"x-auth-token": "first-token-of-two"},
+        basic("anybody", "second-token-of-two"),
+        basic("", "second-token-of-two"),
+        {**BEARER, "x-auth-token": "first-token-of-two"},
+    ],
+    ids=["x-auth-token", "basic", "basic without a name", "two that open"],
+)
+def test_a_token_comes_as_the_clients_of_other_systems_send_it(tmp_path, headers):
+    assert ask(tmp_path, "GET", "/api/v1/health", headers).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"x-auth-token": "third-token"},
+        {"x-auth-token": ""},
+        {"x-auth-token": "first-token-of-two" + "x" * 5000},
+        basic("second-token-of-two", "x"),
+        {"authorization": "Basic second-token-of-two"},
+        {"authorization": "Basic c2Vjb25kLXRva2VuLW9mLXR3bw=="},
+        {"authorization": "Digest second-token-of-two"},
+        {**BEARER, "x-auth-token": "third-token"},
+        {"authorization": "Bearer third-token", "x-auth-token": "first-token-of-two"},
+    ],
+)
+def test_of_all_that_is_brought_each_must_open(tmp_path, headers):
+    tables = Tables()
+
+    answer = ask(tmp_path, "GET", "/api/v1/health", headers, tables=tables)
+
+    assert answer.status_code == 401
+    assert tables.rejected == {("http", "wrong-token"): 1}
+
+
+def test_who_needs_no_token_may_bring_any(tmp_path):
+    headers = {"x-auth-token": "notused"}
+
+    assert ask(tmp_path, "GET", "/api/v1/health", headers, tokens=None).status_code == 200
 
 
 @pytest.mark.parametrize("order", [1, -1])

@@ -299,6 +299,7 @@ def test_a_trace_of_any_depth_can_be_read(ask):
         ("chrome", "application/json"),
         ("speedscope", "application/json"),
         ("dot", "text/vnd.graphviz; charset=utf-8"),
+        ("html", "text/html; charset=utf-8"),
     ],
 )
 def test_a_trace_comes_in_the_files_of_other_tools(ask, form, media_type):

@@ -70,7 +70,7 @@ def test_an_option_that_a_command_lacks_is_told_with_all_that_it_has(
             ("trace", "show", "ID", "--format", "chorme"),
             (
                 "Invalid value for '--format': 'chorme'; did you mean 'chrome'? "
-                "(tree, json, osprofiler, chrome, speedscope, dot)"
+                "(tree, json, osprofiler, chrome, speedscope, dot, html)"
             ),
         ),
         (
@@ -80,7 +80,7 @@ def test_an_option_that_a_command_lacks_is_told_with_all_that_it_has(
                 "text, markdown, junit, sarif, github, bug, json"
             ),
         ),
-        (("trace", "shw"), "no command 'shw'; did you mean 'show'? (new, show, list)"),
+        (("trace", "shw"), "no command 'shw'; did you mean 'show'? (new, show, list, import)"),
         (
             ("--versoin",),
             "no option '--versoin'; did you mean '--version'? (--version, -h, --help)",

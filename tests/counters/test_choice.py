@@ -126,10 +126,13 @@ def test_a_stranger_s_backend_that_fails_is_named_and_takes_no_other_along(
         ({"read": SystemExit(3)}, "SystemExit: 3"),
         ({"read": None}, "read() gave None, which are no Figures"),
         ({"read": Figures(None, "start")}, "which are no Figures"),
-        ({"read": Figures({}, None)}, "whose incarnation, version or unseen is no text"),
+        (
+            {"read": Figures({}, None)},
+            "whose incarnation, version, unseen or unread is no text",
+        ),
         (
             {"read": Figures({}, "", unseen=1)},
-            "whose incarnation, version or unseen is no text",
+            "whose incarnation, version, unseen or unread is no text",
         ),
         ({"facts": None}, "facts() gave None, which is no mapping"),
         ({"facts": {"a": "text"}}, "facts() gave 'text', which is no Fact"),

@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 import nilometer.clock
+from nilometer.clock import Clock
 from nilometer.counters.backend import BackendError, connect
+from nilometer.counters.bracket import Bracket
+from nilometer.counters.delta import Delta, delta
+from nilometer.counters.gather import Gatherer, read_once
+from nilometer.counters.snapshot import Snapshot
 from nilometer.errors import ConfigError
 from nilometer.export import open_exporter
 from nilometer.model import Batch, Distribution, Kind, Reading, Resource
@@ -94,9 +99,51 @@ def test_another_file_of_the_name_is_another_incarnation(file: Path) -> None:
     assert dict(second.values) == {("orders", ()): 1}
 
 
-def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_file_that_a_service_has_yet_to_write_is_waited_for_and_counts_from_zero(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "none.jsonl"
+    backend = connect(f"nilometer://{path}", origin="-b")
+    before = read_once(backend, Clock())
+    path.write_bytes(line(reading("orders", Kind.COUNTER, 3)))
+    after = read_once(backend, Clock())
+
+    assert isinstance(before, Snapshot)
+    assert isinstance(after, Snapshot)
+    assert (dict(before.values), after.unread) == ({}, "")
+    assert before.unread == (
+        f"nilometer at {path}: nothing is there yet; all is counted that a service "
+        f"writes there (nilometer run --export file://{path} -- ...)"
+    )
+    assert delta(before, after) == Delta({("orders", ()): 3}, {})
+
+
+def test_a_file_that_nobody_wrote_in_the_end_is_told_and_counts_as_no_zero(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "none.jsonl"
+    backend = connect(f"nilometer://{path}", origin="-b")
+    bracket = Bracket(Gatherer([backend], Clock()), Clock(), idle_s=0, quiesce_s_max=0)
+    bracket.open()
+    told = bracket.unread()
+
+    [read], counts = bracket.close()
+
+    assert "nothing is there yet" in read.because
+    assert (told, counts) == ([read.because], ())
+
+
+def test_a_file_in_no_folder_and_one_that_went_away_are_told(
+    file: Path, tmp_path: Path
+) -> None:
+    backend = connect(f"nilometer://{file}", origin="-b")
+    backend.read()
+    file.unlink()
+
     with pytest.raises(BackendError, match="No such file"):
-        connect(f"nilometer://{tmp_path}/none", origin="-b").read()
+        backend.read()
+    with pytest.raises(BackendError, match=r"no folder '.*/nowhere'"):
+        connect(f"nilometer://{tmp_path}/nowhere/out.jsonl", origin="-b").read()
 
 
 @pytest.mark.parametrize("said", ["0", "-1", "x", "nan", "1e9"])

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nilometer.cli.collecting import collected
 from nilometer.clock import Clock, elapsed_ns
 from nilometer.counters import link, queues, rabbitmq
 from nilometer.counters.backend import BackendError, Surroundings, connect
@@ -21,7 +22,7 @@ from nilometer.counters.rabbitmq_api import Emissions, figures_of
 from nilometer.counters.snapshot import Snapshot, snapshot
 from nilometer.counters.target import Target
 from nilometer.errors import ConfigError
-from tests.counters.servers import by_path, dripping, replaying, serving, silent
+from tests.counters.servers import by_path, dripping, http, replaying, serving, silent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -326,8 +327,42 @@ def test_without_the_api_the_exact_counts_remain_and_nothing_is_waited_for() -> 
 
     assert read.totals()["rabbitmq_global_messages_received_total"] == 20
     assert "exchange.publish_in" not in read.totals()
+    assert read.unread.startswith("exchanges are not read: rabbitmq at 127.0.0.1")
+    assert (read.notes, backend.settle_s) == ((), 0.0)
+
+
+def test_an_api_that_nobody_named_is_no_fault_where_it_does_not_answer(monkeypatch) -> None:
+    with serving(by_path({"/metrics": METRICS})) as port:
+        monkeypatch.setattr(rabbitmq, "API_PORT", port)
+        backend = connect(f"rabbitmq://127.0.0.1:{port}", origin="test")
+        read = shot(backend)
+        backend.close()
+
+    assert read.totals()["rabbitmq_global_messages_received_total"] == 20
     assert read.notes[0].startswith("exchanges are not read: rabbitmq at 127.0.0.1")
-    assert backend.settle_s == 0.0
+    assert (read.unread, backend.settle_s) == ("", 0.0)
+
+
+def test_a_named_api_that_lets_nobody_in_is_reported_by_name_and_the_rest_collected() -> None:
+    refusing = {"/api/nodes": http(b"", status="401 Unauthorized")}
+
+    def answer(sock) -> None:
+        while request := sock.recv(65536):
+            path = request.split(b" ")[1].decode().partition("?")[0]
+            sock.sendall(refusing.get(path) or http(METRICS))
+
+    with serving(answer) as port:
+        where = f"rabbitmq://eve:wrong@127.0.0.1:{port}?api=127.0.0.1:{port}"
+        backend = connect(where, origin="test")
+        found = collected([backend])
+
+    [(name, because)] = found.told["unread"].items()
+    assert (name, because.partition(" at ")[0]) == (
+        "rabbitmq",
+        "exchanges are not read: rabbitmq",
+    )
+    assert "401 Unauthorized: it does not let user 'eve' with this password in" in because
+    assert found.totals["rabbitmq"]["rabbitmq_global_messages_received_total"] == 20
 
 
 def test_an_exchange_that_was_deleted_makes_its_scope_and_the_total_unknown() -> None:

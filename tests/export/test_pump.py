@@ -438,3 +438,54 @@ def test_who_is_only_being_imported_has_patched_nothing(monkeypatch, module):
 
     assert patched_by() == ""
     assert type(local_of_threads()) is _thread._local
+
+
+def test_what_is_looked_at_goes_out_with_the_next_interval_as_one_reading_a_series(make):
+    exporter = MemoryExporter()
+    rows = Batch(make.resource, (make.reading(5),), (make.span(1),), (make.event(1),))
+    pump = Pump(lambda _: rows, [Outlet("x", exporter)], spawn=no_thread)
+
+    assert [pump.look(lambda: len(exporter.batches), 5) for _ in range(3)] == [0, 0, 0]
+    pump.cycle()
+    assert [reading.value for b in exporter.batches for reading in b.readings] == [4 * 5]
+    assert sum(len(batch.spans) + len(batch.events) for batch in exporter.batches) == 8
+
+
+def test_nobody_looks_while_somebody_drains(pump_of):
+    pump, _ = pump_of(MemoryExporter())
+    entered, release, seen = threading.Event(), threading.Event(), []
+
+    def slow():
+        entered.set()
+        release.wait(30)
+        return "first"
+
+    one = threading.Thread(target=lambda: seen.append(pump.look(slow, 5)))
+    one.start()
+    entered.wait(30)
+    seen.append(pump.look(lambda: "beside it", 0.01))
+    release.set()
+    one.join()
+
+    assert seen == [None, "first"]
+
+
+def test_what_was_looked_at_before_the_end_is_delivered_at_the_end(pump_of):
+    exporter = MemoryExporter()
+    pump, _ = pump_of(exporter)
+    pump.look(lambda: None, 5)
+
+    assert pump.stop(5)
+    assert sum(len(batch.readings) for batch in exporter.batches) == 1
+    assert pump.look(lambda: "still there", 5) == "still there"
+
+
+def test_a_forked_child_does_not_send_what_its_parent_had_looked_at(pump_of, make):
+    exporter = MemoryExporter()
+    pump, _ = pump_of(exporter, spawn=no_thread)
+    pump.look(lambda: None, 5)
+    pump.reset_after_fork()
+    pump.cycle()
+
+    readings = make.batch(1).readings
+    assert [batch.readings for batch in exporter.batches if batch.readings] == [readings]

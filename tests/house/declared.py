@@ -20,8 +20,10 @@ SERVERS = (
     *("wsgiref", "werkzeug", "eventlet_wsgi", "gevent_wsgi"),
 )
 
-# pylibmc is in C, and comes ready-made for Python 3.11 at most.
-HERE = [name for name in LIBRARIES if name != "pylibmc" or sys.version_info < (3, 12)]
+# pylibmc is in C, and comes ready-made for Python 3.11 at most; Monasca's persister is a
+# service in an environment of its own.
+ABSENT = {"monasca_persister", *(() if sys.version_info < (3, 12) else ("pylibmc",))}
+HERE = [name for name in LIBRARIES if name not in ABSENT]
 
 
 def made_by_installing(name: str, registry: Registry) -> None:
@@ -44,10 +46,15 @@ def made_by_serving(name: str, registry: Registry) -> None:
         import_module(f"nilometer.integrations.{name}").Middleware(print, registry=registry)
 
 
+def made_by_a_service(name: str, registry: Registry) -> None:
+    import_module(f"nilometer.integrations.{name}").Meters(registry)
+
+
 if __name__ == "__main__":
     found = {}
     ways = {name: made_by_installing for name in HERE if name not in SERVERS}
     ways |= dict.fromkeys((*SERVERS, "wsgi", "asgi"), made_by_serving)
+    ways["monasca_persister"] = made_by_a_service
     for name, make in ways.items():
         registry = Registry()
         make(name, registry)

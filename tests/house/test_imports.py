@@ -116,6 +116,7 @@ def test_every_part_that_a_service_needs_can_be_imported_without_any_dependency(
     needs_extras = {"api", "cli", "collect", "store", "__main__", "bootstrap"}
     needs_extras |= {"pytest_plugin"}  # a guest of pytest
     needs_extras |= {"subunit2sql_plugin"}  # a guest of subunit2sql, which brings what it needs
+    needs_extras |= {"integrations.osprofiler.driver"}  # a guest of OSProfiler, which loads it
     needs_extras |= {"openstack"}  # a guest of oslo.config and PasteDeploy
     needs_extras |= {"wire.otlp_in", "wire.otlp_json"}  # the collector reads with protobuf
     names = [

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
-FLAG = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*")
+FLAG = re.compile(r"(?<![\w-])--[a-z][a-z0-9_-]*")
 FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 ENDS = re.compile(r"\s(?:--|\|\|?|&&?|;|#|>)(?=\s)|[)`]|\n|$")
 """What ends the words of one command; what comes after them is another program's."""
@@ -33,6 +33,7 @@ FOREIGN: Final = {
     "os-collect-counters": {"--loglevel"},
     "Django": {"--keepdb"},
     "telegraf": {"--config", "--once"},
+    "monasca": {"--name", "--period", "--group_by", "--merge_metrics", "--dimensions"},
     "osprofiler": {"--html"},
     "click": {"--help", "--version"},
 }
@@ -220,6 +221,7 @@ def test_the_table_of_paths_is_what_can_be_asked_with_all_its_parameters() -> No
 def test_every_path_that_a_page_names_can_be_asked() -> None:
     senders = import_module("nilometer.collect.otlp").SIGNALS
     known = {f"/v1/{signal.name}" for signal in senders} | {f"{API}/openapi.json", API}
+    known.add(import_module("nilometer.collect.points_door").PATH)
     patterns = [re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(API + path)) for path in operations()]
     named = {
         path.rstrip("/.")

@@ -31,7 +31,7 @@ __all__ = ["mariadb", "postgresql_15"]
 
 INTEGRATIONS = (
     *("sqlalchemy", "sqlalchemy_orm", "oslo_db", "oslo_db_engines"),
-    *("psycopg", "pymysql", "mysqlclient"),
+    *("psycopg", "psycopg2", "pymysql", "mysqlclient"),
 )
 HAS_2 = sa.__version__.startswith("2.")
 DRIVERS = {
@@ -47,7 +47,12 @@ KILL = {
 }
 
 
-MODULES = {"psycopg": "psycopg", "pymysql": "pymysql", "mysqlclient": "MySQLdb"}
+MODULES = {
+    "psycopg": "psycopg",
+    "psycopg2": "psycopg2",
+    "pymysql": "pymysql",
+    "mysqlclient": "MySQLdb",
+}
 
 
 @pytest.fixture
@@ -60,7 +65,7 @@ def _installed(registry):
     """All of them, since a statement must not count in two."""
     found = []
     for name in INTEGRATIONS:
-        if name != "mysqlclient" or find_spec("MySQLdb"):
+        if name not in MODULES or find_spec(MODULES[name]):
             found.append(import_module(f"nilometer.integrations.{name}"))
     for integration in found:
         assert integration.install(registry=registry)
@@ -322,6 +327,89 @@ def test_statements_of_psycopg_s_connections_are_measured(owner, postgresql_15, 
     }
 
 
+def psycopg2_module():
+    return [import_module("psycopg2")] if find_spec("psycopg2") else []
+
+
+@pytest.fixture(params=psycopg2_module(), ids=lambda module: module.__name__)
+def psycopg2(request):
+    import_module("psycopg2.extras")
+    import_module("psycopg2.sql")
+    return request.param
+
+
+def test_statements_of_psycopg2_s_connections_are_measured(psycopg2, postgresql_15, registry):
+    connection = psycopg2.connect(postgresql_15.url)
+    cursor = connection.cursor()
+    cursor.execute("create temporary table t (a int)")
+    cursor.executemany("insert into t values (%s)", [(1,), (2,)])
+    cursor.execute(
+        psycopg2.sql.SQL("select count(*) from {}").format(psycopg2.sql.Identifier("t"))
+    )
+    assert cursor.fetchone() == (2,)
+    with connection.cursor("at_the_server") as named:
+        named.execute(b"select 7")
+        assert named.fetchall() == [(7,)]
+    with traced_request() as spans, pytest.raises(psycopg2.errors.UndefinedTable):
+        cursor.execute("select * from nowhere where a = 'secret'")
+    connection.close()
+    readings = read(registry)
+
+    assert (isinstance(cursor, psycopg2.extensions.cursor), spans[0].name) == (True, "SELECT")
+    assert operations(readings) == {"CREATE": 1, "INSERT": 1, "SELECT": 3}
+    assert readings["db.client.connect"] == {"db.system.name=postgresql": 1}
+    assert readings["db.client.operation.errors"] == {
+        "db.system.name=postgresql,error.type=UndefinedTable": 1
+    }
+    told = dict(spans[0].attributes)
+    assert told["db.query.text"] == "select * from nowhere where a = ?"
+    where = psycopg2.extensions.parse_dsn(postgresql_15.url)
+    assert (told["server.address"], told["db.namespace"]) == (where["host"], where["dbname"])
+    assert "secret" not in repr(spans)
+
+
+def test_connections_and_cursors_of_psycopg2_s_extras_stay_what_they_are(
+    psycopg2, postgresql_15, registry
+):
+    extras = psycopg2.extras
+    where = psycopg2.extensions.parse_dsn(postgresql_15.url)
+    one = psycopg2.connect(connection_factory=extras.RealDictConnection, **where)
+    with one, one.cursor() as cursor:
+        cursor.execute("select 7 as a")
+        assert cursor.fetchone() == {"a": 7}
+        assert isinstance(cursor, extras.RealDictCursor)
+    two = psycopg2.connect(postgresql_15.url, None, extras.NamedTupleCursor)
+    with two, two.cursor() as cursor:
+        cursor.execute("select %s as a", vars=("x",))
+        assert cursor.fetchone().a == "x"
+    with two, two.cursor("held", extras.DictCursor) as cursor:
+        cursor.execute("select 8 as a")
+        assert cursor.fetchone()["a"] == 8
+    three = psycopg2.connect(postgresql_15.url, lambda dsn, *_: extras.DictConnection(dsn))
+    with three, three.cursor() as cursor:
+        cursor.execute("select 'unmeasured'")
+    for connection in (one, two, three):
+        connection.close()
+
+    assert isinstance(one, extras.RealDictConnection)
+    assert operations(read(registry)) == {"SELECT": 3}
+
+
+def test_psycopg2_is_left_as_it_was(psycopg2, postgresql_15, registry):
+    from nilometer.integrations import psycopg2 as ours
+
+    before = psycopg2.connect(postgresql_15.url)
+    ours.uninstall()
+    after = psycopg2.connect(postgresql_15.url)
+    for connection in (before, after):
+        connection.cursor().execute("select 7")
+        connection.close()
+
+    assert type(after) is psycopg2.extensions.connection
+    assert operations(read(registry)) == {}
+    ours.install(registry=registry)
+
+
 def mysql_modules():
     return [pymysql, *([import_module("MySQLdb")] if find_spec("MySQLdb") else [])]
 
@@ -354,13 +442,13 @@ def test_statements_of_mysql_s_drivers_are_measured(module, mariadb, registry):
 def test_parameters_of_real_drivers_are_told_to_those_who_ask(
     name, mariadb, postgresql_15, registry
 ):
-    if name == "mysqlclient" and not find_spec("MySQLdb"):
+    if not find_spec(MODULES[name]):
         return  # told of by the header of the suite; there is nothing to ask
     integration = import_module(f"nilometer.integrations.{name}")
     integration.uninstall()
     integration.install(registry=registry, parameters=True)
     module = import_module(MODULES[name])
-    if name == "psycopg":
+    if name.startswith("psycopg"):
         connection = module.connect(postgresql_15.url)
     else:
         connection = module.connect(host="127.0.0.1", port=mariadb.port, user="root")
@@ -386,7 +474,9 @@ def test_cursors_of_another_class_are_measured_and_stay_of_it(mariadb, registry)
     assert operations(read(registry)) == {"SELECT": 2}
 
 
-@pytest.mark.parametrize("module", [psycopg, *mysql_modules()], ids=lambda m: m.__name__)
+@pytest.mark.parametrize(
+    "module", [psycopg, *mysql_modules(), *psycopg2_module()], ids=lambda m: m.__name__
+)
 def test_a_driver_s_connect_in_vain_is_counted(module, registry, free_port):
     with pytest.raises(module.Error):
         module.connect(host="127.0.0.1", port=free_port(), user="root", password="nile")

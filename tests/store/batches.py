@@ -9,6 +9,7 @@ from nilometer.model import (
     Kind,
     Link,
     Reading,
+    Rejected,
     Resource,
     SpanKind,
     SpanRecord,
@@ -105,6 +106,17 @@ def _reading(kind):
 
 readings = st.sampled_from(Kind).flatmap(_reading)
 
+rejected = st.builds(
+    Rejected,
+    at_ns=times,
+    door=texts,
+    origin=texts,
+    reason=texts,
+    detail=texts,
+    body=st.binary(max_size=20),
+    size=st.integers(0, 2**62),
+)
+
 batches = st.builds(
     Batch,
     resource=resources,
@@ -112,6 +124,7 @@ batches = st.builds(
     spans=st.lists(spans, max_size=4, unique_by=lambda s: (s.trace_id, s.span_id)).map(tuple),
     events=st.lists(events, max_size=4).map(tuple),
     delivery=st.just(""),
+    rejected=st.lists(rejected, max_size=2).map(tuple),
 )
 
 

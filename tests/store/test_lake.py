@@ -20,7 +20,7 @@ from deltalake import DeltaTable
 
 from nilometer.clock import Clock
 from nilometer.errors import StoreError
-from nilometer.model import Batch, Event, Resource
+from nilometer.model import Batch, Event, Rejected, Resource
 from nilometer.store import disk as disk_module
 from nilometer.store import lake as lake_module
 from nilometer.store import places, stored, tables
@@ -724,3 +724,20 @@ def test_a_disk_turned_read_only_is_told_and_can_be_read(small_disk):
     remount(small_disk, "rw")
     lake.append([one_of_each(2)])
     assert spans_in(place) == [1, 2]
+
+
+def test_what_was_rejected_is_kept_as_it_came_and_the_same_once(tmp_path):
+    lake, reader = Lake(tmp_path), Reader(tmp_path)
+    first = Rejected(NOW_NS, "notifications", "nova/n.info", "json", "not JSON", b"\xff\0", 2)
+    second = first._replace(at_ns=NOW_NS + 1, body=b"", size=9)
+    who = Resource("nilometer-collector")
+
+    lake.append([Batch(who, rejected=(first,)), Batch(who, rejected=(second,))])
+    lake.append([Batch(who, rejected=(first._replace(at_ns=NOW_NS + 5),))])
+
+    assert reader.rejected() == [(who, second), (who, first)]
+    assert reader.rejected(until_ns=NOW_NS + 1) == [(who, first)]
+    for _ in range(7):
+        lake.append([Batch(who, rejected=(first,))])
+    assert lake.maintain().merged == 9
+    assert reader.rejected() == [(who, second), (who, first)]

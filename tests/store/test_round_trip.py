@@ -13,11 +13,16 @@ from nilometer.store import jsontext
 from nilometer.store.columns import parts, table_of
 from nilometer.store.lake import Lake
 from nilometer.store.query import Reader
-from nilometer.store.rows import events_of, readings_of, spans_of
+from nilometer.store.rows import events_of, readings_of, rejected_of, spans_of
 from nilometer.store.tables import TABLES, file_schema
 from tests.store.batches import NOW_NS, attributes, batches, counted, one_of_each, span
 
-READ = {"spans": spans_of, "readings": readings_of, "events": events_of}
+READ = {
+    "spans": spans_of,
+    "readings": readings_of,
+    "events": events_of,
+    "rejected": rejected_of,
+}
 CLOCK = Clock(wall_ns=lambda: NOW_NS)
 
 
@@ -26,11 +31,12 @@ def expected(batch):
         "spans": [(batch.resource, each) for each in batch.spans],
         "readings": [(batch.resource, each) for each in batch.readings],
         "events": [(batch.resource, each) for each in batch.events],
+        "rejected": [(batch.resource, each) for each in batch.rejected],
     }
 
 
 def through_arrow(batch):
-    found = {"spans": [], "readings": [], "events": []}
+    found = {name: [] for name in READ}
     for name, part in parts(batch).items():
         rows = table_of(name, [part], 1)
         assert rows.schema == file_schema(name)
@@ -39,7 +45,7 @@ def through_arrow(batch):
 
 
 @given(batches)
-@settings(max_examples=200)
+@settings(max_examples=100)
 def test_rows_through_arrow_are_the_batch_again(batch):
     assert through_arrow(batch) == expected(batch)
 

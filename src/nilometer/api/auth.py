@@ -3,66 +3,66 @@
 Without tokens the collector listens at loopback only, but a browser on this machine may carry a
 stranger's request to it: a page whose name was rebound to 127.0.0.1 shows in Host, a page that
 posts across origins shows in Origin. Both are refused, whatever path they ask for.
+
+A token comes as each client can send it: `Authorization: Bearer`, HTTP Basic's password under
+any name, or OpenStack's `X-Auth-Token`.
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import ipaddress
+import json
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
 
+from nilometer.api.queries import RETRY_AFTER_S
 from nilometer.wire import otlp_reply
+from nilometer.wire.credentials import digests_of, opens
+from nilometer.wire.loopback import is_foreign_host, is_foreign_origin
+
+OPEN_PATHS: Final = frozenset({"/dropwizard/ping"})
+"""What tells no more than that somebody listens here."""
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+
+    from nilometer.api.keystone import Keystone
 
     Scope = MutableMapping[str, Any]
     Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
     Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
     App = Callable[[Scope, Receive, Send], Awaitable[None]]
-
-AUTHORIZATION_BYTES_MAX: Final = 4096  # hashed before it is compared, so its length costs us
-
-
-def digests_of(tokens: Sequence[bytes]) -> tuple[bytes, ...]:
-    """What is compared in place of the tokens: all of one length, so time tells nothing."""
-    return tuple(hashlib.sha256(token).digest() for token in tokens)
+    Words = Callable[[int, str], Any]
 
 
-def is_loopback_name(host: str) -> bool:
-    """Whether a Host header's value, with or without port, can only mean this machine.
+Refused = tuple[int, str, str]
+"""HTTP status, the word it is counted by, and what is said."""
 
-    >>> [is_loopback_name(h) for h in ("localhost:4318", "[::1]", "127.0.0.1", "evil.example")]
-    [True, True, True, False]
-    """
-    try:
-        parts = urlsplit(f"//{host}")
-        name = parts.hostname or ""
-        _ = parts.port  # raises where it is no number
-    except ValueError:
-        return False
-    if parts.netloc != host or "@" in host:
-        return False
-    if name == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
+KEYSTONE_PATH: Final = "/v2.0"
+"""Where keystone's tokens open: Monasca's API, the one that knows of projects."""
+
+IDENTITY: Final = "keystone"
+"""In the state of a request that keystone's token opened: whose."""
 
 
 class Guard:
     """The outermost ASGI application: lets a request in, or answers it itself.
 
-    `refused` is called with the reason of every refusal, to be counted.
+    `refused` is called with the reason of every refusal, to be counted. Under KEYSTONE_PATH
+    `keystone`, if there is one, is asked of tokens that are not ours. `words` has the JSON that
+    dialects refuse with, by the path that each is under.
     """
 
     def __init__(
-        self, app: App, *, tokens: Sequence[bytes] | None, refused: Callable[[str], None]
+        self,
+        app: App,
+        *,
+        tokens: Sequence[bytes] | None,
+        refused: Callable[[str], None],
+        keystone: Keystone | None = None,
+        words: Mapping[str, Words] | None = None,
     ) -> None:
         self._app = app
+        self._words = words or {}
+        self._keystone = keystone
         self._digests = None if tokens is None else digests_of(tokens)
         self._refused = refused
 
@@ -80,41 +80,53 @@ class Guard:
             return
         headers = _Headers(scope["headers"])
         refusal = _stranger(headers) if self._digests is None else self._without_token(headers)
-        if refusal is None:
+        if refusal is not None and self._keystone is not None:
+            refusal = await self._unknown_to_keystone(scope, headers, refusal)
+        if refusal is None or scope["path"] in OPEN_PATHS:
             await self._app(scope, receive, send)
             return
         status, reason, detail = refusal
         self._refused(reason)
-        await _answer(scope["path"], headers, send, status, detail)
+        body, media_type = self._told(scope["path"], headers, status, detail)
+        await _answer(send, status, body, media_type)
 
-    def _without_token(self, headers: _Headers) -> tuple[int, str, str] | None:
-        given = headers.all(b"authorization")
-        if not given:
+    def _told(self, path: str, given: _Headers, status: int, detail: str) -> tuple[bytes, str]:
+        """A refusal in the sender's protocol: an exporter shows its user what it can read."""
+        for prefix, words in self._words.items():
+            if is_under(path, prefix):
+                return json.dumps(words(status, detail)).encode(), "application/json"
+        content_type = b"".join(given.all(b"content-type")[:1]).decode("latin-1")
+        return otlp_reply.encode_refusal(path, content_type, status, detail)
+
+    async def _unknown_to_keystone(
+        self, scope: Scope, headers: _Headers, refusal: Refused
+    ) -> Refused | None:
+        """The refusal, if keystone does not know the token either; else who came is noted."""
+        tokens = headers.all(b"x-auth-token")
+        is_there = is_under(scope["path"], KEYSTONE_PATH)
+        if self._keystone is None or not is_there or len(tokens) != 1:
+            return refusal
+        found = await self._keystone.identity(tokens[0])
+        if found == 503:
+            return 503, "keystone", "keystone cannot be asked whose token this is; come again"
+        if isinstance(found, int):
+            return refusal
+        scope["state"] = {**scope.get("state", {}), IDENTITY: found}
+        return None
+
+    def _without_token(self, headers: _Headers) -> Refused | None:
+        authorization = headers.all(b"authorization")
+        plain = headers.all(b"x-auth-token")
+        if not (authorization or plain):
             return 401, "no-token", "this collector wants 'Authorization: Bearer <token>'"
-        scheme, _, token = given[0].partition(b" ")
-        too_long = len(token) > AUTHORIZATION_BYTES_MAX
-        if (
-            len(given) > 1
-            or scheme.lower() != b"bearer"
-            or too_long
-            or not self._opens(token.strip())
-        ):
+        if not opens(self._digests or (), authorization, plain):
             return 401, "wrong-token", "this token does not open this collector"
         return None
 
-    def _opens(self, token: bytes) -> bool:
-        """Compare with every token, never stopping early: time does not tell which it was."""
-        digest = hashlib.sha256(token).digest()
-        opens = False
-        for known in self._digests or ():
-            opens |= hmac.compare_digest(digest, known)
-        return opens
 
-
-def _stranger(headers: _Headers) -> tuple[int, str, str] | None:
+def _stranger(headers: _Headers) -> Refused | None:
     """Why a request is refused where there are no tokens; None if it is from this machine."""
-    hosts = [host.decode("latin-1") for host in headers.all(b"host")]
-    if len(hosts) > 1 or not all(is_loopback_name(host) for host in hosts):
+    if is_foreign_host(host.decode("latin-1") for host in headers.all(b"host")):
         return (
             403,
             "foreign-host",
@@ -123,17 +135,15 @@ def _stranger(headers: _Headers) -> tuple[int, str, str] | None:
                 "ask for http://127.0.0.1, or start it with --token-file"
             ),
         )
-    for origin in headers.all(b"origin"):
-        host = origin.decode("latin-1").partition("://")[2]
-        if not is_loopback_name(host):
-            return (
-                403,
-                "foreign-origin",
-                (
-                    "without tokens this collector takes nothing from pages of other origins; "
-                    "start it with --token-file"
-                ),
-            )
+    if is_foreign_origin(origin.decode("latin-1") for origin in headers.all(b"origin")):
+        return (
+            403,
+            "foreign-origin",
+            (
+                "without tokens this collector takes nothing from pages of other origins; "
+                "start it with --token-file"
+            ),
+        )
     return None
 
 
@@ -146,15 +156,19 @@ class _Headers:
         return [value for key, value in self._raw if key.lower() == name]
 
 
-async def _answer(path: str, given: _Headers, send: Send, status: int, detail: str) -> None:
-    """Refuse in the sender's protocol: an exporter shows its user what it can read."""
-    content_type = b"".join(given.all(b"content-type")[:1]).decode("latin-1")
-    body, media_type = otlp_reply.encode_refusal(path, content_type, status, detail)
+def is_under(path: str, prefix: str) -> bool:
+    """Whether it is this path, or one below."""
+    return path == prefix or path.startswith(f"{prefix}/")
+
+
+async def _answer(send: Send, status: int, body: bytes, media_type: str) -> None:
     headers = [
         (b"content-type", media_type.encode()),
         (b"content-length", b"%d" % len(body)),
     ]
     if status == 401:
         headers.append((b"www-authenticate", b'Bearer realm="nilometer"'))
+    if status == 503:
+        headers.append((b"retry-after", b"%d" % RETRY_AFTER_S))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

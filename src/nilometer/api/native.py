@@ -6,25 +6,42 @@ outside stays text: it is bound to statements, never written into them.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, get_origin
+from typing import TYPE_CHECKING, Any, Final, get_origin
 
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
-from nilometer.api import metrics, traces
+from nilometer.api import metrics, requests, traces
 from nilometer.api.answers import Health
+from nilometer.api.ceilometer import app as ceilometer
+from nilometer.api.dialects import Dialect, Means, Under
+from nilometer.api.monasca import app as monasca
 from nilometer.api.problems import Problem, Refusal, not_a_choice, of_validation, unusable
+from nilometer.api.stacktach import app as stacktach
+from nilometer.errors import NilometerError
 from nilometer.wire.otlp_reply import encode_refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from nilometer.api.queries import Queries
+    from nilometer.model import Batch
     from nilometer.store.query import Reader
 
-PREFIX = "/api/v1"
+PREFIX: Final = "/api/v1"
+
+DIALECTS: Final[tuple[Dialect, ...]] = (
+    monasca.DIALECT,
+    ceilometer.DIALECT,
+    *stacktach.DIALECTS,
+)
+"""The APIs of other systems that are answered beside ours."""
+
+
+async def _nowhere(_batches: Sequence[Batch]) -> None:
+    raise NilometerError("nothing is taken in here", slug="not-committed")
 
 
 def api(
@@ -33,10 +50,13 @@ def api(
     health: Callable[[], Mapping[str, Any]],
     refused: Callable[[str], None] = lambda _: None,
     *,
+    submit: Callable[[Sequence[Batch]], Awaitable[None]] = _nowhere,
     wants_token: bool = False,
+    dialects: Sequence[Dialect] = DIALECTS,
 ) -> FastAPI:
-    """The application; `refused` is told why a request was, to be counted. That a token is
-    wanted it only tells: whoever stands before it looks at that.
+    """The application; `refused` is told why a request was, to be counted, and `submit` takes
+    what dialects were sent. That a token is wanted it only tells: whoever stands before it
+    looks at that.
 
     No page of it loads anything from elsewhere: FastAPI's own would, so they are off.
     """
@@ -58,6 +78,9 @@ def api(
     app.include_router(_health_routes(health), prefix=PREFIX)
     app.include_router(traces.router(reader, queries), prefix=PREFIX)
     app.include_router(metrics.router(reader, queries), prefix=PREFIX)
+    app.include_router(requests.router(reader, queries), prefix=PREFIX)
+    means = Means(reader, queries, submit, refused)
+    app.router.routes.extend(Under(each, each.app(means)) for each in dialects)
     return app
 
 

@@ -68,7 +68,7 @@ def moment_ns(text: object) -> int:
     if _DURATION.fullmatch(told):
         return max(wall_ns() - duration_ns(told), 0)
     epoch = _EPOCH.fullmatch(told)
-    value = _since_1970(epoch) if epoch else _iso_8601(told)
+    value = _since_1970(epoch) if epoch else iso_8601_ns(told)
     if not 0 <= value <= NS_MAX:
         raise ValueError("times go from 1970 to 2262")
     return value
@@ -85,7 +85,8 @@ def _fraction(digits: str, unit: int) -> int:
     return int(digits.ljust(9, "0")) * unit // 10**9
 
 
-def _iso_8601(told: str) -> int:
+def iso_8601_ns(told: str) -> int:
+    """Nanoseconds since 1970; without an offset it is UTC. Raises ValueError for other text."""
     # A + that was not quoted arrives as a space; nothing else puts one before the offset.
     told = re.sub(r" (?=\d\d:?\d\d$)", "+", told) if "T" in told else told
     try:

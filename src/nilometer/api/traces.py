@@ -18,12 +18,14 @@ from nilometer.api.parameters import (  # noqa: TC001 - FastAPI reads annotation
 from nilometer.api.problems import Problem, missing, not_a_choice, ordered
 from nilometer.api.trees import nested
 from nilometer.model.tree import tree_of
-from nilometer.wire import chrome, dot, osprofiler, speedscope
+from nilometer.wire import chrome, dot, html, osprofiler, speedscope
+from nilometer.wire.osprofiler_points import points_of, spans_of_points
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from nilometer.api.queries import Queries
+    from nilometer.model import Resource, SpanRecord
     from nilometer.model.tree import Tree
     from nilometer.store.query import Reader
 
@@ -38,6 +40,7 @@ FORMATS: Final[Mapping[str, tuple[str, Callable[[Tree], str] | None]]] = {
     "chrome": (JSON, chrome.encode),
     "speedscope": (JSON, speedscope.encode),
     "dot": ("text/vnd.graphviz", dot.encode),
+    "html": ("text/html", html.encode),
 }
 """By name: the media type, and what draws it."""
 
@@ -119,9 +122,19 @@ def _add_one(routes: APIRouter, reader: Reader, queries: Queries) -> None:
         return Response(content, media_type=FORMATS[form][0])
 
 
+def spans_of_trace(reader: Reader, trace_id: str) -> list[tuple[Resource, SpanRecord]]:
+    """All spans of a trace, and what OSProfiler's points tell of those that are none yet."""
+    pairs = reader.trace(trace_id)
+    points = points_of(reader.trace_points(trace_id))
+    if points:
+        known = {span.span_id for _, span in pairs}
+        pairs += spans_of_points(point for point in points if point.span_id not in known)
+    return pairs
+
+
 def drawn(reader: Reader, trace_id: str, form: str) -> str | None:
     """The trace in one of FORMATS; None if there is no such trace. Takes a thread's time."""
-    pairs = reader.trace(trace_id)
+    pairs = spans_of_trace(reader, trace_id)
     if not pairs:
         return None
     tree = tree_of(pairs)

@@ -30,10 +30,14 @@ COMMANDS: Final = {
     "run": "nilometer.cli.run",
     "patch": "nilometer.cli.patch",
     "trace": "nilometer.cli.trace",
+    "requests": "nilometer.cli.requests",
+    "resource": "nilometer.cli.requests",
+    "timings": "nilometer.cli.requests",
     "metrics": "nilometer.cli.metrics",
     "counters": "nilometer.cli.counters",
     "measure": "nilometer.cli.measure",
     "gate": "nilometer.cli.gate",
+    "bench": "nilometer.cli.bench",
     "doctor": "nilometer.cli.doctor",
 }
 """Each command and the module that has it."""

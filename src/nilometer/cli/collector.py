@@ -71,6 +71,11 @@ class Collector:
         """The same as text, for the formats that are not JSON."""
         return self._fetch(self._url(path, parameters)) or ""
 
+    def send_points(self, points: list[Any]) -> Any:
+        """Give it OSProfiler's points: how many were ``taken``, and ``rejected`` by reason."""
+        text = self._fetch(f"{self.url}/v1/points", json.dumps(points).encode())
+        return self._parsed(text or "", {"taken": int, "rejected": dict})
+
     def _url(self, path: tuple[str, ...], parameters: dict[str, Any]) -> str:
         where = "/".join(quote(as_bytes(part), safe="") for part in path)
         given = [
@@ -98,9 +103,11 @@ class Collector:
             Exit.REFUSED,
         )
 
-    def _fetch(self, url: str, *, missing_is_none: bool = False) -> str | None:
+    def _fetch(
+        self, url: str, body: bytes | None = None, *, missing_is_none: bool = False
+    ) -> str | None:
         try:
-            request = Request(url, headers=self._headers)  # noqa: S310 - see checked_url
+            request = Request(url, body, self._headers)  # noqa: S310 - see checked_url
             with (
                 Patience(f"waiting for {self.url}"),
                 _opener.open(request, timeout=SILENCE_S_MAX) as answer,

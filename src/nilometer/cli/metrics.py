@@ -145,7 +145,8 @@ def statistics_table(
     columns = {
         "sum": [row["sum"] for _, row, _ in rows],
         "rate": [row["rate"] if row["kind"] == "counter" else None for _, row, _ in rows],
-        **{name: [row[name] for _, row, _ in rows] for name in ("last", "avg", "min", "max")},
+        **{name: [row[name] for _, row, _ in rows] for name in ("last", "avg")},
+        **{name: [_extreme(row, name) for _, row, _ in rows] for name in ("min", "max")},
         **{
             f"p{float(q) * 100:g}": [row["quantiles"].get(q) for _, row, _ in rows]
             for q in quantiles
@@ -169,6 +170,11 @@ def statistics_table(
     for at, (told, _, _) in enumerate(rows):
         table.add_row(*map(cell, told), *(cell(column[at]) for column in texts.values()))
     return table
+
+
+def _extreme(row: dict[str, Any], name: str) -> float | None:
+    """None of a counter: its single readings tell how often it was read, not what happened."""
+    return None if row["avg"] is None else row[name]
 
 
 def fitting(texts: dict[str, list[str]], width: int) -> dict[str, list[str]]:

@@ -36,10 +36,13 @@ NOWHERE: Final = (
 
 SEVERAL: Final = {
     *("export", "dimensions", "levels", "integrations", "integrations_off", "trace_hosts"),
-    "patch",
+    *("dropwizard_names", "patch"),
 }
 """Settings whose flag may be given again for one more."""
 
+
+PATHS: Final = ("trace_key_file", "token_file", "admin_token_file", "state")
+"""Settings that name a file or a folder."""
 
 FLAGS: Final = {"tach_config": "tach"}
 """Settings whose flag is called otherwise."""
@@ -104,7 +107,7 @@ def run(config: str | None, program: tuple[str, ...], **flags: Any) -> None:
         stop(str(error), Exit.USAGE)
     if config:
         environment["NILOMETER_CONFIG"] = config
-    if not settings.export:
+    if not settings.export and settings.admin is None:
         say(NOWHERE)
     for name, value in given.items():
         environment[f"{PREFIX}{name.upper()}"] = value
@@ -119,10 +122,9 @@ def wherever_it_goes(environment: dict[str, str], settings: Settings) -> dict[st
     config = environment.get("NILOMETER_CONFIG") or FILE_NAME
     if Path(config).is_file():
         found["NILOMETER_CONFIG"] = str(Path(config).absolute())
-    if settings.trace_key_file:
-        found["NILOMETER_TRACE_KEY_FILE"] = str(Path(settings.trace_key_file).absolute())
-    if settings.token_file:
-        found["NILOMETER_TOKEN_FILE"] = str(Path(settings.token_file).absolute())
+    for name in PATHS:
+        if path := getattr(settings, name):
+            found[f"{PREFIX}{name.upper()}"] = str(Path(path).absolute())
     if settings.tach_config is not None:
         found["NILOMETER_TACH_CONFIG"] = str(Path(settings.tach_config.path).absolute())
     export = tuple(anchored(url, Path.cwd()) for url in settings.export)

@@ -39,6 +39,20 @@ from nilometer.errors import ConfigError, to_install
     help="Let --statsd listen beyond loopback: datagrams carry no token.",
 )
 @click.option(
+    "--notifications",
+    multiple=True,
+    metavar="URL|FILE",
+    envvar="NILOMETER_NOTIFICATIONS",
+    help="oslo.messaging's, from rabbit://..., or URLs in a file. [NILOMETER_NOTIFICATIONS]",
+)
+@click.option(
+    "--admin",
+    default="off",
+    show_default=True,
+    metavar="HOST:PORT",
+    help="DropWizard's admin paths at the root of a port, of all services together.",
+)
+@click.option(
     "--keep", default="14d", show_default=True, help="How long; 1h at least, or forever."
 )
 @click.option(
@@ -46,6 +60,12 @@ from nilometer.errors import ConfigError, to_install
     metavar="FILE",
     envvar="NILOMETER_TOKEN_FILE",
     help="One token a line; every request then needs one. [NILOMETER_TOKEN_FILE]",
+)
+@click.option(
+    "--keystone",
+    metavar="FILE",
+    envvar="NILOMETER_KEYSTONE",
+    help="With [keystone_authtoken], for Monasca's API. [NILOMETER_KEYSTONE]",
 )
 @click.option(
     "--durability",
@@ -71,6 +91,7 @@ def serve(**flags: Any) -> None:
       nilometer serve
       nilometer serve --store /var/lib/nilometer --keep 30d
       nilometer serve --listen 0.0.0.0:4318 --token-file tokens
+      nilometer serve --notifications 'rabbit://user:password@bus/?exchange=nova&topic=profiler'
     """
     need_collector()
     from nilometer.collect import daemon

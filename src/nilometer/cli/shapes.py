@@ -77,6 +77,60 @@ STATISTICS: Final[Shape] = {
     ],
 }
 
+REQUESTS: Final[Shape] = {
+    "requests": [
+        {
+            "id": str,
+            "started_ns": int,
+            "duration_ns": int,
+            "notifications": int,
+            "errors": int,
+            "last": str,
+            "project_id": str,
+        }
+    ],
+    "more": bool,
+}
+
+HISTORY: Final[Shape] = {
+    "duration_ns": int,
+    "errors": int,
+    "happenings": [
+        {
+            "kind": str,
+            "at_ns": int,
+            "gap_ns": (int, NoneType),
+            "name": str,
+            "service": str,
+            "host": str,
+            "id": str,
+            "resource_id": str,
+            "state": str,
+            "old_state": str,
+            "task": str,
+            "old_task": str,
+            "text": str,
+            "duration_ns": (int, NoneType),
+            "is_error": bool,
+        }
+    ],
+    "more": bool,
+}
+
+_TIMED: Final[dict[str, Shape]] = {
+    "operation": str,
+    "count": int,
+    "min": MAYBE,
+    "max": MAYBE,
+    "avg": MAYBE,
+    "quantiles": dict,
+    "failed": int,
+}
+TIMINGS: Final[Shape] = {
+    "timings": [{**_TIMED, "project_id": (str, NoneType), "unfinished": int, "end_only": int}]
+}
+KPI: Final[Shape] = {"kpi": [{**_TIMED, "project_id": str}]}
+
 LOSSES: Final[Shape] = {
     "losses": [{"service": str, "name": str, "dimensions": dict, "count": NUMBER}]
 }

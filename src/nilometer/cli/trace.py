@@ -23,10 +23,11 @@ from nilometer.cli.terminal import (
     stop,
     write,
 )
+from nilometer.cli.trace_import import import_traces
 from nilometer.cli.units import duration, moment
 from nilometer.cli.waterfall import draw, headline
 
-FORMATS: Final = ("tree", "json", "osprofiler", "chrome", "speedscope", "dot")
+FORMATS: Final = ("tree", "json", "osprofiler", "chrome", "speedscope", "dot", "html")
 TRACES_MAX: Final = 1000  # as many as the collector lists at once
 
 
@@ -96,7 +97,8 @@ def new(key_file: str, ttl: str, *, as_curl: bool, as_json: bool) -> None:
     type=OneOf(FORMATS),
     default="tree",
     show_default=True,
-    help="tree for people; chrome for chrome://tracing and Perfetto; dot for Graphviz.",
+    help="tree for people; html for a browser, as one file; chrome for chrome://tracing and "
+    "Perfetto; dot for Graphviz; osprofiler for OSProfiler's own tools.",
 )
 @json_option
 @collector_options
@@ -174,6 +176,9 @@ def list_traces(url: str, token_file: str | None, *, as_json: bool, **wanted: An
     show(traces_table(answer["traces"]))
     if answer["more"]:
         say("there are more; choose with the other flags, or raise --limit")
+
+
+trace.add_command(import_traces)
 
 
 def traces_table(rows: list[dict[str, Any]]) -> Table:

@@ -21,10 +21,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import uvicorn
 
+from nilometer.api import dropwizard
 from nilometer.api.auth import Guard
-from nilometer.api.native import api
+from nilometer.api.keystone import Keystone
+from nilometer.api.native import DIALECTS, api
 from nilometer.api.queries import Queries
 from nilometer.clock import Clock
+from nilometer.collect.buses import Buses
 from nilometer.collect.datagrams import Receiver
 from nilometer.collect.group import GroupCommit
 from nilometer.collect.http_head import BoundedHead
@@ -41,7 +44,9 @@ from nilometer.collect.instruments import (
 )
 from nilometer.collect.otlp import OtlpDoor
 from nilometer.collect.own import OwnReadings
+from nilometer.collect.points_door import PointsDoor
 from nilometer.collect.settings import Address, cannot_listen
+from nilometer.collect.since_start import SinceStart
 from nilometer.collect.statsd import StatsdDoor
 from nilometer.collect.token_file import TokenFile
 from nilometer.collect.trouble import Trouble
@@ -97,8 +102,12 @@ class Collector:
         self._version = version("nilometer")
         self._sayer = Sayer(self._clock)
         self.refusals = Refusals(self._clock)
+        self._sums = SinceStart(lake.append, self._clock.elapsed_ns)
         self.group = GroupCommit(
-            lake.append, window_s=settings.window_s, clock=self._clock, observe=self._committed
+            self._sums.append,
+            window_s=settings.window_s,
+            clock=self._clock,
+            observe=self._committed,
         )
         self.statsd = StatsdDoor(
             self.group, self.refusals, flush_s=settings.flush_s, clock=self._clock
@@ -108,6 +117,11 @@ class Collector:
             refused=lambda reason, detail: self.refusals.count("rest", reason, detail=detail),
         )
         self._otlp = OtlpDoor(self.group, self.refusals, clock=self._clock)
+        self._buses = Buses(
+            settings.notifications, self.group, self.refusals, reader, self._clock
+        )
+        self._points = PointsDoor(self.group, self.refusals, self._buses.lone)
+        self._keystone = None if settings.keystone is None else Keystone(settings.keystone)
         self.app = self._guarded_app()
         self.own = OwnReadings(self.group, lake, reader, self._sayer)
         self._token_file: TokenFile | None = None
@@ -117,18 +131,23 @@ class Collector:
         self._receiver: Receiver | None = None
 
     def _guarded_app(self) -> Guard:
+        dialects = (*DIALECTS, dropwizard.dialect(self._sums, self.health))
         app = api(
             self._reader,
             self._queries,
             self.health,
             refused=lambda reason: self.refusals.count("rest", reason),
+            submit=self.group.submit,
             wants_token=self.settings.tokens is not None,
+            dialects=dialects,
         )
-        app.router.routes.extend(self._otlp.routes())
+        app.router.routes.extend([*self._otlp.routes(), *self._points.routes()])
         return Guard(
             app,
             tokens=self.settings.tokens,
             refused=lambda reason: self.refusals.count("http", reason),
+            keystone=self._keystone,
+            words={each.prefix: each.words for each in dialects if each.words is not None},
         )
 
     def health(self) -> dict[str, Any]:
@@ -138,6 +157,7 @@ class Collector:
         wrong = [f"commits of {' and '.join(refused)} fail; senders retry"] * bool(refused)
         wrong += [f"{len(broken)} files cannot be read; answers leave them out"] * bool(broken)
         wrong += [f"the tables cannot be maintained: {self._unkept}"] * bool(self._unkept)
+        wrong += self._buses.troubles()
         return {
             "status": "; ".join(wrong) or "ok",
             "version": self._version,
@@ -155,6 +175,7 @@ class Collector:
             self.own.dropped = receiver.dropped
             receiver.start()
             self._begin(self.statsd.run())
+        self._buses.start()
         self._begin(self._every(OWN_INTERVAL_S, self.own.write))
         self._begin(self._every(MAINTAIN_S, self.maintain))
         if self._token_file is not None:
@@ -174,6 +195,7 @@ class Collector:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._buses.close()
         if self._receiver is not None:
             await asyncio.get_running_loop().run_in_executor(None, self._receiver.stop)
             await self.statsd.close()
@@ -181,6 +203,8 @@ class Collector:
         await self.group.close()
         self._otlp.close()
         self._queries.close()
+        if self._keystone is not None:
+            self._keystone.close()
 
     async def renew_tokens(self) -> None:
         """Look whether the file of tokens changed, and let them open from now on."""
@@ -250,7 +274,9 @@ def serve(settings: CollectorSettings, *, say: Callable[[str], None] | None = No
         open_parts.callback(os.umask, os.umask(0o027))
         try:
             settings.checked()
-            listening = open_parts.enter_context(listen_at(settings.listen))
+            listening = [open_parts.enter_context(listen_at(settings.listen))]
+            if settings.admin is not None:
+                listening.append(open_parts.enter_context(listen_at(settings.admin, "--admin")))
             lake = Lake(settings.store, durability=settings.durability)
             reader = Reader(settings.store)
             open_parts.callback(reader.close)
@@ -264,7 +290,8 @@ def serve(settings: CollectorSettings, *, say: Callable[[str], None] | None = No
         except (StoreError, OSError) as error:
             complain(f"--store {settings.store}: {error}")
             return EXIT_STORE
-        config = _config(collector.app)
+        admin_port = listening[-1].getsockname()[1] if settings.admin else 0
+        config = _config(dropwizard.AtRoot(collector.app, admin_port))
         with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
             runner.run(_run(collector, Server(config), listening, receiver, say or log.info))
     return 0
@@ -290,7 +317,7 @@ def _be_heard() -> None:
 async def _run(
     collector: Collector,
     server: Server,
-    listening: socket.socket,
+    listening: list[socket.socket],
     receiver: Receiver | None,
     say: Callable[[str], None],
 ) -> None:
@@ -307,21 +334,23 @@ async def _run(
             loop.add_signal_handler(each, stop)
     collector.start(receiver)
     say(_where(collector.settings, listening, receiver))
-    await server.serve(sockets=[listening])
+    await server.serve(sockets=listening)
     await collector.close()
     logging.getLogger(LOGGER).removeFilter(http_log)
 
 
 def _where(
-    settings: CollectorSettings, listening: socket.socket, receiver: Receiver | None
+    settings: CollectorSettings, listening: list[socket.socket], receiver: Receiver | None
 ) -> str:
-    address = Address(*listening.getsockname()[:2])
+    address, *admin = (Address(*one.getsockname()[:2]) for one in listening)
     statsd = f"statsd at {receiver.address}" if receiver else "no statsd"
     access = "for token holders" if settings.tokens else "for this machine only"
-    return f"OTLP and REST at http://{address} {access}; {statsd}; store in {settings.store}"
+    where = "".join(f"; DropWizard at http://{one}" for one in admin)
+    rest = f"OTLP and REST at http://{address} {access}"
+    return f"{rest}; {statsd}{where}; store in {settings.store}"
 
 
-def _config(app: Guard) -> uvicorn.Config:
+def _config(app: dropwizard.AtRoot) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         http=BoundedHead,
@@ -336,7 +365,7 @@ def _config(app: Guard) -> uvicorn.Config:
     )
 
 
-def listen_at(address: Address) -> socket.socket:
+def listen_at(address: Address, origin: str = "--listen") -> socket.socket:
     """A listening TCP socket; ConfigError says who may be in the way."""
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
@@ -347,6 +376,6 @@ def listen_at(address: Address) -> socket.socket:
         sock.listen(BACKLOG)
     except OSError as error:
         sock.close()
-        choice = "choose another with --listen"
-        raise cannot_listen("--listen", address, error, choice) from None
+        choice = f"choose another with {origin}"
+        raise cannot_listen(origin, address, error, choice) from None
     return sock

@@ -39,7 +39,7 @@ WHOLE_BATCH_ROWS: Final = 512
 WHOLE_BATCH_WINDOW_NS: Final = 100_000_000
 
 
-KINDS: Final = ("spans", "readings", "events")  # of rows, each in a table of its own
+KINDS: Final = ("spans", "readings", "events", "rejected")  # of rows: each has its table
 
 
 class Overloaded(NilometerError):  # noqa: N818 - it is a state, and the answer says so
@@ -69,7 +69,7 @@ class Submission(NamedTuple):
 
 
 class Commit(NamedTuple):
-    """How one commit ended; `kinds` of rows are spans, readings and events.
+    """How one commit ended; `kinds` of rows are some of KINDS.
 
     `quiet` if nobody but the collector itself had asked for it.
     """

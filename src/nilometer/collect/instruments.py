@@ -44,6 +44,11 @@ COMMIT_FAILED = nilometer.counter(
 DATAGRAMS = nilometer.counter(
     "nilometer.collector.statsd.datagrams", unit="{datagram}", description="Datagrams received."
 )
+BUS_LOST = nilometer.counter(
+    "nilometer.collector.notifications.disconnected",
+    unit="{time}",
+    description="How often a broker of notifications was not there, by what it said.",
+)
 LOST = nilometer.counter("nilometer.lost", description="What we lost, and why.")
 CLAMPED = nilometer.counter(
     "nilometer.collector.clamped",

@@ -10,10 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeVar
 
+from nilometer.collect.bus_url import Bus
 from nilometer.errors import ConfigError, nearest, together
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 Value = TypeVar("Value")
 Durability = Literal["disk", "os"]
@@ -86,7 +87,8 @@ class CollectorSettings:
 
     `tokens` are secret and not shown; `token_file` is where newer ones will stand.
     `keep_s` None keeps everything. `window_s` is how long commits are grouped,
-    `flush_s` how often statsd aggregates are written.
+    `flush_s` how often statsd aggregates are written. `notifications` are brokers to consume
+    from. `keystone` is a file that says how keystone is asked of tokens.
     """
 
     store: str = "nilometer-store"
@@ -99,6 +101,9 @@ class CollectorSettings:
     window_s: float = 1.0
     flush_s: float = 10.0
     statsd_open: bool = False
+    admin: Address | None = None
+    notifications: tuple[Bus, ...] = ()
+    keystone: str | None = None
 
     @classmethod
     def parse(
@@ -113,6 +118,9 @@ class CollectorSettings:
         window: str = "1s",
         flush: str = "10s",
         statsd_open: bool = False,
+        admin: str = "off",
+        notifications: str | Sequence[str] = (),
+        keystone: str | None = None,
     ) -> CollectorSettings:
         """From the words of the command line; ConfigError names flag, value and choice.
 
@@ -124,6 +132,7 @@ class CollectorSettings:
             store=read(_store, store, ""),
             listen=read(partial(Address.parse, origin="--listen"), listen, LISTEN),
             statsd=read(_statsd, statsd, None),
+            admin=read(_admin, admin, None),
             keep_s=read(_keep, keep, None),
             tokens=read(_tokens, token_file or "", unread),
             token_file=token_file or None,
@@ -131,6 +140,8 @@ class CollectorSettings:
             window_s=read(_window, window, 1.0),
             flush_s=read(_flush, flush, FLUSH_S_MIN),
             statsd_open=statsd_open,
+            notifications=read(_notifications, words_of(notifications), ()),
+            keystone=keystone or None,
         )
         if faults := [*read.faults, *settings.faults()]:
             raise together(faults)
@@ -144,11 +155,23 @@ class CollectorSettings:
 
     def faults(self) -> Iterator[ConfigError]:
         """Why these addresses may not be listened at."""
-        if not self.listen.is_loopback and self.tokens is None:
+        for flag, address in (("--listen", self.listen), ("--admin", self.admin)):
+            if address and not address.is_loopback and self.tokens is None:
+                yield ConfigError(
+                    f"{flag}: {address} can be reached from other machines, and without "
+                    f"tokens anybody could write and read; add --token-file FILE, or listen at "
+                    f"127.0.0.1:{address.port}",
+                    slug="open-without-token",
+                )
+            if address and address.path:
+                yield ConfigError(
+                    f"{flag}: {address}: HTTP listens at host:port, as in 127.0.0.1:4318",
+                    slug="bad-address",
+                )
+        if self.keystone and self.tokens is None:
             yield ConfigError(
-                f"--listen: {self.listen} can be reached from other machines, and without "
-                f"tokens anybody could write and read; add --token-file FILE, or listen at "
-                f"127.0.0.1:{self.listen.port}",
+                "--keystone: without tokens of its own everybody on this machine may ask the "
+                "collector, whatever keystone says; add --token-file FILE",
                 slug="open-without-token",
             )
         if self.statsd and not self.statsd.is_loopback and not self.statsd_open:
@@ -157,11 +180,6 @@ class CollectorSettings:
                 f"datagrams carry no token; listen at 127.0.0.1:{self.statsd.port}, or add "
                 f"--statsd-open where the network keeps strangers out",
                 slug="open-without-token",
-            )
-        if self.listen.path:
-            yield ConfigError(
-                f"--listen: {self.listen}: HTTP listens at host:port, as in 127.0.0.1:4318",
-                slug="bad-address",
             )
 
 
@@ -214,8 +232,31 @@ class _Reading:
             return instead  # goes nowhere: what has faults is not given out
 
 
+def _admin(text: str) -> Address | None:
+    return None if text == "off" else Address.parse(text, origin="--admin")
+
+
 def _statsd(text: str) -> Address | None:
     return None if text == "off" else Address.parse(text, origin="--statsd")
+
+
+def words_of(given: str | Sequence[str]) -> str:
+    """One text of what may have been given as one, or as several."""
+    return given if isinstance(given, str) else " ".join(given)
+
+
+def _notifications(text: str) -> tuple[Bus, ...]:
+    """Brokers, by URL; or a file of URLs, since a command line shows its passwords to all."""
+    origin = "--notifications"
+    urls: list[tuple[str, str]] = []
+    for word in text.split():
+        if "://" in word:
+            urls.append((word, origin))
+        else:
+            lines = _private_lines(word, origin=origin, slug="bad-transport-url")
+            told = filter(_is_told, lines)
+            urls += [(line.decode("utf-8", "replace"), f"{origin} {word}") for line in told]
+    return tuple(Bus.parse(url, origin=at) for url, at in urls)
 
 
 def _tokens(path: str) -> Tokens | None:
@@ -283,8 +324,8 @@ def _durability(text: str) -> Durability:
     )
 
 
-def read_tokens(path: str, *, origin: str) -> Tokens:
-    """One token a line, ``#`` starts a comment; a file that strangers can read is refused."""
+def _private_lines(path: str, *, origin: str, slug: str) -> list[bytes]:
+    """All lines of a file; one that strangers can read is refused."""
     file = Path(path)
     try:
         mode = file.stat().st_mode
@@ -292,16 +333,25 @@ def read_tokens(path: str, *, origin: str) -> Tokens:
             content = stream.read(TOKEN_FILE_BYTES_MAX)
     except OSError as error:
         raise ConfigError(
-            f"{origin}: {path}: {error.strerror or 'cannot be read'}", slug="bad-token-file"
+            f"{origin}: {path}: {error.strerror or 'cannot be read'}", slug=slug
         ) from None
     if mode & 0o007:
         raise ConfigError(
             f"{origin}: {path} is open to every user of this machine (mode {mode & 0o777:o}); "
             f"close it with: chmod 600 {path}",
-            slug="bad-token-file",
+            slug=slug,
         )
-    lines = [line.strip() for line in content.splitlines()]
-    tokens = Tokens(line for line in lines if line and not line.startswith(b"#"))
+    return [line.strip() for line in content.splitlines()]
+
+
+def _is_told(line: bytes) -> bool:
+    return bool(line) and not line.startswith(b"#")
+
+
+def read_tokens(path: str, *, origin: str) -> Tokens:
+    """One token a line, ``#`` starts a comment; a file that strangers can read is refused."""
+    lines = _private_lines(path, origin=origin, slug="bad-token-file")
+    tokens = Tokens(filter(_is_told, lines))
     if not tokens:
         raise ConfigError(
             f"{origin}: {path} holds no token; make one with: openssl rand -base64 24",

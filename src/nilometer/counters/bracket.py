@@ -197,8 +197,9 @@ class Bracket:
         return [next(now) if isinstance(one, Snapshot) else one for one in last]
 
     def unread(self) -> list[str]:
-        """Why nothing will be known of some backends, as far as `open` can tell."""
-        return [base for base in self._bases if isinstance(base, str)]
+        """Why nothing or not all will be known of some backends, as far as `open` can tell."""
+        parts = (one.unread for one in self._last if isinstance(one, Snapshot))
+        return [*(base for base in self._bases if isinstance(base, str)), *filter(None, parts)]
 
     def close(self) -> tuple[tuple[BackendRead, ...], tuple[Count, ...]]:
         """What each backend moved by since `open`. Reads what lags until it is there."""
@@ -333,7 +334,10 @@ def _judged(
     if not isinstance(end, Snapshot):
         because = base if isinstance(base, str) else end.because
         return BackendRead(end.backend, end.instance, because=because), ()
-    read = BackendRead(end.backend, end.instance, end.version, end.incarnation, notes=end.notes)
+    notes = (*end.notes, end.unread) if end.unread else end.notes
+    read = BackendRead(end.backend, end.instance, end.version, end.incarnation, notes=notes)
+    if end.unread and not end.values:
+        return read._replace(because=end.unread, notes=end.notes), ()
     found = base if isinstance(base, str) else counts(base, end, reads, late)
     if isinstance(base, str) or isinstance(found, str):
         return read._replace(because=str(found)), ()

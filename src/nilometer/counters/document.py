@@ -84,6 +84,8 @@ def document(read: Iterable[Snapshot | Unread], *, wall_ns: int, prefix: str = "
         if not isinstance(one, Snapshot):
             unread[key] = one.because
             continue
+        if one.unread:
+            unread[key] = one.unread
         totals[key], parts[key] = _split(one.values)
         backends[key] = _told(one)
     return Document({**told, "backends": backends, "unread": unread}, totals, parts)

@@ -51,6 +51,7 @@ class Figures(NamedTuple):
     knows by how much: whatever happened before this moment of the monotonic clock is in them.
     `unseen` changes when something came and went between two reads and took along what it had
     counted, nobody knows where: how far a counter that is `from_zero` moved is unknown then.
+    `unread` says why what was asked for by name could not be read, where the rest was.
     """
 
     values: Mapping[Series, Number]
@@ -61,3 +62,4 @@ class Figures(NamedTuple):
     whole: bool = False
     complete_ns: int | None = None
     unseen: str = ""
+    unread: str = ""

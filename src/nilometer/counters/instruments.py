@@ -44,6 +44,7 @@ INTERVAL_S_MAX: Final = 3600.0
 METRICS_MAX: Final = 1000  # a collector lists no more
 STEP_NS_MIN: Final = 100 * 10**6  # daemons step a clock that is off by 128 ms, and slew others
 SLEWED: Final = 1000  # by 0.05 % at most, half of one in so many
+AWAITED: Final = "no file at first"
 OURS: Final = "nilometer."  # what Nilometer measures of itself is no cost of the run
 
 
@@ -103,7 +104,7 @@ class File(Instruments):
     def __init__(self, target: Target, interval_s: float) -> None:
         super().__init__(target.path, interval_s)
         self._path = Path(target.path)
-        self._began = ""
+        self._began = self._shown = ""
         self._forget()
 
     def _forget(self) -> None:
@@ -112,13 +113,15 @@ class File(Instruments):
         self._values: dict[Series, Number] = {}
 
     def read(self) -> Figures:
-        """All that was written so far. Raises BackendError."""
+        """All that was written so far; nothing where nobody has begun. Raises BackendError."""
         try:
             with self._path.open("rb") as stream:
                 found = os.fstat(stream.fileno())
                 began = f"file {found.st_dev}:{found.st_ino}"
                 if began != self._began or found.st_size < self._at:
                     self._forget()
+                    # What was waited for counts from zero: it is what the wait began with.
+                    self._shown = self._shown if self._is_awaited() else began
                 self._began = began
                 stream.seek(self._at)
                 for line in stream:
@@ -127,10 +130,27 @@ class File(Instruments):
                     self._at += len(line)
                     self._take(line)
         except OSError as error:
+            if isinstance(error, FileNotFoundError) and not self._began:
+                return self._awaited(error)
             why = error.strerror or str(error)
             raise unreadable(self.name, self.instance, why) from error
         note = f"{self._refused} lines are no batches, and are not counted"
-        return self._bounded(self._values, self._began, *([note] if self._refused else []))
+        return self._bounded(self._values, self._shown, *([note] if self._refused else []))
+
+    def _is_awaited(self) -> bool:
+        """Whether there was no file at the first read, and this one is the first since."""
+        return self._shown == AWAITED and not self._began
+
+    def _awaited(self, error: FileNotFoundError) -> Figures:
+        """What is read where the service has not begun to write: nothing, which is told."""
+        if not self._path.parent.is_dir():
+            because = f"no folder {str(self._path.parent)!r}"
+            raise unreadable(self.name, self.instance, because) from error
+        self._shown = AWAITED
+        return self._bounded({}, AWAITED)._replace(
+            unread=f"{self.name} at {self.instance}: nothing is there yet; all is counted that "
+            f"a service writes there (nilometer run --export file://{self.instance} -- ...)"
+        )
 
     def _take(self, line: bytes) -> None:
         try:

@@ -166,6 +166,7 @@ class RabbitMQ:
         api = usual if self._api is None else self._api.instance
         self.servers = (("queues", api),)  # which counts what goes through the same broker
         self.guessed = target.origin == API_VARIABLE  # which names the API, and not this port
+        self._must = bool(target.option("api")) and not self.guessed  # somebody named the API
         self._lag_s = lag_s(target)
         self.settle_s = 0.0 if self._api is None else self._lag_s
         self._scopes = scopes_of(target)
@@ -194,33 +195,32 @@ class RabbitMQ:
             )
         notes = list(shown.faults)
         incarnations: dict[Series, str] = {}
+        unread = ""
         if self._api is not None:
-            values |= self._exchanges(self._api, notes, incarnations)
+            try:
+                values |= self._exchanges(self._api, incarnations)
+            except BackendError as error:
+                self.settle_s = 0.0  # nothing that lags is read
+                unread = f"exchanges are not read: {error}"
         kept, left = bounded(values, kept=self._kept)
         return Figures(
             kept,
             incarnation,
             version,
-            (*notes, *left),
+            (*notes, *left, *([unread] if unread and not self._must else [])),
             incarnations,
             complete_ns=self._complete_ns,
+            unread=unread if self._must else "",
         )
 
-    def _exchanges(
-        self, api: Api, notes: list[str], incarnations: dict[Series, str]
-    ) -> dict[Series, Number]:
-        """What exchanges took and gave, by scope; a note if the API does not tell."""
-        try:
-            asked_ns = clock.elapsed_ns()
-            nodes = running(api.list("nodes", *NODE_COLUMNS))
-            self._complete_ns = self._emissions.seen(nodes, asked_ns)
-            found = api.list(
-                "exchanges", "name", "vhost", *(f"message_stats.{key}" for key in EXCHANGES)
-            )
-        except BackendError as error:
-            self.settle_s = 0.0  # nothing that lags is read
-            notes.append(f"exchanges are not read: {error}")
-            return {}
+    def _exchanges(self, api: Api, incarnations: dict[Series, str]) -> dict[Series, Number]:
+        """What exchanges took and gave, by scope. Raises BackendError."""
+        asked_ns = clock.elapsed_ns()
+        nodes = running(api.list("nodes", *NODE_COLUMNS))
+        self._complete_ns = self._emissions.seen(nodes, asked_ns)
+        found = api.list(
+            "exchanges", "name", "vhost", *(f"message_stats.{key}" for key in EXCHANGES)
+        )
         self.settle_s = self._lag_s
         sums, lost = self._members.read(
             (

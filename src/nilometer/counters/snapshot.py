@@ -38,6 +38,7 @@ class Snapshot(NamedTuple):
     whole: bool = False
     complete_ns: int | None = None
     unseen: str = ""
+    unread: str = ""
 
     def totals(self) -> dict[str, Number]:
         """The counters without their parts, by name."""
@@ -69,4 +70,5 @@ def snapshot(backend: Backend, clock: Clock) -> Snapshot:
         figures.whole,
         figures.complete_ns,
         figures.unseen,
+        figures.unread,
     )

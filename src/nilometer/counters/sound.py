@@ -23,9 +23,11 @@ def sound_figures(given: object) -> Figures:
     """
     if not isinstance(given, Figures) or not isinstance(given.values, Mapping):
         raise TypeError(f"read() gave {_shown(given)}, which are no Figures")
-    texts = given.incarnation, given.version, given.unseen
+    texts = given.incarnation, given.version, given.unseen, given.unread
     if not all(isinstance(text, str) for text in texts):
-        raise TypeError("read() gave Figures whose incarnation, version or unseen is no text")
+        raise TypeError(
+            "read() gave Figures whose incarnation, version, unseen or unread is no text"
+        )
     values = given.values
     if all(_is_series(series) and _is_finite(value) for series, value in values.items()):
         return given

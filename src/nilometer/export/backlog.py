@@ -149,10 +149,10 @@ class Backlog:
         parts = older.parts + newer.parts
         if parts > self._parts_max or older.batch.resource != newer.batch.resource:
             return False
-        joined = self._entered(_joined(older.batch, newer.batch), parts, older.since)
+        one = self._entered(joined(older.batch, newer.batch), parts, older.since)
         self._left(older)
         self._left(newer)
-        self._kept[self._at : self._at + 2] = [joined]
+        self._kept[self._at : self._at + 2] = [one]
         return True
 
     def drop(self, rows: int) -> list[Batch]:
@@ -208,8 +208,8 @@ def _buckets(readings: Iterable[Reading]) -> int:
     return sum(len(v.buckets) + len(v.negatives) for v in values if isinstance(v, Distribution))
 
 
-def _joined(older: Batch, newer: Batch) -> Batch:
-    """One batch of two that follow each other."""
+def joined(older: Batch, newer: Batch) -> Batch:
+    """One batch of two of one resource that follow each other."""
     return Batch(
         older.resource,
         _merged(older.readings, newer.readings),

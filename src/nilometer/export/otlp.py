@@ -16,13 +16,13 @@ from collections import Counter, deque
 from concurrent.futures import thread as _for_gevent  # noqa: F401 - see open_otlp
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from itertools import chain
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from nilometer.clock import Clock
 from nilometer.export.exporter import Undelivered
 from nilometer.export.lane import Lane
 from nilometer.export.receipt import rejected_rows, retry_after_s
+from nilometer.export.token_file import read_token
 from nilometer.model import Batch
 from nilometer.wire import otlp
 
@@ -42,7 +42,6 @@ BYTES_MAX: Final = 4 << 20  # per request, uncompressed: gRPC's limit, which rec
 TRY_AGAIN: Final = frozenset({429, 502, 503, 504})  # OTLP 1.x, "Retryable response codes"
 TOO_LARGE: Final = 413
 GZIP_LEVEL: Final = 1  # level 6 saves another tenth and takes three times as long
-TOKEN_FILE_BYTES_MAX: Final = 1 << 16
 OPTIONS: Final = ("compression", "timeout_s", "token_file", "header", "ca_file")
 
 
@@ -306,23 +305,7 @@ def _header(address: Address, text: str) -> tuple[str, str]:
 
 
 def _token(address: Address, file: str) -> str:
-    """The token, read anew each time, so that it can be renewed while the service runs."""
-    try:
-        mode = Path(file).stat().st_mode
-        with Path(file).open("rb") as stream:
-            content = stream.read(TOKEN_FILE_BYTES_MAX).decode("ascii")
-    except (OSError, ValueError) as error:
-        address.refuse(f"token_file {file}: {getattr(error, 'strerror', None) or 'not ASCII'}")
-    if mode & 0o007:
-        address.refuse(
-            f"token_file {file} is open to every user of this machine; close it with: "
-            f"chmod 600 {file}"
-        )
-    lines = [line.strip() for line in content.splitlines()]
-    tokens = [line for line in lines if line and not line.startswith("#")]
-    if not tokens:
-        address.refuse(f"token_file {file} holds no token")
-    return tokens[0]
+    return read_token(file, origin=f"{address.origin}: {address.shown!r}")
 
 
 def _tls(address: Address) -> SSLContext:

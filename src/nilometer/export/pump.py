@@ -16,6 +16,7 @@ from time import thread_time_ns
 from typing import TYPE_CHECKING, Final
 
 from nilometer.clock import Clock
+from nilometer.export.backlog import joined
 from nilometer.export.bell import Bell
 from nilometer.export.readers import READS_S
 from nilometer.export.threads import (
@@ -28,9 +29,12 @@ from nilometer.export.threads import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import TypeVar
 
     from nilometer.export.outlet import Outlet
     from nilometer.model import Batch
+
+    Seen = TypeVar("Seen")
 
 log = logging.getLogger("nilometer")
 
@@ -74,6 +78,7 @@ class Pump:
         self._stopping = False
         self._draining = threading.Lock()
         self._at_work: set[int] = set()  # threads inside of a drain or a delivery of ours
+        self._held: Batch | None = None  # readings that `look` drained, for the next interval
         self._forget_threads()
 
     def _forget_threads(self) -> None:
@@ -192,6 +197,40 @@ class Pump:
             self._spent(thread_time_ns() - began_ns)
         return True
 
+    def look(self, see: Callable[[], Seen], within_s: float) -> Seen | None:
+        """What `see` returns just after everything was drained; None if that cannot be in time.
+
+        Nothing is drained or looked at beside it. The exporters get the readings with those of
+        their next interval, as one: who looks often costs their receivers nothing.
+        """
+        me = threading.get_ident()
+        if me in self._at_work:
+            return None
+        self._at_work.add(me)
+        began_ns = thread_time_ns()
+        try:
+            if not self._may_drain(within_s):
+                return None
+            try:
+                if not self._ending:  # what was drained now would not be delivered any more
+                    self._hold(min(READS_S, within_s / 2))
+                return see()
+            finally:
+                self._draining.release()
+        finally:
+            self._at_work.discard(me)
+            self._spent(thread_time_ns() - began_ns)
+
+    def _hold(self, reads_s: float) -> None:
+        """Drain, and keep the readings back; what is no reading goes on its way."""
+        batch = self._drained(True, reads_s)
+        if batch is None or not self.outlets:
+            return
+        readings = batch._replace(spans=(), events=())
+        self._held = readings if self._held is None else joined(self._held, readings)
+        for outlet in self.outlets:
+            outlet.offer(batch._replace(readings=()))
+
     def _may_drain(self, within_s: float) -> bool:
         """Take the lock of draining; whether it was to be had in time.
 
@@ -205,15 +244,22 @@ class Pump:
 
     def _hand_over(self, everything: bool, reads_s: float) -> None:
         """Under the lock: two drains at once would hand intervals over in the wrong order."""
+        batch = self._drained(everything, reads_s)
+        if batch is None:
+            return
+        if everything and self._held is not None:
+            batch, self._held = joined(self._held, batch), None
+        for outlet in self.outlets:
+            outlet.offer(batch)
+
+    def _drained(self, everything: bool, reads_s: float) -> Batch | None:
         try:
             if everything:
                 self._read(reads_s)
-            batch = self._drain(everything)
+            return self._drain(everything)
         except Exception as error:  # noqa: BLE001 - a fault of ours stays ours
             self._fault(f"draining failed: {type(error).__name__}: {error}")
-            return
-        for outlet in self.outlets:
-            outlet.offer(batch)
+            return None
 
     def _run(self) -> None:
         """The pump's thread."""

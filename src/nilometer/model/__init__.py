@@ -13,6 +13,7 @@ from nilometer.model.distribution import SCALE, Distribution
 from nilometer.model.event import Event
 from nilometer.model.level import Level
 from nilometer.model.reading import Kind, Reading
+from nilometer.model.rejected import Rejected
 from nilometer.model.resource import Resource
 from nilometer.model.span import Link, SpanKind, SpanRecord, Status
 
@@ -26,6 +27,7 @@ __all__ = [
     "Level",
     "Link",
     "Reading",
+    "Rejected",
     "Resource",
     "SCALE",
     "SpanKind",

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from nilometer.model.event import Event
 from nilometer.model.reading import Reading
+from nilometer.model.rejected import Rejected
 from nilometer.model.resource import Resource
 from nilometer.model.span import SpanRecord
 
@@ -13,7 +14,7 @@ class Batch(NamedTuple):
 
     A source is any ``() -> Batch``, an exporter any ``(Batch) -> None``. `delivery` tells it
     from others that say the same of the same time; empty where such another one can only be
-    this one, sent again.
+    this one, sent again. `rejected` is what a receiver could not read; no exporter carries it.
     """
 
     resource: Resource
@@ -21,8 +22,9 @@ class Batch(NamedTuple):
     spans: tuple[SpanRecord, ...] = ()
     events: tuple[Event, ...] = ()
     delivery: str = ""
+    rejected: tuple[Rejected, ...] = ()
 
     @property
     def rows(self) -> int:
-        """How many readings, spans and events there are; a batch without any is not sent."""
-        return len(self.readings) + len(self.spans) + len(self.events)
+        """How many rows of all kinds there are; a batch without any is not sent."""
+        return len(self.readings) + len(self.spans) + len(self.events) + len(self.rejected)

@@ -149,6 +149,27 @@ buckets={50: 1, 302: 1, 318: 1}, zeros=0, negatives={}, scale=5, bounds=())
                 return self._clamped(estimate)
         return self.maximum  # fewer in the buckets than counted: a sender kept no buckets
 
+    @property
+    def deviation(self) -> float:
+        """The standard deviation of the samples, estimated; 0 with fewer than two.
+
+        Squares are not kept: each sample is taken to be its bucket's estimate, so it is off by
+        1.09 % of a sample's value at most, which is much where all are nearly the same.
+
+        >>> round(Distribution.of(range(1, 101)).deviation, 1)
+        29.0
+        """
+        if self.samples < 2 or self.minimum == self.maximum is not None:
+            return 0.0
+        told = [(self._clamped(value), count) for value, count in self._ascending() if count]
+        kept = sum(count for _, count in told)
+        if kept < 2:
+            return 0.0
+        mean = sum(value * count for value, count in told) / kept
+        return float(
+            (sum(count * (value - mean) ** 2 for value, count in told) / (kept - 1)) ** 0.5
+        )
+
     def _clamped(self, value: float) -> float:
         low = value if self.minimum is None else self.minimum
         high = value if self.maximum is None else self.maximum

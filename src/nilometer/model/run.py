@@ -90,7 +90,8 @@ class Accepted(NamedTuple):
     """Somebody took the steps of a run for granted: bounds are learned anew from it on.
 
     `run_id` is the run from which on, `reason` and `by` are told with every later verdict.
-    `counters` are those it holds for, each as ``mysql:Com_select``; none means all.
+    `counters` are those it holds for, each as ``mysql:Com_select``; none means all. Without a
+    `run_id` it stands for what was accepted and cannot be read any more, and `reason` says why.
     """
 
     suite: str

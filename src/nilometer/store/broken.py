@@ -70,12 +70,12 @@ class Forgiving(Questions):
     ) -> list[Row]:
         """As `Questions.ask`; where files cannot be read, over the others, if there are any."""
         try:
-            passed = [*without, *self._passed_over(table, wanted)]
+            passed = [*without, *self.passed_over(table, wanted)]
             return super().ask(name, table, wanted, values, head=head, without=passed)
         except StoreError as error:
             if error.slug != "store-unreadable" or not self._look(table, wanted):
                 raise
-        passed = [*without, *self._passed_over(table, wanted)]
+        passed = [*without, *self.passed_over(table, wanted)]
         return super().ask(name, table, wanted, values, head=head, without=passed)
 
     def broken(self) -> list[Broken]:
@@ -83,7 +83,7 @@ class Forgiving(Questions):
         with self._lock:
             return sorted(broken for broken, _ in self._found.values())
 
-    def _passed_over(self, table: str, wanted: Wanted) -> list[DataFile]:
+    def passed_over(self, table: str, wanted: Wanted) -> list[DataFile]:
         """Which of the needed files are broken; none if all are, so that the question fails."""
         with self._lock:
             if not self._found:

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from nilometer.model import Distribution, SpanKind, Status
+from nilometer.model import Distribution, Rejected, SpanKind, Status
 from nilometer.store.jsontext import clean, encode, encode_all
-from nilometer.store.tables import FLOAT, LISTS, TABLES, TEXT, WHOLE
+from nilometer.store.tables import BYTES, FLOAT, LISTS, TABLES, TEXT, WHOLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -95,6 +95,8 @@ def parts(batch: Batch) -> dict[str, Part]:
         made["readings"] = _part("readings", batch, values)
     if batch.events:
         made["events"] = _part("events", batch, _events(batch.events))
+    if batch.rejected:
+        made["rejected"] = _part("rejected", batch, _rejected(batch.rejected))
     return made
 
 
@@ -105,9 +107,11 @@ _TELLING: Final = {
         "minimum_int", "minimum_float", "maximum_int", "maximum_float",
     ),
     "events": ("name", "at_ns", "trace_id", "span_id", "severity", "body", "attributes"),
+    "rejected": ("door", "origin", "reason", "body"),
 }  # fmt: skip
 """The columns by which a batch is known again. A span is known by its ids; two readings of one
-series are the same if interval, count, sum and extremes are, whatever their buckets."""
+series are the same if interval, count, sum and extremes are, whatever their buckets; what was
+rejected is the same whenever it came."""
 
 
 def _part(name: str, batch: Batch, values: Values) -> Part:
@@ -274,6 +278,10 @@ def _events(events: Sequence[Event]) -> Values:
     }
 
 
+def _rejected(rows: Sequence[Rejected]) -> Values:
+    return dict(zip(Rejected._fields, zip(*rows, strict=True), strict=True))
+
+
 # ---- Python values into Arrow ---------------------------------------------------------------
 
 
@@ -340,6 +348,7 @@ _CAREFUL: Final[dict[pa.DataType, Callable[[Any], Any]]] = {
     WHOLE: _whole,
     pa.bool_(): bool,
     FLOAT: float,
+    BYTES: bytes,
 }
 
 _CODES: Final = {WHOLE: "q", FLOAT: "d"}

@@ -113,7 +113,7 @@ def _merge(
     try:
         _write_merged(stored, day, old, written)
         removed = [removal(file, at_ms=at_ms, data_change=False) for file in old]
-        took = _take_turn(stored, [*removed, *written])
+        took = take_turn(stored, [*removed, *written])
     except (DeltaError, OSError, pa.ArrowException, duckdb.Error) as error:
         stored.forget(written)
         if isinstance(error, duckdb.OutOfMemoryException):  # rows of megabytes: fewer at once
@@ -155,13 +155,13 @@ def _drop(stored: StoredTable, oldest: date, *, at_ms: int) -> Maintained:
         return Maintained()
     try:
         removed = [removal(file, at_ms=at_ms, data_change=True) for file in old]
-        took = _take_turn(stored, removed)
+        took = take_turn(stored, removed)
     except (DeltaError, OSError) as error:
         raise store_error(stored.place, error, "drop old days of") from error
     return Maintained(dropped=len(old) if took else 0)
 
 
-def _take_turn(stored: StoredTable, actions: Sequence[Any]) -> bool:
+def take_turn(stored: StoredTable, actions: Sequence[Any]) -> bool:
     """Commit as the next maintainer; False if another had that turn, and nothing is changed."""
     turn = Transaction(TURN, (stored.delta.transaction_version(TURN) or 0) + 1)
     try:

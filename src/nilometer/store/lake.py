@@ -26,6 +26,7 @@ from nilometer.errors import StoreError
 from nilometer.store.columns import Part, parts, table_of
 from nilometer.store.compaction import VACUUM_AFTER, Maintained, maintain, tidy
 from nilometer.store.places import Place, store_error
+from nilometer.store.rollups import roll_up
 from nilometer.store.stored import EPOCH, StoredTable
 from nilometer.store.tables import TABLES, WHOLE
 
@@ -139,6 +140,9 @@ class Lake:
             for name in TABLES:
                 kept = self._keeper(name)
                 merge = partial(maintain, kept, now_ns=now_ns, today=today, oldest=oldest)
+                if name == "rollups":
+                    readings = self._keeper("readings")
+                    merge = partial(roll_up, readings, kept, now_ns=now_ns)
                 for turn in (merge, partial(self._tidy, name, kept, vacuum_after)):
                     try:
                         done = done.plus(turn())

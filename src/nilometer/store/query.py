@@ -7,45 +7,46 @@ silence, where a cut answer would be wrong; lists say with `limit` how much they
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from nilometer.errors import StoreError
-from nilometer.store.broken import Broken, Forgiving
+from nilometer.store.limits import (
+    BUCKETS_MAX,
+    NS_PER_DAY,
+    ROWS_MAX,
+    SERIES_MAX,
+    SIGHT_NS,
+    SPANS_MAX,
+    TIME_MAX,
+    TIME_MIN,
+    TRACES_MAX,
+    TooMuch,
+    ends,
+    refuse_many,
+    within_64_bits,
+)
+from nilometer.store.notices import Notices
 from nilometer.store.places import Place
+from nilometer.store.points import Points
 from nilometer.store.reading import MEMORY_MAX, Row, Wanted
-from nilometer.store.rows import events_of, spans_of
-from nilometer.store.series import Series, matching, parted, series_of
-from nilometer.store.statistics import Asked, Merged, Statistics, statistics_of, with_extremes
+from nilometer.store.rolled import Rolling
+from nilometer.store.rows import events_of, rejected_of, spans_of
+from nilometer.store.series import Parts, Series, matching, parted, series_of
+from nilometer.store.statistics import (
+    Asked,
+    Merged,
+    Point,
+    Statistics,
+    point_of,
+    statistics_of,
+    with_extremes,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from nilometer.model import Event, Resource, SpanRecord
-
-SPANS_MAX: Final = 100_000
-"""Of one trace; ten times what a trace may record by default."""
-
-SERIES_MAX: Final = 100_000
-"""Of one instrument: 100 processes of 1,000 series each."""
-
-ROWS_MAX: Final = 20_000
-"""Of statistics: 20 groups by the minutes of half a day; 5 MB as JSON."""
-
-BUCKETS_MAX: Final = 50 * ROWS_MAX
-"""A timer's values lie within some 50 buckets (a factor of 3) per row of statistics."""
-
-TIME_MIN: Final = -(2**63)
-TIME_MAX: Final = 2**63 - 1
-
-NS_PER_HOUR: Final = 3600 * 10**9
-NS_PER_DAY: Final = 24 * NS_PER_HOUR
-
-SIGHT_NS: Final = NS_PER_HOUR
-"""So far before `since_ns` the reading is looked for that a cumulative series moved from."""
-
-TRACES_MAX: Final = 100_000
-"""So many traces are looked through for those that are as asked for: an hour of 30 a second."""
+    from nilometer.model import Event, Rejected, Resource, SpanRecord
+    from nilometer.store.broken import Broken
 
 
 class TraceSummary(NamedTuple):
@@ -71,7 +72,7 @@ class Instrument(NamedTuple):
     ended_ns: int
 
 
-class Reader:
+class Reader(Points, Notices):
     """The tables at one place, to be asked. Any thread may ask, while any process writes."""
 
     def __init__(
@@ -81,7 +82,7 @@ class Reader:
         storage_options: Mapping[str, str] | None = None,
         memory_max: str = MEMORY_MAX,
     ) -> None:
-        self._questions = Forgiving(Place.of(location, storage_options), memory_max=memory_max)
+        self._questions = Rolling(Place.of(location, storage_options), memory_max=memory_max)
 
     def close(self) -> None:
         """Give the memory back; nothing can be asked after."""
@@ -123,11 +124,11 @@ class Reader:
         service, name and request id (one span all of these; `request_id` is the span attribute
         of that name), that it took at least so long, and has errors or none.
         """
-        since, last = _ends(since_ns, until_ns)
+        since, last = ends(since_ns, until_ns)
         met: Row = {"since_ns": since, "last_ns": last, "rows_max": max(0, limit)}
         asked = {"service": service, "name": name, "request_id": request_id, "error": error}
         if min_duration_ns or any(value is not None for value in asked.values()):
-            duration_ns = _within_64_bits(min_duration_ns or 0)
+            duration_ns = within_64_bits(min_duration_ns or 0)
             met |= {**asked, "min_duration_ns": duration_ns, "looked_max": TRACES_MAX}
             rows = self._questions.ask("chosen_traces", "spans", self._around(since, last), met)
         else:
@@ -164,7 +165,7 @@ class Reader:
         limit: int = 1000,
     ) -> list[tuple[Resource, Event]]:
         """The events of that name, service, trace and time; the latest first."""
-        since, last = _ends(since_ns, until_ns)
+        since, last = ends(since_ns, until_ns)
         values = {
             "name": name,
             "service": service,
@@ -175,6 +176,15 @@ class Reader:
         }
         wanted = {"at_ns": (since, last), "name": (name, name)}
         return events_of(self._questions.ask("events", "events", wanted, values))
+
+    def rejected(
+        self, *, since_ns: int | None = None, until_ns: int | None = None, limit: int = 1000
+    ) -> list[tuple[Resource, Rejected]]:
+        """What came in that time and could not be read; the latest first, each once."""
+        since, last = ends(since_ns, until_ns)
+        values = {"since_ns": since, "last_ns": last, "rows_max": max(0, limit)}
+        wanted: Wanted = {"at_ns": (since, last)}
+        return rejected_of(self._questions.ask("rejected", "rejected", wanted, values))
 
     # ---- metrics -----------------------------------------------------------------------------
 
@@ -187,7 +197,7 @@ class Reader:
         limit: int = 10_000,
     ) -> list[Instrument]:
         """The instruments whose names start with `prefix`, by name."""
-        since, last = _ends(since_ns, until_ns)
+        since, last = ends(since_ns, until_ns)
         values = {
             "prefix": prefix,
             "since_ns": since,
@@ -212,7 +222,7 @@ class Reader:
     ) -> dict[str, list[str]]:
         """The dimensions, sorted, of each instrument from `prefix` to the name `last`, in one
         question; instruments without any are left out."""
-        since, until = _ends(since_ns, until_ns)
+        since, until = ends(since_ns, until_ns)
         values = {"prefix": prefix, "last": last, "since_ns": since, "until_ns": until}
         wanted: Wanted = {"ended_ns": (since, until), "name": (prefix or None, last)}
         found: dict[str, list[str]] = {}
@@ -229,7 +239,7 @@ class Reader:
         until_ns: int | None = None,
     ) -> list[Series]:
         """The series of an instrument whose dimensions and resource are as `where` says."""
-        since, last = _ends(since_ns, until_ns)
+        since, last = ends(since_ns, until_ns)
         values = {
             "name": name,
             "since_ns": since,
@@ -238,13 +248,18 @@ class Reader:
         }
         wanted = {"name": (name, name), "ended_ns": (since, last)}
         rows = self._questions.ask("series", "readings", wanted, values)
-        if len(rows) > SERIES_MAX:
-            raise TooMuch(
-                f"{name} has more than {SERIES_MAX} series in this time",
-                "ask for less of it: neither where nor group_by makes them fewer",
-                "since",
-            )
+        refuse_many(name, rows, SERIES_MAX)
         return matching([series_of(row) for row in rows], where or {})
+
+    def catalogue(
+        self, *, since_ns: int | None = None, until_ns: int | None = None
+    ) -> list[tuple[str, Series]]:
+        """Every series of every instrument, with the instrument's name."""
+        since, last = ends(since_ns, until_ns)
+        values = {"since_ns": since, "last_ns": last, "rows_max": SERIES_MAX + 1}
+        rows = self._questions.ask("catalogue", "readings", {"ended_ns": (since, last)}, values)
+        refuse_many("the store", rows, SERIES_MAX)
+        return [(row.pop("name"), series_of(row)) for row in rows]
 
     def dimensions(
         self, name: str, *, since_ns: int | None = None, until_ns: int | None = None
@@ -273,27 +288,60 @@ class Reader:
         belongs to the period in which it ended. `group_by` and `where` name dimensions, or
         service, host, pid, region or zone (a dimension of that name goes before).
         """
-        since, last = _ends(since_ns, until_ns)
-        period_ns = min(period_ns, TIME_MAX) if period_ns and period_ns > 0 else None
-        sight = max(TIME_MIN, since - SIGHT_NS)
+        sight = max(TIME_MIN, ends(since_ns, until_ns)[0] - SIGHT_NS)
         found = self.series(name, where, since_ns=sight, until_ns=until_ns)
         parts = parted(found, group_by)
-        values = {
-            "name": name,
-            "since_ns": since,
-            "last_ns": last,
-            "sight_ns": sight,
-            "period_ns": period_ns or 0,
-            "series": parts.series,
-            "parts": parts.parts,
-        }
-        wanted = {"name": (name, name), "ended_ns": (sight, last)}
+        return self.measured(
+            name,
+            parts,
+            since_ns=since_ns,
+            until_ns=until_ns,
+            period_ns=period_ns,
+            quantiles=quantiles,
+        )
+
+    def measured(
+        self,
+        name: str,
+        parts: Parts,
+        *,
+        since_ns: int | None = None,
+        until_ns: int | None = None,
+        period_ns: int | None = None,
+        quantiles: Sequence[float] = (),
+    ) -> list[Statistics]:
+        """The same of these parts, each of series of one kind and unit."""
+        period_ns = min(period_ns, TIME_MAX) if period_ns and period_ns > 0 else None
+        wanted, values = _chosen(name, parts, since_ns, until_ns)
+        values["period_ns"] = period_ns or 0
         rows = self._moved("measured", wanted, values, ROWS_MAX)
         if any(row["running"] for row in rows):
             rows = with_extremes(rows, self._moved("extremes", wanted, values, ROWS_MAX))
         merged = self._merged(rows, wanted, values) if quantiles else Merged()
         asked = Asked(since_ns, until_ns, period_ns, tuple(quantiles))
         return statistics_of(rows, merged, parts.groups, asked)
+
+    def points(
+        self,
+        name: str,
+        parts: Parts,
+        places: Sequence[int],
+        *,
+        since_ns: int | None,
+        until_ns: int | None,
+        after: tuple[int, int, int] = (-1, 0, 0),
+        limit: int,
+    ) -> list[Point]:
+        """Single points, in the order of their part's place, of time and of part.
+
+        `places` has one for each part; `after` is where to go on: place, time and part.
+        """
+        wanted, values = _chosen(name, parts, since_ns, until_ns)
+        values |= {"places": list(places), "numbers": list(range(len(places)))}
+        values["rows_max"] = max(0, limit)
+        values |= dict(zip(("after_place", "after_ns", "after_part"), after, strict=True))
+        rows = self._questions.ask("points", "readings", wanted, values, head="moved")
+        return [point_of(row) for row in rows]
 
     def _merged(
         self, rows: Sequence[Row], wanted: Wanted, values: Mapping[str, object]
@@ -323,20 +371,18 @@ class Reader:
         return rows
 
 
-def _ends(since_ns: int | None, until_ns: int | None) -> tuple[int, int]:
-    """The first and the last nanosecond asked for, within 64 bits; (1, 0) if there is none."""
-    first = TIME_MIN if since_ns is None else max(TIME_MIN, since_ns)
-    last = TIME_MAX if until_ns is None else min(TIME_MAX, until_ns - 1)
-    return (first, last) if first <= last else (1, 0)
-
-
-def _within_64_bits(value: int) -> int:
-    return max(TIME_MIN, min(TIME_MAX, value))
-
-
-class TooMuch(StoreError):  # noqa: N818 - it is the question that is too large
-    """An answer would be too large; `parameter` is the one that makes it smaller."""
-
-    def __init__(self, what: str, remedy: str, parameter: str) -> None:
-        super().__init__(f"{what}; {remedy}", slug="store-too-much")
-        self.parameter = parameter
+def _chosen(
+    name: str, parts: Parts, since_ns: int | None, until_ns: int | None
+) -> tuple[Wanted, Row]:
+    """What `moved` needs to know, and the files that may hold it."""
+    since, last = ends(since_ns, until_ns)
+    sight = max(TIME_MIN, since - SIGHT_NS)
+    values: Row = {
+        "name": name,
+        "since_ns": since,
+        "last_ns": last,
+        "sight_ns": sight,
+        "series": parts.series,
+        "parts": parts.parts,
+    }
+    return {"name": (name, name), "ended_ns": (sight, last)}, values

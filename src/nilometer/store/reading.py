@@ -9,12 +9,13 @@ parameters, and memory is limited.
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from tempfile import gettempdir
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 from uuid import uuid4
 
 import duckdb
@@ -26,7 +27,16 @@ from nilometer.store.copies import Copies
 from nilometer.store.opening import open_existing
 from nilometer.store.places import said
 from nilometer.store.stored import DataFile, files_of
-from nilometer.store.tables import TABLES, Table
+from nilometer.store.tables import (
+    FLOAT,
+    FLOATS,
+    TABLES,
+    TEXT,
+    WHOLE,
+    WHOLES,
+    Table,
+    file_schema,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -44,6 +54,7 @@ SPILL_MAX: Final = "4GB"
 TRIES: Final = 3
 """Files stay an hour after they are replaced, so even a second try is rare."""
 
+Answer = TypeVar("Answer")
 Row = dict[str, Any]
 Wanted = dict[str, tuple[Any, Any]]
 """By column the least and greatest value a question asks for; None leaves an end open."""
@@ -66,6 +77,16 @@ def _may_hold(file: DataFile, column: str, wanted: tuple[Any, Any]) -> bool:
     above = low is not None and greatest is not None and greatest < low
     below = high is not None and least is not None and least > high
     return not above and not below
+
+
+class Piece(NamedTuple):
+    """Rows of some files of a table, as SQL: which columns of which rows. No text of anybody
+    else's may stand in it."""
+
+    table: str
+    files: Sequence[DataFile]
+    columns: str = "*"
+    where: str = "TRUE"
 
 
 class Shelf:
@@ -141,7 +162,7 @@ class Questions:
             chosen = [file for file in listed if file.path not in passed]
             return self._ask(text, table, chosen, values)
 
-        return self._retried(answer)
+        return self.retried(answer)
 
     def unreadable(
         self, name: str, table: str, wanted: Wanted, values: Mapping[str, object]
@@ -155,7 +176,8 @@ class Questions:
                 found.append((file, said(error)))
         return found
 
-    def _retried(self, answer: Callable[[], list[Row]]) -> list[Row]:
+    def retried(self, answer: Callable[[], Answer]) -> Answer:
+        """What `answer` gives, asked again where files were taken away meanwhile."""
         for tries_left in reversed(range(TRIES)):
             try:
                 return answer()
@@ -176,9 +198,28 @@ class Questions:
         place = self._shelves[table].place
         with self._copies.of(place, chosen) as paths, self._database.cursor() as cursor:
             show(cursor, table, paths)
-            answer = cursor.execute(text, dict(values))
-            names = [each[0] for each in answer.description or ()]
-            return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
+            if table == "readings":
+                cursor.execute("CREATE TEMP VIEW repeated AS SELECT * FROM readings")
+                show_pieces(cursor, "rolled", [], like="rollups")
+            return rows_of(cursor, text, values)
+
+    def ask_pieces(
+        self, text: str, values: Mapping[str, object], views: Mapping[str, Sequence[Piece]]
+    ) -> list[Row]:
+        """The rows that a question gives over views that are put together of pieces.
+
+        To be asked again with new pieces where a file was taken away meanwhile.
+        """
+        with ExitStack() as stack, self._database.cursor() as cursor:
+            for name, pieces in views.items():
+                shown = []
+                for piece in pieces:
+                    place = self._shelves[piece.table].place
+                    copies = self._copies.of(place, piece.files)
+                    shown.append((piece, stack.enter_context(copies)))
+                like = pieces[0].table if pieces else "readings"
+                show_pieces(cursor, name, shown, like=like)
+            return rows_of(cursor, text, values)
 
 
 def database(memory_max: str) -> duckdb.DuckDBPyConnection:
@@ -212,6 +253,37 @@ def _too_much(error: BaseException) -> StoreError:
         "ask for less time or fewer groups",
         slug="store-too-much",
     )
+
+
+def show_pieces(
+    cursor: duckdb.DuckDBPyConnection,
+    name: str,
+    pieces: Sequence[tuple[Piece, Sequence[Path]]],
+    *,
+    like: str,
+) -> None:
+    """Let the cursor see these pieces as one table; without any as an empty one like that."""
+    texts = []
+    for piece, paths in pieces:
+        if paths:
+            quoted = ", ".join(_literal(str(path)) for path in paths)
+            source = f"read_parquet([{quoted}], hive_partitioning = false)"
+            texts.append(f"SELECT {piece.columns} FROM {source} WHERE {piece.where}")  # noqa: S608 - ours
+    if not texts:
+        kinds = {TEXT: "VARCHAR", WHOLE: "BIGINT", FLOAT: "DOUBLE", WHOLES: "BIGINT[]"}
+        kinds |= {FLOATS: "DOUBLE[]", pa.bool_(): "BOOLEAN"}
+        columns = [f"NULL::{kinds[each.type]} AS {each.name}" for each in file_schema(like)]
+        texts = [f"SELECT {', '.join(columns)} WHERE FALSE"]
+    cursor.execute(f"CREATE TEMP VIEW {name} AS {' UNION ALL '.join(texts)}")
+
+
+def rows_of(
+    cursor: duckdb.DuckDBPyConnection, text: str, values: Mapping[str, object]
+) -> list[Row]:
+    """What a question over the cursor's views gives."""
+    answer = cursor.execute(text, dict(values))
+    names = [each[0] for each in answer.description or ()]
+    return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
 
 
 _GLOB: Final = str.maketrans({"*": "[*]", "?": "[?]", "[": "[[]"})

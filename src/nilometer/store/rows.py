@@ -11,6 +11,7 @@ from nilometer.model import (
     Kind,
     Link,
     Reading,
+    Rejected,
     Resource,
     SpanKind,
     SpanRecord,
@@ -41,6 +42,11 @@ def readings_of(rows: Iterable[Mapping[str, Any]]) -> list[tuple[Resource, Readi
 def events_of(rows: Iterable[Mapping[str, Any]]) -> list[tuple[Resource, Event]]:
     """The events in these rows, each with who measured it."""
     return [(_resource_of(row), _event_of(row)) for row in rows]
+
+
+def rejected_of(rows: Iterable[Mapping[str, Any]]) -> list[tuple[Resource, Rejected]]:
+    """What was rejected in these rows, each with who took it."""
+    return [(_resource_of(row), Rejected(*(row[n] for n in Rejected._fields))) for row in rows]
 
 
 def _resource_of(row: Mapping[str, Any]) -> Resource:

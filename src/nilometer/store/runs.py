@@ -22,8 +22,8 @@ from nilometer.store.columns import parts, table_of
 from nilometer.store.compaction import FILES_MIN, VACUUM_AFTER, maintain, tidy
 from nilometer.store.disk import LOG, empty_end
 from nilometer.store.lake import NS_PER_DAY, append_number, days_of, refuse_foreign
+from nilometer.store.limits import TIME_MAX, TIME_MIN
 from nilometer.store.places import Place
-from nilometer.store.query import TIME_MAX, TIME_MIN
 from nilometer.store.reading import Questions, Wanted
 from nilometer.store.rows import events_of
 from nilometer.store.run_rows import SERVICE, part_of, runs_of
@@ -199,7 +199,12 @@ class History:
         return [run for _, run in sorted(placed, key=itemgetter(0))]
 
     def accepted(self, suite: str | None = None) -> list[Accepted]:
-        """What was accepted, in a suite or in all, oldest first."""
+        """What was accepted, in a suite or in all, oldest first.
+
+        A file that cannot be read becomes one without a run, whose reason says why: what was
+        accepted in it may be of any suite. Raises StoreError if there is no reading of any.
+        """
+        wanted: Wanted = {"name": (ACCEPTED, ACCEPTED)}
         values = {
             "name": ACCEPTED,
             "service": None,
@@ -208,9 +213,18 @@ class History:
             "last_ns": TIME_MAX,
             "rows_max": ACCEPTED_MAX,
         }
-        rows = self._questions.ask("events", "events", {"name": (ACCEPTED, ACCEPTED)}, values)
+        bad: list[tuple[DataFile, str]] = []
+        try:
+            rows = self._questions.ask("events", "events", wanted, values)
+        except StoreError as error:
+            bad = self._questions.unreadable("events", "events", wanted, values)
+            if error.slug != "store-unreadable" or not bad:
+                raise
+            without = [file for file, _ in bad]
+            rows = self._questions.ask("events", "events", wanted, values, without=without)
         events = [event for _, event in events_of(rows)]
-        return [one for one in _accepted_of(events) if suite is None or one.suite == suite]
+        found = [one for one in _accepted_of(events) if suite is None or one.suite == suite]
+        return [Accepted(suite or "", "", 0, _told(file, why)) for file, why in bad] + found
 
 
 def _worth_merging(files: Sequence[DataFile], today: date) -> bool:
@@ -223,9 +237,13 @@ def _worth_merging(files: Sequence[DataFile], today: date) -> bool:
 def _lost(file: DataFile, why: str, suite: str | None) -> Run:
     """What stands for the runs of a file that cannot be read."""
     ended_ns = file.greatest.get("ended_ns") or 0
-    because = f"lost: {file.path} of the history, {file.rows} rows, cannot be read: {why}"
+    because = _told(file, why)
     told = file.least.get("suite") or "" if suite is None else suite
     return Run("", told, ended_ns, ended_ns, exit_status=None, because=because)
+
+
+def _told(file: DataFile, why: str) -> str:
+    return f"lost: {file.path} of the history, {file.rows} rows, cannot be read: {why}"
 
 
 def _event_of(accepted: Accepted, which: str) -> Event:

@@ -24,11 +24,13 @@ Key = tuple[int, int | None]
 class Statistics(NamedTuple):
     """One instrument in one period, in one group.
 
-    | kind | samples | total | average, minimum, maximum | last | rate (1/s) |
-    |---|---|---|---|---|---|
-    | counter | readings | moved | None | None | moved |
-    | gauge | readings | None | of the readings | the latest reading | None |
-    | distribution | values | sum of values | of the values | None | values |
+    | kind | samples | total | average | minimum, maximum | last | rate (1/s) |
+    |---|---|---|---|---|---|---|
+    | counter | readings | moved | None | of single readings | None | moved |
+    | gauge | readings | None | of the readings | the same | the latest reading | None |
+    | distribution | values | sum of values | of the values | the same | None | values |
+
+    A counter's readings that count from their start tell no minimum and maximum.
 
     `started_ns` is the period's start, or that of the asked time (of the first reading where
     that was open). `quantiles` are pairs of share and value, for distributions only.
@@ -46,6 +48,40 @@ class Statistics(NamedTuple):
     last: Number | None
     rate: float | None
     quantiles: tuple[tuple[float, float | None], ...] = ()
+    part: int = 0
+
+
+class Point(NamedTuple):
+    """What one part told of one moment: how far a counter moved, a gauge, or a distribution's
+    average, with its `samples`, sum and extremes.
+    """
+
+    place: int
+    ended_ns: int
+    part: int
+    kind: str
+    value: Number
+    samples: int | None
+    total: Number | None
+    minimum: Number | None
+    maximum: Number | None
+    description: str
+
+
+def point_of(row: Mapping[str, Any]) -> Point:
+    """The point that a row of `points` tells."""
+    total = _total(row)
+    at = row["place"], row["ended_ns"], row["part"], row["kind"]
+    if row["kind"] == "gauge":
+        value = _one_of(max, row["greatest_int"], row["greatest_float"])
+        return Point(*at, value, None, None, None, None, row["description"])
+    if row["kind"] == "counter":
+        return Point(*at, total, None, None, None, None, row["description"])
+    samples = int(row["samples"] or 0)
+    average = total / samples if samples else 0
+    least = _one_of(min, row["minimum_int"], row["minimum_float"])
+    greatest = _one_of(max, row["maximum_int"], row["maximum_float"])
+    return Point(*at, average, samples, total, least, greatest, row["description"])
 
 
 class Asked(NamedTuple):
@@ -76,7 +112,7 @@ def statistics_of(
     for row in rows:
         started, ended = asked.span(row)
         one = _BY_KIND[row["kind"]](row, (ended - started) / NS_PER_S)
-        one = one._replace(started_ns=started, group=groups[row["part"]])
+        one = one._replace(started_ns=started, group=groups[row["part"]], part=row["part"])
         if asked.quantiles and row["kind"] == "distribution":
             held = merged.of(row)
             one = one._replace(quantiles=_quantiles(one, held, asked.quantiles))

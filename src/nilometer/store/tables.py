@@ -1,6 +1,6 @@
 """The tables: every column with its meaning, its Arrow type and the history of the schema.
 
-Four tables, each partitioned by `date`, the UTC day of a row's time. Who measured stands in
+Six tables, each partitioned by `date`, the UTC day of a row's time. Who measured stands in
 every row (the resource columns), so that no question needs a join.
 Times are whole nanoseconds since 1970 in 64 bits: Delta's own timestamps stop at microseconds.
 """
@@ -12,10 +12,11 @@ from typing import Final, NamedTuple
 
 import pyarrow as pa
 
-VERSION: Final = 2
+VERSION: Final = 3
 HISTORY: Final = {
     1: "spans, readings, events, runs",
     2: "runs say all that is known of a run; nothing had written to the table before",
+    3: "rejected, rollups",
 }
 """Per schema version one line: what came with it. A store of a newer version is refused."""
 
@@ -50,6 +51,7 @@ class Table(NamedTuple):
 
 
 TEXT: Final = pa.string()
+BYTES: Final = pa.binary()
 WHOLE: Final = pa.int64()
 FLOAT: Final = pa.float64()
 WHOLES: Final = pa.list_(pa.field("element", WHOLE))
@@ -141,6 +143,17 @@ READINGS: Final = Table(
     bounded=("name", "ended_ns"),
 )
 
+OF_SERIES: Final = {
+    *("service", "host", "pid", "region", "zone", "version", "resource", "scope"),
+    *("name", "kind", "unit", "description", "dimensions", "series"),
+}
+"""The columns that are the same for all readings of a series."""
+
+_BUCKETS: Final = {
+    *("zeros", "scale", "bucket_indexes", "bucket_counts"),
+    *("negative_indexes", "negative_counts"),
+}
+
 EVENTS: Final = Table(
     "events",
     "Single happenings, not aggregated.",
@@ -216,7 +229,65 @@ RUNS: Final = Table(
     since=2,
 )
 
-TABLES: Final = {table.name: table for table in (SPANS, READINGS, EVENTS, RUNS)}
+REJECTED: Final = Table(
+    "rejected",
+    "What was sent, could not be read, and will not be sent again.",
+    (
+        *RESOURCE,
+        Column("at_ns", WHOLE, "when it came, wall clock"),
+        Column("door", TEXT, "which receiver took it: notifications"),
+        Column("origin", TEXT, "where it came from: exchange/queue"),
+        Column("reason", TEXT, "the word it is counted by in nilometer.collector.rejected"),
+        Column("detail", TEXT, "what was wrong with it"),
+        Column("size", WHOLE, "of how many bytes it was"),
+        Column("body", BYTES, "the first 64 KiB of them, as they came"),
+        *ARRIVAL,
+    ),
+    time="at_ns",
+    order=("at_ns",),
+    bounded=("at_ns",),
+    since=3,
+)
+
+ROLLUPS: Final = Table(
+    "rollups",
+    "The readings of one file of `readings`, each series' merged over five minutes.",
+    (
+        Column("date", pa.date32(), "partition: that of the file"),
+        Column("file", TEXT, "which file, as the log of `readings` calls it"),
+        *(column for column in READINGS.columns if column.name in OF_SERIES),
+        Column("is_raw", pa.bool_(), "these readings cannot be merged: ask the file; else"),
+        Column("grid_ns", WHOLE, "the five minutes in which they ended begin here"),
+        Column("started_ns", WHOLE, "start of the earliest interval"),
+        Column("first_ns", WHOLE, "end of the earliest interval"),
+        Column("ended_ns", WHOLE, "end of the latest interval"),
+        Column("readings", WHOLE, "how many readings"),
+        Column("value_int", WHOLE, "sum of the readings' values (whole ones)"),
+        Column("value_float", FLOAT, "the same of the others"),
+        Column("last_int", WHOLE, "gauge: the latest value (of whole ones)"),
+        Column("last_int_ns", WHOLE, "when that was"),
+        Column("last_float", FLOAT, "gauge: the latest value (of the others)"),
+        Column("last_float_ns", WHOLE, "when that was"),
+        Column("samples", WHOLE, "distribution: how many values"),
+        Column("minimum_int", WHOLE, "least value, counter and gauge: of the readings (whole)"),
+        Column("minimum_float", FLOAT, "the same of the others"),
+        Column("maximum_int", WHOLE, "greatest value, likewise"),
+        Column("maximum_float", FLOAT, "the same of the others"),
+        Column("without_minimum", WHOLE, "distribution: readings that do not tell the least"),
+        Column(
+            "without_maximum", WHOLE, "distribution: readings that do not tell the greatest"
+        ),
+        *(column for column in READINGS.columns if column.name in _BUCKETS),
+    ),
+    time="ended_ns",
+    order=("name", "series", "grid_ns"),
+    bounded=("file", "name", "ended_ns"),
+    since=3,
+)
+
+TABLES: Final = {
+    table.name: table for table in (SPANS, READINGS, EVENTS, RUNS, REJECTED, ROLLUPS)
+}
 
 
 @cache
@@ -257,6 +328,7 @@ def as_markdown() -> str:
 def _delta_type(kind: pa.DataType) -> str:
     names = {
         pa.string(): "string",
+        pa.binary(): "binary",
         pa.int64(): "long",
         pa.float64(): "double",
         pa.bool_(): "boolean",

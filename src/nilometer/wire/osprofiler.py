@@ -34,18 +34,28 @@ PARAMS: Final = "osprofiler.params"
 BASE_ID: Final = "osprofiler.base_id"
 """The attribute that keeps a base id which is no UUID."""
 
+POINT_ID: Final = "osprofiler.trace_id"
+PARENT_ID: Final = "osprofiler.parent_id"
+START_INFO: Final = "osprofiler.start.info"
+STOP_INFO: Final = "osprofiler.stop.info"
+"""Attributes of a span that was two points: their ids as they were spelled, their `info`."""
+
+LACKING: Final = "osprofiler.lacking"
+"""Which of its two points such a span lacks: ``start`` or ``stop``."""
+
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 TIME_NS_MAX: Final = 2**63 - 1  # the year 2262
 
 
 def encode(tree: Tree) -> str:
     """The report, a line per span: a trace may be deeper than JSON writers can recurse."""
-    starts = [node.span.started_ns for node in tree.walk()]
+    spans = [node.span for node in tree.walk()]
+    starts = [span.started_ns for span in spans if span.attributes.get(LACKING) != "start"]
     info = {
         "name": "total",
         "started": 0,
-        "finished": tree.duration_ns // NS_PER_MS if starts else None,
-        "last_trace_started": (max(starts) - min(starts)) // NS_PER_MS if starts else None,
+        "finished": _ms(tree.duration_ns) if spans else None,
+        "last_trace_started": _ms(max(starts) - tree.started_ns) if starts else None,
     }
     head = f'{{"info": {json.dumps(info)}, "children": ['
     tail = f'], "stats": {json.dumps(_stats(tree))}}}\n'
@@ -94,32 +104,38 @@ def _node(node: Node, origin_ns: int) -> dict[str, Any]:
     span, resource = node.span, node.resource
     started_ns = span.started_ns - origin_ns
     start, stop = payloads(span, resource, node.duration_ns)
-    return {
-        "info": {
-            "name": span.name,
-            "project": start["project"],
-            "service": resource.service,
-            "host": resource.host,
-            "started": started_ns // NS_PER_MS,
-            "finished": (started_ns + node.duration_ns) // NS_PER_MS,
-            "exception": stop["info"].get("etype", "None"),
-            f"meta.raw_payload.{span.name}-start": start,
-            f"meta.raw_payload.{span.name}-stop": stop,
-        },
-        "trace_id": start["trace_id"],
-        "parent_id": start["parent_id"],
+    info = {
+        "name": span.name,
+        "project": start["project"],
+        "service": resource.service,
+        "host": resource.host,
+        "started": _ms(started_ns),
+        "finished": _ms(started_ns + node.duration_ns),
     }
+    lacking = span.attributes.get(LACKING)
+    if lacking != "start":
+        info[f"meta.raw_payload.{span.name}-start"] = start
+    if lacking != "stop":
+        info["exception"] = stop["info"].get("etype", "None")
+        info[f"meta.raw_payload.{span.name}-stop"] = stop
+    return {"info": info, "trace_id": start["trace_id"], "parent_id": start["parent_id"]}
+
+
+def _ms(duration_ns: int) -> int:
+    return duration_ns // NS_PER_MS
 
 
 def payloads(
     span: SpanRecord, resource: Resource, duration_ns: int
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """What OSProfiler sends where a span starts, and where it stops; its drivers take these."""
-    base_id = str(span.attributes.get(BASE_ID, "")) or _uuid(span.trace_id, span.trace_id[8:])
+    told = span.attributes
+    base_id = str(told.get(BASE_ID, "")) or _uuid(span.trace_id, span.trace_id[8:])
+    parent_id = _uuid(span.trace_id, span.parent_id) if span.parent_id else base_id
     common = {
         "base_id": base_id,
-        "trace_id": _uuid(span.trace_id, span.span_id),
-        "parent_id": _uuid(span.trace_id, span.parent_id) if span.parent_id else base_id,
+        "trace_id": str(told.get(POINT_ID, "")) or _uuid(span.trace_id, span.span_id),
+        "parent_id": str(told.get(PARENT_ID, "")) or parent_id,
         "project": str(dict(resource.attributes).get("service.namespace", "")),
         "service": resource.service,
     }
@@ -134,16 +150,25 @@ def payloads(
         {
             "name": f"{span.name}-start",
             **common,
-            "timestamp": _timestamp(span.started_ns),
-            "info": _start_info(span, resource),
+            "timestamp": timestamp(span.started_ns),
+            "info": _said(span, START_INFO) or _start_info(span, resource),
         },
         {
             "name": f"{span.name}-stop",
             **common,
-            "timestamp": _timestamp(span.started_ns + duration_ns),
-            "info": ended,
+            "timestamp": timestamp(span.started_ns + duration_ns),
+            "info": _said(span, STOP_INFO) or ended,
         },
     )
+
+
+def _said(span: SpanRecord, attribute: str) -> dict[str, Any]:
+    """What a point said in its own words; nothing of a span that was none."""
+    try:
+        found = json.loads(str(span.attributes.get(attribute, "")))
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _start_info(span: SpanRecord, resource: Resource) -> dict[str, Any]:
@@ -170,7 +195,8 @@ def _uuid(trace_id: bytes, span_id: bytes) -> str:
     return str(UUID(bytes=(trace_id[:8] + span_id).ljust(16, b"\0")[:16]))
 
 
-def _timestamp(at_ns: int) -> str:
+def timestamp(at_ns: int) -> str:
+    """A moment as OSProfiler writes it: UTC, with six digits after the point."""
     at = _EPOCH + timedelta(microseconds=min(at_ns, TIME_NS_MAX) // 1000)
     return at.strftime("%Y-%m-%dT%H:%M:%S.%f")
 
@@ -191,6 +217,6 @@ def _stats(tree: Tree) -> dict[str, dict[str, int]]:
         above.append(name)
         within[name] += 1
     return {
-        name: {"count": count, "duration": spent_ns[name] // NS_PER_MS}
+        name: {"count": count, "duration": _ms(spent_ns[name])}
         for name, count in counts.items()
     }

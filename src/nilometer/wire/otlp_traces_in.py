@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from nilometer.model import Event, Link, SpanKind, SpanRecord, Status
+from nilometer.wire import osprofiler_otlp
 from nilometer.wire.otlp_values import TIME_NS_MAX, attributes_of
 
 if TYPE_CHECKING:
@@ -28,12 +29,13 @@ def read(request: Any, inbox: Inbox) -> None:
         for scope_spans in resource_spans.scope_spans:
             scope = scope_spans.scope.name
             inbox.expect(len(scope_spans.spans))
+            span_of = _of_osprofiler if scope == osprofiler_otlp.SCOPE else _span
             for message in scope_spans.spans:
                 reason = _refusal(message)
                 if reason:
                     inbox.rejected[reason] += 1
                 else:
-                    spans.append(_span(message, scope))
+                    spans.append(span_of(message, scope))
 
 
 def is_trace_id(content: bytes) -> bool:
@@ -86,6 +88,10 @@ def _span(span: Any, scope: str) -> SpanRecord:
         else (),
         scope,
     )
+
+
+def _of_osprofiler(span: Any, scope: str) -> SpanRecord:
+    return osprofiler_otlp.understood(_span(span, scope))
 
 
 def _event(event: Any) -> Event:

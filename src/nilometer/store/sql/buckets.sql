@@ -10,7 +10,7 @@
     UNNEST(CASE WHEN $negative THEN negative_indexes ELSE bucket_indexes END) AS bucket,
     UNNEST(CASE WHEN $negative THEN negative_counts ELSE bucket_counts END) * sign AS held
   FROM moved
-  WHERE kind = 'distribution' AND LEN(bounds) = 0
+  WHERE kind = 'distribution' AND COALESCE(LEN(bounds), 0) = 0
 )
 SELECT part, period_ns, scale, bucket, SUM(held) AS held
 FROM told

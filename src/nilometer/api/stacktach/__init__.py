@@ -1,0 +1,1 @@
+"""StackTach's REST interface: what its `stacky` and other clients ask for."""

@@ -1,0 +1,176 @@
+"""A run of `nilometer bench persister`: load on one side, readings of a source on the other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from nilometer.cli.bench_load import Lag, Load
+from nilometer.cli.bench_report import rates, report, sampled
+from nilometer.cli.bench_sources import SourceError
+from nilometer.cli.exits import INTERRUPTED, Exit
+from nilometer.cli.terminal import console, say, stop
+from nilometer.clock import Clock, elapsed_ns
+from nilometer.errors import to_install
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from nilometer.cli.bench_load import Plan
+    from nilometer.cli.bench_report import Sample
+    from nilometer.cli.bench_sources import Source
+
+SAY_S: Final = 5.0  # a line in a log so often
+
+
+class Wanted(NamedTuple):
+    """What a run is to be."""
+
+    source: str
+    at: tuple[str, ...]
+    brokers: str
+    topic: str
+    group: str
+    plan: Plan
+    total: int
+    rate: float
+    every_s: float
+    timeout_s: float
+
+
+class End(NamedTuple):
+    """How a run ended: with what exit code, and why if that is not 0."""
+
+    because: str = ""
+    code: int = Exit.OK  # or INTERRUPTED
+
+
+def run(wanted: Wanted, source: Source) -> tuple[dict[str, Any], End]:
+    """Put the load on, watch it, and report; and how it ended."""
+    load, lag = None, None
+    try:
+        watch = Watch(wanted, source)
+        if wanted.brokers:
+            load = Load(
+                wanted.brokers,
+                wanted.topic,
+                wanted.plan,
+                total=wanted.total,
+                per_second=wanted.rate,
+            )
+            lag = Lag(wanted.brokers, wanted.topic, wanted.group)
+            load.start()
+        end = watch.until_done(load, lag)
+    except SourceError as error:
+        stop(str(error), Exit.UNREACHABLE)
+    except ConnectionError as error:
+        stop(f"--brokers: no Kafka at {wanted.brokers}: {error}", Exit.UNREACHABLE)
+    except ModuleNotFoundError as error:
+        stop(f"--brokers needs {error.name}: {to_install('kafka')}", Exit.USAGE)
+    finally:
+        if load is not None:
+            load.stop()
+        if lag is not None:
+            lag.close()
+    return watch.report(load), end
+
+
+class Watch:
+    """Reads the source again and again, and remembers what it saw."""
+
+    def __init__(self, wanted: Wanted, source: Source) -> None:
+        self._wanted = wanted
+        self._source = source
+        self._before = self._after = source.read()
+        self._samples = [sampled(self._before, self._before, 0, None)]
+        self._missed = 0
+        self._said: set[str] = set()
+        self._is_interrupted = False
+
+    def until_done(self, load: Load | None, lag: Lag | None) -> End:
+        """Look until all came through, or nothing has come for too long, or Ctrl-C."""
+        moved_ns, told_ns = elapsed_ns(), 0
+        try:
+            while True:
+                Clock().sleep_s(self._wanted.every_s)
+                if self._look(load, lag):
+                    moved_ns = elapsed_ns()
+                if elapsed_ns() - told_ns >= SAY_S * 1e9 or console(stderr=True).is_terminal:
+                    told_ns = elapsed_ns()
+                    _tell(self._samples)
+                if self._is_done(load):
+                    return End() if load is None else self._end_of(load)
+                if elapsed_ns() - moved_ns > self._wanted.timeout_s * 1e9:
+                    return End(self._given_up(load), Exit.UNREACHABLE)
+        except KeyboardInterrupt:
+            self._is_interrupted = True
+            return End("interrupted: these are the figures until then", INTERRUPTED)
+
+    def _look(self, load: Load | None, lag: Lag | None) -> bool:
+        """Read once; whether anything moved."""
+        if load is not None:
+            load.note()
+        try:
+            self._after = self._source.read()
+        except SourceError as error:  # one that is busy; upstream's script would count nothing
+            self._miss([str(error)])
+            return False
+        if self._after.missing:
+            self._miss(self._after.missing.values())
+        taken = load.taken if load is not None else 0
+        waiting = lag.read() if lag is not None else None
+        self._samples.append(sampled(self._after, self._before, taken, waiting))
+        return self._samples[-1].counts != self._samples[-2].counts
+
+    def _miss(self, reasons: Iterable[str]) -> None:
+        """Count a reading that was not of all there is, and tell what is news."""
+        self._missed += 1
+        for why in reasons:
+            if why not in self._said:
+                self._said.add(why)
+                say(f"not read: {why}")
+
+    def _is_done(self, load: Load | None) -> bool:
+        last = self._samples[-1]
+        if load is not None:
+            return load.is_over and min(last.received, last.done) >= load.taken
+        return min(last.received, last.done) >= self._wanted.total
+
+    def _end_of(self, load: Load) -> End:
+        """All that Kafka took came through; it may not have taken all."""
+        refused = self._refused(load)
+        return End(refused, Exit.REFUSED) if refused else End()
+
+    def _given_up(self, load: Load | None) -> str:
+        because = f"nothing came for {self._wanted.timeout_s:g} s, and not all was persisted"
+        refused = self._refused(load) if load is not None else ""
+        return f"{because}; {refused}" if refused else because
+
+    def _refused(self, load: Load) -> str:
+        if load.taken == self._wanted.total:
+            return ""
+        because = f": {load.because}" if load.because else ""
+        return f"Kafka took {load.taken:,} of {self._wanted.total:,}{because}"
+
+    def report(self, load: Load | None) -> dict[str, Any]:
+        """What it all comes to."""
+        return report(
+            self._samples,
+            self._before,
+            self._after,
+            curve=load.curve if load is not None else [],
+            missed=self._missed,
+            failed=load.failed if load is not None else 0,
+            is_whole=not self._is_interrupted,
+            settings={**self._wanted._asdict(), "plan": self._wanted.plan._asdict()},
+        )
+
+
+def _tell(samples: list[Sample]) -> None:
+    last = samples[-1]
+    speed = rates(samples[-2:], "persisted")
+    behind = "" if last.lag is None else f", lag {last.lag:,}"
+    seconds = (last.at_ns - samples[0].at_ns) / 1e9
+    say(
+        f"{seconds:6.1f} s  produced {last.produced:,}, received {last.received:,}, persisted "
+        f"{last.persisted:,} ({speed[-1] if speed else 0:,.0f}/s){behind}"
+    )

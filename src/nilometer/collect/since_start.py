@@ -1,0 +1,126 @@
+"""What all services counted since the collector began, added up as it is committed.
+
+In memory, beside the tables: who polls totals every few seconds would have the tables summed up
+from their beginning each time. What a sender sends twice counts once. It is bounded: of
+processes that were not heard of for the longest only the sums of their service stay.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from nilometer.wire.dropwizard import document
+from nilometer.wire.dropwizard_totals import Totals
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from nilometer.model import Batch
+    from nilometer.wire.dropwizard_names import Names
+    from nilometer.wire.dropwizard_totals import Total
+
+PROCESSES_MAX: Final = 2000  # ten services of ten workers on twenty hosts
+SERIES_MAX: Final = 100_000  # of 0.5 kB, with its buckets 4 kB: 400 MB if all were timers
+
+
+class Process(NamedTuple):
+    """Who counted."""
+
+    service: str
+    host: str
+    pid: int
+
+
+class SinceStart:
+    """Takes what is committed, in one thread, and is asked in others.
+
+    `append` is the tables' own; what it refuses is not counted.
+    """
+
+    def __init__(
+        self,
+        append: Callable[[Sequence[Batch]], None],
+        elapsed_ns: Callable[[], int],
+        *,
+        processes_max: int = PROCESSES_MAX,
+        series_max: int = SERIES_MAX,
+    ) -> None:
+        self._append = append
+        self._elapsed_ns = elapsed_ns
+        self._started_ns = elapsed_ns()
+        self._processes_max = processes_max
+        self._series_max = series_max
+        self._lock = threading.Lock()
+        self._processes: dict[Process, Totals] = {}  # whoever was heard last is last
+        self._ended: dict[str, Totals] = {}  # by service
+        self._series = 0
+        self._left_out = 0
+
+    def append(self, batches: Sequence[Batch]) -> None:
+        """Commit these, then count them."""
+        self._append(batches)
+        with self._lock:
+            for batch in batches:
+                if batch.readings:
+                    self._count(batch)
+
+    def _count(self, batch: Batch) -> None:
+        resource = batch.resource
+        process = Process(resource.service, resource.host, resource.pid)
+        totals = self._processes.pop(process, None)
+        if totals is None:
+            totals = Totals(self._elapsed_ns, started_ns=self._started_ns)
+            if len(self._processes) >= self._processes_max:
+                self._fold_the_oldest()
+        self._processes[process] = totals
+        before, left_out = len(totals), totals.left_out
+        totals.series_max = before + self._series_max - self._series
+        totals.add(batch.readings)
+        self._series += len(totals) - before
+        self._left_out += totals.left_out - left_out
+
+    def _fold_the_oldest(self) -> None:
+        """Add who was not heard of for the longest to what is ended of its service."""
+        oldest = next(iter(self._processes))
+        totals = self._processes.pop(oldest)
+        kept = self._ended.pop(oldest.service, None)
+        if kept is None and len(self._ended) >= self._processes_max:
+            forgotten = self._ended.pop(next(iter(self._ended)))  # somebody makes up services
+            self._left_out += len(forgotten)
+            self._series -= len(forgotten)
+        kept = kept or Totals(self._elapsed_ns, started_ns=self._started_ns)
+        before = len(kept)
+        kept.take_over(totals)
+        self._ended[oldest.service] = kept
+        self._series -= len(totals) - (len(kept) - before)
+
+    def document(
+        self,
+        names: Names,
+        *,
+        service: str | None = None,
+        host: str | None = None,
+        pid: int | None = None,
+    ) -> dict[str, Any]:
+        """DropWizard's metrics of all processes that fit, as one."""
+        with self._lock:
+            elapsed_s = (self._elapsed_ns() - self._started_ns) / 1e9
+            return document(self._of(service, host, pid), names, elapsed_s)
+
+    def _of(self, service: str | None, host: str | None, pid: int | None) -> Iterator[Total]:
+        for process, totals in self._processes.items():
+            if (
+                service in (None, process.service)
+                and host in (None, process.host)
+                and pid in (None, process.pid)
+            ):
+                yield from totals.all()
+        if host is None and pid is None:
+            for name, totals in self._ended.items():
+                if service in (None, name):
+                    yield from totals.all()
+
+    def left_out(self) -> int:
+        """How often a reading found no room for its series."""
+        return self._left_out
