@@ -29,7 +29,7 @@ from nilometer.model import (
     SpanRecord,
     Status,
 )
-from nilometer.store import query
+from nilometer.store import measured
 from nilometer.store.lake import Lake
 from nilometer.store.query import Reader
 from nilometer.store.reading import Questions
@@ -505,7 +505,7 @@ def test_an_error_names_parameter_value_and_the_nearest_valid_one(
 def test_an_answer_that_would_be_too_large_names_what_makes_it_smaller(
     ask, monkeypatch, limit, path, asked, parameter
 ):
-    monkeypatch.setattr(query, limit, 0)
+    monkeypatch.setattr(measured, limit, 0)
 
     answer = ask(path, since=SINCE, **asked)
 

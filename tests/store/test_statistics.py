@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from nilometer.errors import StoreError
 from nilometer.model import Batch, Distribution, Kind, Resource
-from nilometer.store import query
+from nilometer.store import measured
 from nilometer.store.lake import Lake
 from nilometer.store.query import Reader
 from tests.store.batches import NOW_NS, S, counted
@@ -400,7 +400,7 @@ def test_too_large_an_answer_is_refused_and_never_cut(tmp_path, monkeypatch):
     )
     reader = Reader(tmp_path)
     for limit in ("ROWS_MAX", "SERIES_MAX", "BUCKETS_MAX"):
-        monkeypatch.setattr(query, limit, 8)
+        monkeypatch.setattr(measured, limit, 8)
         with pytest.raises(StoreError) as error:
             reader.statistics("c", group_by=["n"], quantiles=[0.5])
         assert error.value.slug == "store-too-much"
