@@ -16,6 +16,7 @@ from nilometer.cli.exits import Exit
 from nilometer.cli.journal import Journal
 from nilometer.clock import Clock
 from nilometer.errors import StoreError
+from nilometer.gate import chosen
 from nilometer.model.run import Count
 from nilometer.store.runs import History
 from tests.gate.histories import run, runs
@@ -195,9 +196,9 @@ def test_a_damaged_file_of_acceptances_is_named_and_makes_the_verdict_unknown(
 def test_runs_that_take_no_part_use_up_none_of_those_that_are_looked_at(
     recorded, place, monkeypatch
 ) -> None:
-    monkeypatch.setattr(gate_past, "RUNS_MAX", 20)
-    monkeypatch.setattr(gate_past, "READ_MAX", 80)
-    monkeypatch.setattr(gate_past, "ENOUGH", 16)
+    monkeypatch.setattr(chosen, "RUNS_MAX", 20)
+    monkeypatch.setattr(chosen, "READ_MAX", 80)
+    monkeypatch.setattr(chosen, "ENOUGH", 16)
     main = [run(at, BASE, branch="main") for at in range(30)]
     others = [run(30 + at, MORE, branch="pr", test_set=f"t{at % 3}") for at in range(30)]
     recorded(*main, *others)

@@ -13,15 +13,15 @@ import click
 from nilometer.cli.collector import json_option
 from nilometer.cli.commands import OneOf
 from nilometer.cli.exits import Exit
-from nilometer.cli.gate_past import LAST, Past, history_options
+from nilometer.cli.gate_past import Past, history_options
 from nilometer.cli.gate_places import FROM_TOP, from_top
 from nilometer.cli.terminal import Patience, cell, lines, one_line, show, show_json, stop, write
 from nilometer.clock import Clock
+from nilometer.gate.chosen import LAST
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from nilometer.cli.gate_past import Chosen
     from nilometer.gate.verdict import Verdict
     from nilometer.model.run import Accepted, Run
 
@@ -91,25 +91,15 @@ def check(
 def _judged(
     past: Past, run_id: str, branches: tuple[str, ...], *, may_fail: bool, confirmed: bool
 ) -> Verdict:
-    """The verdict; parts are read, which takes ten times as long, only if there is an alarm."""
-    from nilometer.gate.verdict import judge
+    from nilometer.gate.chosen import verdict_on
 
-    def of(chosen: Chosen) -> Verdict:
-        return judge(
-            chosen.run,
-            chosen.earlier,
-            chosen.accepted,
-            later=chosen.later,
-            branches=branches,
-            may_fail=may_fail,
-            only_confirmed=confirmed,
-            now_ns=Clock().wall_ns(),
-        )
-
-    chosen = past.choose(run_id, branches=branches)
-    verdict = of(chosen)
-    if verdict.findings:
-        verdict = of(past.choose(chosen.run.id, parts=True, branches=branches))
+    chosen, verdict = verdict_on(
+        lambda parts: past.choose(run_id, parts=parts, branches=branches),
+        branches=branches,
+        may_fail=may_fail,
+        only_confirmed=confirmed,
+        now_ns=Clock().wall_ns(),
+    )
     missing = past.missing_after(chosen) if run_id == LAST else ""
     return _not_the_last(verdict, missing) if missing else verdict
 
@@ -189,21 +179,16 @@ def _verdicts(
     *,
     known: Mapping[str, Verdict] = MappingProxyType({}),
 ) -> list[Verdict]:
-    """Those on the latest of the runs, each by those before it; some are `known` by run."""
-    from nilometer.gate.verdict import judge
+    """As `verdicts_on`, telling whoever waits how far it is."""
+    from nilometer.gate.chosen import verdicts_on
 
-    places = range(max(0, len(found) - latest), len(found))
-    verdicts = []
-    with Patience(f"judging {len(places)} runs") as told:
-        for number, at in enumerate(places):
-            told.tell(f"judging {len(places)} runs: {number} done")
-            run = found[at]
-            verdict = known.get(run.id) if run.id else None
-            verdicts.append(
-                verdict
-                or judge(run, found[:at], accepted, later=found[at + 1 :], branches=branches)
-            )
-    return verdicts
+    number = min(latest, len(found))
+    with Patience(f"judging {number} runs") as told:
+        verdicts = []
+        for one in verdicts_on(found, accepted, latest, branches=branches, known=known):
+            verdicts.append(one)
+            told.tell(f"judging {number} runs: {len(verdicts)} done")
+        return verdicts
 
 
 def _show(verdicts: list[Verdict]) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import click
 
@@ -11,33 +12,14 @@ from nilometer.cli.exits import Exit
 from nilometer.cli.terminal import say, stop
 from nilometer.config import load_for_commands
 from nilometer.errors import ConfigError, NilometerError, to_install
+from nilometer.gate import chosen
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection
 
+    from nilometer.gate.chosen import Chosen
     from nilometer.model.run import Accepted, Run
     from nilometer.store.runs import History
-
-RUNS_MAX: Final = 500
-"""The latest that take part: four times what the joint statistic looks at."""
-
-READ_MAX: Final = 4 * RUNS_MAX
-"""The latest of a suite, where those of other branches and test sets are among them."""
-
-ENOUGH: Final = RUNS_MAX * 4 // 5
-"""So many of them take part, and the others are few: those that failed, and the run itself."""
-
-LAST: Final = "last"
-NAMED_MAX: Final = 10
-
-
-class Chosen(NamedTuple):
-    """A run, and what its suite's history has around it; `accepted` is of this suite."""
-
-    run: Run
-    earlier: list[Run]
-    later: list[Run]
-    accepted: list[Accepted]
 
 
 def history_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -124,16 +106,14 @@ class Past:
         *,
         parts: bool = False,
         branches: Collection[str] = (),
-        run_id: str = LAST,
+        run_id: str = chosen.LAST,
     ) -> list[Run]:
-        """The latest runs of a suite, or of all, oldest first; of a suite as many as it takes.
-
-        That is until there are enough that this run is compared with, or no more.
-        """
-        found = self._read(suite, RUNS_MAX, parts=parts)
-        if suite is None or len(found) < RUNS_MAX or _take_part(found, run_id, branches):
-            return found
-        return self._read(suite, READ_MAX, parts=parts)
+        """The latest of a suite, or of all, oldest first; of a suite as many as it takes."""
+        if suite is None:
+            return self._read(None, chosen.RUNS_MAX, parts=parts)
+        return chosen.enough_of(
+            partial(self._read, suite, parts=parts), branches=branches, run_id=run_id
+        )
 
     def _read(self, suite: str | None, limit: int, *, parts: bool) -> list[Run]:
         assert self._opened is not None
@@ -148,13 +128,15 @@ class Past:
             return self._suite
         runs = self.runs()
         if not any(run.id for run in runs):
-            _stop_if_lost(f"no run of the history in {self.location} can be read", runs)
+            if lost := chosen.lost_of(runs):
+                missing = f"no run of the history in {self.location} can be read"
+                stop(f"{missing}; it may be in what cannot: {lost}", Exit.NOT_FOUND)
             stop(f"the history in {self.location} has no run yet", Exit.NOT_FOUND)
         return [run.suite for run in runs if run.id or run.suite][-1]
 
     def suite_of(self, run_id: str) -> str:
         """The suite that was asked for, else that of this run."""
-        if self._suite is None and run_id != LAST:
+        if self._suite is None and run_id != chosen.LAST:
             found = [run.suite for run in self.runs() if run.id.startswith(run_id)]
             if found:
                 return found[-1]
@@ -184,54 +166,11 @@ class Past:
         """The run of this id, or whose id begins so, or the last, with those around it."""
         suite = self.suite_of(run_id)
         runs = self.runs(suite, parts=parts, branches=branches, run_id=run_id)
-        at = _place(runs, run_id, suite)
-        return Chosen(runs[at], runs[:at], runs[at + 1 :], self.accepted(suite))
+        try:
+            return chosen.choose(runs, self.accepted(suite), run_id, suite)
+        except chosen.NoSuchRunError as error:
+            stop(str(error), Exit.USAGE if error.is_ambiguous else Exit.NOT_FOUND)
 
     def missing_after(self, last: Chosen) -> str:
         """Why the last run of those that are known may not be the last; empty if it is."""
-        return "; ".join(filter(None, (_lost(last.later), self.unrecorded)))
-
-
-def _take_part(runs: Sequence[Run], run_id: str, branches: Collection[str]) -> bool:
-    """Whether enough of the runs before this one are compared with it."""
-    from nilometer.gate.history import past_of
-
-    named = [at for at, run in enumerate(runs) if run.id and run_id in {LAST, run.id}]
-    if not named:
-        return False
-    at = named[-1]
-    return len(past_of(runs[at], runs[:at], branches=branches).runs) >= ENOUGH
-
-
-def _place(runs: Sequence[Run], run_id: str, suite: str) -> int:
-    """Where in the runs it is; ends the command if it is nowhere, or in two places."""
-    named = [at for at, run in enumerate(runs) if run.id]
-    if not named:
-        _stop_if_lost(f"no run of {suite!r} in what can be read of the history", runs)
-        stop(f"the history has no run of {suite!r}", Exit.NOT_FOUND)
-    if run_id == LAST:
-        return named[-1]
-    exact = [at for at in named if runs[at].id == run_id]
-    found = exact or [at for at in named if runs[at].id.startswith(run_id)]
-    if len(found) > 1:
-        ids = ", ".join(runs[at].id for at in found[-NAMED_MAX:])
-        stop(f"{len(found)} runs of {suite!r} begin with {run_id!r}: {ids}", Exit.USAGE)
-    if not found:
-        latest = ", ".join(runs[at].id for at in named[-3:])
-        missing = f"no run {run_id!r} of {suite!r} in what can be read of the history"
-        _stop_if_lost(missing, runs, f"; the latest are {latest}")
-        stop(f"no run {run_id!r} of {suite!r}; the latest are {latest}", Exit.NOT_FOUND)
-    return found[0]
-
-
-def _stop_if_lost(missing: str, runs: Sequence[Run], after: str = "") -> None:
-    """End the command if the run may be in what cannot be read of the history."""
-    if lost := _lost(runs):
-        stop(f"{missing}; it may be in what cannot: {lost}{after}", Exit.NOT_FOUND)
-
-
-def _lost(runs: Sequence[Run]) -> str:
-    """What of these runs cannot be read, and why; empty if all can."""
-    lost = [run.because for run in runs if not run.id]
-    more = f", and {len(lost) - 1} parts more" if len(lost) > 1 else ""
-    return lost[0] + more if lost else ""
+        return "; ".join(filter(None, (chosen.lost_of(last.later), self.unrecorded)))
