@@ -14,6 +14,7 @@ from nilometer.model import Batch, Distribution, Kind, Resource
 from nilometer.store import measured
 from nilometer.store.lake import Lake
 from nilometer.store.query import Reader
+from nilometer.store.series import parted
 from tests.store.batches import NOW_NS, S, counted
 
 SHARES = (0.0, 0.01, 0.5, 0.9, 0.99, 1.0)
@@ -389,6 +390,40 @@ def test_series_that_are_not_one_can_be_told_apart(tmp_path):
 
     assert len(found) == 5
     assert all(found.count(one) == 1 for one in found)
+
+
+def test_versions_are_told_apart_and_grouped_by(tmp_path):
+    batches = [
+        Batch(Resource("api", version=version), (at(0, value),))
+        for version, value in (("1.0", 3), ("1.1", 4))
+    ]
+
+    rows = asked(batches, group_by=["version"])
+
+    assert [(row.group, row.total) for row in rows] == [(("1.0",), 3), (("1.1",), 4)]
+
+
+# ---- values over time ------------------------------------------------------------------------
+
+
+def test_what_timers_kept_is_told_by_period_and_merged_over_series(tmp_path):
+    Lake(tmp_path, durability="os").append(
+        [
+            batch(at(1, Distribution.of([5, 1000]), where={"n": 1})),
+            batch(at(2, Distribution.of([7]), where={"n": 2})),
+            batch(at(61, Distribution.of([0, -3, 9]))),
+            batch(at(62, 8, name="c")),
+        ]
+    )
+    reader = Reader(tmp_path)
+
+    found = reader.spread("c", parted(reader.series("c"), []), period_ns=60 * S)
+
+    start = NOW_NS // (60 * S) * 60 * S
+    assert [(one.started_ns, told) for one, told in found] == [
+        (start, Distribution.of([5, 1000, 7])),
+        (start + 60 * S, Distribution.of([0, -3, 9])),
+    ]
 
 
 # ---- limits ----------------------------------------------------------------------------------

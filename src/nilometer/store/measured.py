@@ -26,12 +26,14 @@ from nilometer.store.statistics import (
     Statistics,
     point_of,
     statistics_of,
+    whole,
     with_extremes,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from nilometer.model import Distribution
     from nilometer.store.broken import Forgiving
     from nilometer.store.reading import Row, Wanted
 
@@ -150,7 +152,7 @@ class Measured:
 
         Periods are whole multiples of `period_ns` since 1970; None makes one of all. A reading
         belongs to the period in which it ended. `group_by` and `where` name dimensions, or
-        service, host, pid, region or zone (a dimension of that name goes before).
+        service, host, pid, region, zone or version (a dimension of that name goes before).
         """
         sight = max(TIME_MIN, ends(since_ns, until_ns)[0] - SIGHT_NS)
         found = self.series(name, where, since_ns=sight, until_ns=until_ns)
@@ -184,6 +186,27 @@ class Measured:
         merged = self._merged(rows, wanted, values) if quantiles else Merged()
         asked = Asked(since_ns, until_ns, period_ns, tuple(quantiles))
         return statistics_of(rows, merged, parts.groups, asked)
+
+    def spread(
+        self,
+        name: str,
+        parts: Parts,
+        *,
+        since_ns: int | None = None,
+        until_ns: int | None = None,
+        period_ns: int,
+    ) -> list[tuple[Statistics, Distribution]]:
+        """What timers among these parts kept, by period: the statistics, and their values."""
+        wanted, values = _chosen(name, parts, since_ns, until_ns)
+        values["period_ns"] = min(period_ns, TIME_MAX)
+        rows = self._moved("measured", wanted, values, ROWS_MAX)
+        rows = [row for row in rows if row["kind"] == "distribution"]
+        if any(row["running"] for row in rows):
+            rows = with_extremes(rows, self._moved("extremes", wanted, values, ROWS_MAX))
+        merged = self._merged(rows, wanted, values)
+        asked = Asked(since_ns, until_ns, values["period_ns"], ())
+        told = statistics_of(rows, merged, parts.groups, asked)
+        return [(one, whole(one, merged.of(row))) for one, row in zip(told, rows, strict=True)]
 
     def points(
         self,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from nilometer.model import AttributeValue, Dimensions
 
-RESOURCE_COLUMNS: Final = ("service", "host", "pid", "region", "zone")
+RESOURCE_COLUMNS: Final = ("service", "host", "pid", "region", "zone", "version")
 
 
 class Series(NamedTuple):

@@ -259,8 +259,18 @@ def _held(
 def _quantiles(
     one: Statistics, held: Distribution, shares: Sequence[float]
 ) -> tuple[tuple[float, float | None], ...]:
-    whole = held._replace(samples=one.samples, minimum=one.minimum, maximum=one.maximum)
-    return tuple((share, whole.quantile(share)) for share in shares)
+    told = whole(one, held)
+    return tuple((share, told.quantile(share)) for share in shares)
+
+
+def whole(one: Statistics, held: Distribution) -> Distribution:
+    """Merged buckets, with the count, sum and extremes that belong to them."""
+    return held._replace(
+        samples=one.samples,
+        total=one.total or 0,
+        minimum=one.minimum,
+        maximum=one.maximum,
+    )
 
 
 def _in_our_buckets(held: Distribution) -> Distribution:
