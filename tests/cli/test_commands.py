@@ -14,7 +14,6 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from nilometer.cli.units import moment
 from nilometer.clock import wall_ns
 from nilometer.model import (
     Batch,
@@ -26,6 +25,7 @@ from nilometer.model import (
     SpanRecord,
     Status,
 )
+from nilometer.model.units import moment
 from nilometer.wire import otlp
 from tests import collector as collectors
 

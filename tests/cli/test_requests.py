@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from nilometer.cli.units import moment
 from nilometer.clock import wall_ns
+from nilometer.model.units import moment
 from nilometer.store.lake import Lake
 from tests import collector as collectors
 from tests.notified import ACME, NETWORK, REQUEST, SECOND, SERVER, THIRD, cloud

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
-from nilometer.cli.units import duration, moment, quantity
 from nilometer.cli.waterfall import BAR_CELLS, EIGHTHS, SPANS_MAX, bar, draw, headline, walk
+from nilometer.model.units import duration, moment, quantity
 from tests.cli.fake_collector import node, trace
 
 TIMES = st.integers(-(2**70), 2**70)

@@ -146,10 +146,21 @@ async def only_known_parameters(request: Request) -> None:
     """A parameter that is not known would be passed over, of one that is given twice all values
     but one: the answer would be wrong.
     """
+    refuse_unknown(request)
+
+
+def refuse_unknown(request: Request, *, also: Sequence[str] = ()) -> None:
+    """Raises Refusal for a parameter that is neither the route's nor `also` known, or given
+    twice though it is one value."""
     fields = {field.alias: field for field in request.scope["route"].dependant.query_params}
+    lists = {
+        name
+        for name, field in fields.items()
+        if get_origin(field.field_info.annotation) is list
+    }
     for name in request.query_params:
-        if name not in fields:
-            raise not_a_choice("parameter", name, list(fields), parameter=name)
+        if name not in fields and name not in also:
+            raise not_a_choice("parameter", name, [*fields, *also], parameter=name)
         given = request.query_params.getlist(name)
-        if len(given) > 1 and get_origin(fields[name].field_info.annotation) is not list:
+        if len(given) > 1 and name not in lists:
             raise unusable(name, ", ".join(given), "give it once; it is one value")

@@ -19,9 +19,9 @@ from nilometer.cli.bench_watch import Wanted, run
 from nilometer.cli.commands import OneOf
 from nilometer.cli.exits import Exit
 from nilometer.cli.terminal import cell, one_line, plain, say, show, show_json, stop
-from nilometer.cli.units import duration
 from nilometer.config import parse_duration_s
 from nilometer.errors import ConfigError
+from nilometer.model.units import duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -13,7 +13,7 @@ from nilometer.cli import shapes
 from nilometer.cli.collector import Collector, collector_options, json_option
 from nilometer.cli.exits import Exit
 from nilometer.cli.terminal import Patience, cell, lines, one_line, show, show_json, stop
-from nilometer.cli.units import duration, quantity
+from nilometer.model.units import duration, quantity
 
 if TYPE_CHECKING:
     from nilometer.doctor import Report

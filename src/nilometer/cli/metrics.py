@@ -13,7 +13,7 @@ from nilometer.cli.collector import Collector, collector_options, json_option
 from nilometer.cli.commands import InOrder
 from nilometer.cli.exits import Exit
 from nilometer.cli.terminal import Patience, cell, console, one_line, say, show, show_json, stop
-from nilometer.cli.units import moment, quantity
+from nilometer.model.units import moment, quantity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,7 +87,7 @@ def list_metrics(url: str, token_file: str | None, *, as_json: bool, **wanted: A
 @click.option("--until", help="The end of the time looked at; now if left out.")
 @click.option("--period", metavar="TIME", help="One row per so much time: 10s, 5m, 1h.")
 @click.option(
-    "--group-by", multiple=True, metavar="KEY", help="A dimension, service, host or pid."
+    "--group-by", multiple=True, metavar="KEY", help="A dimension, service, host, pid or version."
 )
 @click.option("--where", multiple=True, metavar="KEY=VALUE", help="Only series with this.")
 @click.option("--quantile", multiple=True, default=QUANTILES, show_default=True, metavar="Q")

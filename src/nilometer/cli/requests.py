@@ -11,7 +11,7 @@ from nilometer.cli import shapes
 from nilometer.cli.collector import Collector, collector_options, json_option
 from nilometer.cli.exits import Exit
 from nilometer.cli.terminal import cell, plain, say, show, show_json, stop
-from nilometer.cli.units import counted, duration, moment
+from nilometer.model.units import counted, duration, moment
 
 LISTED_MAX: Final = 1000  # as many as the collector lists at once
 HISTORY_MAX: Final = 10_000

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from nilometer.cli.child import BACKEND
-from nilometer.cli.units import counted, duration, quantity
 from nilometer.counters import mysql_facts, postgresql_facts
 from nilometer.model.reading import Kind
+from nilometer.model.units import counted, duration, quantity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -24,8 +24,8 @@ from nilometer.cli.terminal import (
     write,
 )
 from nilometer.cli.trace_import import import_traces
-from nilometer.cli.units import duration, moment
 from nilometer.cli.waterfall import draw, headline
+from nilometer.model.units import duration, moment
 
 FORMATS: Final = ("tree", "json", "osprofiler", "chrome", "speedscope", "dot", "html")
 TRACES_MAX: Final = 1000  # as many as the collector lists at once

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nilometer.cli.terminal import PIPE_COLUMNS, cell, one_line
-from nilometer.cli.units import counted, duration, moment
+from nilometer.model.units import counted, duration, moment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -23,6 +23,7 @@ import uvicorn
 
 from nilometer.api import dropwizard
 from nilometer.api.auth import Guard
+from nilometer.api.dialects import Means
 from nilometer.api.keystone import Keystone
 from nilometer.api.native import DIALECTS, api
 from nilometer.api.queries import Queries
@@ -53,6 +54,7 @@ from nilometer.collect.trouble import Trouble
 from nilometer.errors import ConfigError, StoreError
 from nilometer.store.lake import Lake
 from nilometer.store.query import Reader
+from nilometer.web.app import pages
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterator
@@ -142,6 +144,15 @@ class Collector:
             dialects=dialects,
         )
         app.router.routes.extend([*self._otlp.routes(), *self._points.routes()])
+        means = Means(
+            self._reader,
+            self._queries,
+            self.group.submit,
+            lambda reason: self.refusals.count("rest", reason),
+            self._clock,
+        )
+        wants_token = self.settings.tokens is not None
+        app.router.routes.append(pages(means, self.health, token=wants_token))
         return Guard(
             app,
             tokens=self.settings.tokens,

@@ -1,0 +1,134 @@
+"""All pages, put together as one application beside REST; `/` leads to the first.
+
+They answer GET and HEAD. A field of a form that was left empty is as if it were not there.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Final
+
+from fastapi import Depends, Request, Response
+from fastapi.responses import PlainTextResponse, RedirectResponse
+from starlette.routing import BaseRoute, Match
+
+from nilometer.api.dialects import Means, application, as_it_came
+from nilometer.api.native import refuse_unknown
+from nilometer.errors import to_install
+from nilometer.web.parts import Parts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, MutableMapping
+    from typing import Any
+
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from nilometer.api.problems import Refusal
+
+PATHS: Final = frozenset(
+    {
+        *("", "services", "metrics", "traces", "requests", "resources", "changes", "doctor"),
+        *("static", "login", "logout"),
+    }
+)
+"""The first parts of the paths that are pages'."""
+
+POLICY: Final = (
+    "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    "frame-ancestors 'none'; form-action 'self'; base-uri 'none'; object-src 'none'"
+)
+"""Nothing from elsewhere, no script within a page; Bokeh writes styles."""
+
+HEADERS: Final = (
+    (b"content-security-policy", POLICY.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"same-origin"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+)
+
+
+def is_installed() -> bool:
+    """Whether what draws pages is."""
+    return find_spec("jinja2") is not None
+
+
+def is_page(path: str) -> bool:
+    """Whether the path is a page's, or what pages need."""
+    return path.startswith("/") and path.split("/", 2)[1] in PATHS
+
+
+def pages(means: Means, health: Callable[[], Mapping[str, Any]], *, token: bool) -> BaseRoute:
+    """The route under which all pages are; what draws them is loaded here only."""
+    if not is_installed():
+        return Pages(_absent(means))
+    from nilometer.web import assets, doctor, services
+    from nilometer.web.drawing import Drawing
+
+    drawing = Drawing(login=token)
+    parts = Parts(means.reader, means.queries, drawing, health, means.clock, token)
+    made = application(means, drawing.refuse)
+    for page in (services, doctor):
+        made.include_router(page.router(parts), dependencies=[Depends(_only_known)])
+    made.include_router(assets.router())
+
+    @made.get("/")
+    async def first() -> Response:
+        return RedirectResponse("/services", 307)
+
+    return Pages(made)
+
+
+def _absent(means: Means) -> ASGIApp:
+    """In place of all pages: what is missing, and how it is installed."""
+    told = f"The collector runs; its pages need a package more: {to_install('pages')}\n"
+
+    def refuse(_request: Request, error: Refusal) -> Response:
+        return PlainTextResponse(told, 501 if error.status == 404 else error.status)
+
+    made = application(means, refuse)
+
+    @made.get("/")
+    async def first() -> Response:
+        return PlainTextResponse(told)
+
+    return made
+
+
+async def _only_known(request: Request) -> None:
+    refuse_unknown(request, also=("format",))
+
+
+class Pages(BaseRoute):
+    """Hands on what is under a page's path, and puts the security headers on each answer."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Whether it is for us, whatever its method."""
+        ours = scope["type"] == "http" and is_page(scope["path"])
+        return (Match.FULL if ours else Match.NONE), {}
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        is_head = scope["method"] == "HEAD"
+
+        async def with_headers(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message["headers"], *HEADERS]}
+            elif is_head and message["type"] == "http.response.body":
+                message = {**message, "body": b""}
+            await send(message)
+
+        asked = {
+            **as_it_came(scope),
+            "method": "GET" if is_head else scope["method"],
+            "query_string": _told(scope["query_string"]),
+        }
+        await self.app(asked, receive, with_headers)
+
+
+def _told(query: bytes) -> bytes:
+    """A query without the fields that were left empty: forms send those, too."""
+    return b"&".join(pair for pair in query.split(b"&") if pair.partition(b"=")[2])

@@ -1,0 +1,63 @@
+// Renews a page's parts while one looks at it: elements with an id and `data-live` are taken
+// from the same address, fetched again. What did not change is not touched, so nothing flickers,
+// and what has the focus stays as it is. A page that includes live.html is renewed.
+"use strict";
+
+(() => {
+  const EVERY_MS = 5000;
+  const button = document.querySelector("[data-live-pause]");
+  if (!button) return;
+  const said = document.querySelector("[data-live-said]");
+  let paused = false;
+  let timer = 0;
+  let asking = null;
+
+  const say = (text) => {
+    if (said && said.textContent !== text) said.textContent = text;
+  };
+
+  const plan = () => {
+    clearTimeout(timer);
+    if (!paused && !document.hidden) timer = setTimeout(renew, EVERY_MS);
+  };
+
+  async function renew() {
+    asking = new AbortController();
+    try {
+      const answer = await fetch(location.href, { signal: asking.signal, headers: { Accept: "text/html" } });
+      if (answer.redirected && new URL(answer.url).pathname === "/login") {
+        location.reload();
+        return;
+      }
+      if (!answer.ok) throw new Error(`status ${answer.status}`);
+      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      if (!paused) replace(page);
+      say("");
+    } catch (error) {
+      if (error.name !== "AbortError") say("The collector does not answer; trying again");
+    }
+    asking = null;
+    plan();
+  }
+
+  function replace(page) {
+    for (const part of document.querySelectorAll("[data-live][id]")) {
+      const now = page.getElementById(part.id);
+      if (!now || now.isEqualNode(part) || part.contains(document.activeElement)) continue;
+      part.replaceWith(document.adoptNode(now));
+      now.dispatchEvent(new CustomEvent("renewed", { bubbles: true }));
+    }
+  }
+
+  button.hidden = false;
+  button.addEventListener("click", () => {
+    paused = !paused;
+    button.textContent = paused ? "Go on" : "Pause";
+    button.setAttribute("aria-pressed", String(paused));
+    if (paused && asking) asking.abort();
+    if (paused) plan();
+    else renew();
+  });
+  document.addEventListener("visibilitychange", plan);
+  plan();
+})();

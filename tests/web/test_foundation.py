@@ -1,0 +1,63 @@
+"""Laws of all pages: what they answer, in which form, and with which headers."""
+
+from __future__ import annotations
+
+import pytest
+
+from nilometer.web.app import POLICY
+from tests.web.pages import asking
+
+
+@pytest.fixture(scope="module")
+def ask(tmp_path_factory):
+    with asking(tmp_path_factory.mktemp("store")) as ask:
+        yield ask
+
+
+def test_the_root_leads_to_the_services(ask):
+    answer = ask("/")
+
+    assert (answer.status_code, answer.headers["location"]) == (307, "/services")
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/services", "/doctor", "/services/no/such", "/static/x/y"]
+)
+def test_every_answer_forbids_what_is_from_elsewhere(ask, path):
+    answer = ask(path)
+
+    assert answer.headers["content-security-policy"] == POLICY
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["referrer-policy"] == "same-origin"
+
+
+def test_head_answers_as_get_does_without_the_page(ask):
+    get, head = ask("/doctor"), ask("/doctor", method="HEAD")
+
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-length"] == get.headers["content-length"]
+
+
+def test_a_field_left_empty_is_as_if_it_were_not_there(ask):
+    assert ask("/services", since="", until="").status_code == 200
+
+
+def test_an_unknown_parameter_is_refused_with_the_nearest(ask):
+    answer = ask("/services", sinse="1h", format="json")
+
+    assert (answer.status_code, answer.json()["nearest"]) == (422, "since")
+
+
+def test_an_error_is_a_page_for_people(ask):
+    answer = ask("/services", since="yesterday<script>")
+
+    assert answer.status_code == 422
+    assert "text/html" in answer.headers["content-type"]
+    assert "yesterday&lt;script&gt;" in answer.text
+    assert "<script>alert" not in answer.text
+
+
+def test_an_unknown_format_is_refused_with_the_possible_ones(ask):
+    answer = ask("/doctor", format="xml")
+
+    assert (answer.status_code, "json" in answer.text) == (422, True)
