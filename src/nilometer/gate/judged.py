@@ -130,11 +130,27 @@ class Judged:
         return tuple(self._finding(cohort, one) for cohort, f in found for one in f.moved)
 
     def _finding(self, cohort: Cohort, moved: Moved) -> Finding:
-        one = self._of_key[moved.key]
+        return self._beside(cohort, self._of_key[moved.key], moved.scales)
+
+    def _beside(self, cohort: Cohort, one: Series, scales: float) -> Finding:
+        """A counter beside its bound."""
         values, known = self._matrix.values(one, cohort), self._standing(cohort, one)
         now = one.values[self._matrix.last] or 0.0
         limit = bound(known, values)
-        return Finding(one.key, one.unit, now, known.median, moved.scales, known, limit)
+        return Finding(one.key, one.unit, now, known.median, scales, known, limit)
+
+    def every(self) -> tuple[Finding, ...]:
+        """Each counter that the run has a figure of beside its bound, the worst first: of those
+        that take part the furthest above its level, then the others likewise."""
+        found = []
+        for cohort, one in self._with_cohort():
+            now, known = one.values[self._matrix.last], self._standing(cohort, one)
+            if now is not None:
+                scales = (now - known.median) / known.scale if known.scale else 0.0
+                found.append(self._beside(cohort, one, scales))
+        return tuple(
+            sorted(found, key=lambda o: (not o.standing.is_admitted, -o.scales, o.key))
+        )
 
     def unknown(self) -> list[str]:
         """The counters that gate, but that the run has no figure of, and why."""

@@ -113,9 +113,9 @@ class Matrix:
             self._baselines[one.key] = baseline(one.values[:-1], self._accepted[one.key])
         return self._baselines[one.key]
 
-    def level(self, one: Series) -> list[float | None]:
+    def whole(self, one: Series) -> Baseline:
         """The series on its current level, that of the run itself included."""
-        return list(baseline(one.values, self._accepted[one.key]).values)
+        return baseline(one.values, self._accepted[one.key])
 
     def values(self, one: Series, cohort: Cohort) -> list[float | None]:
         """The series over the runs of a cohort on its current level."""
@@ -130,6 +130,10 @@ class Matrix:
     def accepted_from(self, key: Key) -> int:
         """From which place on the latest level of a counter is that was accepted; 0 if none."""
         return max((cut for cut in self._accepted[key] if cut <= self.last), default=0)
+
+    def accepted_places(self, key: Key) -> list[int]:
+        """The places from which on a level of this counter was accepted, in order."""
+        return list(self._accepted[key])
 
     def accepted_anywhere(self) -> set[int]:
         """The places from which on a level of any counter was accepted."""

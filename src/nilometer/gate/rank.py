@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from nilometer.gate.bound import bound
 from nilometer.gate.history import past_of, unusable
@@ -14,7 +14,7 @@ from nilometer.gate.robust import median
 from nilometer.gate.stability import Stability, standing
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from nilometer.gate.bound import Bound
     from nilometer.gate.history import Key, LeftOut, Series
@@ -68,15 +68,37 @@ class Learned:
     left_out: tuple[LeftOut, ...] = ()
 
 
-def learn(
+class Seen(NamedTuple):
+    """All counters of the runs that can be compared with the latest usable one, side by side.
+
+    `places` of the runs say what is usual: the others alarm now. `changes` are what was
+    accepted of these runs, and at which place.
+    """
+
+    matrix: Matrix
+    places: int
+    changes: tuple[tuple[int, Accepted], ...]
+    left_out: tuple[LeftOut, ...] = ()
+
+    def every(self) -> Iterator[tuple[Series, str]]:
+        """Each counter, with why it takes no part whatever its figures are; mostly empty."""
+        yield from ((one, "") for one in (*self.matrix.series, *self.matrix.gauges))
+        yield from self.matrix.bystanders
+
+    def predictor(self, one: Series, because: str) -> Predictor:
+        """What a counter is worth."""
+        return _predictor(self.matrix, one, self.places, self.changes, because)
+
+
+def see(
     history: Sequence[Run],
     accepted: Sequence[Accepted] = (),
     *,
     branches: Collection[str] = (),
-) -> Learned | None:
-    """What the runs that can be compared with the latest usable one say of each counter.
+) -> Seen | None:
+    """The runs that can be compared with the latest usable one; None if no run can be used.
 
-    None if no run can be used. It learns from that latest run, too, unless it alarms.
+    What is usual is learned from that latest run, too, unless it alarms.
     """
     usable = [run for run in history if not unusable(run)]
     if not usable:
@@ -85,15 +107,27 @@ def learn(
     ids = {one.run_id for one in until(latest, accepted, history)}
     past = past_of(latest, history, branches=branches, accepted=ids)
     matrix = Matrix(latest, past, accepted, history)
-    places = _quiet(matrix)
-    changes = _changes(matrix, accepted)
-    told = [(one, "") for one in (*matrix.series, *matrix.gauges)]
-    found = [
-        _predictor(matrix, one, places, changes, because)
-        for one, because in (*told, *matrix.bystanders)
-    ]
-    found.sort(key=_worth)
-    return Learned(latest, places, tuple(found), past.left_out)
+    return Seen(matrix, _quiet(matrix), tuple(_changes(matrix, accepted)), past.left_out)
+
+
+def learn(
+    history: Sequence[Run],
+    accepted: Sequence[Accepted] = (),
+    *,
+    branches: Collection[str] = (),
+) -> Learned | None:
+    """What the runs that can be compared with the latest usable one say of each counter.
+
+    None if no run can be used.
+    """
+    seen = see(history, accepted, branches=branches)
+    return None if seen is None else learned_of(seen)
+
+
+def learned_of(seen: Seen) -> Learned:
+    """What these runs say of each counter, the best predictors first."""
+    found = sorted((seen.predictor(*one) for one in seen.every()), key=_worth)
+    return Learned(seen.matrix.runs[-1], seen.places, tuple(found), seen.left_out)
 
 
 def _quiet(matrix: Matrix) -> int:
@@ -109,7 +143,7 @@ def _predictor(
     changes: Sequence[tuple[int, Accepted]],
     because: str,
 ) -> Predictor:
-    values = matrix.level(one)[:places]
+    values = matrix.whole(one).values[:places]
     known = standing(values, one.kind, is_counted=one.is_counted)
     if because:
         known = known._replace(stability=Stability.EXCLUDED, because=because)

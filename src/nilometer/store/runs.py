@@ -12,7 +12,7 @@ from collections import Counter
 from datetime import timedelta
 from itertools import groupby
 from operator import itemgetter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from nilometer.clock import Clock
 from nilometer.errors import StoreError
@@ -24,7 +24,7 @@ from nilometer.store.disk import LOG, empty_end
 from nilometer.store.lake import NS_PER_DAY, append_number, days_of, refuse_foreign
 from nilometer.store.limits import TIME_MAX, TIME_MIN
 from nilometer.store.places import Place
-from nilometer.store.reading import Questions, Wanted
+from nilometer.store.reading import MEMORY_MAX, Questions, Wanted
 from nilometer.store.rows import events_of
 from nilometer.store.run_rows import SERVICE, part_of, runs_of
 from nilometer.store.stored import EPOCH, StoredTable
@@ -45,6 +45,21 @@ ACCEPTED: Final = "gate.accepted"
 ACCEPTED_MAX: Final = 100_000  # one a working day and counter for a hundred years and ten
 
 
+class SuiteSummary(NamedTuple):
+    """A suite, and the run of it that was recorded last.
+
+    `append` grows with each run that is recorded: with `runs` it tells whether there is news.
+    """
+
+    suite: str
+    runs: int
+    append: int
+    run_id: str
+    revision: str
+    branch: str
+    ended_ns: int
+
+
 class History:
     """The runs at one place. Any number of processes may hold one each, one thread at a time.
 
@@ -55,18 +70,20 @@ class History:
 
     def __init__(
         self,
-        location: str | Path,
+        location: str | Path | Place,
         *,
         durability: Durability = "disk",
         storage_options: Mapping[str, str] | None = None,
         clock: Clock = Clock(),  # noqa: B008
+        memory_max: str = MEMORY_MAX,
     ) -> None:
-        self.place = Place.of(location, storage_options)
+        is_place = isinstance(location, Place)
+        self.place = location if is_place else Place.of(location, storage_options)
         self.upkeep_failed = ""
         self._clock = clock
         self._durable = durability == "disk"
         self._opened: dict[str, StoredTable] = {}
-        self._questions = Questions(self.place)
+        self._questions = Questions(self.place, memory_max=memory_max)
         refuse_foreign(self.place)
 
     def close(self) -> None:
@@ -168,6 +185,22 @@ class History:
                 raise
             found = self._salvaged(wanted, values, suite, error)
         return found + self._unlisted(suite)
+
+    def suites(self, limit: int = 1000) -> list[SuiteSummary]:
+        """Whose runs there are, the suite with the latest first; without what cannot be read.
+
+        Raises StoreError if there is no reading of any.
+        """
+        values = {"rows_max": max(0, limit)}
+        try:
+            rows = self._questions.ask("suites", "runs", {}, values)
+        except StoreError as error:
+            bad = self._questions.unreadable("suites", "runs", {}, values)
+            if error.slug != "store-unreadable" or not bad:
+                raise
+            without = [file for file, _ in bad]
+            rows = self._questions.ask("suites", "runs", {}, values, without=without)
+        return [SuiteSummary(**row) for row in rows]
 
     def _unlisted(self, suite: str | None) -> list[Run]:
         """One for what the log's last entry committed, if it is empty: that lists no file."""
