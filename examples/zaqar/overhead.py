@@ -97,6 +97,10 @@ WAYS: Final = (
 )
 
 
+MISSED: Final = "MISSED"
+WITHIN_NOISE: Final = "within noise"
+
+
 class Block(NamedTuple):
     """What so many requests took, each, in nanoseconds."""
 
@@ -137,13 +141,8 @@ class Cost(NamedTuple):
         if limit is None:
             return ""
         if self.cpu.low > limit:
-            return "MISSED"
-        return "met" if self.cpu.high <= limit else "within noise"
-
-    @property
-    def is_as_promised(self) -> bool:
-        """Whether the median keeps the limit, if there is one."""
-        return self.way.limit is None or self.cpu.middle <= self.way.limit
+            return MISSED
+        return "met" if self.cpu.high <= limit else WITHIN_NOISE
 
 
 def cpu_ns(pid: int) -> int:
