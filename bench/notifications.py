@@ -140,15 +140,12 @@ def committed(store: Path, kind: Kind) -> int:
     return kind.messages * int(rows)
 
 
-def wait_for_consumer(server: RabbitMQ, give_up: float) -> None:
-    """Return when somebody consumes the queue."""
+def is_consumed(server: RabbitMQ) -> bool:
+    """Whether somebody consumes the queue."""
     connection = pika.BlockingConnection(pika.URLParameters(server.amqp_url))
-    channel = connection.channel()
-    while time.monotonic() < give_up:
-        if channel.queue_declare(QUEUE, passive=True).method.consumer_count:
-            break
-        time.sleep(0.01)
+    declared = connection.channel().queue_declare(QUEUE, passive=True)
     connection.close()
+    return bool(declared.method.consumer_count)
 
 
 def of_collector(server: RabbitMQ, store: Path, kind: Kind) -> dict[str, float]:
@@ -157,14 +154,17 @@ def of_collector(server: RabbitMQ, store: Path, kind: Kind) -> dict[str, float]:
     command = [sys.executable, "-m", "nilometer", "serve", "--store", str(store)]
     command += ["--listen", f"127.0.0.1:{free_port()}", "--statsd", "off"]
     command += ["--notifications", f"{url}&priority=info&amqp_durable_queues=true"]
-    process = subprocess.Popen(
-        ["taskset", "-c", str(COLLECTOR_CORE), *command],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    log = store.with_suffix(".log")
+    with log.open("w") as said:
+        process = subprocess.Popen(
+            ["taskset", "-c", str(COLLECTOR_CORE), *command], stdout=said, stderr=said
+        )
     try:
         give_up = time.monotonic() + GIVE_UP_S
-        wait_for_consumer(server, give_up)
+        while not is_consumed(server):
+            if process.poll() is not None or time.monotonic() > give_up:
+                raise RuntimeError(f"the collector does not consume: {log.read_text()[-2000:]}")
+            time.sleep(0.01)
         started, cpu = time.monotonic(), _cpu_s(process.pid)
         while (now := committed(store, kind)) < MESSAGES and time.monotonic() < give_up:
             time.sleep(0.1)
