@@ -34,14 +34,14 @@ async def _nowhere(_batches):
 
 
 @contextmanager
-def asking(store, batches=(), *, clock=None, token=False):
+def asking(store, batches=(), *, clock=None, keys=None):
     """``ask(path, method=, headers=, **parameters)``: an `httpx.Response`."""
     Lake(store, durability="os").append(list(batches))
     reader = Reader(store)
     with asyncio.Runner() as runner:
         queries = Queries()
         means = Means(reader, queries, _nowhere, lambda _: None, clock or Clock())
-        app = Starlette(routes=[pages(means, lambda: HEALTH, token=token)])
+        app = Starlette(routes=[pages(means, lambda: HEALTH, keys)])
 
         async def send(path, parameters, method, headers, data):
             transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)

@@ -5,25 +5,31 @@ stranger's request to it: a page whose name was rebound to 127.0.0.1 shows in Ho
 posts across origins shows in Origin. Both are refused, whatever path they ask for.
 
 A token comes as each client can send it: `Authorization: Bearer`, HTTP Basic's password under
-any name, or OpenStack's `X-Auth-Token`.
+any name, or OpenStack's `X-Auth-Token`. A browser brings it once, to the page that asks for it,
+and has a session then: that opens whatever can be looked at, and pages.
 """
 
 from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
 
 from nilometer.api.queries import RETRY_AFTER_S
 from nilometer.wire import otlp_reply
-from nilometer.wire.credentials import digests_of, opens
 from nilometer.wire.loopback import is_foreign_host, is_foreign_origin
 
 OPEN_PATHS: Final = frozenset({"/dropwizard/ping"})
 """What tells no more than that somebody listens here."""
 
+LOGIN: Final = "/login"
+ASSETS: Final = "/static"
+"""What a browser may see before it has a session: the page that asks for the token."""
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 
+    from nilometer.api.keys import Keys
     from nilometer.api.keystone import Keystone
 
     Scope = MutableMapping[str, Any]
@@ -48,27 +54,26 @@ class Guard:
 
     `refused` is called with the reason of every refusal, to be counted. Under KEYSTONE_PATH
     `keystone`, if there is one, is asked of tokens that are not ours. `words` has the JSON that
-    dialects refuse with, by the path that each is under.
+    dialects refuse with, by the path that each is under. Without `keys` all of this machine may
+    come in. `is_page` says which paths people look at: whoever has no session is led to LOGIN.
     """
 
     def __init__(
         self,
         app: App,
         *,
-        tokens: Sequence[bytes] | None,
+        keys: Keys | None,
         refused: Callable[[str], None],
         keystone: Keystone | None = None,
         words: Mapping[str, Words] | None = None,
+        is_page: Callable[[str], bool] = lambda _: False,
     ) -> None:
         self._app = app
         self._words = words or {}
         self._keystone = keystone
-        self._digests = None if tokens is None else digests_of(tokens)
+        self._keys = keys
         self._refused = refused
-
-    def renew(self, tokens: Sequence[bytes]) -> None:
-        """From now on these tokens open, and no others."""
-        self._digests = digests_of(tokens)
+        self._is_page = is_page
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -79,7 +84,13 @@ class Guard:
             await send({"type": "websocket.close", "code": 1008})
             return
         headers = _Headers(scope["headers"])
-        refusal = _stranger(headers) if self._digests is None else self._without_token(headers)
+        refusal = _stranger(headers) if self._keys is None else self._without_token(headers)
+        if refusal is not None and self._keys is not None:
+            if self._may_look(scope, headers):
+                refusal = None
+            elif self._is_seen(scope, headers):
+                await _lead_to_login(send, scope)
+                return
         if refusal is not None and self._keystone is not None:
             refusal = await self._unknown_to_keystone(scope, headers, refusal)
         if refusal is None or scope["path"] in OPEN_PATHS:
@@ -119,9 +130,27 @@ class Guard:
         plain = headers.all(b"x-auth-token")
         if not (authorization or plain):
             return 401, "no-token", "this collector wants 'Authorization: Bearer <token>'"
-        if not opens(self._digests or (), authorization, plain):
+        if self._keys is None or not self._keys.open(authorization, plain):
             return 401, "wrong-token", "this token does not open this collector"
         return None
+
+    def _may_look(self, scope: Scope, headers: _Headers) -> bool:
+        """Whether it is what everybody may see, or a session's: that changes nothing but on
+        pages, which look for themselves where a form of theirs was filled in."""
+        path = scope["path"]
+        is_page = self._is_page(path)
+        if is_page and (path == LOGIN or is_under(path, ASSETS)):
+            return True
+        looks = scope["method"] in ("GET", "HEAD")
+        cookies = headers.all(b"cookie")
+        return (looks or is_page) and self._keys is not None and self._keys.know(cookies)
+
+    def _is_seen(self, scope: Scope, headers: _Headers) -> bool:
+        """Whether a person with a browser asks for a page, and brought no token."""
+        wants = b",".join(headers.all(b"accept"))
+        brought = headers.all(b"authorization") or headers.all(b"x-auth-token")
+        looks = scope["method"] in ("GET", "HEAD") and self._is_page(scope["path"])
+        return looks and not brought and b"text/html" in wants
 
 
 def _stranger(headers: _Headers) -> Refused | None:
@@ -159,6 +188,19 @@ class _Headers:
 def is_under(path: str, prefix: str) -> bool:
     """Whether it is this path, or one below."""
     return path == prefix or path.startswith(f"{prefix}/")
+
+
+async def _lead_to_login(send: Send, scope: Scope) -> None:
+    wanted = quote(scope["path"], safe="/")
+    if scope["query_string"]:
+        wanted += "?" + scope["query_string"].decode("latin-1")
+    headers = [
+        (b"location", f"{LOGIN}?to={quote(wanted, safe='')}".encode()),
+        (b"cache-control", b"no-store"),
+        (b"content-length", b"0"),
+    ]
+    await send({"type": "http.response.start", "status": 303, "headers": headers})
+    await send({"type": "http.response.body", "body": b""})
 
 
 async def _answer(send: Send, status: int, body: bytes, media_type: str) -> None:

@@ -24,6 +24,7 @@ import uvicorn
 from nilometer.api import dropwizard
 from nilometer.api.auth import Guard
 from nilometer.api.dialects import Means
+from nilometer.api.keys import Keys
 from nilometer.api.keystone import Keystone
 from nilometer.api.native import DIALECTS, api
 from nilometer.api.queries import Queries
@@ -54,7 +55,7 @@ from nilometer.collect.trouble import Trouble
 from nilometer.errors import ConfigError, StoreError
 from nilometer.store.lake import Lake
 from nilometer.store.query import Reader
-from nilometer.web.app import pages
+from nilometer.web.app import is_installed, is_page, pages
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterator
@@ -124,6 +125,9 @@ class Collector:
         )
         self._points = PointsDoor(self.group, self.refusals, self._buses.lone)
         self._keystone = None if settings.keystone is None else Keystone(settings.keystone)
+        self._keys: Keys | None = None
+        if settings.tokens is not None:
+            self._keys = Keys(settings.tokens, self._turned_away, self._clock)
         self.app = self._guarded_app()
         self.own = OwnReadings(self.group, lake, reader, self._sayer)
         self._token_file: TokenFile | None = None
@@ -151,15 +155,18 @@ class Collector:
             lambda reason: self.refusals.count("rest", reason),
             self._clock,
         )
-        wants_token = self.settings.tokens is not None
-        app.router.routes.append(pages(means, self.health, token=wants_token))
+        app.router.routes.append(pages(means, self.health, self._keys))
         return Guard(
             app,
-            tokens=self.settings.tokens,
-            refused=lambda reason: self.refusals.count("http", reason),
+            keys=self._keys,
+            refused=self._turned_away,
             keystone=self._keystone,
             words={each.prefix: each.words for each in dialects if each.words is not None},
+            is_page=is_page if is_installed() else lambda _: False,
         )
+
+    def _turned_away(self, reason: str) -> None:
+        self.refusals.count("http", reason)
 
     def health(self) -> dict[str, Any]:
         """What ``/api/v1/health`` tells."""
@@ -222,8 +229,8 @@ class Collector:
         if self._token_file is not None:
             loop = asyncio.get_running_loop()
             tokens = await loop.run_in_executor(None, self._token_file.changed)
-            if tokens is not None:
-                self.app.renew(tokens)
+            if tokens is not None and self._keys is not None:
+                self._keys.renew(tokens)
 
     async def maintain(self) -> None:
         """Compact, forget what is too old; a failure is counted and tried again later."""

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Final
 
 from fastapi import Depends, Request, Response
 from fastapi.responses import PlainTextResponse, RedirectResponse
+from starlette.datastructures import Headers
 from starlette.routing import BaseRoute, Match
 
 from nilometer.api.dialects import Means, application, as_it_came
 from nilometer.api.native import refuse_unknown
 from nilometer.errors import to_install
+from nilometer.web.origin import is_from_here
 from nilometer.web.parts import Parts
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
+    from nilometer.api.keys import Keys
     from nilometer.api.problems import Refusal
 
 PATHS: Final = frozenset(
@@ -48,6 +51,10 @@ HEADERS: Final = (
 )
 
 
+LOOKING: Final = ("GET", "HEAD", "OPTIONS")
+ELSEWHERE: Final = "A page of another site sent this form; open the page here, and try again.\n"
+
+
 def is_installed() -> bool:
     """Whether what draws pages is."""
     return find_spec("jinja2") is not None
@@ -58,19 +65,23 @@ def is_page(path: str) -> bool:
     return path.startswith("/") and path.split("/", 2)[1] in PATHS
 
 
-def pages(means: Means, health: Callable[[], Mapping[str, Any]], *, token: bool) -> BaseRoute:
+def pages(
+    means: Means, health: Callable[[], Mapping[str, Any]], keys: Keys | None = None
+) -> BaseRoute:
     """The route under which all pages are; what draws them is loaded here only."""
     if not is_installed():
         return Pages(_absent(means))
-    from nilometer.web import assets, doctor, services
+    from nilometer.web import assets, doctor, login, services
     from nilometer.web.drawing import Drawing
 
-    drawing = Drawing(login=token)
-    parts = Parts(means.reader, means.queries, drawing, health, means.clock, token)
+    drawing = Drawing(login=keys is not None)
+    parts = Parts(means.reader, means.queries, drawing, health, means.clock, keys is not None)
     made = application(means, drawing.refuse)
     for page in (services, doctor):
         made.include_router(page.router(parts), dependencies=[Depends(_only_known)])
     made.include_router(assets.router())
+    if keys is not None:
+        made.include_router(login.router(drawing, keys))
 
     @made.get("/")
     async def first() -> Response:
@@ -121,6 +132,9 @@ class Pages(BaseRoute):
                 message = {**message, "body": b""}
             await send(message)
 
+        if scope["method"] not in LOOKING and not is_from_here(Headers(scope=scope)):
+            await PlainTextResponse(ELSEWHERE, 403)(scope, receive, with_headers)
+            return
         asked = {
             **as_it_came(scope),
             "method": "GET" if is_head else scope["method"],

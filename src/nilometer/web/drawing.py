@@ -45,6 +45,7 @@ TITLES: Final = {
     404: "Not found",
     405: "Not done that way",
     409: "Not now",
+    413: "Too large",
     422: "That cannot be shown",
     429: "Too often",
     500: "A fault of the collector's",
