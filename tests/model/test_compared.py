@@ -100,7 +100,7 @@ def test_the_median_has_what_at_least_half_did_as_long_as_the_median_of_them():
 
     assert (median.trees, sorted(median.seen.values())) == (4, [2, 4, 4])
     assert flat(median.tree) == [
-        (0, "GET /", 200, 100),
+        (0, "GET /", 200, 110),
         (1, "a", 20, 20),
         (1, "often", 10, 10),
     ]

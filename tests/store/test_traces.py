@@ -5,7 +5,7 @@ import random
 import pytest
 
 from nilometer.model import Batch, Resource, Status
-from nilometer.store import query
+from nilometer.store import traces
 from nilometer.store.lake import Lake
 from nilometer.store.query import Reader
 from tests.store.batches import NOW_NS, span
@@ -60,7 +60,7 @@ def summed_up(found):
     resource, root = min(roots, key=lambda pair: (pair[1].started_ns, pair[1].span_id))
     spans = [each for _, each in found]
     began = min(each.started_ns for each in spans)
-    return query.TraceSummary(
+    return traces.TraceSummary(
         spans[0].trace_id.hex(),
         root.name,
         resource.service,
@@ -88,6 +88,10 @@ def scattered(tmp_path_factory):
                     at_ns=NOW_NS - chance.randrange(96 * HOUR_NS),
                     took_ns=chance.randrange(2 * HOUR_NS),
                     name=chance.choice("abc"),
+                    attributes={
+                        "http.route": f"/{chance.choice('ab')}",
+                        "n": chance.choice([1, 2]),
+                    },
                     status=chance.choice([Status.OK, Status.OK, Status.ERROR]),
                 )
             )
@@ -105,6 +109,10 @@ ASKED = [
     {"service": "api", "name": "c"},
     {"min_duration_ns": 20 * HOUR_NS},
     {"service": "network", "error": True, "min_duration_ns": HOUR_NS},
+    {"max_duration_ns": 20 * HOUR_NS},
+    {"min_duration_ns": HOUR_NS, "max_duration_ns": 40 * HOUR_NS},
+    {"attributes": {"http.route": "/a"}},
+    {"attributes": {"http.route": "/b", "n": "2"}, "name": "a"},
 ]
 
 
@@ -114,9 +122,14 @@ def is_as_asked(pairs, asked):
         any(
             resource.service == asked.get("service", resource.service)
             and each.name == asked.get("name", each.name)
+            and all(
+                str(each.attributes[key]) == value
+                for key, value in asked.get("attributes", {}).items()
+            )
             for resource, each in pairs
         )
         and told.duration_ns >= asked.get("min_duration_ns", 0)
+        and told.duration_ns < asked.get("max_duration_ns", told.duration_ns + 1)
         and (told.errors > 0) is asked.get("error", told.errors > 0)
     )
 
@@ -136,10 +149,70 @@ def test_a_list_says_of_a_trace_what_the_trace_itself_says(scattered, asked, win
         and is_as_asked(pairs, asked)
     ]
     assert found == sorted(expected, key=lambda one: (-one.started_ns, one.id))
+    steps = reader.durations(since_ns=since, until_ns=until, **asked)
+    assert [(step.from_ns, step.traces, step.failed) for step in steps] == bars_of(expected)
+
+
+def bars_of(summaries):
+    """How many of these traces, and how many with errors, lie at which step."""
+    counts: dict[int, list[int]] = {}
+    for one in summaries:
+        step = max(each for each in traces.STEPS_NS if each <= one.duration_ns)
+        bar = counts.setdefault(step, [0, 0])
+        bar[0] += 1
+        bar[1] += one.errors > 0
+    return [(step, *counts[step]) for step in sorted(counts)]
+
+
+ODD_ATTRIBUTES = [
+    ("http.response.status_code", 500, "500"),
+    ("ok", True, "true"),
+    ("share", 0.5, "0.5"),
+    ("a/b~c", "x", "x"),
+    ('say "no"', "'; DROP TABLE spans", "'; DROP TABLE spans"),
+    ("$.a[0]", "*", "*"),
+    ("", "empty", "empty"),
+    ("0", "naught", "naught"),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "text"), ODD_ATTRIBUTES)
+def test_an_attribute_is_found_by_its_text_whatever_it_is_called(tmp_path, key, value, text):
+    reader = kept(
+        tmp_path,
+        ("api", [span(1, trace=1, attributes={key: value})]),
+        ("api", [span(2, trace=2, attributes={"other": text})]),
+    )
+
+    assert [int(f.id, 16) for f in reader.find_traces(attributes={key: text})] == [1]
+    assert reader.find_traces(attributes={key: text + "!"}) == []
+
+
+def test_several_traces_are_read_at_once_each_as_it_is_alone(scattered):
+    reader, whole = scattered
+    ids = [pairs[0][1].trace_id.hex() for pairs in whole if pairs]
+
+    found = reader.traces(ids)
+
+    assert found == {pairs[0][1].trace_id.hex(): pairs for pairs in whole if pairs}
+    assert reader.traces([]) == {}
+
+
+def test_of_several_traces_together_too_large_the_small_ones_are_read_whole(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(traces, "SPANS_MAX", 4)
+    large = [span(n, trace=1) for n in range(1, 4)]
+    small = [span(n, trace=2) for n in range(4, 6)]
+    reader = kept(tmp_path, ("api", large + small))
+
+    found = reader.traces([f"{trace:032x}" for trace in (1, 2)])
+
+    assert {int(trace, 16): len(pairs) for trace, pairs in found.items()} == {2: 2}
 
 
 def test_what_is_as_asked_in_the_time_asked_for_is_looked_at_first(tmp_path, monkeypatch):
-    monkeypatch.setattr(query, "TRACES_MAX", 3)
+    monkeypatch.setattr(traces, "TRACES_MAX", 3)
     rare = span(1, trace=1, at_ns=NOW_NS)
     many = [span(n, trace=n, at_ns=NOW_NS + n) for n in range(2, 9)]
     reader = kept(tmp_path, ("rare", [rare]), ("common", many))

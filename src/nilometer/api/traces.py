@@ -9,20 +9,22 @@ from fastapi import APIRouter, Query, Response
 
 from nilometer.api.answers import TraceList, TraceRow, TraceTree
 from nilometer.api.moments import iso_8601
-from nilometer.api.parameters import (  # noqa: TC001 - FastAPI reads annotations
+from nilometer.api.parameters import (
     DurationNs,
     Moment,
+    PairText,
     Text,
     TraceId,
+    pair,
 )
-from nilometer.api.problems import Problem, missing, not_a_choice, ordered
+from nilometer.api.problems import Problem, missing, not_a_choice, ordered, unusable
 from nilometer.api.trees import nested
 from nilometer.model.tree import tree_of
 from nilometer.wire import chrome, dot, html, osprofiler, speedscope
 from nilometer.wire.osprofiler_points import points_of, spans_of_points
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from nilometer.api.queries import Queries
     from nilometer.model import Resource, SpanRecord
@@ -61,14 +63,16 @@ def _add_list(routes: APIRouter, reader: Reader, queries: Queries) -> None:
         since: Moment | None = None,
         until: Moment | None = None,
         min_duration: DurationNs | None = None,
+        max_duration: DurationNs | None = None,
         error: bool | None = None,
         request_id: Text | None = None,
+        attribute: Annotated[list[PairText], Query()] = [],  # noqa: B006 - FastAPI copies it
         limit: Annotated[int, Query(ge=1, le=LIMIT_MAX)] = LIMIT,
     ) -> TraceList:
         """Traces with a span that started in that time, newest first, each summed up whole.
 
-        What else is given must hold for the trace: `service`, `name` and `request_id` for one
-        of its spans.
+        What else is given must hold for the trace: `service`, `name`, `request_id` and each
+        `attribute` for one of its spans.
         """
         found = await queries.run(
             "/traces",
@@ -78,8 +82,10 @@ def _add_list(routes: APIRouter, reader: Reader, queries: Queries) -> None:
             since_ns=since if since is None else ordered(since, until),
             until_ns=until,
             min_duration_ns=min_duration,
+            max_duration_ns=longer_than("max_duration", min_duration, max_duration),
             error=error,
             request_id=request_id,
+            attributes=attributes_of(attribute),
             limit=limit + 1,
         )
         rows = [
@@ -96,6 +102,23 @@ def _add_list(routes: APIRouter, reader: Reader, queries: Queries) -> None:
             for one in found[:limit]
         ]
         return TraceList(traces=rows, more=len(found) > limit)
+
+
+def attributes_of(told: Iterable[str]) -> dict[str, str]:
+    """Attributes by key; Refusal where one is to have two values."""
+    found: dict[str, str] = {}
+    for each in told:
+        key, value = pair(each)
+        if found.setdefault(key, value) != value:
+            raise unusable("attribute", each, f"{key} is to be {found[key]!r} already")
+    return found
+
+
+def longer_than(parameter: str, least_ns: int | None, most_ns: int | None) -> int | None:
+    """`most_ns`; Refusal if nothing takes `least_ns` or longer and less than that."""
+    if most_ns is not None and most_ns <= (least_ns or 0):
+        raise unusable(parameter, f"{most_ns}ns", "it must be more than min_duration")
+    return most_ns
 
 
 def _add_one(routes: APIRouter, reader: Reader, queries: Queries) -> None:

@@ -8,31 +8,24 @@ silence, where a cut answer would be wrong; lists say with `limit` how much they
 from __future__ import annotations
 
 from threading import Lock
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
-from nilometer.store.limits import (
-    NS_PER_DAY,
-    SPANS_MAX,
-    TIME_MAX,
-    TIME_MIN,
-    TRACES_MAX,
-    ends,
-    within_64_bits,
-)
+from nilometer.store.limits import ends
 from nilometer.store.measured import Measured
 from nilometer.store.notices import Notices
 from nilometer.store.places import Place
 from nilometer.store.points import Points
-from nilometer.store.reading import MEMORY_MAX, Row, Wanted
+from nilometer.store.reading import MEMORY_MAX, Wanted
 from nilometer.store.rolled import Rolling
-from nilometer.store.rows import events_of, rejected_of, spans_of
+from nilometer.store.rows import events_of, rejected_of
 from nilometer.store.runs import History
+from nilometer.store.traces import Traces
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from nilometer.model import Event, Rejected, Resource, SpanRecord
+    from nilometer.model import Event, Rejected, Resource
     from nilometer.store.broken import Broken
 
 HISTORY_MEMORY_MAX: Final = "500MB"
@@ -40,19 +33,7 @@ HISTORY_MEMORY_MAX: Final = "500MB"
 800,000 rows of some 300 bytes."""
 
 
-class TraceSummary(NamedTuple):
-    """One trace: `root` is the name of its first span, if possible the one without a parent."""
-
-    id: str
-    root: str
-    service: str
-    started_ns: int
-    duration_ns: int
-    spans: int
-    errors: int
-
-
-class Reader(Measured, Points, Notices):
+class Reader(Traces, Measured, Points, Notices):
     """The tables at one place, to be asked. Any thread may ask, while any process writes."""
 
     def __init__(
@@ -87,68 +68,6 @@ class Reader(Measured, Points, Notices):
     def broken(self) -> list[Broken]:
         """The files that cannot be read, as far as questions met them: they are passed over."""
         return self._questions.broken()
-
-    # ---- traces ------------------------------------------------------------------------------
-
-    def trace(self, trace_id: str) -> list[tuple[Resource, SpanRecord]]:
-        """All spans of a trace (32 hex digits), oldest first; empty if there is none."""
-        wanted = {"trace_id": (trace_id, trace_id)}
-        values = {"trace_id": trace_id, "rows_max": SPANS_MAX}
-        rows = self._questions.ask("trace", "spans", wanted, values)
-        # Here and not in SQL: a window over whole rows took as long again as all the rest.
-        first: dict[str, Row] = {}
-        for row in rows:
-            first.setdefault(row["span_id"], row)
-        return spans_of(first.values())
-
-    def find_traces(
-        self,
-        *,
-        service: str | None = None,
-        name: str | None = None,
-        since_ns: int | None = None,
-        until_ns: int | None = None,
-        min_duration_ns: int | None = None,
-        error: bool | None = None,
-        request_id: str | None = None,
-        limit: int = 100,
-    ) -> list[TraceSummary]:
-        """The traces with a span that started in that time, each summed up with all its spans;
-        the latest first.
-
-        The rest holds for a trace as a whole: that a span, whenever it started, is of that
-        service, name and request id (one span all of these; `request_id` is the span attribute
-        of that name), that it took at least so long, and has errors or none.
-        """
-        since, last = ends(since_ns, until_ns)
-        met: Row = {"since_ns": since, "last_ns": last, "rows_max": max(0, limit)}
-        asked = {"service": service, "name": name, "request_id": request_id, "error": error}
-        if min_duration_ns or any(value is not None for value in asked.values()):
-            duration_ns = within_64_bits(min_duration_ns or 0)
-            met |= {**asked, "min_duration_ns": duration_ns, "looked_max": TRACES_MAX}
-            rows = self._questions.ask("chosen_traces", "spans", self._around(since, last), met)
-        else:
-            rows = self._questions.ask(
-                "latest_traces", "spans", {"started_ns": (since, last)}, met
-            )
-        if not rows:
-            return []
-        ids = [row["trace_id"] for row in rows]
-        wanted = {"trace_id": (min(ids), max(ids)), **self._around(since, last)}
-        summaries = self._questions.ask("traces", "spans", wanted, {"ids": ids})
-        return [TraceSummary(**row) for row in summaries]
-
-    def _around(self, since: int, last: int) -> Wanted:
-        """Where the other spans of traces met in that time are looked for: everywhere, but of
-        an object store, whose files are fetched whole, not in those of other days."""
-        if self._questions.place.path is not None:
-            return {}
-        return {
-            "started_ns": (
-                max(TIME_MIN, since - NS_PER_DAY),
-                min(TIME_MAX, last + NS_PER_DAY),
-            )
-        }
 
     def events(
         self,
