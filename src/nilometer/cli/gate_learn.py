@@ -12,7 +12,7 @@ from nilometer.cli.gate_past import Past, history_options
 from nilometer.cli.terminal import cell, one_line, show, show_json, stop, write
 
 if TYPE_CHECKING:
-    from nilometer.gate.rank import Learned, Predictor
+    from nilometer.gate.rank import Predictor
 
 
 @click.command()
@@ -39,6 +39,7 @@ def learn(
       nilometer gate learn --all --json
     """
     from nilometer.gate.rank import learn as learned_of
+    from nilometer.gate.reports.json import learned_document
 
     with Past(history, suite) as past:
         name = past.suite()
@@ -47,7 +48,7 @@ def learn(
     if learned is None:
         stop(f"the history has no run of {name!r} that can be used", Exit.NOT_FOUND)
     if as_json:
-        show_json(_document(learned))
+        show_json(learned_document(learned))
         return
     shown = [one for one in learned.predictors if everything or one.standing.is_admitted]
     if shown:
@@ -84,34 +85,3 @@ def _table(shown: list[Predictor]) -> Any:
             cell(known.because, "dim"),
         )
     return table
-
-
-def _document(learned: Learned) -> dict[str, Any]:
-    from nilometer.gate.reports.json import finite, standing_document
-
-    def one(predictor: Predictor) -> dict[str, Any]:
-        limit = predictor.bound
-        smallest, share = predictor.smallest, predictor.share
-        return {
-            "backend": predictor.key.backend,
-            "counter": predictor.key.counter,
-            "kind": predictor.kind.value,
-            "unit": predictor.unit,
-            **standing_document(predictor.standing),
-            "bound": None
-            if limit is None
-            else {"upper": finite(limit.upper), "because": limit.because},
-            "smallest_change": None if smallest is None else finite(smallest),
-            "smallest_share": None if share is None else finite(share),
-            "moved_with_accepted": predictor.moved,
-            "accepted": predictor.accepted,
-        }
-
-    run = learned.run
-    return {
-        "suite": run.suite,
-        "test_set": run.test_set,
-        "runs": learned.runs,
-        "counters": [one(predictor) for predictor in learned.predictors],
-        "left_out": [{"run": out.run_id, "because": out.because} for out in learned.left_out],
-    }
