@@ -77,8 +77,9 @@ class History:
         clock: Clock = Clock(),  # noqa: B008
         memory_max: str = MEMORY_MAX,
     ) -> None:
-        is_place = isinstance(location, Place)
-        self.place = location if is_place else Place.of(location, storage_options)
+        if not isinstance(location, Place):
+            location = Place.of(location, storage_options)
+        self.place = location
         self.upkeep_failed = ""
         self._clock = clock
         self._durable = durability == "disk"

@@ -1,0 +1,88 @@
+"""Accepting a step from a page: a form that only a page of ours can send."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+from urllib.parse import parse_qs
+
+from fastapi import APIRouter, Request, Response  # noqa: TC002 - FastAPI reads annotations
+from fastapi.responses import RedirectResponse
+
+from nilometer.api.problems import Problem, Refusal, missing, unusable
+from nilometer.gate.accepting import UnacceptableError
+from nilometer.gate.chosen import NoSuchRunError
+from nilometer.web.addresses import link
+from nilometer.web.judging import ANSWER_S_MAX, made
+
+if TYPE_CHECKING:
+    from nilometer.web.judging import Judging
+    from nilometer.web.parts import Parts
+
+FORM_BYTES_MAX: Final = 262_144  # names of a thousand counters, and a reason
+FIELDS_MAX: Final = 2_000
+BY_CHARS_MAX: Final = 200
+
+
+def add(routes: APIRouter, parts: Parts, judging: Judging) -> None:
+    """The route that accepts. That the form comes from here was looked at before."""
+
+    @routes.post("/changes/accept")
+    async def accept(request: Request) -> Response:
+        """Take a change for granted, and go back to where that shows."""
+        told = await _fields_of(request)
+        suite, run, branch, by, reason, back = (
+            told.get(name, [""])[0]
+            for name in ("suite", "run", "branch", "by", "reason", "back")
+        )
+        if len(by) > BY_CHARS_MAX:
+            raise unusable("by", by, f"a name has at most {BY_CHARS_MAX} characters")
+        counters, everything = told.get("counter", []), told.get("all") == ["yes"]
+        if counters and everything:
+            raise unusable("all", "yes", "all counters or some of them: leave one out")
+        suites = await parts.queries.run("/changes", judging.suites)
+        one = next((each for each in suites if each.name == suite), None)
+        if one is None:
+            raise missing(f"no suite {suite!r}; the page Changes has all")
+        future = judging.accept(
+            one,
+            run,
+            counters,
+            everything=everything,
+            reason=reason,
+            by=by.strip(),
+            branches=(branch,) if branch else (),
+        )
+        try:
+            (accepted,) = await made([future], ANSWER_S_MAX)
+        except NoSuchRunError as error:
+            raise missing(str(error)) from None
+        except UnacceptableError as error:
+            if error.is_missing:
+                raise unusable("counter", "", f"{error}; choose one that did") from None
+            raise unusable(error.parameter, error.value, str(error)) from None
+        if accepted is None:
+            detail = "it is not recorded yet, as the history takes long; look at the page again"
+            raise _refusal(503, detail)
+        kept = {"suite": suite, "branch": branch or None}
+        if back:
+            return RedirectResponse(link("changes", "counter", counter=back, **kept), 303)
+        return RedirectResponse(link("changes", "run", run=accepted.run_id, **kept), 303)
+
+
+async def _fields_of(request: Request) -> dict[str, list[str]]:
+    """The fields of a form; Refusal 413 if it is too large, 422 if it has too many."""
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > FORM_BYTES_MAX:
+            raise _refusal(413, f"the form has more than {FORM_BYTES_MAX:,} bytes")
+    try:
+        return parse_qs(body.decode(errors="replace"), max_num_fields=FIELDS_MAX)
+    except ValueError:
+        raise _refusal(422, f"the form has more than {FIELDS_MAX:,} fields") from None
+
+
+def _refusal(status: int, detail: str) -> Refusal:
+    return Refusal(
+        status, Problem(detail=detail, parameter=None, value=None, nearest=None, choices=None)
+    )
