@@ -113,18 +113,18 @@ async def _history(
             "notifications and log lines are here some seconds after they were sent"
         )
     history = history_of(told, found, limit)
-    went = [_went(one) for one in attempts_of(found[:limit])]
+    went = sorted(map(_went, attempts_of(found[:limit])), key=lambda one: one.at_ns)
     shown = {
         "kind": kind,
         "history": history,
         "lines": lines(history),
-        "went": sorted(went, key=lambda one: one.at_ns),
+        "went": went,
         "related": related(history, told),
         "limit_max": LIMIT_MAX,
     }
     data = {
         **history.model_dump(),
-        "operations": [one._asdict() for one in shown["went"]],
+        "operations": [one._asdict() for one in went],
     }
     rows = Sheet(COLUMNS, cells(history.happenings))
     return Page("happened.html", f"{kind} {told}", shown, data, rows)

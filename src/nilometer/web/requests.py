@@ -6,7 +6,7 @@ The same questions as REST's, from the same functions.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
@@ -117,23 +117,23 @@ async def _operations(parts: Parts, shown: Window, operation: str, project: str 
     ends = shown.since_ns, shown.until_ns
     names, shares = list(SHARES), list(SHARES.values())
 
-    def timings() -> list[dict[str, object]]:
+    def timings() -> list[dict[str, Any]]:
         found = attempts(parts.reader, *ends, operation, project)
         rows = timings_of(found, shares, by_project=False)
         return [timing_row(one, names, by_project=False).model_dump() for one in rows]
 
-    def indicators() -> list[dict[str, object]]:
+    def indicators() -> list[dict[str, Any]]:
         found = tracked(parts.reader, *ends, project)
         chosen = [one for one in found if one.operation.startswith(operation)]
         rows = indicators_of(chosen, shares)
         return [indicator_row(one, names).model_dump() for one in rows]
 
-    data = {
+    data: dict[str, list[dict[str, Any]]] = {
         "timings": await parts.queries.run("/requests", timings),
         "kpi": await parts.queries.run("/requests", indicators),
     }
-    told = {"window": shown, "operation": operation, "project": project, "shares": names}
-    told |= {"views": VIEWS, "view": "operations", **data}
+    told: dict[str, Any] = {"window": shown, "operation": operation, "project": project}
+    told |= {"shares": names, "views": VIEWS, "view": "operations", **data}
     columns = ("of", "operation", "project_id", "count", "min_ns", "avg_ns", *_in_ns(names))
     sheet = Sheet(
         (*columns, "max_ns", "failed", "unfinished"),
