@@ -7,13 +7,14 @@ with asking(tmp_path, batches) as ask:
 from __future__ import annotations
 
 import asyncio
+import threading
 from contextlib import contextmanager
 
 import httpx
 from starlette.applications import Starlette
 
 from nilometer.api.dialects import Means
-from nilometer.api.queries import Queries
+from nilometer.api.queries import THREADS, Queries
 from nilometer.clock import Clock
 from nilometer.store.lake import Lake
 from nilometer.store.query import Reader
@@ -40,6 +41,10 @@ def asking(store, batches=(), *, clock=None, keys=None):
     reader = Reader(store)
     with asyncio.Runner() as runner:
         queries = Queries()
+        all_at_once = threading.Barrier(THREADS + 1)  # they are nobody's who asks
+        for _ in range(THREADS):
+            queries._pool.submit(all_at_once.wait)
+        all_at_once.wait(10)
         means = Means(reader, queries, _nowhere, lambda _: None, clock or Clock())
         app = Starlette(routes=[pages(means, lambda: HEALTH, keys)])
 

@@ -1,4 +1,4 @@
-"""Laws of logging in: a token once, then a session that opens what can be looked at, and pages."""
+"""Laws of logging in: a token once, then a session that opens what is looked at."""
 
 from __future__ import annotations
 

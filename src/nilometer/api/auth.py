@@ -141,7 +141,7 @@ class Guard:
         is_page = self._is_page(path)
         if is_page and (path == LOGIN or is_under(path, ASSETS)):
             return True
-        looks = scope["method"] in ("GET", "HEAD")
+        looks = scope.get("method") in ("GET", "HEAD")
         cookies = headers.all(b"cookie")
         return (looks or is_page) and self._keys is not None and self._keys.know(cookies)
 
@@ -149,7 +149,7 @@ class Guard:
         """Whether a person with a browser asks for a page, and brought no token."""
         wants = b",".join(headers.all(b"accept"))
         brought = headers.all(b"authorization") or headers.all(b"x-auth-token")
-        looks = scope["method"] in ("GET", "HEAD") and self._is_page(scope["path"])
+        looks = scope.get("method") in ("GET", "HEAD") and self._is_page(scope["path"])
         return looks and not brought and b"text/html" in wants
 
 

@@ -31,6 +31,7 @@ from nilometer.api.parameters import (
 )
 from nilometer.api.problems import Problem, Refusal, not_a_choice, ordered, unusable
 from nilometer.api.trees import plain
+from nilometer.model.loss import LOSSES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -47,17 +48,6 @@ KEYS_MAX: Final = 8  # groups multiply; nobody reads a table of more
 QUANTILES_MAX: Final = 20
 SINCE: Final = "1h"
 LOSSES_SINCE: Final = "24h"
-
-LOSSES: Final = {
-    "nilometer.lost": ("what", "reason"),
-    "nilometer.series.overflow": ("instrument",),
-    "nilometer.collector.rejected": ("door", "reason"),
-    "nilometer.collector.commit.failed": ("reason",),
-    "nilometer.collector.clamped": ("kind",),
-    "nilometer.collector.duplicates": ("kind",),
-}
-"""The counters of whatever was lost, refused, misdated or taken for a duplicate, and what says
-what and why."""
 
 Keys = Annotated[list[Text], Query(max_length=KEYS_MAX, description="Repeated, or a,b.")]
 Pairs = Annotated[list[PairText], Query(max_length=KEYS_MAX, description="Repeated.")]
@@ -196,7 +186,7 @@ def _dimensions(
 ) -> DimensionList:
     found = reader.dimensions(name, since_ns=since_ns, until_ns=until_ns)
     if not found:
-        _refuse_unknown(reader, name)
+        refuse_unknown_metric(reader, name)
     return DimensionList(name=name, dimensions=found)
 
 
@@ -210,7 +200,7 @@ def _series(
 ) -> SeriesList:
     found = reader.series(name, where, since_ns=since_ns, until_ns=until_ns)
     if not found:
-        _refuse_unknown(reader, name)
+        refuse_unknown_metric(reader, name)
     rows = [
         SeriesRow(
             service=one.service,
@@ -250,7 +240,7 @@ def _statistics(
         quantiles=[quantile(share)[1] for share in shares],
     )
     if not found:
-        _refuse_unknown(reader, name)
+        refuse_unknown_metric(reader, name)
     _refuse_keys(reader, name, since_ns, where, found, group_by)
     rows = [_row(one, group_by, shares) for one in found]
     first = found[0] if found else None
@@ -296,8 +286,8 @@ def _losses(reader: Reader, since_ns: int) -> LossList:
     return LossList(since_ns=since_ns, losses=losses)
 
 
-def _refuse_unknown(reader: Reader, name: str) -> None:
-    """Nothing was found: was there ever a metric of that name, and which are near?"""
+def refuse_unknown_metric(reader: Reader, name: str) -> None:
+    """Nothing was found: Refusal 404 if there never was such a metric, with near ones."""
     known = [one.name for one in reader.metric_names()]
     if name not in known:
         refusal = not_a_choice("metric", name, known, parameter="name")

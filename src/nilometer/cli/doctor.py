@@ -13,6 +13,7 @@ from nilometer.cli import shapes
 from nilometer.cli.collector import Collector, collector_options, json_option
 from nilometer.cli.exits import Exit
 from nilometer.cli.terminal import Patience, cell, lines, one_line, show, show_json, stop
+from nilometer.model.loss import wants_a_person as loss_wants_a_person
 from nilometer.model.units import duration, quantity
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 OVERHEAD = "nilometer.overhead"
 REQUESTS = "http.server.request"
-DUPLICATES = "nilometer.collector.duplicates"
 
 
 @click.command()
@@ -119,10 +119,8 @@ def told(collector: Collector, since: str, *, overhead: bool, losses: bool) -> d
 
 
 def wants_a_person(loss: dict[str, Any]) -> bool:
-    """Whether something is missing: a question that was refused lost nobody's data, and rows
-    that came again are there once."""
-    is_harmless = loss["dimensions"].get("door") == "rest" or loss["name"] == DUPLICATES
-    return not is_harmless
+    """Whether something is missing."""
+    return loss_wants_a_person(loss["name"], loss["dimensions"])
 
 
 def show_answer(answer: dict[str, Any]) -> None:

@@ -28,6 +28,19 @@ def duration(ns: float | None) -> str:
     return f"{ns:.0f} ns"
 
 
+def ago(ns: int) -> str:
+    """How long ago, in whole units.
+
+    >>> [ago(s * 10**9) for s in (0, 4, 59, 61, 7300, 200_000)]
+    ['now', '4 s ago', '59 s ago', '1 min ago', '2 h ago', '2 d ago']
+    """
+    seconds = ns // 10**9
+    for size, unit in ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s")):
+        if seconds >= size:
+            return f"{seconds // size} {unit} ago"
+    return "now"
+
+
 def counted(number: int, thing: str) -> str:
     """So many of a thing whose plural ends in s.
 

@@ -15,6 +15,7 @@ from nilometer.store.measured import Measured
 from nilometer.store.notices import Notices
 from nilometer.store.places import Place
 from nilometer.store.points import Points
+from nilometer.store.presence import Presences
 from nilometer.store.reading import MEMORY_MAX, Wanted
 from nilometer.store.rolled import Rolling
 from nilometer.store.rows import events_of, rejected_of
@@ -33,7 +34,7 @@ HISTORY_MEMORY_MAX: Final = "500MB"
 800,000 rows of some 300 bytes."""
 
 
-class Reader(Traces, Measured, Points, Notices):
+class Reader(Traces, Measured, Presences, Points, Notices):
     """The tables at one place, to be asked. Any thread may ask, while any process writes."""
 
     def __init__(

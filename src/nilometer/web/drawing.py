@@ -18,7 +18,7 @@ from markupsafe import Markup
 from pydantic import BaseModel
 
 from nilometer.api.problems import Refusal, not_a_choice
-from nilometer.model.units import counted, duration, moment, quantity
+from nilometer.model.units import ago, counted, duration, moment, quantity
 from nilometer.web.addresses import again, fields, link
 from nilometer.web.assets import address
 from nilometer.web.moments import QUICK
@@ -83,6 +83,7 @@ class Drawing:
             "quantity": quantity,
             "counted": counted,
             "moment": moment,
+            "ago": ago,
         }
         self._environment.globals |= {
             "asset": address,

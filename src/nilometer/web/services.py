@@ -2,15 +2,44 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+import socket
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from fastapi import APIRouter, Request, Response
 
+from nilometer.web.account import Cost, costs, losses
 from nilometer.web.drawing import Page
-from nilometer.web.moments import SINCE, MomentText, window
+from nilometer.web.moments import SINCE, MomentText, Window, window
+from nilometer.web.roster import Done, Process, Service, services
+from nilometer.web.sheet import Sheet
 
 if TYPE_CHECKING:
+    from nilometer.store.query import Reader
     from nilometer.web.parts import Parts
+
+COLLECTOR: Final = "nilometer-collector"
+"""The service that the collector calls itself."""
+
+COLUMNS: Final = (
+    *("service", "host", "pid", "version", "alive", "silent_ns", "metric", "count"),
+    *("rate_per_s", "errors", "avg_ns", "p50_ns", "p99_ns", "max_ns", "lost"),
+    *("overhead_ns", "overhead_per_request_ns"),
+)
+
+
+class Row(NamedTuple):
+    """A service, how many items it lost, and what measuring cost it; None: it did not say."""
+
+    service: Service
+    lost: int
+    cost: Cost | None
+
+    @property
+    def per_request_ns(self) -> float | None:
+        """What measuring cost each request."""
+        done = self.service.done
+        return self.cost.per_request_ns(done.count) if self.cost and done else None
 
 
 def router(parts: Parts) -> APIRouter:
@@ -18,11 +47,89 @@ def router(parts: Parts) -> APIRouter:
     routes = APIRouter()
 
     @routes.get("/services")
-    async def services(
+    async def show(
         request: Request, since: MomentText = SINCE, until: MomentText = ""
     ) -> Response:
         shown = window(since, until, parts.clock)
-        page = Page("services.html", "Services", {"window": shown}, {})
+        rows = await parts.queries.run("/services", look, parts.reader, shown)
+        page = Page(
+            "services.html",
+            "Services",
+            {"window": shown, "rows": rows},
+            _data(shown, rows),
+            Sheet(COLUMNS, _cells(rows)),
+        )
         return parts.drawing.answer(request, page)
 
     return routes
+
+
+def look(reader: Reader, shown: Window) -> list[Row]:
+    """All services of that time. Takes a thread's time."""
+    names = reader.metric_names(since_ns=shown.since_ns, until_ns=shown.until_ns)
+    known = {one.name for one in names}
+    lost: dict[str, int] = {}
+    for loss in losses(reader, shown, known):
+        if loss.wants_a_person:
+            lost[loss.service] = lost.get(loss.service, 0) + loss.count
+    spent = costs(reader, shown, known)
+    here = (COLLECTOR, socket.gethostname(), os.getpid())
+    return [
+        Row(one, lost.get(one.name, 0), spent.get(one.name))
+        for one in services(reader, shown, known, here)
+    ]
+
+
+def _data(shown: Window, rows: list[Row]) -> dict[str, Any]:
+    return {
+        "since_ns": shown.since_ns,
+        "until_ns": shown.ended_ns,
+        "services": [
+            {
+                "service": row.service.name,
+                "alive": row.service.alive,
+                "versions": row.service.versions,
+                **_done(row.service.done),
+                "lost": row.lost,
+                "overhead_ns": row.cost.whole_ns if row.cost else None,
+                "overhead_per_request_ns": row.per_request_ns,
+                "processes": [_process(one) for one in row.service.processes],
+            }
+            for row in rows
+        ],
+    }
+
+
+def _process(one: Process) -> dict[str, Any]:
+    return {
+        "host": one.host,
+        "pid": one.pid,
+        "version": one.version,
+        "alive": one.alive,
+        "silent_ns": one.silent_ns,
+        "interval_ns": one.interval_ns,
+        **_done(one.done),
+    }
+
+
+def _done(done: Done | None) -> dict[str, Any]:
+    """What was done under the names of COLUMNS, all None if nothing was."""
+    if done is None:
+        return dict.fromkeys(COLUMNS[6:14])
+    told = done._asdict()
+    told["rate_per_s"] = told.pop("rate")
+    return {name: told[name] for name in COLUMNS[6:14]}
+
+
+def _cells(rows: list[Row]) -> list[list[Any]]:
+    """A row a service, without host and process, then one for each of its processes."""
+    cells = []
+    for row in rows:
+        cost = row.cost.whole_ns if row.cost else None
+        first = [row.service.name, None, None, " ".join(row.service.versions)]
+        first += [row.service.alive, None, *_done(row.service.done).values()]
+        cells.append([*first, row.lost, cost, row.per_request_ns])
+        for one in row.service.processes:
+            told = [row.service.name, one.host, one.pid, one.version, int(one.alive)]
+            cells.append([*told, one.silent_ns, *_done(one.done).values(), None, None, None])
+    return cells

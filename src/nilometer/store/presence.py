@@ -1,0 +1,69 @@
+"""Who told anything: processes, when each was last heard of, and how often it speaks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from nilometer.store.limits import ends
+
+if TYPE_CHECKING:
+    from nilometer.store.broken import Forgiving
+    from nilometer.store.reading import Row, Wanted
+
+PROCESSES_MAX: Final = 10_000
+"""Of one question: 100 services of 100 processes."""
+
+PULSE_NS: Final = 600 * 10**9
+"""From so much of the latest time it is reckoned how often a process speaks."""
+
+
+class Presence(NamedTuple):
+    """A process that told something; `interval_ns` is how often it told readings of late, None
+    where it did not twice."""
+
+    service: str
+    host: str
+    pid: int
+    version: str
+    ended_ns: int
+    interval_ns: int | None
+
+
+class Presences:
+    """What a reader answers about processes."""
+
+    _questions: Forgiving
+
+    def processes(
+        self, *, since_ns: int | None = None, until_ns: int | None = None
+    ) -> list[Presence]:
+        """The processes that told readings or spans in that time; at most PROCESSES_MAX of
+        each, by service, host and process."""
+        since, last = ends(since_ns, until_ns)
+        found = self._who("processes", "readings", "ended_ns", since, last)
+        for key, row in self._who(
+            "tracing_processes", "spans", "started_ns", since, last
+        ).items():
+            if key not in found or found[key]["ended_ns"] < row["ended_ns"]:
+                found[key] = row
+        newest = max((row["ended_ns"] for row in found.values()), default=since)
+        begun = max(since, min(last, newest) - PULSE_NS)
+        pulses = self._who("pulses", "readings", "ended_ns", begun, last)
+        return [
+            Presence(*key, row["version"], row["ended_ns"], _interval(pulses.get(key)))
+            for key, row in sorted(found.items())
+        ]
+
+    def _who(
+        self, question: str, table: str, column: str, since: int, last: int
+    ) -> dict[tuple[str, str, int], Row]:
+        values = {"since_ns": since, "last_ns": last, "rows_max": PROCESSES_MAX}
+        wanted: Wanted = {column: (since, last)}
+        rows = self._questions.ask(question, table, wanted, values)
+        return {(row["service"], row["host"], row["pid"]): row for row in rows}
+
+
+def _interval(pulse: Row | None) -> int | None:
+    if pulse is None or pulse["beats"] < 2:
+        return None
+    return int((pulse["ended_ns"] - pulse["first_ns"]) // (pulse["beats"] - 1))

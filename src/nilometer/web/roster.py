@@ -1,0 +1,166 @@
+"""The services of a time and their processes: who lives, what each did, how long that took."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from nilometer.store.series import parted
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from nilometer.store.presence import Presence
+    from nilometer.store.query import Reader
+    from nilometer.store.statistics import Number, Statistics
+    from nilometer.web.moments import Window
+
+
+class Work(NamedTuple):
+    """What a service is there for: a timer, in units of so many ns, the counter of what failed,
+    which of it counts, and what one is called."""
+
+    timer: str
+    errors: str
+    where: tuple[str, str] | None
+    thing: str
+    unit_ns: dict[str, int]
+
+
+_NS: Final = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9}
+
+WORKS: Final = (
+    Work(
+        "http.server.request",
+        "http.server.responses",
+        ("http.response.status_class", "5xx"),
+        "request",
+        _NS,
+    ),
+    Work("http.server.request.duration", "", None, "request", _NS),
+    Work("rpc.server.request", "rpc.server.request.errors", None, "call", _NS),
+    Work("messaging.process", "messaging.process.errors", None, "message", _NS),
+    Work("task.run", "task.run.errors", None, "task", _NS),
+)
+"""The first of these that a service has is what its row tells of."""
+
+BEATS: Final = 3  # of its intervals a process is silent before it counts as gone
+SILENT_NS_MIN: Final = 15 * 10**9  # a busy machine is late by seconds
+SILENT_NS_ONCE: Final = 150 * 10**9  # of whom only one word is known: two minutes and a half
+
+Who = tuple[str, str, int]
+
+
+class Done(NamedTuple):
+    """How much was done: how often, how often in vain (None: not counted), and how long it
+    took; times in ns."""
+
+    metric: str
+    thing: str
+    count: int
+    rate: float
+    errors: int | None
+    avg_ns: float | None
+    p50_ns: float | None
+    p99_ns: float | None
+    max_ns: float | None
+
+    @property
+    def failed(self) -> float | None:
+        """Which share failed."""
+        return self.errors / self.count if self.errors is not None and self.count else None
+
+
+class Process(NamedTuple):
+    """A process, whether it is alive, and since when it is silent."""
+
+    host: str
+    pid: int
+    version: str
+    alive: bool
+    silent_ns: int
+    interval_ns: int | None
+    done: Done | None
+
+
+class Service(NamedTuple):
+    """A service with its processes, those alive first."""
+
+    name: str
+    processes: list[Process]
+    done: Done | None
+
+    @property
+    def alive(self) -> int:
+        """How many processes are."""
+        return sum(one.alive for one in self.processes)
+
+    @property
+    def versions(self) -> list[str]:
+        """Those of processes that are alive, or of all if none is."""
+        living = [one for one in self.processes if one.alive] or self.processes
+        return sorted({one.version for one in living if one.version})
+
+
+def is_alive(presence: Presence, at_ns: int) -> bool:
+    """Whether it was heard of within three of its own intervals."""
+    silent_ns = at_ns - presence.ended_ns
+    if presence.interval_ns is None:
+        return silent_ns <= SILENT_NS_ONCE
+    return silent_ns <= max(BEATS * presence.interval_ns, SILENT_NS_MIN)
+
+
+def services(
+    reader: Reader, window: Window, known: Collection[str], here: Who
+) -> list[Service]:
+    """All services that told something, by name. `here` is the collector's own process, which
+    lives, as it answers, though it tells nothing while it is idle."""
+    whole: dict[str, Done] = {}
+    single: dict[Who, Done] = {}
+    for work in reversed([work for work in WORKS if work.timer in known]):
+        for group, done in _done(reader, work, window, known, ("service",)).items():
+            whole[str(group[0])] = done
+        keys = ("service", "host", "pid")
+        for (service, host, pid), done in _done(reader, work, window, known, keys).items():
+            single[str(service), str(host), int(pid or 0)] = done
+    processes: dict[str, list[Process]] = {}
+    for one in reader.processes(since_ns=window.since_ns, until_ns=window.until_ns):
+        who = one.service, one.host, one.pid
+        silent_ns = max(0, window.ended_ns - one.ended_ns)
+        alive = is_alive(one, window.ended_ns) or (window.is_live and who == here)
+        made = (one.host, one.pid, one.version, alive, silent_ns, one.interval_ns)
+        processes.setdefault(one.service, []).append(Process(*made, single.get(who)))
+    return [
+        Service(name, sorted(found, key=lambda one: not one.alive), whole.get(name))
+        for name, found in sorted(processes.items())
+    ]
+
+
+def _done(
+    reader: Reader, work: Work, window: Window, known: Collection[str], keys: Sequence[str]
+) -> dict[tuple[str | None, ...], Done]:
+    """How much of that work was done, by the values of `keys`."""
+    time = {"since_ns": window.since_ns, "until_ns": window.until_ns}
+    failed: dict[tuple[str | None, ...], Number] = {}
+    if work.errors in known:
+        where = dict([work.where] if work.where else [])
+        for one in reader.statistics(work.errors, **time, group_by=keys, where=where):
+            failed[one.group] = one.total or 0
+    series = reader.series(work.timer, **time)
+    found = reader.measured(work.timer, parted(series, keys), **time, quantiles=(0.5, 0.99))
+    counts = work.errors in known
+    return {
+        one.group: _told(one, work, window, int(failed.get(one.group, 0)) if counts else None)
+        for one in found
+        if one.kind == "distribution" and one.unit in work.unit_ns
+    }
+
+
+def _told(one: Statistics, work: Work, window: Window, errors: int | None) -> Done:
+    unit_ns = work.unit_ns[one.unit]
+    median, most = (value for _, value in one.quantiles)
+    times = (
+        None if value is None else value * unit_ns
+        for value in (one.average, median, most, one.maximum)
+    )
+    rate = one.samples * 10**9 / window.lasts_ns
+    return Done(work.timer, work.thing, one.samples, rate, errors, *times)

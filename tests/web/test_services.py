@@ -1,0 +1,137 @@
+"""Laws of the page of services: who lives, what each did, lost and cost."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import pytest
+
+from nilometer.clock import Clock
+from nilometer.model import (
+    Batch,
+    Distribution,
+    Kind,
+    Reading,
+    Resource,
+    SpanKind,
+    SpanRecord,
+)
+from tests.web.pages import asking
+
+S = 10**9
+NOW = 1_800_000_000 * S
+HOSTILE = "<script>alert('x')</script>\u202e"
+
+
+STATUS = "http.response.status_class"
+
+
+def reading(name, kind, value, at_s, *, unit="1", **dimensions):
+    pairs = tuple(sorted(dimensions.items()))
+    at = NOW + at_s * S
+    return Reading(name, kind, pairs, value, at - 10 * S, at, unit)
+
+
+def told(at_s):
+    """What a service that serves two requests in each interval tells, one of them in vain."""
+    return (
+        reading(
+            "http.server.request",
+            Kind.DISTRIBUTION,
+            Distribution.of([1_000_000, 3_000_000]),
+            at_s,
+            unit="ns",
+            **{"http.route": "/orders"},
+        ),
+        reading("http.server.responses", Kind.COUNTER, 1, at_s, **{STATUS: "2xx"}),
+        reading("http.server.responses", Kind.COUNTER, 1, at_s, **{STATUS: "5xx"}),
+        reading("nilometer.overhead", Kind.COUNTER, 4000, at_s, unit="ns", part="recording"),
+        reading("nilometer.overhead", Kind.COUNTER, 6000, at_s, unit="ns", part="export"),
+    )
+
+
+LOST = reading("nilometer.lost", Kind.COUNTER, 7, -5, what="spans", reason="ring_full")
+SPAN = SpanRecord(
+    bytes(range(16)), bytes(8), b"", "job", SpanKind.INTERNAL, NOW - 9 * S, NOW - 8 * S, {}
+)
+BATCHES = (
+    Batch(Resource("orders", "c1", 1, version="1.2"), (*told(-5), LOST), ()),
+    Batch(Resource("orders", "c1", 1, version="1.2"), told(-15), ()),
+    Batch(Resource("orders", "c1", 2, version="1.1"), told(-320), ()),
+    Batch(Resource("orders", "c1", 2, version="1.1"), told(-330), ()),
+    Batch(Resource(HOSTILE, "c2", 3), (reading("sold", Kind.COUNTER, 1, -4000),), ()),
+    Batch(Resource("=tracer", "c3", 4), (), (SPAN,)),
+)
+
+
+@pytest.fixture(scope="module")
+def ask(tmp_path_factory):
+    clock = Clock(wall_ns=lambda: NOW)
+    with asking(tmp_path_factory.mktemp("store"), BATCHES, clock=clock) as ask:
+        yield ask
+
+
+def test_a_service_tells_how_busy_how_slow_how_wrong_and_how_costly_it_was(ask):
+    orders = ask("/services", format="json").json()["services"][1]
+
+    processes = orders.pop("processes")
+    p50_ns, p99_ns = orders.pop("p50_ns"), orders.pop("p99_ns")
+    assert orders == {
+        "service": "orders",
+        "alive": 1,
+        "versions": ["1.2"],
+        "metric": "http.server.request",
+        "count": 8,
+        "rate_per_s": 8 / 3600,
+        "errors": 4,
+        "avg_ns": 2_000_000,
+        "max_ns": 3_000_000,
+        "lost": 7,
+        "overhead_ns": 40_000,
+        "overhead_per_request_ns": 5000,
+    }
+    assert p50_ns == pytest.approx(1_000_000, rel=0.012)
+    assert p99_ns == pytest.approx(3_000_000, rel=0.012)
+    assert [(one["pid"], one["count"]) for one in processes] == [(1, 4), (2, 4)]
+
+
+def test_a_process_is_alive_while_its_silence_is_shorter_than_three_intervals(ask):
+    orders = ask("/services", format="json").json()["services"][1]
+
+    told = [
+        (one["pid"], one["alive"], one["silent_ns"] // S, one["interval_ns"] // S)
+        for one in orders["processes"]
+    ]
+    assert told == [(1, True, 5, 10), (2, False, 320, 10)]
+
+
+def test_whoever_sends_only_spans_is_a_service_too(ask):
+    answer = ask("/services", format="json").json()["services"]
+
+    assert [(one["service"], one["alive"]) for one in answer] == [("=tracer", 1), ("orders", 1)]
+
+
+def test_hostile_names_stay_text_on_the_page_and_in_the_sheet(ask):
+    page = ask("/services", since="2h")
+    sheet = list(csv.reader(io.StringIO(ask("/services", since="2h", format="csv").text)))
+
+    assert page.status_code == 200
+    assert "&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;?" in page.text
+    assert "<script>alert" not in page.text
+    assert "\u202e" not in page.text
+    assert {row[0] for row in sheet[1:]} == {"'=tracer", "orders", HOSTILE}
+
+
+def test_a_time_without_anything_says_how_a_service_is_measured(ask):
+    answer = ask("/services", since="1s", until="now")
+
+    assert "nilometer run --export" in answer.text
+
+
+def test_the_page_says_what_it_shows_and_how_to_show_just_that_for_ever(ask):
+    answer = ask("/services", since="15m")
+
+    assert "last 15 minutes" in answer.text
+    assert "since=2027-01-15T07%3A45%3A00.000000000Z" in answer.text
+    assert "until=2027-01-15T08%3A00%3A00.000000000Z" in answer.text
