@@ -45,6 +45,7 @@ EXTRAS: Final = {
     "cli": ("click", "rich"),
     "store": ("deltalake", "duckdb", "pyarrow"),
     "collector": ("fastapi", "uvicorn", "opentelemetry"),
+    "pages": ("jinja2", "bokeh"),
 }
 PROBE_S: Final = 3.0
 

@@ -63,7 +63,7 @@ class Loss(NamedTuple):
     service: str
     name: str
     dimensions: Mapping[str, str]
-    count: int
+    items: int
 
     @property
     def wants_a_person(self) -> bool:

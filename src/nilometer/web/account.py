@@ -49,7 +49,7 @@ def losses(reader: Reader, window: Window, known: Collection[str]) -> list[Loss]
             if one.total:
                 told = dict(zip(keys, values, strict=True))
                 found.append(Loss(service, name, told, int(one.total)))
-    return sorted(found, key=lambda loss: (not loss.wants_a_person, -loss.count, loss.service))
+    return sorted(found, key=lambda loss: (not loss.wants_a_person, -loss.items, loss.service))
 
 
 def costs(reader: Reader, window: Window, known: Collection[str]) -> dict[str, Cost]:

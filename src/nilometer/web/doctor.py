@@ -2,14 +2,68 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+import socket
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from fastapi import APIRouter, Request, Response
 
+from nilometer.errors import to_install
+from nilometer.web.account import Cost, costs, losses
+from nilometer.web.addresses import link
 from nilometer.web.drawing import Page
+from nilometer.web.moments import SINCE, MomentText, Window, window
+from nilometer.web.roster import services
+from nilometer.web.services import COLLECTOR
+from nilometer.web.sheet import Sheet
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from nilometer.model.loss import Loss
+    from nilometer.store.query import Reader
     from nilometer.web.parts import Parts
+    from nilometer.web.roster import Service
+
+TIMERS: Final = {
+    "nilometer.collector.query": "route",
+    "nilometer.collector.commit": "",
+    "nilometer.collector.maintain": "",
+}
+"""What the collector measures of itself, and by which dimension it is shown."""
+
+
+class Advice(NamedTuple):
+    """What to do, why, and where to look, if a page shows it."""
+
+    text: str
+    because: str
+    to: str = ""
+
+
+class Timing(NamedTuple):
+    """How long one kind of the collector's own work took."""
+
+    what: str
+    times: int
+    avg_ns: float | None
+    p99_ns: float | None
+    max_ns: float | None
+
+
+class Diagnosis(NamedTuple):
+    """All that the page tells, but for the collector's own state."""
+
+    services: list[Service]
+    losses: list[Loss]
+    costs: dict[str, Cost]
+    timings: list[Timing]
+
+    def requests(self, service: str) -> int | None:
+        """How many requests it served; None if it serves none."""
+        found = next((one for one in self.services if one.name == service), None)
+        return found.done.times if found and found.done else None
 
 
 def router(parts: Parts) -> APIRouter:
@@ -17,10 +71,129 @@ def router(parts: Parts) -> APIRouter:
     routes = APIRouter()
 
     @routes.get("/doctor")
-    async def doctor(request: Request) -> Response:
+    async def show(
+        request: Request, since: MomentText = SINCE, until: MomentText = ""
+    ) -> Response:
+        shown = window(since, until, parts.clock)
+        found = await parts.queries.run("/doctor", look, parts.reader, shown)
         health = parts.health()
-        return parts.drawing.answer(
-            request, Page("doctor.html", "Doctor", {"health": health}, {"health": health})
+        told = next_steps(health, found, shown)
+        page = Page(
+            "doctor.html",
+            "Doctor",
+            {"window": shown, "health": health, "found": found, "advice": told},
+            _data(health, found, told, shown),
+            Sheet(("service", "counter", "what_and_why", "count", "advice"), _cells(found)),
         )
+        return parts.drawing.answer(request, page)
 
     return routes
+
+
+def look(reader: Reader, shown: Window) -> Diagnosis:
+    """What the tables know of that time. Takes a thread's time."""
+    names = reader.metric_names(since_ns=shown.since_ns, until_ns=shown.until_ns)
+    known = {one.name for one in names}
+    here = (COLLECTOR, socket.gethostname(), os.getpid())
+    return Diagnosis(
+        services(reader, shown, known, here),
+        losses(reader, shown, known),
+        costs(reader, shown, known),
+        _timings(reader, shown, known),
+    )
+
+
+def _timings(reader: Reader, shown: Window, known: Collection[str]) -> list[Timing]:
+    found = []
+    for name, key in TIMERS.items():
+        if name not in known:
+            continue
+        rows = reader.statistics(
+            name,
+            since_ns=shown.since_ns,
+            until_ns=shown.until_ns,
+            group_by=(key,) if key else (),
+            quantiles=(0.99,),
+        )
+        word = name.rpartition(".")[2]
+        for one in rows:
+            what = " ".join((word, *(value or "" for value in one.group)))
+            p99_ns = one.quantiles[0][1]
+            found.append(Timing(what, one.samples, one.average, p99_ns, one.maximum))
+    return sorted(found, key=lambda one: -(one.p99_ns or 0))
+
+
+def next_steps(health: Mapping[str, Any], found: Diagnosis, shown: Window) -> Sequence[Advice]:
+    """What to do next, the most urgent first; nothing where all is well."""
+    time = {"since": shown.since, "until": shown.until}
+    steps = []
+    if health["status"] != "ok":
+        steps.append(Advice("Look at the collector's log", str(health["status"])))
+    for one in found.services:
+        if not one.alive and one.name != COLLECTOR:
+            because = f"{one.name or 'a service without a name'} tells nothing any more"
+            steps.append(Advice("See whether it should run", because, link("services", **time)))
+    for loss in found.losses:
+        if loss.wants_a_person:
+            because = f"{loss.service} lost {loss.items:,}: {said(loss)}"
+            steps.append(Advice(loss.advice, because))
+    if not found.services:
+        steps.append(Advice("Have a service measured", "nothing was told in this time"))
+    if find_spec("bokeh") is None:
+        steps.append(Advice(to_install("pages"), "charts need a package that is not here"))
+    return steps
+
+
+def said(loss: Loss) -> str:
+    """What was lost, and why, in a line."""
+    told = " ".join(f"{key}={value}" for key, value in loss.dimensions.items())
+    return f"{loss.name} {told}"
+
+
+def _data(
+    health: Mapping[str, Any], found: Diagnosis, steps: Sequence[Advice], shown: Window
+) -> dict[str, Any]:
+    return {
+        "since_ns": shown.since_ns,
+        "until_ns": shown.ended_ns,
+        "health": dict(health),
+        "next": [{"do": one.text, "because": one.because} for one in steps],
+        "services": [
+            {"service": one.name, "alive": one.alive, "processes": len(one.processes)}
+            for one in found.services
+        ],
+        "losses": [
+            {
+                "service": one.service,
+                "name": one.name,
+                "dimensions": dict(one.dimensions),
+                "count": one.items,
+                "wants_a_person": one.wants_a_person,
+                "advice": one.advice,
+            }
+            for one in found.losses
+        ],
+        "overhead": [
+            {
+                "service": service,
+                **cost._asdict(),
+                "requests": found.requests(service),
+                "per_request_ns": cost.per_request_ns(found.requests(service)),
+            }
+            for service, cost in sorted(found.costs.items())
+        ],
+        "collector": [one._asdict() for one in found.timings],
+    }
+
+
+def _cells(found: Diagnosis) -> list[list[Any]]:
+    return [
+        [
+            one.service,
+            one.name,
+            " ".join(f"{key}={value}" for key, value in one.dimensions.items()),
+            one.items,
+            one.advice,
+        ]
+        for one in found.losses
+    ]

@@ -56,7 +56,7 @@ class Done(NamedTuple):
 
     metric: str
     thing: str
-    count: int
+    times: int
     rate: float
     errors: int | None
     avg_ns: float | None
@@ -67,7 +67,7 @@ class Done(NamedTuple):
     @property
     def failed(self) -> float | None:
         """Which share failed."""
-        return self.errors / self.count if self.errors is not None and self.count else None
+        return self.errors / self.times if self.errors is not None and self.times else None
 
 
 class Process(NamedTuple):
@@ -139,14 +139,22 @@ def _done(
     reader: Reader, work: Work, window: Window, known: Collection[str], keys: Sequence[str]
 ) -> dict[tuple[str | None, ...], Done]:
     """How much of that work was done, by the values of `keys`."""
-    time = {"since_ns": window.since_ns, "until_ns": window.until_ns}
+    since_ns, until_ns = window.since_ns, window.until_ns
     failed: dict[tuple[str | None, ...], Number] = {}
     if work.errors in known:
         where = dict([work.where] if work.where else [])
-        for one in reader.statistics(work.errors, **time, group_by=keys, where=where):
-            failed[one.group] = one.total or 0
-    series = reader.series(work.timer, **time)
-    found = reader.measured(work.timer, parted(series, keys), **time, quantiles=(0.5, 0.99))
+        rows = reader.statistics(
+            work.errors, since_ns=since_ns, until_ns=until_ns, group_by=keys, where=where
+        )
+        failed = {one.group: one.total or 0 for one in rows}
+    series = reader.series(work.timer, since_ns=since_ns, until_ns=until_ns)
+    found = reader.measured(
+        work.timer,
+        parted(series, keys),
+        since_ns=since_ns,
+        until_ns=until_ns,
+        quantiles=(0.5, 0.99),
+    )
     counts = work.errors in known
     return {
         one.group: _told(one, work, window, int(failed.get(one.group, 0)) if counts else None)

@@ -39,7 +39,7 @@ class Row(NamedTuple):
     def per_request_ns(self) -> float | None:
         """What measuring cost each request."""
         done = self.service.done
-        return self.cost.per_request_ns(done.count) if self.cost and done else None
+        return self.cost.per_request_ns(done.times) if self.cost and done else None
 
 
 def router(parts: Parts) -> APIRouter:
@@ -71,7 +71,7 @@ def look(reader: Reader, shown: Window) -> list[Row]:
     lost: dict[str, int] = {}
     for loss in losses(reader, shown, known):
         if loss.wants_a_person:
-            lost[loss.service] = lost.get(loss.service, 0) + loss.count
+            lost[loss.service] = lost.get(loss.service, 0) + loss.items
     spent = costs(reader, shown, known)
     here = (COLLECTOR, socket.gethostname(), os.getpid())
     return [
@@ -117,19 +117,20 @@ def _done(done: Done | None) -> dict[str, Any]:
     if done is None:
         return dict.fromkeys(COLUMNS[6:14])
     told = done._asdict()
-    told["rate_per_s"] = told.pop("rate")
+    told["rate_per_s"], told["count"] = told["rate"], told["times"]
     return {name: told[name] for name in COLUMNS[6:14]}
 
 
 def _cells(rows: list[Row]) -> list[list[Any]]:
     """A row a service, without host and process, then one for each of its processes."""
-    cells = []
+    cells: list[list[Any]] = []
     for row in rows:
+        name, alive = row.service.name, row.service.alive
         cost = row.cost.whole_ns if row.cost else None
-        first = [row.service.name, None, None, " ".join(row.service.versions)]
-        first += [row.service.alive, None, *_done(row.service.done).values()]
-        cells.append([*first, row.lost, cost, row.per_request_ns])
+        first = [name, None, None, " ".join(row.service.versions), alive, None]
+        done = _done(row.service.done).values()
+        cells.append([*first, *done, row.lost, cost, row.per_request_ns])
         for one in row.service.processes:
-            told = [row.service.name, one.host, one.pid, one.version, int(one.alive)]
-            cells.append([*told, one.silent_ns, *_done(one.done).values(), None, None, None])
+            told = [name, one.host, one.pid, one.version, int(one.alive), one.silent_ns]
+            cells.append([*told, *_done(one.done).values(), None, None, None])
     return cells
