@@ -39,7 +39,7 @@ from nilometer.store.tables import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from deltalake import DeltaTable
 
@@ -50,6 +50,9 @@ MEMORY_MAX: Final = "1GB"
 
 SPILL_MAX: Final = "4GB"
 """What a question or a merge may put into temporary files: four times its memory."""
+
+ROWS_AT_ONCE: Final = 2048
+"""As many as DuckDB makes together; as Python's objects they are some megabytes."""
 
 TRIES: Final = 3
 """Files stay an hour after they are replaced, so even a second try is rare."""
@@ -155,12 +158,25 @@ class Questions:
         `without` are passed over.
         """
         text = sql(name) if head is None else sql(head) + sql(name)
+        return self.folded(list, text, table, wanted, values, without=without)
+
+    def folded(
+        self,
+        fold: Callable[[Iterator[Row]], Answer],
+        text: str,
+        table: str,
+        wanted: Wanted,
+        values: Mapping[str, object],
+        *,
+        without: Collection[DataFile] = (),
+    ) -> Answer:
+        """What `fold` makes of the rows of a question, which never are there all at once."""
         passed = {file.path for file in without}
 
-        def answer() -> list[Row]:
+        def answer() -> Answer:
             listed = needed(self.listed(table), wanted)
             chosen = [file for file in listed if file.path not in passed]
-            return self._ask(text, table, chosen, values)
+            return self._ask(fold, text, table, chosen, values)
 
         return self.retried(answer)
 
@@ -171,7 +187,7 @@ class Questions:
         found = []
         for file in needed(self.listed(table), wanted):
             try:
-                self._ask(sql(name), table, [file], values)
+                self._ask(list, sql(name), table, [file], values)
             except (duckdb.Error, OSError) as error:
                 found.append((file, said(error)))
         return found
@@ -191,17 +207,22 @@ class Questions:
         raise AssertionError("the last try returns or raises")
 
     def _ask(
-        self, text: str, table: str, chosen: Sequence[DataFile], values: Mapping[str, object]
-    ) -> list[Row]:
+        self,
+        fold: Callable[[Iterator[Row]], Answer],
+        text: str,
+        table: str,
+        chosen: Sequence[DataFile],
+        values: Mapping[str, object],
+    ) -> Answer:
         if not chosen:
-            return []
+            return fold(iter(()))
         place = self._shelves[table].place
         with self._copies.of(place, chosen) as paths, self._database.cursor() as cursor:
             show(cursor, table, paths)
             if table == "readings":
                 cursor.execute("CREATE TEMP VIEW repeated AS SELECT * FROM readings")
                 show_pieces(cursor, "rolled", [], like="rollups")
-            return rows_of(cursor, text, values)
+            return fold(each_row(cursor, text, values))
 
     def ask_pieces(
         self, text: str, values: Mapping[str, object], views: Mapping[str, Sequence[Piece]]
@@ -281,9 +302,18 @@ def rows_of(
     cursor: duckdb.DuckDBPyConnection, text: str, values: Mapping[str, object]
 ) -> list[Row]:
     """What a question over the cursor's views gives."""
+    return list(each_row(cursor, text, values))
+
+
+def each_row(
+    cursor: duckdb.DuckDBPyConnection, text: str, values: Mapping[str, object]
+) -> Iterator[Row]:
+    """The same, one row after the other."""
     answer = cursor.execute(text, dict(values))
     names = [each[0] for each in answer.description or ()]
-    return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
+    while rows := answer.fetchmany(ROWS_AT_ONCE):
+        for row in rows:
+            yield dict(zip(names, row, strict=True))
 
 
 _GLOB: Final = str.maketrans({"*": "[*]", "?": "[?]", "[": "[[]"})

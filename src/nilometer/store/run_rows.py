@@ -8,6 +8,9 @@ question about a counter needs no join.
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import groupby
+from operator import itemgetter
+from sys import intern
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from nilometer.model import Kind, Resource
@@ -17,7 +20,7 @@ from nilometer.store.jsontext import decode, decode_attributes, decode_pairs, en
 from nilometer.store.rows import number_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from nilometer.model.dimensions import Dimensions
     from nilometer.store.columns import Values
@@ -101,15 +104,25 @@ def _told_count(count: Count) -> Row:
 
 
 def runs_of(rows: Iterable[Row]) -> list[Run]:
-    """The runs in these rows, in the order of their first ones.
+    """The runs in these rows, in the order of their first ones; those of a delivery stand
+    together.
 
     A row that cannot be read makes its run unusable, and the run says so; what else is known
     of the run is kept.
     """
+    return [
+        run
+        for _, found in groupby(rows, itemgetter("append", "delivery"))
+        for run in _runs(found)
+    ]
+
+
+def _runs(rows: Iterable[Row]) -> Iterator[Run]:
+    """The runs of one delivery, which is one run unless something is wrong."""
     by_run: dict[object, list[Row]] = {}
     for row in rows:
-        by_run.setdefault((row["run_id"], row["delivery"]), []).append(row)
-    return [_run_of(found) for found in by_run.values()]
+        by_run.setdefault(row["run_id"], []).append(row)
+    return map(_run_of, by_run.values())
 
 
 def _run_of(rows: Sequence[Row]) -> Run:
@@ -192,12 +205,12 @@ def _counters(text: str) -> tuple[str, ...]:
 
 def _count_of(row: Row) -> Count:
     return Count(
-        _text(row["backend"]),
-        _text(row["counter"]),
+        intern(_text(row["backend"])),
+        intern(_text(row["counter"])),
         number_of(row, "delta"),
         cast("Dimensions", decode_pairs(_text(row["dimensions"]))),
         _KINDS[row["kind"]],
-        _text(row["unit"]),
+        intern(_text(row["unit"])),
         number_of(row, "raw"),
         number_of(row, "footprint"),
         number_of(row, "idle"),

@@ -24,7 +24,7 @@ from nilometer.store.disk import LOG, empty_end
 from nilometer.store.lake import NS_PER_DAY, append_number, days_of, refuse_foreign
 from nilometer.store.limits import TIME_MAX, TIME_MIN
 from nilometer.store.places import Place
-from nilometer.store.reading import MEMORY_MAX, Questions, Wanted
+from nilometer.store.reading import MEMORY_MAX, Questions, Wanted, sql
 from nilometer.store.rows import events_of
 from nilometer.store.run_rows import SERVICE, part_of, runs_of
 from nilometer.store.stored import EPOCH, StoredTable
@@ -180,7 +180,7 @@ class History:
             "runs_max": TIME_MAX if limit is None else max(0, limit),
         }
         try:
-            found = runs_of(self._questions.ask("runs", "runs", wanted, values))
+            found = self._questions.folded(runs_of, sql("runs"), "runs", wanted, values)
         except StoreError as error:
             if error.slug != "store-unreadable":
                 raise
