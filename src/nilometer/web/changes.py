@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from nilometer.web.judging import Suite, Told
     from nilometer.web.parts import Parts
 
-PATIENCE_S: Final = 0.15
+PATIENCE_S: Final = 0.1
 """So long a page waits for verdicts; what is not there by then it shows when it is."""
 
 SUITES_MAX: Final = 50  # judged for one page
