@@ -1,0 +1,201 @@
+"""Traces: the latest, those that one looks for, and how long they took as bars to choose by."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import RedirectResponse
+
+from nilometer.api.moments import iso_8601
+from nilometer.api.parameters import (  # noqa: TC001 - FastAPI reads annotations
+    DurationNs,
+    PairText,
+    Text,
+    TraceId,
+)
+from nilometer.api.traces import LIMIT, LIMIT_MAX, attributes_of, longer_than
+from nilometer.model.units import counted, duration
+from nilometer.store.limits import TRACES_MAX
+from nilometer.store.traces import STEPS_NS
+from nilometer.web import against, flame, trace
+from nilometer.web.addresses import again, link
+from nilometer.web.drawing import Page
+from nilometer.web.moments import SINCE, MomentText, window
+from nilometer.web.sheet import Sheet
+from nilometer.web.trees import Trees
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nilometer.store.query import Reader
+    from nilometer.store.traces import Sought, Took, TraceSummary
+    from nilometer.web.moments import Window
+    from nilometer.web.parts import Parts
+
+BARS_AROUND: Final = 1  # steps without traces that are shown at either end
+PER_DECADE: Final = 6
+
+COLUMNS: Final = (
+    *("id", "root", "service", "started_ns", "started", "duration_ns", "spans", "errors"),
+)
+
+
+class Bar(NamedTuple):
+    """Traces that took from `from_ns` up to `until_ns`; `share` is of the highest bar."""
+
+    from_ns: int
+    until_ns: int
+    traces: int
+    failed: int
+    share: float
+    failed_share: float
+    chosen: bool
+    words: str
+    tick: str
+
+
+def router(parts: Parts) -> APIRouter:
+    """The routes under /traces."""
+    routes = APIRouter()
+    trees = Trees(parts.reader, parts.clock)
+    for page in (trace, flame, against):
+        routes.include_router(page.router(parts, trees))
+    _add_list(routes, parts)
+    return routes
+
+
+def _add_list(routes: APIRouter, parts: Parts) -> None:
+
+    @routes.get("/traces")
+    async def traces(
+        request: Request,
+        since: MomentText = SINCE,
+        until: MomentText = "",
+        service: Text | None = None,
+        name: Text | None = None,
+        min_duration: DurationNs | None = None,
+        max_duration: DurationNs | None = None,
+        error: bool | None = None,
+        request_id: Text | None = None,
+        attribute: Annotated[list[PairText], Query()] = [],  # noqa: B006 - FastAPI copies it
+        one: Annotated[TraceId | None, Query(alias="trace")] = None,
+        limit: Annotated[int, Query(ge=1, le=LIMIT_MAX)] = LIMIT,
+    ) -> Response:
+        if one is not None:
+            return RedirectResponse(link("traces", one), 303)
+        shown = window(since, until, parts.clock)
+        sought: Sought = {
+            "service": service,
+            "name": name,
+            "since_ns": shown.since_ns,
+            "until_ns": shown.until_ns,
+            "error": error,
+            "request_id": request_id,
+            "attributes": attributes_of(attribute),
+        }
+        longest_ns = longer_than("max_duration", min_duration, max_duration)
+        found, took = await parts.queries.run(
+            "/traces", look, parts.reader, sought, (min_duration, longest_ns), limit
+        )
+        bars = bars_of(took, min_duration, longest_ns)
+        return parts.drawing.answer(request, _page(request, shown, found, bars, limit))
+
+
+def look(
+    reader: Reader, sought: Sought, durations_ns: tuple[int | None, int | None], limit: int
+) -> tuple[list[TraceSummary], list[Took]]:
+    """The traces, one more than `limit` where there are more, and how long all that are as
+    sought took, whatever durations were chosen. Takes a thread's time."""
+    least_ns, most_ns = durations_ns
+    found = reader.find_traces(
+        limit=limit + 1, min_duration_ns=least_ns, max_duration_ns=most_ns, **sought
+    )
+    return found, reader.durations(**sought)
+
+
+def bars_of(took: Sequence[Took], least_ns: int | None, most_ns: int | None) -> list[Bar]:
+    """A bar for each step from the first that has traces to the last; none if no step has."""
+    if not took:
+        return []
+    counts = {one.from_ns: one for one in took}
+    first = max(STEPS_NS.index(took[0].from_ns) - BARS_AROUND, 0)
+    last = min(STEPS_NS.index(took[-1].from_ns) + BARS_AROUND, len(STEPS_NS) - 1)
+    highest = max(one.traces for one in took)
+    return [
+        _bar(place, counts.get(STEPS_NS[place]), highest, least_ns, most_ns)
+        for place in range(first, last + 1)
+    ]
+
+
+def _bar(
+    place: int, took: Took | None, highest: int, least_ns: int | None, most_ns: int | None
+) -> Bar:
+    from_ns = STEPS_NS[place]
+    is_last = place + 1 == len(STEPS_NS)
+    until_ns = from_ns * 10 if is_last else STEPS_NS[place + 1]
+    traces, failed = (took.traces, took.failed) if took else (0, 0)
+    words = f"{duration(from_ns)} to {duration(until_ns)}: {counted(traces, 'trace')}"
+    return Bar(
+        from_ns,
+        until_ns,
+        traces,
+        failed,
+        traces / highest,
+        failed / highest,
+        (least_ns or 0) < until_ns and (most_ns is None or most_ns > from_ns),
+        words + (f", {failed:,} failed" if failed else ""),
+        duration(from_ns) if place % PER_DECADE == 1 else "",
+    )
+
+
+def _page(
+    request: Request, shown: Window, found: Sequence[TraceSummary], bars: list[Bar], limit: int
+) -> Page:
+    rows = found[:limit]
+    told = [_told(one) for one in rows]
+    total = sum(bar.traces for bar in bars)
+    longest_ns = max((one.duration_ns for one in rows), default=0) or 1
+    more = len(found) > limit
+    return Page(
+        "traces.html",
+        "Traces",
+        {
+            "window": shown,
+            "rows": rows,
+            "longest_ns": longest_ns,
+            "bars": bars,
+            "bar_links": [_choosing(request, bar) for bar in bars],
+            "total": total,
+            "cut": total >= TRACES_MAX,
+            "more": more,
+            "limit": limit,
+            "limit_max": LIMIT_MAX,
+            "asked": request.query_params,
+            "attributes": request.query_params.getlist("attribute"),
+        },
+        {
+            "since_ns": shown.since_ns,
+            "until_ns": shown.ended_ns,
+            "traces": told,
+            "more": more,
+            "durations": [
+                {key: getattr(bar, key) for key in ("from_ns", "until_ns", "traces", "failed")}
+                for bar in bars
+            ],
+        },
+        Sheet(COLUMNS, [[one[key] for key in COLUMNS] for one in told]),
+    )
+
+
+def _told(one: TraceSummary) -> dict[str, Any]:
+    return {**one._asdict(), "started": iso_8601(max(0, one.started_ns))}
+
+
+def _choosing(request: Request, bar: Bar) -> str:
+    """This page with the durations of one bar; of the bar that is chosen alone, with all."""
+    asked = request.query_params
+    least, most = f"{bar.from_ns}ns", f"{bar.until_ns}ns"
+    if (asked.get("min_duration"), asked.get("max_duration")) == (least, most):
+        return again(request, min_duration=None, max_duration=None)
+    return again(request, min_duration=least, max_duration=most)
