@@ -1,0 +1,67 @@
+"""Laws of every page in a real browser: readable by everybody, on any screen, with any data."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.web.browser import NARROW, WIDE, faults, is_wider_than_the_screen, tab
+from tests.web.seeded import HOSTILE
+
+pytestmark = pytest.mark.real
+
+PATHS = ["/services", "/doctor", "/services?since=1s"]
+LOOKS = [("light", WIDE), ("dark", WIDE), ("light", NARROW)]
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize(("scheme", "viewport"), LOOKS, ids=["light", "dark", "narrow"])
+def test_a_page_is_accessible_and_fits_the_screen(browser, seeded, path, scheme, viewport):
+    with tab(browser, seeded.url, scheme=scheme, viewport=viewport) as page:
+        page.goto(path)
+        found = faults(page)
+        is_wider = is_wider_than_the_screen(page)
+
+    assert (found, is_wider) == ([], False)
+
+
+@pytest.mark.parametrize("path", ["/services?since=nonsense", "/services/no/such"])
+@pytest.mark.parametrize(("scheme", "viewport"), LOOKS, ids=["light", "dark", "narrow"])
+def test_an_error_is_accessible_and_fits_the_screen(browser, seeded, path, scheme, viewport):
+    look = {"scheme": scheme, "viewport": viewport, "refused": (422, 404)}
+    with tab(browser, seeded.url, **look) as page:
+        page.goto(path)
+        found = faults(page)
+        is_wider = is_wider_than_the_screen(page)
+
+    assert (found, is_wider) == ([], False)
+
+
+@pytest.mark.parametrize("path", PATHS[:2])
+def test_hostile_names_are_text(page, path):
+    page.goto(path)
+
+    assert page.get_by_text(HOSTILE[:-1]).count() > 0
+
+
+def test_everything_can_be_reached_with_the_keyboard(page):
+    page.goto("/services")
+
+    page.keyboard.press("Tab")
+    first = page.evaluate("document.activeElement.textContent")
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    inside = page.evaluate("document.querySelector('main').contains(document.activeElement)")
+
+    assert (first, inside) == ("Skip to the page", True)
+
+
+def test_a_page_renews_itself_until_it_is_paused(page):
+    page.goto("/services")
+    page.evaluate("document.querySelector('#services caption').textContent = 'old'")
+    expect(page.locator("#services caption").first).not_to_have_text("old")
+
+    page.get_by_role("button", name="Pause").click()
+    paused = page.get_by_role("button", name="Go on").get_attribute("aria-pressed")
+
+    assert paused == "true"
