@@ -24,7 +24,7 @@ def folds(text):
         (
             fold.parent and fold.parent.span.name,
             fold.group.operation.statement or fold.group.operation.name,
-            fold.group.count,
+            fold.group.spans,
             fold.group.total_ns,
             fold.statements,
         )
@@ -70,7 +70,7 @@ def test_operations_are_in_the_order_of_their_own_time_and_add_up():
     groups = groups_of(tree.walk(), {})
 
     assert [group.self_ns for group in groups] == [640, 300, 30, 20, 10]
-    assert sum(group.count for group in groups) == tree.spans
+    assert sum(group.spans for group in groups) == tree.spans
 
 
 @pytest.mark.parametrize(

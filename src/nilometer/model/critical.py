@@ -105,56 +105,49 @@ def _followed(wait: _Wait, found: list[tuple[int, Stretch]]) -> list[_Wait]:
     at_ns = wait.high_ns
     for child in sorted(_children(wait), key=lambda one: one[1:3], reverse=True):
         began_ns, ended_ns = max(child.began_ns, wait.low_ns), min(child.ended_ns, at_ns)
-        if child.ended_ns - at_ns > _slack_ns(child.node) or began_ns >= ended_ns:
+        if child.ended_ns - at_ns > _slack_ns(child.whole_ns) or began_ns >= ended_ns:
             continue
-        _note(wait, ended_ns, at_ns, found)
-        end_ns = child.node.span.started_ns + child.node.duration_ns - child.ahead_ns
-        below.append(
-            _Wait(child.node, child.node.children, began_ns, ended_ns, end_ns, child.ahead_ns)
-        )
+        node, ahead_ns = child.node, child.ahead_ns
+        if ended_ns < at_ns:
+            found.append(_busy(wait.node, ended_ns, at_ns, wait.ahead_ns))
+        if node.children:
+            end_ns = child.began_ns + child.whole_ns
+            below.append(_Wait(node, node.children, began_ns, ended_ns, end_ns, ahead_ns))
+        else:  # as most are
+            found.append(_busy(node, began_ns, ended_ns, ahead_ns))
         at_ns = began_ns
-    _note(wait, wait.low_ns, at_ns, found)
+    if wait.low_ns < at_ns:
+        found.append(_busy(wait.node, wait.low_ns, at_ns, wait.ahead_ns))
     return below
 
 
-def _note(wait: _Wait, began_ns: int, ended_ns: int, found: list[tuple[int, Stretch]]) -> None:
-    if began_ns < ended_ns:
-        ahead_ns = wait.ahead_ns
-        stretch = Stretch(wait.node, began_ns + ahead_ns, ended_ns + ahead_ns)
-        found.append((began_ns, stretch))
+def _busy(
+    node: Node | None, began_ns: int, ended_ns: int, ahead_ns: int
+) -> tuple[int, Stretch]:
+    """A stretch by the clock of its span, and its start by the request's."""
+    return began_ns, Stretch(node, began_ns + ahead_ns, ended_ns + ahead_ns)
 
 
 def _children(wait: _Wait) -> Iterator[_Child]:
     """The children that may have been waited for."""
+    is_call = wait.node is not None and wait.node.span.kind is SpanKind.CLIENT
     for node in wait.children:
-        ahead_ns = wait.ahead_ns + _skew_ns(wait, node)
-        began_ns = node.span.started_ns - ahead_ns
-        ended_ns = began_ns + node.duration_ns
-        late_ns = ended_ns - wait.end_ns
-        if late_ns <= _slack_ns(node) or _is_answer(wait.node, node):
-            yield _Child(
-                node, min(ended_ns, wait.high_ns), node.duration_ns, began_ns, ahead_ns
-            )
+        is_answer = is_call and node.span.kind is SpanKind.SERVER
+        ahead_ns = wait.ahead_ns + (_skew_ns(wait.node, node) if is_answer else 0)
+        began_ns, whole_ns = node.span.started_ns - ahead_ns, node.duration_ns
+        ended_ns = began_ns + whole_ns
+        if is_answer or ended_ns - wait.end_ns <= _slack_ns(whole_ns):
+            yield _Child(node, min(ended_ns, wait.high_ns), whole_ns, began_ns, ahead_ns)
 
 
-def _slack_ns(node: Node) -> int:
-    return min(node.duration_ns // SLACK_PART, SLACK_NS_MAX)
+def _slack_ns(whole_ns: int) -> int:
+    return min(whole_ns // SLACK_PART, SLACK_NS_MAX)
 
 
-def _is_answer(parent: Node | None, child: Node) -> bool:
-    """Whether the child is the server's side of the parent's call."""
-    return (
-        parent is not None
-        and parent.span.kind is SpanKind.CLIENT
-        and child.span.kind is SpanKind.SERVER
-    )
-
-
-def _skew_ns(wait: _Wait, child: Node) -> int:
+def _skew_ns(parent: Node | None, child: Node) -> int:
     """How far a server's clock is ahead of its client's: nothing, if its span lies within the
     call or is on the same host."""
-    parent = wait.node
-    if parent is None or not _is_answer(parent, child):
+    if parent is None:
         return 0
     spare_ns = parent.duration_ns - child.duration_ns
     offset_ns = child.span.started_ns - parent.span.started_ns

@@ -49,7 +49,7 @@ class Group(NamedTuple):
     """
 
     operation: Operation
-    count: int
+    spans: int
     errors: int
     total_ns: int
     self_ns: int
@@ -59,8 +59,8 @@ class Group(NamedTuple):
 
     @property
     def average_ns(self) -> float:
-        """Total by count."""
-        return self.total_ns / self.count
+        """Total by spans."""
+        return self.total_ns / self.spans
 
 
 class Fold(NamedTuple):
@@ -118,7 +118,7 @@ def groups_of(
 
 def name_of(node: Node) -> Operation:
     """What the node does, whatever its statement is."""
-    return operation_of(node)._replace(statement="")
+    return Operation(node.resource.service, node.span.name, node.span.kind, "")
 
 
 def folds_of(tree: Tree, waited: Mapping[int, int]) -> list[Fold]:
@@ -129,7 +129,7 @@ def folds_of(tree: Tree, waited: Mapping[int, int]) -> list[Fold]:
         for parent, children in _families(tree)
         for fold in _folds(parent, children, waited, statements)
     ]
-    return sorted(found, key=lambda one: (-one.group.total_ns, -one.group.count))
+    return sorted(found, key=lambda one: (-one.group.total_ns, -one.group.spans))
 
 
 def _families(tree: Tree) -> Iterable[tuple[Node | None, Sequence[Node]]]:

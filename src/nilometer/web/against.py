@@ -99,7 +99,7 @@ def offered(reader: Reader, trees: Trees, trace_id: str) -> Page:
 def _alike(reader: Reader, whole: Whole) -> list[TraceSummary]:
     """Others that began with the same operation, in the day before it and the hour after;
     those nearest in time first."""
-    root, began_ns = whole.tree.root, whole.tree.started_ns
+    root, began_ns = whole.tree.root, whole.started_ns
     assert root is not None
     found = reader.find_traces(
         service=root.resource.service,
@@ -158,7 +158,7 @@ def _name(whole: Whole) -> str:
 def _page(here: Whole, there: Other, show: str, other: str) -> Page:
     pairs = pairs_of(here.tree, there.whole.tree)
     changes = changes_of(pairs)
-    longest_ns = max(_root_ns(here), _root_ns(there.whole), 1)
+    longest_ns = max(here.request_ns, there.whole.request_ns, 1)
     telling = pairs if show == "all" else telling_of(pairs, longest_ns * TELLING_PART)
     rows = [_row(pair) for pair in pairs]
     shown = {
@@ -166,8 +166,8 @@ def _page(here: Whole, there: Other, show: str, other: str) -> Page:
         "there": there,
         "other": other,
         "is_median": other == MEDIAN,
-        "here_ns": _root_ns(here),
-        "there_ns": _root_ns(there.whole),
+        "here_ns": here.request_ns,
+        "there_ns": there.whole.request_ns,
         "longest_ns": longest_ns,
         "changes": [one for one in changes if one.longer_ns][:CHANGES_SHOWN],
         "most_ns": max((abs(one.longer_ns) for one in changes), default=0) or 1,
@@ -201,10 +201,6 @@ def telling_of(pairs: Sequence[Pair], least_ns: float) -> list[Pair]:
                     break
                 kept[ancestor] = True
     return [pair for pair, is_kept in zip(pairs, kept, strict=True) if is_kept]
-
-
-def _root_ns(whole: Whole) -> int:
-    return sum(each.duration_ns for each in whole.path)
 
 
 def _row(pair: Pair) -> dict[str, Any]:

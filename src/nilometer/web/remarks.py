@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from nilometer.model.folded import groups_of, name_of
-from nilometer.model.gaps import longest_gaps
+from nilometer.model.folded import name_of
 from nilometer.model.units import counted, duration
 
 if TYPE_CHECKING:
@@ -67,8 +66,9 @@ def _errors(whole: Whole) -> Iterator[Remark]:
 
 
 def _repeats(whole: Whole) -> Iterator[Remark]:
-    whole_ns = max(_whole_ns(whole), 1)
-    many = [fold for fold in whole.folds if fold.statements >= REPEATS_MIN]
+    whole_ns = max(whole.request_ns, 1)
+    below = _waited_below(whole)
+    many = [fold for fold in whole.folds if fold.statements >= fold.group.spans >= REPEATS_MIN]
     folded = {id(node) for fold in many for node in fold.nodes}
     outer = [fold for fold in many if id(fold.parent) not in folded]
     for fold in outer[:REPEATS_SHOWN]:
@@ -76,21 +76,27 @@ def _repeats(whole: Whole) -> Iterator[Remark]:
         what = group.operation.statement or group.operation.name
         where = f" under {_called(fold.parent)}" if fold.parent else ""
         statements = (
-            f", {fold.statements:,} statements in all" if fold.statements != group.count else ""
+            f", {fold.statements:,} statements in all" if fold.statements != group.spans else ""
         )
         words = (
-            f"{group.count:,} times the same{where}: {what}{statements}; "
+            f"{group.spans:,} times the same{where}: {what}{statements}; "
             f"{duration(group.total_ns)} together, {duration(group.average_ns)} each"
         )
-        share = min(group.total_ns / whole_ns, 1.0)
+        share = sum(below[id(node)] for node in fold.nodes) / whole_ns
         yield Remark("repeat", words, share, fold.nodes[0].span.span_id.hex())
 
 
+def _waited_below(whole: Whole) -> dict[int, int]:
+    """How long the request waited for each node and those below it, by the node's `id`."""
+    total = {id(node): whole.waited.get(id(node), 0) for node in whole.nodes}
+    for node in reversed(whole.nodes):  # children before their parents
+        total[id(node)] += sum(total[id(child)] for child in node.children)
+    return total
+
+
 def _waits(whole: Whole) -> Iterator[Remark]:
-    whole_ns = max(_whole_ns(whole), 1)
-    groups = sorted(
-        groups_of(whole.nodes, whole.waited, name_of), key=lambda one: -one.waited_ns
-    )
+    whole_ns = max(whole.request_ns, 1)
+    groups = sorted(whole.operations, key=lambda one: -one.waited_ns)
     for group in groups[:2]:
         share = group.waited_ns / whole_ns
         if share < SHARE_MIN or len(whole.nodes) == 1:
@@ -99,7 +105,7 @@ def _waits(whole: Whole) -> Iterator[Remark]:
             (node for node in whole.nodes if name_of(node) == group.operation),
             key=lambda node: whole.waited.get(id(node), 0),
         )
-        times = f" ({counted(group.count, 'span')})" if group.count > 1 else ""
+        times = f" ({counted(group.spans, 'span')})" if group.spans > 1 else ""
         words = (
             f"the request waited {duration(group.waited_ns)} for {group.operation.name} "
             f"of {group.operation.service} itself{times}"
@@ -108,8 +114,8 @@ def _waits(whole: Whole) -> Iterator[Remark]:
 
 
 def _gaps(whole: Whole) -> Iterator[Remark]:
-    whole_ns = max(_whole_ns(whole), 1)
-    for gap in longest_gaps(whole.tree, 1):
+    whole_ns = max(whole.request_ns, 1)
+    for gap in whole.gaps[:1]:
         share = gap.duration_ns / whole_ns
         if share >= SHARE_MIN and whole.waited.get(id(gap.node), 0) >= gap.duration_ns:
             words = f"{duration(gap.duration_ns)} {place_of(gap)} in which no span of it ran"
@@ -140,7 +146,3 @@ def place_of(gap: Gap) -> str:
 
 def _called(node: Node) -> str:
     return node.span.name or "(no name)"
-
-
-def _whole_ns(whole: Whole) -> int:
-    return sum(each.duration_ns for each in whole.path)

@@ -54,7 +54,7 @@ def span_of(whole: Whole, span_id: str) -> Span | None:
         caller_of(attributes),
         statement_of(node),
         str(attributes.get(REQUEST, "")),
-        node.span.started_ns - whole.tree.started_ns,
+        node.span.started_ns - whole.started_ns,
         whole.waited.get(id(node), 0),
         sorted((key, value) for key, value in attributes.items() if key not in SHOWN_APART),
         [(place_of(gap).rstrip(","), gap.duration_ns) for gap in longest],

@@ -11,8 +11,8 @@ from nilometer.api.moments import iso_8601
 from nilometer.api.parameters import Text, TraceId  # noqa: TC001 - FastAPI reads annotations
 from nilometer.api.problems import not_a_choice, unusable
 from nilometer.api.traces import FORMATS
-from nilometer.model.folded import groups_of, name_of, operation_of
-from nilometer.model.gaps import longest_gaps
+from nilometer.api.trees import plain
+from nilometer.model.folded import groups_of
 from nilometer.web import span as one_span
 from nilometer.web.drawing import NEVER_KEPT, Page
 from nilometer.web.remarks import place_of, remarks_of, share_text
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 ROWS_SHOWN: Final = 500  # in HTML, for who has no JavaScript; with it all are shown
 GROUPS_SHOWN: Final = 50
 FOLDS_SHOWN: Final = 20
-GAPS_SHOWN: Final = 10
 EVENTS_SHOWN: Final = 500
 MARGIN_NS: Final = 60 * 10**9  # so far from the trace's own time what belongs to it may lie
 
@@ -104,45 +103,43 @@ def look(reader: Reader, trees: Trees, trace_id: str, state: State) -> Page:
         raise unusable("span", state.span, "this trace has no such span")
     events = reader.events(
         trace_id=trace_id,
-        since_ns=whole.tree.started_ns - MARGIN_NS,
-        until_ns=whole.tree.started_ns + whole.tree.duration_ns + MARGIN_NS,
+        since_ns=whole.started_ns - MARGIN_NS,
+        until_ns=whole.started_ns + whole.duration_ns + MARGIN_NS,
         limit=EVENTS_SHOWN + 1,
     )
     return _page(whole, state, events)
 
 
 def _page(whole: Whole, state: State, events: list[tuple[Resource, Event]]) -> Page:
-    tree, root = whole.tree, whole.tree.root
+    root = whole.tree.root
     assert root is not None
-    operations = groups_of(whole.nodes, whole.waited, name_of)
     statements = [
-        group
-        for group in groups_of(whole.nodes, whole.waited, operation_of)
-        if group.operation.statement
+        group for group in groups_of(whole.nodes, whole.waited) if group.operation.statement
     ]
-    gaps = [gap for gap in longest_gaps(tree, GAPS_SHOWN) if gap.duration_ns]
     remarks = remarks_of(whole)
     logs = [_event(whole, *one) for one in reversed(events[:EVENTS_SHOWN])]
     title = root.span.name or "(no name)"
     data = {
         **summary_of(whole),
         "remarks": [one._asdict() for one in remarks],
-        "operations": [_told_group(each) for each in operations],
+        "operations": [_told_group(each) for each in whole.operations],
         "statements": [_told_group(each) for each in statements],
         "repeated": [_told_fold(fold) for fold in whole.folds],
-        "gaps": [{"where": place_of(gap), "duration_ns": gap.duration_ns} for gap in gaps],
+        "gaps": [
+            {"where": place_of(gap), "duration_ns": gap.duration_ns} for gap in whole.gaps
+        ],
         "events": logs,
     }
     selected = state.span or root.span.span_id.hex()
     shown = {
         **summary_of(whole),
         "root": root,
-        "whole_ns": sum(each.duration_ns for each in whole.path) or 1,
+        "whole_ns": whole.request_ns or 1,
         "remarks": remarks,
-        "operations": operations[:GROUPS_SHOWN],
+        "operations": whole.operations[:GROUPS_SHOWN],
         "statements": statements[:GROUPS_SHOWN],
         "folds": whole.folds[:FOLDS_SHOWN],
-        "gaps": [(place_of(gap).rstrip(","), gap) for gap in gaps],
+        "gaps": [(place_of(gap).rstrip(","), gap) for gap in whole.gaps],
         "events": logs,
         "more_events": len(events) > EVENTS_SHOWN,
         "state": state,
@@ -151,7 +148,6 @@ def _page(whole: Whole, state: State, events: list[tuple[Resource, Event]]) -> P
         "share": share_text,
         "files": list(FORMATS),
         "request_ids": _request_ids(whole),
-        "spans_by_place": whole.nodes,
         **_span_shown(whole, selected),
     }
     return Page("trace.html", title, shown, data, _sheet(whole))
@@ -162,9 +158,9 @@ def summary_of(whole: Whole) -> dict[str, Any]:
     tree = whole.tree
     return {
         "id": whole.id,
-        "started_ns": tree.started_ns,
-        "started": iso_8601(max(0, tree.started_ns)),
-        "duration_ns": tree.duration_ns,
+        "started_ns": whole.started_ns,
+        "started": iso_8601(max(0, whole.started_ns)),
+        "duration_ns": whole.duration_ns,
         "span_count": tree.spans,
         "errors": tree.errors,
         "duplicates": tree.duplicates,
@@ -188,7 +184,7 @@ def _span_shown(whole: Whole, span_id: str) -> dict[str, Any]:
 
 def _shown_rows(whole: Whole, state: State) -> list[tuple[Any, str, float, float]]:
     """Spans, notes, and where their bars begin and how wide they are, in parts of a hundred."""
-    began_ns, whole_ns = whole.tree.started_ns, max(whole.tree.duration_ns, 1)
+    began_ns, whole_ns = whole.started_ns, max(whole.duration_ns, 1)
     wanted = state.find.lower()
     found: list[tuple[Any, str, float, float]] = []
     for node in whole.nodes:
@@ -216,12 +212,12 @@ def _event(whole: Whole, resource: Resource, event: Event) -> dict[str, Any]:
     span_id = event.span_id.hex()
     return {
         "at_ns": event.at_ns,
-        "offset_ns": event.at_ns - whole.tree.started_ns,
+        "offset_ns": event.at_ns - whole.started_ns,
         "name": event.name,
         "service": resource.service,
         "severity": event.severity,
         "text": event.body,
-        "attributes": one_span.plain(event.attributes),
+        "attributes": plain(event.attributes),
         "span_id": span_id if span_id in whole.places else "",
     }
 
@@ -233,7 +229,7 @@ def _told_group(group: Group) -> dict[str, Any]:
         "name": operation.name,
         "kind": operation.kind.name.lower(),
         "statement": operation.statement,
-        "count": group.count,
+        "count": group.spans,
         "errors": group.errors,
         "total_ns": group.total_ns,
         "self_ns": group.self_ns,
@@ -273,7 +269,7 @@ def _cells(whole: Whole, node: Node) -> tuple[Any, ...]:
         span.kind.name.lower(),
         span.status.name.lower(),
         span.status_message,
-        span.started_ns - whole.tree.started_ns,
+        span.started_ns - whole.started_ns,
         node.duration_ns,
         node.self_ns,
         whole.waited.get(id(node), 0),

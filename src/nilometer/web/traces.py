@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
 from fastapi import APIRouter, Query, Request, Response
@@ -90,28 +92,22 @@ def _add_list(routes: APIRouter, parts: Parts) -> None:
             "name": name,
             "since_ns": shown.since_ns,
             "until_ns": shown.until_ns,
+            "min_duration_ns": min_duration,
+            "max_duration_ns": longer_than("max_duration", min_duration, max_duration),
             "error": error,
             "request_id": request_id,
             "attributes": attributes_of(attribute),
         }
-        longest_ns = longer_than("max_duration", min_duration, max_duration)
-        found, took = await parts.queries.run(
-            "/traces", look, parts.reader, sought, (min_duration, longest_ns), limit
-        )
-        bars = bars_of(took, min_duration, longest_ns)
+        found, took = await parts.queries.run("/traces", look, parts.reader, sought, limit)
+        bars = bars_of(took, min_duration, max_duration)
         return parts.drawing.answer(request, _page(request, shown, found, bars, limit))
 
 
-def look(
-    reader: Reader, sought: Sought, durations_ns: tuple[int | None, int | None], limit: int
-) -> tuple[list[TraceSummary], list[Took]]:
-    """The traces, one more than `limit` where there are more, and how long all that are as
-    sought took, whatever durations were chosen. Takes a thread's time."""
-    least_ns, most_ns = durations_ns
-    found = reader.find_traces(
-        limit=limit + 1, min_duration_ns=least_ns, max_duration_ns=most_ns, **sought
-    )
-    return found, reader.durations(**sought)
+def look(reader: Reader, sought: Sought, limit: int) -> tuple[list[TraceSummary], list[Took]]:
+    """The traces, one more than `limit` where there are more, and how long all that are like
+    these took, whatever durations were chosen. Takes a thread's time."""
+    whatever: Sought = {**sought, "min_duration_ns": None, "max_duration_ns": None}
+    return reader.find_traces(limit=limit + 1, **sought), reader.durations(**whatever)
 
 
 def bars_of(took: Sequence[Took], least_ns: int | None, most_ns: int | None) -> list[Bar]:
@@ -155,7 +151,6 @@ def _page(
     rows = found[:limit]
     told = [_told(one) for one in rows]
     total = sum(bar.traces for bar in bars)
-    longest_ns = max((one.duration_ns for one in rows), default=0) or 1
     more = len(found) > limit
     return Page(
         "traces.html",
@@ -163,7 +158,7 @@ def _page(
         {
             "window": shown,
             "rows": rows,
-            "longest_ns": longest_ns,
+            "length": partial(_length, bars),
             "bars": bars,
             "bar_links": [_choosing(request, bar) for bar in bars],
             "total": total,
@@ -186,6 +181,12 @@ def _page(
         },
         Sheet(COLUMNS, [[one[key] for key in COLUMNS] for one in told]),
     )
+
+
+def _length(bars: Sequence[Bar], duration_ns: int) -> float:
+    """How far a duration is along the axis of the bars above, in parts of a hundred."""
+    low, high = math.log(max(bars[0].from_ns, 1)), math.log(bars[-1].until_ns)
+    return 100 * min(max((math.log(max(duration_ns, 1)) - low) / (high - low), 0.01), 1)
 
 
 def _told(one: TraceSummary) -> dict[str, Any]:

@@ -12,34 +12,47 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from nilometer.api.problems import missing
 from nilometer.api.traces import spans_of_trace
 from nilometer.model.critical import critical_path, waited_ns
-from nilometer.model.folded import folds_of
+from nilometer.model.folded import folds_of, groups_of, name_of
+from nilometer.model.gaps import longest_gaps
 from nilometer.model.tree import tree_of
 
 if TYPE_CHECKING:
     from nilometer.api.problems import Refusal
     from nilometer.clock import Clock
     from nilometer.model.critical import Stretch
-    from nilometer.model.folded import Fold
+    from nilometer.model.folded import Fold, Group
+    from nilometer.model.gaps import Gap
     from nilometer.model.tree import Node, Tree
     from nilometer.store.query import Reader
 
 KEPT_NS: Final = 10 * 10**9  # services report every ten seconds
+GAPS_MAX: Final = 10
 SPANS_KEPT: Final = 40_000
 """Of all traces together: four large ones, some 60 MB."""
 
 
 class Whole(NamedTuple):
     """A trace with what is reckoned of it. `nodes` are parents before their children; `places`
-    has where a span stands among them, by its id in hex, `parents` where its parent does."""
+    has where a span stands among them, by its id in hex, `parents` where its parent does.
+    `operations` are by name, `gaps` the longest."""
 
     id: str
     tree: Tree
+    started_ns: int
+    duration_ns: int
     nodes: list[Node]
     places: dict[str, int]
     parents: list[int | None]
     path: list[Stretch]
     waited: dict[int, int]
     folds: list[Fold]
+    operations: list[Group]
+    gaps: list[Gap]
+
+    @property
+    def request_ns(self) -> int:
+        """How long the request took: what outlives it does not count."""
+        return sum(each.duration_ns for each in self.path)
 
     def node(self, span_id: str) -> Node | None:
         """The span of that id."""
@@ -58,7 +71,20 @@ def whole_of(trace_id: str, tree: Tree) -> Whole:
         for child in node.children:
             parents[at[id(child)]] = place
     places = {node.span.span_id.hex(): place for place, node in enumerate(nodes)}
-    return Whole(trace_id, tree, nodes, places, parents, path, waited, folds_of(tree, waited))
+    return Whole(
+        trace_id,
+        tree,
+        tree.started_ns,
+        tree.duration_ns,
+        nodes,
+        places,
+        parents,
+        path,
+        waited,
+        folds_of(tree, waited),
+        groups_of(nodes, waited, name_of),
+        longest_gaps(tree, GAPS_MAX),
+    )
 
 
 class Trees:

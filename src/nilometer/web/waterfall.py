@@ -49,7 +49,7 @@ class _Texts:
 def rows_of(whole: Whole) -> dict[str, Any]:
     """All of the trace; `path` are row, start and duration of what was waited for, `folds` the
     rows that stand for several: how many, and which."""
-    began_ns = whole.tree.started_ns
+    began_ns = whole.started_ns
     names, services, notes = _Texts(), _Texts(), _Texts()
     at = {id(node): place for place, node in enumerate(whole.nodes)}
     rows = [
@@ -70,7 +70,7 @@ def rows_of(whole: Whole) -> dict[str, Any]:
     return {
         "id": whole.id,
         "started_ns": began_ns,
-        "duration_ns": whole.tree.duration_ns,
+        "duration_ns": whole.duration_ns,
         "columns": COLUMNS,
         "names": list(names.places),
         "services": list(services.places),
