@@ -42,6 +42,7 @@ class Queries:
         self._running = 0
         self._observe = observe
         self._refused = refused
+        self._closing: list[Callable[[], None]] = []
 
     async def run(
         self,
@@ -80,8 +81,14 @@ class Queries:
     def _free(self) -> None:
         self._running -= 1
 
+    def at_close(self, close: Callable[[], None]) -> None:
+        """Have this called, too, when nothing is asked any more."""
+        self._closing.append(close)
+
     def close(self) -> None:
         """Drop what waits; what runs is let go."""
+        for close in self._closing:
+            close()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 

@@ -40,6 +40,7 @@ def router(parts: Parts) -> APIRouter:
     """The routes of /changes."""
     routes = APIRouter()
     judging = Judging(parts.reader, parts.clock)
+    parts.queries.at_close(judging.close)
     _add_lists(routes, parts, judging)
     _add_details(routes, parts, judging)
     changes_form.add(routes, parts, judging)

@@ -112,6 +112,10 @@ class Judging:
         self._held: _Held | None = None
         self._letting_go: asyncio.TimerHandle | None = None
 
+    def close(self) -> None:
+        """Drop what waits; what is judged just now is let go."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
     # ---- what there is -----------------------------------------------------------------------
 
     def suites(self) -> list[Suite]:

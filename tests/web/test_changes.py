@@ -1,0 +1,311 @@
+"""Laws of the pages about changes: the gate's own verdicts, and what is accepted from them."""
+
+from __future__ import annotations
+
+from shutil import copytree
+from threading import Event
+
+import pytest
+
+from nilometer.gate import chosen
+from nilometer.gate.accepting import acceptance
+from nilometer.gate.chosen import choose, verdict_on
+from nilometer.gate.rank import learn
+from nilometer.gate.reports.json import document, learned_document
+from nilometer.model.run import Accepted, Count
+from nilometer.store.runs import History
+from nilometer.web import judging
+from tests.gate.histories import run
+from tests.gate.test_attribution import shop_run
+from tests.web.pages import asking
+
+SHOP = [*[shop_run(at, 40) for at in range(25)], shop_run(25, 80)]
+SELECT = "mysql:Com_select"
+HOSTILE = "<script>alert(1)</script>"
+
+
+def record(place, *runs):
+    history = History(place, durability="os")
+    for one in runs:
+        history.append(one)
+    history.close()
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory):
+    """A store with 25 runs that did the same, and one with 40 selects more."""
+    place = tmp_path_factory.mktemp("runs") / "store"
+    record(place, *SHOP)
+    return place
+
+
+@pytest.fixture
+def place(recorded, tmp_path):
+    """A copy of it."""
+    copytree(recorded, tmp_path / "store")
+    return tmp_path / "store"
+
+
+@pytest.fixture(scope="module")
+def shop(recorded):
+    with asking(recorded) as ask:
+        assert ask("/changes", format="json").status_code == 200  # the thread that judges lives
+        yield ask
+
+
+def test_the_verdict_of_a_run_is_the_gate_s(shop):
+    told = shop("/changes/run", suite="shop", run="r25", format="json").json()
+
+    _, verdict = verdict_on(lambda _: choose(SHOP, [], "r25", "shop"))
+    assert told["verdict"] == document(verdict)
+    assert verdict.outcome.value == "warn"
+
+
+def test_the_counters_are_what_the_gate_learned(shop):
+    told = shop("/changes/counters", suite="shop", format="json").json()
+
+    assert told == learned_document(learn(SHOP))
+
+
+def test_a_suite_is_listed_with_what_moved_most_in_its_latest_run(shop):
+    (told,) = shop("/changes", format="json").json()["suites"]
+
+    assert (told["suite"], told["runs"], told["run"], told["standing"], told["moved"]) == (
+        *("shop", 26, "r25", "warn"),
+        f"{SELECT} +40 (+5.0 %)",
+    )
+
+
+def test_every_run_of_a_suite_has_its_verdict_newest_first(shop):
+    told = shop("/changes/runs", suite="shop", runs=3, format="json").json()["runs"]
+
+    assert [(one["run"], one["verdict"]["outcome"]) for one in told] == [
+        ("r25", "warn"),
+        ("r24", "pass"),
+        ("r23", "pass"),
+    ]
+
+
+def test_what_costs_more_is_put_down_to_its_digest_test_and_line(shop):
+    page = shop("/changes/run", suite="shop").text
+
+    for told in ("SELECT * FROM `lines`", "shop/orders.py:17", "+40", "exact: 25 runs"):
+        assert told in page
+
+
+def test_each_counter_of_a_run_is_beside_its_bound_the_worst_first(tmp_path):
+    steady = {"a": 100, "b": 200, "c": 300}
+    record(tmp_path, *[run(at, steady) for at in range(25)], run(25, {**steady, "b": 202}))
+    with asking(tmp_path) as ask:
+        told = ask("/changes/run", suite="shop", format="json").json()["counters"]
+
+    assert [(one["counter"], one["value"], one["bound"]["upper"]) for one in told] == [
+        ("b", 202, 200),
+        ("a", 100, 100),
+        ("c", 300, 300),
+    ]
+
+
+def test_a_counter_s_course_tells_where_it_stepped_and_who_accepted_that(tmp_path):
+    levels = [10] * 10 + [20] * 10 + [30] * 10
+    record(tmp_path, *[run(at, {"a": level * 10}) for at, level in enumerate(levels)])
+    history = History(tmp_path, durability="os")
+    history.accept(Accepted("shop", "r10", 5, "twice the work", "ann", ("mysql:a",)))
+    history.close()
+    with asking(tmp_path) as ask:
+        told = ask("/changes/counter", suite="shop", counter="mysql:a", format="json").json()
+        page = ask("/changes/counter", suite="shop", counter="mysql:a").text
+
+    assert [one["level"] for one in told["levels"]] == [100, 200, 300]
+    assert [(one["place"], one["reason"]) for one in told["accepted"]] == [
+        (10, "twice the work")
+    ]
+    assert [(one["run"], one["alarms"]) for one in told["steps"]] == [("r20", True)]
+    assert "Step that alarms" in page
+    assert "by ann" in page
+
+
+@pytest.mark.parametrize(
+    ("form", "counters"),
+    [({"counter": SELECT}, (SELECT,)), ({}, (SELECT,)), ({"all": "yes"}, ())],
+)
+def test_a_form_records_what_the_command_records(place, form, counters):
+    told = {"suite": "shop", "run": "r25", "reason": " a row more ", "by": "ann", **form}
+    with asking(place) as ask:
+        answer = ask("/changes/accept", method="POST", data=told)
+        after = ask("/changes/run", suite="shop", run="r25", format="json").json()
+
+    assert (answer.status_code, answer.headers["location"]) == (
+        303,
+        "/changes/run?run=r25&suite=shop",
+    )
+    history = History(place)
+    (accepted,) = history.accepted("shop")
+    history.close()
+    expected = acceptance(
+        choose(SHOP, [], "r25", "shop"),
+        [form["counter"]] if "counter" in form else [],
+        everything="all" in form,
+        reason=" a row more ",
+        by="ann",
+        at_ns=accepted.at_ns,
+    )
+    assert accepted == expected
+    assert accepted.counters == counters
+    assert after["verdict"]["outcome"] == "unknown"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "http://evil"},
+        {"Origin": "null"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Origin": "http://127.0.0.1:8000"},
+        {"Cookie": "a=b"},
+    ],
+)
+def test_no_page_of_another_origin_accepts_anything(place, headers):
+    form = {"suite": "shop", "run": "r25", "reason": "x", "all": "yes"}
+    with asking(place) as ask:
+        answer = ask("/changes/accept", method="POST", data=form, headers=headers)
+
+    history = History(place)
+    assert (answer.status_code, history.accepted()) == (403, [])
+    history.close()
+
+
+@pytest.mark.parametrize(
+    ("form", "status", "said"),
+    [
+        ({"reason": "  "}, 422, "say why"),
+        ({"reason": "x" * 5000}, 422, "4,096 are the most"),
+        ({"counter": "mysql:Com_selct"}, 422, f"did you mean {SELECT}?"),
+        ({"run": "r1"}, 422, "nothing moved in run r1"),
+        ({"run": "zz"}, 404, "the latest are r23, r24, r25"),
+        ({"suite": "shops"}, 404, "no suite"),
+        ({"all": "yes", "counter": SELECT}, 422, "leave one out"),
+        ({"by": "n" * 300}, 422, "at most 200 characters"),
+        ({"reason": "x" * 300_000}, 413, "262,144 bytes"),
+    ],
+)
+def test_what_cannot_be_accepted_is_refused_with_what_to_do(shop, form, status, said):
+    told = {"suite": "shop", "run": "r25", "reason": "x", **form}
+
+    answer = shop("/changes/accept", method="POST", data=told)
+
+    assert answer.status_code == status
+    assert said in answer.text
+
+
+@pytest.mark.parametrize(
+    ("path", "asked", "status", "said"),
+    [
+        ("run", {"suite": "shop", "run": "zz"}, 404, "the latest are r23, r24, r25"),
+        ("run", {"suite": "shop", "run": "r"}, 422, "26 runs of"),
+        ("runs", {"suite": "shpo"}, 422, "did you mean"),
+        ("counter", {"suite": "shop", "counter": "x"}, 404, "no counter"),
+        ("counters", {"suite": "shop", "stability": "exat"}, 422, "did you mean"),
+        ("runs", {"suite": "shop", "rnus": "3"}, 422, "did you mean"),
+    ],
+)
+def test_what_is_not_there_is_told_with_what_is(shop, path, asked, status, said):
+    page = shop(f"/changes/{path}", **asked)
+
+    assert page.status_code == status
+    assert said in page.text
+
+
+def test_a_store_without_runs_says_how_they_come(tmp_path):
+    with asking(tmp_path / "store") as ask:
+        page = ask("/changes").text
+        missing = ask("/changes/runs", suite="shop")
+
+    assert f"nilometer measure --history {tmp_path / 'store'}" in page
+    assert missing.status_code == 404
+
+
+def test_hostile_names_reasons_and_statements_stay_text(tmp_path):
+    parts = [Count("mysql", "statement.calls", 40, (("digest", HOSTILE),))]
+    told = {"suite": HOSTILE, "revision": HOSTILE, "branch": HOSTILE}
+    record(
+        tmp_path,
+        *[run(at, {HOSTILE: 800}, parts=parts, **told) for at in range(25)],
+        run(25, {HOSTILE: 900}, parts=[parts[0]._replace(delta=140)], **told),
+    )
+    history = History(tmp_path, durability="os")
+    history.accept(Accepted(HOSTILE, "r3", 1, HOSTILE, HOSTILE))
+    history.close()
+    name = f"mysql:{HOSTILE}"
+    with asking(tmp_path) as ask:
+        pages = [
+            ask("/changes").text,
+            ask("/changes/runs", suite=HOSTILE).text,
+            ask("/changes/run", suite=HOSTILE).text,
+            ask("/changes/counters", suite=HOSTILE).text,
+            ask("/changes/counter", suite=HOSTILE, counter=name).text,
+        ]
+
+    assert all("&lt;script&gt;alert(1)" in page for page in pages)
+    assert not any(HOSTILE in page for page in pages)
+
+
+def test_a_page_waits_for_no_verdict_and_shows_it_when_it_is_there(place, monkeypatch):
+    going = Event()
+
+    def slowly(*asked, **named):
+        assert going.wait(30)
+        return verdict_on(*asked, **named)
+
+    monkeypatch.setattr(judging, "verdict_on", slowly)
+    with asking(place) as ask:
+        first = ask("/changes")
+        going.set()
+        whole = ask("/changes", format="json").json()["suites"]
+        then = ask("/changes").text
+
+    assert first.status_code == 200
+    assert "being judged" in first.text
+    assert whole[0]["outcome"] == "warn"
+    assert "being judged" not in then
+
+
+def test_a_history_is_judged_once_for_each_state_of_it(place, monkeypatch):
+    judged = []
+
+    def counting(*asked, **named):
+        judged.append(1)
+        return verdict_on(*asked, **named)
+
+    monkeypatch.setattr(judging, "verdict_on", counting)
+    with asking(place) as ask:
+        first = [ask("/changes", format="json").json()["suites"][0] for _ in range(3)]
+        times = len(judged)
+        record(place, shop_run(26, 40))
+        after = ask("/changes", format="json").json()["suites"][0]
+
+    assert times == 1
+    assert [one["run"] for one in first] == ["r25"] * 3
+    assert (len(judged), after["run"], after["outcome"]) == (2, "r26", "pass")
+
+
+def test_branches_choose_the_runs_that_a_run_is_compared_with(tmp_path):
+    main = [run(at, {"a": 800}, branch="main") for at in range(25)]
+    other = [run(25 + at, {"a": 900}, branch="pr") for at in range(8)]
+    record(tmp_path, *main, *other, run(40, {"a": 900}, branch="main"))
+    with asking(tmp_path) as ask:
+        told = ask("/changes/run", suite="shop", branch="main", format="json").json()
+
+    assert (told["verdict"]["runs"], told["verdict"]["outcome"]) == (25, "warn")
+
+
+def test_more_runs_are_read_where_few_of_the_latest_take_part(tmp_path, monkeypatch):
+    for name, number in {"RUNS_MAX": 10, "READ_MAX": 40, "ENOUGH": 8}.items():
+        monkeypatch.setattr(chosen, name, number)
+    main = [run(at, {"a": 800}, branch="main") for at in range(20)]
+    other = [run(20 + at, {"a": 900}, branch="pr") for at in range(9)]
+    record(tmp_path, *main, *other, run(40, {"a": 900}, branch="main"))
+    with asking(tmp_path) as ask:
+        told = ask("/changes/run", suite="shop", branch="main", format="json").json()
+
+    assert told["verdict"]["runs"] == 20

@@ -1,0 +1,170 @@
+"""Laws of the pages about requests: the facts that REST tells, each a link to the next one."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import pytest
+
+from nilometer.clock import wall_ns
+from nilometer.model import Batch, Resource, SpanKind, SpanRecord, Status
+from tests import asked
+from tests.notified import IMAGE, NETWORK, REQUEST, SECOND, SERVER, THIRD, cloud, notified
+from tests.web.pages import asking
+
+S = 10**9
+NOW = wall_ns() // S * S - 60 * S
+HOSTILE = "<script>alert(1)</script>"
+SPAN = SpanRecord(
+    *(bytes(range(16)), b"rootroot", b"", "POST /servers", SpanKind.SERVER),
+    *(NOW, NOW + 9 * S, {"request_id": REQUEST}),
+    status=Status.ERROR,
+    status_message="boom",
+)
+BATCHES = [*cloud(NOW), Batch(Resource("api", "ctl"), spans=(SPAN,))]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return tmp_path_factory.mktemp("requests") / "store"
+
+
+@pytest.fixture(scope="module")
+def ask(store):
+    with asking(store, BATCHES) as ask:
+        assert ask("/requests").status_code == 200  # threads that ask live from here on
+        yield ask
+
+
+def told(ask, path, **parameters):
+    answer = ask(path, format="json", **parameters)
+    assert answer.status_code == 200
+    return answer.json()
+
+
+@pytest.mark.parametrize(
+    ("page", "rest", "parameters"),
+    [
+        ("/requests", "requests", {}),
+        ("/requests", "requests", {"failed": "true"}),
+        ("/requests", "requests", {"service": "scheduler"}),
+        (f"/requests/{REQUEST}", f"requests/{REQUEST}", {}),
+        (f"/resources/{SERVER}", f"resources/{SERVER}", {}),
+    ],
+)
+def test_a_page_tells_what_rest_tells(ask, store, page, rest, parameters):
+    with asked.asking(store, []) as answer:
+        expected = answer(f"/api/v1/{rest}", **parameters).json()
+
+    found = told(ask, page, **parameters)
+
+    assert {key: found[key] for key in expected} == expected
+
+
+def test_operations_have_their_times_and_requests_those_of_their_tenants(ask, store):
+    shares = {"p50": "0.5", "p95": "0.95", "p99": "0.99"}
+    with asked.asking(store, []) as answer:
+        quantiles = list(shares.values())
+        timings = answer("/api/v1/timings", quantile=quantiles).json()["timings"]
+        kpi = answer("/api/v1/kpi", quantile=quantiles).json()["kpi"]
+
+    found = told(ask, "/requests", view="operations")
+
+    for one in (*timings, *kpi):
+        one["quantiles"] = {name: one["quantiles"][share] for name, share in shares.items()}
+    assert (found["timings"], found["kpi"]) == (timings, kpi)
+
+
+def test_failures_are_the_notifications_of_what_failed(ask):
+    (failed,) = told(ask, "/requests", view="failures")["happenings"]
+
+    assert (failed["name"], failed["text"]) == ("compute.instance.create.error", "No disk left")
+    assert "No disk left" in ask("/requests", view="failures").text
+
+
+def test_a_request_leads_to_its_traces_and_its_resources(ask):
+    page = ask(f"/requests/{REQUEST}").text
+
+    assert f'href="/traces/{SPAN.trace_id.hex()}"' in page
+    assert f'href="/resources/{SERVER}"' in page
+    assert f'href="/requests/{REQUEST}"' in ask(f"/resources/{SERVER}").text
+
+
+def test_a_request_s_operations_are_its_attempts_with_their_outcomes(ask):
+    found = told(ask, f"/requests/{REQUEST}")["operations"]
+
+    assert [(one["operation"], one["duration_ns"], one["outcome"]) for one in found] == [
+        ("scheduler.select_destinations", S // 2, "ended"),
+        ("compute.instance.create", None, "failed"),
+        ("compute.instance.create", 4 * S, "ended"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("told", "leads"),
+    [
+        (REQUEST, f"/requests/{REQUEST}"),
+        (f" {NETWORK} ", f"/resources/{NETWORK}"),
+        (IMAGE, f"/resources/{IMAGE}"),
+        ("unheard/of", "/requests/unheard%2Fof"),
+    ],
+)
+def test_one_field_finds_requests_and_resources(ask, told, leads):
+    answer = ask("/requests", id=told)
+
+    assert (answer.status_code, answer.headers["location"]) == (303, leads)
+
+
+@pytest.mark.parametrize(
+    ("path", "parameters", "status", "said"),
+    [
+        ("/requests/nobody", {}, 404, "nothing is known of &#39;nobody&#39;"),
+        ("/requests/a/b", {}, 404, "a/b"),
+        ("/resources/", {}, 404, "write the id"),
+        (f"/requests/{REQUEST}", {"until": "2020-01-01", "since": "2019-01-01"}, 404, "time"),
+        ("/requests", {"view": "operatons"}, 422, "did you mean &#39;operations&#39;"),
+        ("/requests", {"limit": "0"}, 422, "limit"),
+        ("/requests", {"projct": "x"}, 422, "did you mean &#39;project&#39;"),
+        ("/requests", {"format": "xml"}, 422, "html, json, csv"),
+    ],
+)
+def test_what_cannot_be_shown_says_what_to_do(ask, path, parameters, status, said):
+    answer = ask(path, **parameters)
+
+    assert answer.status_code == status
+    assert said in answer.text
+
+
+def test_an_empty_store_says_where_requests_come_from(tmp_path):
+    with asking(tmp_path / "store") as ask:
+        pages = [ask("/requests", view=view).text for view in ("requests", "operations")]
+
+    assert "nilometer serve --notifications" in pages[0]
+    assert "No notification tells of an operation" in pages[1]
+
+
+def test_a_sheet_has_a_line_for_each_request(ask):
+    rows = list(csv.DictReader(io.StringIO(ask("/requests", format="csv").text)))
+
+    assert [(one["id"], one["errors"]) for one in rows] == [
+        (THIRD, "0"),
+        (SECOND, "0"),
+        (REQUEST, "1"),
+    ]
+
+
+def test_hostile_names_and_texts_stay_text(tmp_path):
+    payload = {"instance_id": HOSTILE, "exception": HOSTILE, "state": HOSTILE}
+    names = {"request": HOSTILE, "project": HOSTILE, "publisher": f"{HOSTILE}.{HOSTILE}"}
+    batch = notified(f"{HOSTILE}.error", payload, NOW, **names)
+    with asking(tmp_path / "store", [batch]) as ask:
+        views = [
+            ask("/requests", view=view).text for view in ("requests", "operations", "failures")
+        ]
+        views += [ask(f"/requests/{HOSTILE}").text, ask(f"/resources/{HOSTILE}").text]
+        sheet = ask("/requests", view="failures", format="csv")
+
+    assert all("&lt;script&gt;" in page for page in views)
+    assert not any(HOSTILE in page for page in views)
+    assert sheet.headers["content-type"].startswith("text/csv")
