@@ -77,12 +77,31 @@ def test_where_keys_are_configured_no_other_opens_a_trace(key):
 
 
 def test_a_client_without_keys_of_its_own_signs_with_the_one_it_was_told():
-    trace = Triggers().handed("told", "b", "p")
+    trace = Triggers().handed("told", "b")
 
     sent = trace.signer.headers(trace.trace_id.hex(), SPAN)
     parent_id = uuid_text(trace.trace_id.hex()[:16] + SPAN)
     theirs = sign_osprofiler("b", parent_id, Key(b"told"))
     assert (sent["X-Trace-Info"], sent["X-Trace-HMAC"]) == theirs
+
+
+@pytest.mark.parametrize("clear_key", [False, True])
+@pytest.mark.parametrize("key", ["SECRET_KEY", "K1", ""])
+def test_without_keys_none_that_comes_from_elsewhere_opens_a_trace(counted, key, clear_key):
+    door = Triggers(clear_key=clear_key)
+
+    assert door.handed(key, BASE, PARENT) is None
+    assert counted() == {"bad_signature": 1}
+
+
+def test_keys_that_were_taken_away_open_nothing_for_messages(counted):
+    door = Triggers(clear_key=True)
+    door.trust(["K1"])
+    assert isinstance(door.handed("K1", BASE, PARENT), Trace)
+
+    door.trust([])
+
+    assert door.handed("K1", BASE, PARENT) is None
 
 
 def test_what_is_handed_over_keeps_to_the_budget(counted):

@@ -200,8 +200,8 @@ class Triggers:
 
         `key` is what `to_hand_on` gave on the other side, or a key itself: where keys are
         configured, one of these. With a `parent_id`, so from elsewhere, that is OSProfiler's
-        convention on message buses and believed only with `clear_key`; not so if the caller
-        says that he has `verified` a signature. Never raises.
+        convention on message buses and believed only with `clear_key`, and without keys never;
+        not so if the caller says that he has `verified` a signature. Never raises.
         """
         try:
             return self._handed(key, base_id, parent_id, verified)
@@ -219,16 +219,20 @@ class Triggers:
             traceparent = f"00-{trace_id.hex()}-{(parent or trace_id[8:]).hex()}-01"
             return self.accept({"traceparent": traceparent, "tracestate": key}.get)
         signing = parse_key(key, "key") if key else None
+        from_elsewhere = bool(parent_id)
         if self._keys:
-            mine = None if signing is None else self._same(signing)
-            if mine is None:
+            signing = None if signing is None else self._same(signing)
+            if signing is None:
                 return self._refused("bad_signature")
-            if parent_id and not verified and self._clear is None:
+        elif from_elsewhere and not verified:
+            return self._refused("bad_signature")  # there is no key that could have made it
+        if from_elsewhere:
+            if not verified and self._clear is None:
                 return self._refused("clear_key")
-            if parent_id and not self._budget.take():
+            if not self._budget.take():
                 return self._refused("budget_requests")
+        if self._keys:
             self._count("accepted")
-            signing = mine
         signer = Signer(signing, base_id, None, "", self._clock, self.osprofiler)
         return Trace(
             trace_id,

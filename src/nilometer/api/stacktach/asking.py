@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from fastapi.responses import JSONResponse
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 LIMIT: Final = 50
 LIMIT_MAX: Final = 1000
 NS: Final = 10**9
+DIGITS_MAX: Final = 10  # of seconds since 1970, whose first is the tenth power of ten or less
 
 TITLES: Final = {
     400: "Bad Request",
@@ -111,8 +112,10 @@ class Fields:
         if found is None:
             return None
         try:
-            at_ns = int(Decimal(found) * NS)
-        except (InvalidOperation, ValueError, OverflowError):
+            seconds = Decimal(found)
+            # As a whole number 1e999999 takes minutes to write out: it is none of ours.
+            at_ns = int(seconds * NS) if seconds.adjusted() <= DIGITS_MAX else -1
+        except (ArithmeticError, ValueError):
             at_ns = -1
         if not 0 <= at_ns <= NS_MAX:
             raise Fault(400, f"{name}={cut(found)}: write seconds since 1970")
