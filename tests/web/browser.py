@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import axe_playwright_python
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import expect, sync_playwright
 
 CHROMIUM = "/usr/bin/chromium"
 ARGUMENTS = (
@@ -27,6 +27,8 @@ ARGUMENTS = (
 WIDE = {"width": 1440, "height": 900}
 NARROW = {"width": 360, "height": 740}
 PATIENCE_MS = 30_000  # a page takes a tenth of a second, on a busy machine ten
+
+expect.set_options(timeout=PATIENCE_MS)
 
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
 
@@ -72,7 +74,7 @@ def watch(page, url, refused=()):
             wrong.append(f"failed: {request.url}: {request.failure}")
 
     def logged(message):
-        if any(f"the status of {status}" in message.text for status in refused):
+        if any(f"a status of {status}" in message.text for status in refused):
             return
         if message.type in ("error", "warning"):
             wrong.append(f"{message.type}: {message.text} at {message.location.get('url')}")
