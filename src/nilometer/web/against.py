@@ -34,6 +34,7 @@ LOOKED_MAX: Final = 400  # for traces that begin with that operation; others onl
 AROUND_NS: Final = 24 * 3600 * 10**9  # so long before it others are looked for
 SHOW: Final = ("changed", "all")
 TELLING_PART: Final = 0.01  # of the longer request: what differs by less is not why
+CHANGE_PART: Final = 0.001
 ROWS_SHOWN: Final = 500
 CHANGES_SHOWN: Final = 30
 OFFERED: Final = 30
@@ -169,7 +170,12 @@ def _page(here: Whole, there: Other, show: str, other: str) -> Page:
         "here_ns": here.request_ns,
         "there_ns": there.whole.request_ns,
         "longest_ns": longest_ns,
-        "changes": [one for one in changes if one.longer_ns][:CHANGES_SHOWN],
+        "changes": [
+            one
+            for one in changes
+            if abs(one.longer_ns) >= longest_ns * CHANGE_PART
+            or one.count_here != one.count_there
+        ][:CHANGES_SHOWN],
         "most_ns": max((abs(one.longer_ns) for one in changes), default=0) or 1,
         "pairs": [(pair, note_of(pair.either)) for pair in telling[:ROWS_SHOWN]],
         "telling": len(telling),

@@ -51,11 +51,12 @@ def share_text(share: float) -> str:
 
 def _errors(whole: Whole) -> Iterator[Remark]:
     """The innermost failures: those above them failed because of them."""
-    inner = [
-        node
-        for node in whole.nodes
-        if node.is_error and not any(child.is_error for child in node.children)
-    ]
+    failed_below: dict[int, bool] = {}
+    for node in reversed(whole.nodes):  # children before their parents
+        failed_below[id(node)] = any(
+            child.is_error or failed_below[id(child)] for child in node.children
+        )
+    inner = [node for node in whole.nodes if node.is_error and not failed_below[id(node)]]
     for node in inner[:ERRORS_SHOWN]:
         said = node.span.status_message or str(node.span.attributes.get("error.type", ""))
         words = f"{_called(node)} failed" + (f": {said}" if said else "")

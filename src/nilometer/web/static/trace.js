@@ -11,7 +11,7 @@
   const SPARE = 12; // lines above and below what one sees
   const CLOSED_MAX = 60; // in an address; what is shut beyond is not remembered
   const LATER_MS = 120; // a span is asked for when one has stopped at it
-  const PATH_MAX = 400; // marks of waiting in one bar; more than there are pixels
+  const GRAIN = 1 / 1200; // of the time that is shown: marks nearer than that are drawn as one
 
   const box = document.getElementById("waterfall");
   if (!box) return;
@@ -255,6 +255,21 @@
     track.append(one);
   }
 
+  // Times as few marks: ten thousand of them in one bar nobody can tell apart.
+  function merged(moments) {
+    const grain = times()[1] * GRAIN;
+    const found = [];
+    for (const [start, took] of moments.slice().sort((a, b) => a[0] - b[0])) {
+      const last = found[found.length - 1];
+      if (last && start - (last[0] + last[1]) <= grain) {
+        last[1] = Math.max(last[1], start + took - last[0]);
+      } else {
+        found.push([start, took]);
+      }
+    }
+    return found;
+  }
+
   function cell(row, name, text) {
     const one = make("span", name, text);
     one.setAttribute("role", "gridcell");
@@ -278,7 +293,7 @@
     const twists = line.fold || line.twists;
     if (twists) row.setAttribute("aria-expanded", String(line.open));
     const name = cell(row, "", "");
-    name.style.paddingLeft = `${Math.min(line.depth, 30) * 12}px`;
+    name.style.paddingLeft = `${Math.min(line.depth, 30) * (grid.clientWidth < 500 ? 5 : 12)}px`;
     const twist = make("span", "twist", twists ? (line.open ? "▾" : "▸") : "");
     twist.setAttribute("aria-hidden", "true");
     name.append(twist);
@@ -291,9 +306,11 @@
     cell(row, "n", duration(spans.reduce((sum, span) => sum + span.took, 0)));
     cell(row, "n own muted", duration(spans.reduce((sum, span) => sum + span.own, 0)));
     const track = cell(row, "track", "");
-    for (const span of spans) bar(track, failed && span.failed ? "failed" : `c${span.colour}`, span.start, span.took);
-    const path = spans.flatMap((span) => span.path).slice(0, PATH_MAX);
-    for (const [start, took] of path) bar(track, "waited", start, took);
+    for (const look of [`c${first.colour}`, "failed"]) {
+      const these = spans.filter((span) => span.failed === (look === "failed"));
+      for (const [start, took] of merged(these.map((span) => [span.start, span.took]))) bar(track, look, start, took);
+    }
+    for (const [start, took] of merged(spans.flatMap((span) => span.path))) bar(track, "waited", start, took);
     track.setAttribute("aria-label", spans.some((span) => span.waited) ? "waited for" : "not waited for");
     return row;
   }
@@ -321,7 +338,7 @@
     draw(true);
     mark();
     const hidden = trace.spans.length - lines.length;
-    said.textContent = lines.length ? (hidden > 0 ? `${lines.length} lines of ${trace.spans.length} spans` : "") : "no such span";
+    said.textContent = lines.length ? (hidden > 0 ? `${lines.length.toLocaleString("en")} lines of ${trace.spans.length.toLocaleString("en")} spans` : "") : "no such span";
   }
 
   const holds = (line) =>
