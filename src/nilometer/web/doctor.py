@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import socket
+from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from fastapi import APIRouter, Request, Response
 
 from nilometer.errors import to_install
-from nilometer.web.account import Cost, costs, losses
 from nilometer.web.addresses import link
 from nilometer.web.drawing import Page
 from nilometer.web.moments import SINCE, MomentText, Window, window
-from nilometer.web.roster import services
-from nilometer.web.services import COLLECTOR
 from nilometer.web.sheet import Sheet
+from nilometer.web.survey import COLLECTOR, Survey, survey
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -24,7 +21,6 @@ if TYPE_CHECKING:
     from nilometer.model.loss import Loss
     from nilometer.store.query import Reader
     from nilometer.web.parts import Parts
-    from nilometer.web.roster import Service
 
 TIMERS: Final = {
     "nilometer.collector.query": "route",
@@ -52,20 +48,6 @@ class Timing(NamedTuple):
     max_ns: float | None
 
 
-class Diagnosis(NamedTuple):
-    """All that the page tells, but for the collector's own state."""
-
-    services: list[Service]
-    losses: list[Loss]
-    costs: dict[str, Cost]
-    timings: list[Timing]
-
-    def requests(self, service: str) -> int | None:
-        """How many requests it served; None if it serves none."""
-        found = next((one for one in self.services if one.name == service), None)
-        return found.done.times if found and found.done else None
-
-
 def router(parts: Parts) -> APIRouter:
     """The route of /doctor."""
     routes = APIRouter()
@@ -75,32 +57,27 @@ def router(parts: Parts) -> APIRouter:
         request: Request, since: MomentText = SINCE, until: MomentText = ""
     ) -> Response:
         shown = window(since, until, parts.clock)
-        found = await parts.queries.run("/doctor", look, parts.reader, shown)
+        found = await survey(parts, "/doctor", shown)
+        timings = await parts.queries.run("/doctor", _timings, parts.reader, shown, found.known)
         health = parts.health()
         told = next_steps(health, found, shown)
         page = Page(
             "doctor.html",
             "Doctor",
-            {"window": shown, "health": health, "found": found, "advice": told},
-            _data(health, found, told, shown),
+            {
+                "window": shown,
+                "health": health,
+                "found": found,
+                "requests": partial(requests_of, found),
+                "timings": timings,
+                "advice": told,
+            },
+            _data(health, found, told, shown) | {"collector": [t._asdict() for t in timings]},
             Sheet(("service", "counter", "what_and_why", "count", "advice"), _cells(found)),
         )
         return parts.drawing.answer(request, page)
 
     return routes
-
-
-def look(reader: Reader, shown: Window) -> Diagnosis:
-    """What the tables know of that time. Takes a thread's time."""
-    names = reader.metric_names(since_ns=shown.since_ns, until_ns=shown.until_ns)
-    known = {one.name for one in names}
-    here = (COLLECTOR, socket.gethostname(), os.getpid())
-    return Diagnosis(
-        services(reader, shown, known, here),
-        losses(reader, shown, known),
-        costs(reader, shown, known),
-        _timings(reader, shown, known),
-    )
 
 
 def _timings(reader: Reader, shown: Window, known: Collection[str]) -> list[Timing]:
@@ -123,7 +100,13 @@ def _timings(reader: Reader, shown: Window, known: Collection[str]) -> list[Timi
     return sorted(found, key=lambda one: -(one.p99_ns or 0))
 
 
-def next_steps(health: Mapping[str, Any], found: Diagnosis, shown: Window) -> Sequence[Advice]:
+def requests_of(found: Survey, service: str) -> int | None:
+    """How many requests it served; None if it serves none."""
+    one = next((one for one in found.services if one.name == service), None)
+    return one.done.times if one and one.done else None
+
+
+def next_steps(health: Mapping[str, Any], found: Survey, shown: Window) -> Sequence[Advice]:
     """What to do next, the most urgent first; nothing where all is well."""
     time = {"since": shown.since, "until": shown.until}
     steps = []
@@ -151,7 +134,7 @@ def said(loss: Loss) -> str:
 
 
 def _data(
-    health: Mapping[str, Any], found: Diagnosis, steps: Sequence[Advice], shown: Window
+    health: Mapping[str, Any], found: Survey, steps: Sequence[Advice], shown: Window
 ) -> dict[str, Any]:
     return {
         "since_ns": shown.since_ns,
@@ -177,16 +160,15 @@ def _data(
             {
                 "service": service,
                 **cost._asdict(),
-                "requests": found.requests(service),
-                "per_request_ns": cost.per_request_ns(found.requests(service)),
+                "requests": requests_of(found, service),
+                "per_request_ns": cost.per_request_ns(requests_of(found, service)),
             }
             for service, cost in sorted(found.costs.items())
         ],
-        "collector": [one._asdict() for one in found.timings],
     }
 
 
-def _cells(found: Diagnosis) -> list[list[Any]]:
+def _cells(found: Survey) -> list[list[Any]]:
     return [
         [
             one.service,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from nilometer.store.series import parted
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from nilometer.store.presence import Presence
     from nilometer.store.query import Reader
@@ -47,7 +47,11 @@ BEATS: Final = 3  # of its intervals a process is silent before it counts as gon
 SILENT_NS_MIN: Final = 15 * 10**9  # a busy machine is late by seconds
 SILENT_NS_ONCE: Final = 150 * 10**9  # of whom only one word is known: two minutes and a half
 
+BY_SERVICE: Final = ("service",)
+BY_PROCESS: Final = ("service", "host", "pid")
+
 Who = tuple[str, str, int]
+Group = tuple[str | None, ...]
 
 
 class Done(NamedTuple):
@@ -110,37 +114,45 @@ def is_alive(presence: Presence, at_ns: int) -> bool:
 
 
 def services(
-    reader: Reader, window: Window, known: Collection[str], here: Who
+    window: Window,
+    whole: Mapping[Group, Done],
+    single: Mapping[Group, Done],
+    present: Iterable[Presence],
+    here: Who,
 ) -> list[Service]:
     """All services that told something, by name. `here` is the collector's own process, which
     lives, as it answers, though it tells nothing while it is idle."""
-    whole: dict[str, Done] = {}
-    single: dict[Who, Done] = {}
-    for work in reversed([work for work in WORKS if work.timer in known]):
-        for group, done in _done(reader, work, window, known, ("service",)).items():
-            whole[str(group[0])] = done
-        keys = ("service", "host", "pid")
-        for (service, host, pid), done in _done(reader, work, window, known, keys).items():
-            single[str(service), str(host), int(pid or 0)] = done
     processes: dict[str, list[Process]] = {}
-    for one in reader.processes(since_ns=window.since_ns, until_ns=window.until_ns):
+    for one in present:
         who = one.service, one.host, one.pid
         silent_ns = max(0, window.ended_ns - one.ended_ns)
         alive = is_alive(one, window.ended_ns) or (window.is_live and who == here)
         made = (one.host, one.pid, one.version, alive, silent_ns, one.interval_ns)
-        processes.setdefault(one.service, []).append(Process(*made, single.get(who)))
+        did = single.get((one.service, one.host, str(one.pid)))
+        processes.setdefault(one.service, []).append(Process(*made, did))
     return [
-        Service(name, sorted(found, key=lambda one: not one.alive), whole.get(name))
+        Service(name, sorted(found, key=lambda one: not one.alive), whole.get((name,)))
         for name, found in sorted(processes.items())
     ]
 
 
+def done(
+    reader: Reader, window: Window, known: Collection[str], keys: Sequence[str]
+) -> dict[Group, Done]:
+    """How much of its work each service did, or each process, by the values of `keys`. Takes a
+    thread's time."""
+    found: dict[Group, Done] = {}
+    for work in reversed([work for work in WORKS if work.timer in known]):
+        found |= _done(reader, work, window, known, keys)
+    return found
+
+
 def _done(
     reader: Reader, work: Work, window: Window, known: Collection[str], keys: Sequence[str]
-) -> dict[tuple[str | None, ...], Done]:
+) -> dict[Group, Done]:
     """How much of that work was done, by the values of `keys`."""
     since_ns, until_ns = window.since_ns, window.until_ns
-    failed: dict[tuple[str | None, ...], Number] = {}
+    failed: dict[Group, Number] = {}
     if work.errors in known:
         where = dict([work.where] if work.where else [])
         rows = reader.statistics(

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import socket
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from fastapi import APIRouter, Request, Response
 
-from nilometer.web.account import Cost, costs, losses
 from nilometer.web.drawing import Page
 from nilometer.web.moments import SINCE, MomentText, Window, window
-from nilometer.web.roster import Done, Process, Service, services
 from nilometer.web.sheet import Sheet
+from nilometer.web.survey import Survey, survey
 
 if TYPE_CHECKING:
-    from nilometer.store.query import Reader
+    from nilometer.web.account import Cost
     from nilometer.web.parts import Parts
-
-COLLECTOR: Final = "nilometer-collector"
-"""The service that the collector calls itself."""
+    from nilometer.web.roster import Done, Process, Service
 
 COLUMNS: Final = (
     *("service", "host", "pid", "version", "alive", "silent_ns", "metric", "count"),
@@ -51,7 +46,7 @@ def router(parts: Parts) -> APIRouter:
         request: Request, since: MomentText = SINCE, until: MomentText = ""
     ) -> Response:
         shown = window(since, until, parts.clock)
-        rows = await parts.queries.run("/services", look, parts.reader, shown)
+        rows = rows_of(await survey(parts, "/services", shown))
         page = Page(
             "services.html",
             "Services",
@@ -64,19 +59,14 @@ def router(parts: Parts) -> APIRouter:
     return routes
 
 
-def look(reader: Reader, shown: Window) -> list[Row]:
-    """All services of that time. Takes a thread's time."""
-    names = reader.metric_names(since_ns=shown.since_ns, until_ns=shown.until_ns)
-    known = {one.name for one in names}
+def rows_of(found: Survey) -> list[Row]:
+    """A row for each service."""
     lost: dict[str, int] = {}
-    for loss in losses(reader, shown, known):
+    for loss in found.losses:
         if loss.wants_a_person:
             lost[loss.service] = lost.get(loss.service, 0) + loss.items
-    spent = costs(reader, shown, known)
-    here = (COLLECTOR, socket.gethostname(), os.getpid())
     return [
-        Row(one, lost.get(one.name, 0), spent.get(one.name))
-        for one in services(reader, shown, known, here)
+        Row(one, lost.get(one.name, 0), found.costs.get(one.name)) for one in found.services
     ]
 
 
