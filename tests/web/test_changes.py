@@ -309,3 +309,35 @@ def test_more_runs_are_read_where_few_of_the_latest_take_part(tmp_path, monkeypa
         told = ask("/changes/run", suite="shop", branch="main", format="json").json()
 
     assert told["verdict"]["runs"] == 20
+
+
+def test_what_a_change_is_put_down_to_is_left_out_where_it_is_too_much(
+    shop, place, monkeypatch
+):
+    whole = shop("/changes/run", suite="shop", format="json").json()["verdict"]
+    monkeypatch.setattr(judging, "ROWS_MAX", 10)
+
+    with asking(place) as ask:
+        told = ask("/changes/run", suite="shop", format="json").json()["verdict"]
+        page = ask("/changes/run", suite="shop").text
+
+    assert [one["parts"] for one in told["findings"]] == [[]]
+    assert len(whole["findings"][0]["parts"]) == 2
+    assert told["because"] == whole["because"]
+    assert "nilometer gate check --run r25" in page
+
+
+def test_a_list_names_the_same_counter_first_as_the_run_s_own_page(tmp_path):
+    """That one which can be put down to something, though another is further off."""
+
+    def one(at, more):
+        made = shop_run(at, 80 if more else 40)
+        other = Count("mysql", "Handler_read_key", 9_000_000 if more else 4_000_000)
+        return made._replace(counts=(*made.counts, other))
+
+    record(tmp_path, *[one(at, more=False) for at in range(25)], one(25, more=True))
+    with asking(tmp_path) as ask:
+        (listed,) = ask("/changes", format="json").json()["suites"]
+        told = ask("/changes/run", suite="shop", format="json").json()["verdict"]
+
+    assert (listed["because"], listed["moved"]) == (told["because"], f"{SELECT} +40 (+5.0 %)")

@@ -49,10 +49,12 @@ class SuiteSummary(NamedTuple):
     """A suite, and the run of it that was recorded last.
 
     `append` grows with each run that is recorded: with `runs` it tells whether there is news.
+    `row_count` says how large they are, parts of counters included.
     """
 
     suite: str
     runs: int
+    row_count: int
     append: int
     run_id: str
     revision: str

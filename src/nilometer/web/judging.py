@@ -17,7 +17,7 @@ from nilometer.api.problems import Problem, Refusal
 from nilometer.errors import NilometerError
 from nilometer.gate.accepting import acceptance
 from nilometer.gate.beside import beside_bounds
-from nilometer.gate.chosen import LAST, choose, enough_of, verdict_on
+from nilometer.gate.chosen import LAST, RUNS_MAX, choose, enough_of, verdict_on
 from nilometer.gate.course import course_of
 from nilometer.gate.rank import learned_of, see
 from nilometer.gate.reports.json import (
@@ -47,6 +47,10 @@ KEPT_MAX: Final = 400
 LET_GO_S: Final = 60.0
 """Runs nobody asked for so long are let go: 500 of 400 counters are some 40 MB."""
 
+ROWS_MAX: Final = 200_000
+"""Of the latest runs with the parts of their counters: some 140 MB. Where there are more, what a
+change is put down to is left to the command line."""
+
 ANSWER_S_MAX: Final = 60.0  # as `api.queries` has it
 
 
@@ -61,6 +65,12 @@ class Suite(NamedTuple):
         """Whose runs they are."""
         return self.summary.suite
 
+    @property
+    def is_too_large(self) -> bool:
+        """Whether the latest runs have more parts than a collector should hold."""
+        told = self.summary
+        return told.row_count / max(1, told.runs) * min(told.runs, RUNS_MAX) > ROWS_MAX
+
 
 class _Held:
     """The runs of one suite, each read once; used by the judging thread only."""
@@ -69,30 +79,30 @@ class _Held:
         self.suite = suite
         self._history = reader.history()
         self._read: dict[int, list[Run]] = {}
+        self._with_parts: dict[int, list[Run]] = {}
         self._seen: dict[tuple[str, ...], Seen | None] = {}
 
     def runs(self, branches: Collection[str], run_id: str = LAST) -> list[Run]:
         return enough_of(self._latest, branches=branches, run_id=run_id)
 
     def _latest(self, number: int) -> list[Run]:
-        for most, kept in self._read.items():
+        return self._once(self._read, number, parts=False)
+
+    def _whole(self, number: int) -> list[Run]:
+        return self._once(self._with_parts, number, parts=True)
+
+    def _once(self, read: dict[int, list[Run]], number: int, *, parts: bool) -> list[Run]:
+        for most, kept in read.items():
             if most == number or len(kept) < most:  # then there are no more
                 return kept
-        found = self._history.runs(self.suite.name, limit=number, parts=False)
-        self._read[number] = found
+        found = self._history.runs(self.suite.name, limit=number, parts=parts)
+        read[number] = found
         return found
 
     def choice(self, run_id: str, branches: Collection[str], *, parts: bool) -> Chosen:
-        name = self.suite.name
-        if parts:
-            runs = enough_of(
-                lambda number: self._history.runs(name, limit=number),
-                branches=branches,
-                run_id=run_id,
-            )
-        else:
-            runs = self.runs(branches, run_id)
-        return choose(runs, self.suite.accepted, run_id, name)
+        read = self._whole if parts and not self.suite.is_too_large else self._latest
+        runs = enough_of(read, branches=branches, run_id=run_id)
+        return choose(runs, self.suite.accepted, run_id, self.suite.name)
 
     def seen(self, branches: tuple[str, ...]) -> Seen | None:
         if branches not in self._seen:
@@ -140,12 +150,12 @@ class Judging:
     # ---- what is said of it ------------------------------------------------------------------
 
     def brief(self, suite: Suite, run_id: str, branches: tuple[str, ...]) -> Future[Told]:
-        """The verdict on a run in short: without what it is put down to."""
+        """The verdict on a run in short."""
 
         def make() -> Told:
             held = self._hold(suite)
             _, verdict = verdict_on(
-                lambda _parts: held.choice(run_id, branches, parts=False), branches=branches
+                lambda parts: held.choice(run_id, branches, parts=parts), branches=branches
             )
             return _brief(verdict)
 
@@ -165,6 +175,7 @@ class Judging:
             return {
                 **_brief(verdict),
                 "verdict": document(verdict),
+                "lacks_parts": bool(verdict.findings) and suite.is_too_large,
                 "counters": [finding_document(one) for one in every],
                 "wall_ns": chosen.run.wall_ns,
                 "next": next((run.id for run in chosen.later if run.id), None),

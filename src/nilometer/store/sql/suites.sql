@@ -8,7 +8,8 @@ WITH told AS (
     ANY_VALUE(run_id) AS run_id,
     ANY_VALUE(revision) AS revision,
     ANY_VALUE(branch) AS branch,
-    ANY_VALUE(ended_ns) AS ended_ns
+    ANY_VALUE(ended_ns) AS ended_ns,
+    ANY_VALUE(position) + 1 AS row_count  -- the row of the run itself is its last
   FROM runs
   WHERE what = 'run'
   GROUP BY delivery
@@ -16,6 +17,7 @@ WITH told AS (
 SELECT
   suite,
   COUNT(*) AS runs,
+  CAST(SUM(row_count) AS BIGINT) AS row_count,
   MAX(append) AS append,
   ARG_MAX(run_id, append) AS run_id,
   ARG_MAX(revision, append) AS revision,
