@@ -249,7 +249,7 @@ class Measured:
     ) -> list[Row]:
         limited = {**values, "rows_max": rows_max + 1}
         rows = self._questions.ask(name, "readings", wanted, limited, head="moved")
-        if len(rows) > rows_max:
+        if sum(row.get("buckets", 1) for row in rows) > rows_max:
             raise TooMuch(
                 f"the statistics need more than {rows_max} rows of {name!r}",
                 "ask for longer periods, less time or fewer groups",

@@ -214,7 +214,8 @@ class Merged:
             sides = scales.get(row["scale"])
             if sides is None:
                 sides = scales[row["scale"]] = ({}, {})
-            sides[negative][row["bucket"]] = int(row["held"])
+            counts = row["counts"] if row["huge"] is None else map(int, row["huge"])
+            sides[negative].update(zip(row["indexes"], counts, strict=True))
 
     def add_bounds(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Take the rows of `bounds`."""
