@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 PATHS: Final = frozenset(
     {
         *("", "services", "metrics", "traces", "requests", "resources", "changes", "doctor"),
-        *("static", "login", "logout"),
+        *("charts", "static", "login", "logout"),
     }
 )
 """The first parts of the paths that are pages'."""
@@ -71,13 +71,22 @@ def pages(
     """The route under which all pages are; what draws them is loaded here only."""
     if not is_installed():
         return Pages(_absent(means))
-    from nilometer.web import assets, changes, doctor, login, requests, services, traces
+    from nilometer.web import (
+        assets,
+        changes,
+        doctor,
+        login,
+        metrics,
+        requests,
+        services,
+        traces,
+    )
     from nilometer.web.drawing import Drawing
 
     drawing = Drawing(login=keys is not None)
     parts = Parts(means.reader, means.queries, drawing, health, means.clock, keys is not None)
     made = application(means, drawing.refuse)
-    for page in (services, traces, requests, changes, doctor):
+    for page in (services, metrics, traces, requests, changes, doctor):
         made.include_router(page.router(parts), dependencies=[Depends(_only_known)])
     made.include_router(assets.router())
     if keys is not None:

@@ -1,0 +1,147 @@
+// Charts of one metric: fetched as JSON, drawn by Bokeh, renewed in place while their time goes
+// on. What is chosen by a box or a brush goes into the address, so that it can be shared; a
+// cell of the heat map leads to the traces in it.
+"use strict";
+
+(() => {
+  const EVERY_MS = 5000;
+  const SETTLED_MS = 400;
+  const box = document.getElementById("charts");
+  if (!box) return;
+  const said = document.getElementById("charts-said");
+  const zoomed = document.getElementById("zoomed");
+  const pause = document.querySelector("[data-live-pause]");
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+  const asked = location.search;
+  let drawn = null; // document, range of time, how the charts are made up
+  let whole = null; // the range that was asked for
+  let settling = 0;
+  let leaving = false;
+
+  const address = (more) => {
+    const url = new URL(box.dataset.charts, location.href);
+    for (const [key, value] of Object.entries(more)) url.searchParams.set(key, value);
+    return url;
+  };
+
+  async function fetched(more) {
+    const answer = await fetch(address(more), { headers: { Accept: "application/json" } });
+    if (!answer.ok) {
+      const told = await answer.json().catch(() => ({}));
+      throw new Error(told.detail || `status ${answer.status}`);
+    }
+    return answer.json();
+  }
+
+  async function draw() {
+    try {
+      const told = await fetched({
+        theme: dark.matches ? "dark" : "light",
+        narrow: box.clientWidth < 600,
+      });
+      const before = drawn && isZoomed() ? [drawn.time.start, drawn.time.end] : null;
+      box.replaceChildren();
+      const views = await Bokeh.embed.embed_item(told.item, box.id);
+      const root = views.roots ? views.roots[0] : [...views][0];
+      const doc = root.model.document;
+      drawn = { doc, time: doc.get_model_by_name("time"), fit: told.fit };
+      whole = { start: drawn.time.start, end: drawn.time.end };
+      if (before) drawn.time.setv({ start: before[0], end: before[1] });
+      drawn.time.change.connect(moved);
+      const cells = doc.get_model_by_name("cells");
+      if (cells) cells.selected.properties.indices.change.connect(() => follow(cells));
+      said.hidden = true;
+    } catch (error) {
+      said.hidden = false;
+      said.textContent = `The charts cannot be drawn: ${error.message}`;
+    }
+  }
+
+  const isZoomed = () => drawn.time.start !== whole.start || drawn.time.end !== whole.end;
+
+  function moved() {
+    clearTimeout(settling);
+    settling = setTimeout(tell, SETTLED_MS);
+  }
+
+  const second = (ms, up) => {
+    const whole_s = up ? Math.ceil(ms / 1000) : Math.floor(ms / 1000);
+    return new Date(whole_s * 1000).toISOString().replace(".000", "");
+  };
+
+  function tell() {
+    const url = new URL(location.href);
+    if (isZoomed()) {
+      url.searchParams.set("since", second(drawn.time.start, false));
+      url.searchParams.set("until", second(drawn.time.end, true));
+    } else {
+      url.search = asked;
+    }
+    history.replaceState(null, "", url);
+    for (const name of ["since", "until"]) {
+      for (const field of document.getElementsByName(name)) field.value = url.searchParams.get(name) || "";
+    }
+    zoomed.hidden = !isZoomed();
+    if (isZoomed()) {
+      const words = (ms) => new Date(ms).toISOString().slice(0, 19).replace("T", " ");
+      zoomed.querySelector("[data-zoomed]").textContent = `${words(drawn.time.start)} to ${words(drawn.time.end)} UTC`;
+      zoomed.querySelector("[data-zoomed-link]").href = url.href;
+    }
+  }
+
+  // As heat.py does for the table of cells: what ended in the cell's time began so long before.
+  function follow(cells) {
+    const [at] = cells.selected.indices;
+    if (at === undefined || leaving || !box.dataset.traces) return;
+    const { left, right, low, high } = cells.data;
+    const url = new URL(box.dataset.traces, location.href);
+    const before_ms = Number(box.dataset.intervalMs) + high[at] / 1e6;
+    url.searchParams.set("since", second(left[at] - before_ms, false));
+    url.searchParams.set("until", second(right[at], true));
+    url.searchParams.set("min_duration", `${low[at]}ns`);
+    if (box.dataset.isWhole) url.searchParams.set("max_duration", `${high[at]}ns`);
+    leaving = true;
+    location.assign(url);
+  }
+
+  async function renew() {
+    const halted = document.hidden || (pause && pause.getAttribute("aria-pressed") === "true");
+    if (drawn && !halted && !isZoomed()) {
+      try {
+        const told = await fetched({ plain: true });
+        if (told.fit !== drawn.fit) await draw();
+        else if (!isZoomed()) replace(told);
+      } catch {
+        // What is renewed beside the charts says that the collector does not answer.
+      }
+    }
+    setTimeout(renew, EVERY_MS);
+  }
+
+  function replace(told) {
+    for (const [name, columns] of Object.entries(told.columns)) {
+      const source = drawn.doc.get_model_by_name(name);
+      const data = Object.fromEntries(
+        Object.entries(columns).map(([key, values]) => [key, key === "value" ? values.map((v) => v ?? NaN) : values]),
+      );
+      if (source) source.data = data;
+      if (name === "line-0-0") {
+        const overview = drawn.doc.get_model_by_name("overview");
+        if (overview) overview.data = { at: data.at, value: data.value };
+      }
+    }
+    whole = { start: told.since_ms, end: told.until_ms };
+    for (const range of [drawn.time, drawn.doc.get_model_by_name("whole")]) {
+      if (range) range.setv({ start: told.since_ms, end: told.until_ms, reset_start: told.since_ms, reset_end: told.until_ms });
+    }
+  }
+
+  zoomed.querySelector("[data-zoomed-all]").addEventListener("click", () => drawn.time.setv(whole));
+  dark.addEventListener("change", draw);
+  addEventListener("pageshow", () => {
+    leaving = false; // who comes back finds the page as it was
+  });
+  draw().then(() => {
+    if (pause) setTimeout(renew, EVERY_MS);
+  });
+})();
