@@ -355,6 +355,41 @@ def test_a_list_that_is_read_twice_is_counted_once(middleware, registry):
     assert read(registry)["http.server.response.bytes"] == {"": 12}
 
 
+@pytest.mark.parametrize("level", [Level.BASIC, Level.DETAIL])
+@pytest.mark.parametrize("traced", [False, True])
+def test_a_list_is_added_up_while_it_is_read_as_gevent_does_and_sent_whole(
+    middleware, registry, level, traced
+):
+    registry.set_level("", level)
+    headers = trigger_headers() if traced else {}
+    result = middleware(hello)(environ(headers=headers), lambda *a: None)
+
+    parts = iter(result)
+    sent = [next(parts)]
+    length = sum(map(len, result))
+    sent += list(iter(parts))
+    result.close()
+    registry.set_level("", Level.BASIC)
+
+    assert (sent, length) == ([b"hello, ", b"world"], 12)
+    assert read(registry)["http.server.response.bytes"] == {"": 12}
+    assert "http.server.request.errors" not in read(registry)
+
+
+@pytest.mark.parametrize("after", [1, 2])
+def test_who_adds_up_a_list_and_fails_before_its_end_has_closed_it_early(
+    middleware, registry, after
+):
+    result = middleware(hello)(environ(), lambda *a: None)
+    parts = iter(result)
+    for _ in range(after):
+        next(parts)
+    sum(map(len, result))
+    result.close()
+
+    assert read(registry)["http.server.request.errors"] == {"error.type=closed_early": 1}
+
+
 def test_a_body_may_begin_anew_while_it_is_read(middleware, registry):
     class Parts:
         def __iter__(self):

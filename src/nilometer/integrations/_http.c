@@ -102,6 +102,7 @@ static int http_exec(PyObject *self) {
         PyModule_AddType(self, &WsgiEntry_Type) < 0 ||
         PyModule_AddType(self, &Routing_Type) < 0 ||
         PyModule_AddType(self, &Body_Type) < 0 || PyModule_AddType(self, &SizedBody_Type) < 0 ||
+        PyType_Ready(&Reading_Type) < 0 ||
         nilo_add_sources(self) < 0 ||
         PyModule_AddStringConstant(self, "IMPLEMENTATION", "c") < 0 ||
         PyModule_AddObjectRef(self, "CLOSED_EARLY", CLOSED_EARLY) < 0 ||

@@ -170,12 +170,54 @@ class Body:
 
 
 class SizedBody(Body):
-    """A body that knows how many parts it has, as servers like to know for Content-Length."""
+    """A body that knows how many parts it has, as servers like to know for Content-Length.
 
-    __slots__ = ()
+    Whoever reads it has a reading of his own, as of a list: gevent adds up the lengths of the
+    parts when it has taken the first of them, and then goes on.
+    """
+
+    __slots__ = ("is_being_read",)
+
+    def __init__(self, exchange: WsgiExchange, result: Iterable[bytes]) -> None:
+        super().__init__(exchange, result)
+        self.is_being_read = False
 
     def __len__(self) -> int:
         return len(self.result)  # type: ignore[arg-type]
+
+    def __iter__(self) -> Iterator[bytes]:
+        if self._exhausted:  # read before, to learn its length: count the last reading
+            self._exhausted = False
+            self.exchange.response_bytes = 0
+        return Reading(self, self._begin())
+
+
+class Reading:
+    """One reading of a sized body. Within another one it only looks: nothing of it counts."""
+
+    __slots__ = ("body", "iterator", "_counts")
+
+    def __init__(self, body: SizedBody, iterator: Iterator[bytes]) -> None:
+        self.body = body
+        self.iterator = iterator
+        self._counts: bool | None = None  # until its first step
+
+    def __iter__(self) -> Reading:
+        return self
+
+    def __next__(self) -> bytes:
+        body = self.body
+        if self._counts is None:
+            self._counts = not body.is_being_read
+            body.is_being_read = True
+        if not self._counts:
+            return next(self.iterator)
+        body._iterator = self.iterator
+        try:
+            return Body.__next__(body)
+        except StopIteration:
+            body.is_being_read = False
+            raise
 
 
 class WsgiEntry:

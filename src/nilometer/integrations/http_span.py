@@ -116,9 +116,12 @@ class Steps:
 
 
 class SizedSteps(Steps):
-    """Steps of a body that knows how many parts it has."""
+    """Steps of a body that knows how many parts it has: each reading has steps of its own."""
 
     __slots__ = ()
+
+    def __iter__(self) -> Steps:
+        return Steps(self._step(self.body.__iter__), self.current)
 
     def __len__(self) -> int:
         return len(self.body)

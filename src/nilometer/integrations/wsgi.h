@@ -7,7 +7,7 @@
 
 /* --- WSGI -------------------------------------------------------------------------------- */
 
-static PyTypeObject WsgiExchange_Type, Body_Type, SizedBody_Type;
+static PyTypeObject WsgiExchange_Type, Body_Type, SizedBody_Type, Reading_Type;
 
 /* The code of a status line; 0 if it has none. */
 static int status_of(PyObject *status) {
@@ -189,7 +189,7 @@ typedef struct {
     PyObject_HEAD
     Exchange *exchange;
     PyObject *result, *iterator;
-    char exhausted;
+    char exhausted, is_being_read; /* the latter of a sized one only */
 } Body;
 
 static PyObject *body_of(PyTypeObject *type, PyObject *exchange, PyObject *result) {
@@ -349,6 +349,79 @@ static PyTypeObject Body_Type = {
     .tp_members = body_members,
 };
 
+/* One reading of a sized body. Within another one it only looks: nothing of it counts. */
+typedef struct {
+    PyObject_HEAD
+    Body *body;
+    PyObject *iterator;
+    char begun, counts;
+} Reading;
+
+static PyObject *sized_body_iter(Body *self) {
+    PyObject *begun = body_iter(self);
+    if (begun == NULL) {
+        return NULL;
+    }
+    Reading *reading = (Reading *)Reading_Type.tp_alloc(&Reading_Type, 0);
+    if (reading == NULL) {
+        Py_DECREF(begun);
+        return NULL;
+    }
+    reading->body = (Body *)begun;
+    reading->iterator = Py_NewRef(self->iterator);
+    return (PyObject *)reading;
+}
+
+static PyObject *reading_next(Reading *self) {
+    Body *body = self->body;
+    if (!self->begun) {
+        self->begun = 1;
+        self->counts = !body->is_being_read;
+        body->is_being_read = 1;
+    }
+    if (!self->counts) {
+        return Py_TYPE(self->iterator)->tp_iternext(self->iterator);
+    }
+    if (body->iterator != self->iterator) { /* another was begun meanwhile */
+        Py_XSETREF(body->iterator, Py_NewRef(self->iterator));
+    }
+    PyObject *chunk = body_next(body);
+    if (chunk == NULL && body->exhausted) {
+        body->is_being_read = 0;
+    }
+    return chunk;
+}
+
+static int reading_traverse(Reading *self, visitproc visit, void *arg) {
+    Py_VISIT(self->body);
+    Py_VISIT(self->iterator);
+    return 0;
+}
+
+static int reading_clear(Reading *self) {
+    Py_CLEAR(self->iterator);
+    Py_CLEAR(self->body);
+    return 0;
+}
+
+static void reading_dealloc(Reading *self) {
+    PyObject_GC_UnTrack(self);
+    reading_clear(self);
+    Py_TYPE(self)->tp_free((PyObject *)self);
+}
+
+static PyTypeObject Reading_Type = {
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "nilometer.integrations._http.Reading",
+    .tp_doc = "One reading of a sized body. Within another one nothing of it counts.",
+    .tp_basicsize = sizeof(Reading),
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .tp_dealloc = (destructor)reading_dealloc,
+    .tp_traverse = (traverseproc)reading_traverse,
+    .tp_clear = (inquiry)reading_clear,
+    .tp_iter = PyObject_SelfIter,
+    .tp_iternext = (iternextfunc)reading_next,
+};
+
 static PySequenceMethods sized_body_sequence = {.sq_length = (lenfunc)body_length};
 
 static PyTypeObject SizedBody_Type = {
@@ -362,6 +435,8 @@ static PyTypeObject SizedBody_Type = {
     .tp_finalize = (destructor)body_end,
     .tp_traverse = (traverseproc)body_traverse,
     .tp_clear = (inquiry)body_clear,
+    .tp_iter = (getiterfunc)sized_body_iter,
+    .tp_iternext = (iternextfunc)body_next,
     .tp_as_sequence = &sized_body_sequence,
 };
 

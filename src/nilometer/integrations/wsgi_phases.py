@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from nilometer.integrations.http_words import CLOSED_EARLY
 
@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
     from nilometer.integrations.exchange import WsgiExchange
     from nilometer.integrations.http_phases import Stopwatch
+
+
+_NO_PART: Final = object()  # what no body has
 
 
 class TimedInput:
@@ -118,10 +121,13 @@ class Sending:
     asked for the rest, it has failed; why, is the exception that it is handling then.
     """
 
-    __slots__ = ("_body", "_watch", "_exchange", "_given", "_began", "_is_exhausted", "_before")
+    __slots__ = (
+        *("_body", "_watch", "_exchange", "_given", "_began", "_is_exhausted", "_before"),
+        "_parts",
+    )
 
     def __init__(self, body: Any, watch: Stopwatch, exchange: WsgiExchange) -> None:
-        self._body = body
+        self._body = self._parts = body
         self._watch = watch
         self._exchange = exchange
         self._given: int | None = None
@@ -133,14 +139,14 @@ class Sending:
             self._is_exhausted = False
             self._given = None
             self._watch.starts_over()
-        iter(self._body)
+        self._parts = iter(self._body)
         self._began = True
         return self
 
     def __next__(self) -> bytes:
         self._took()
         try:
-            part: bytes = next(self._body)
+            part: bytes = next(self._parts)
         except StopIteration:
             self._is_exhausted = True
             self._given = self._watch.now()  # what it has put by it sends now
@@ -176,12 +182,18 @@ class Sending:
 
 
 class SizedSending(Sending):
-    """What knows how many parts it has."""
+    """What knows how many parts it has: it can be read within a reading, to add them up."""
 
     __slots__ = ()
 
     def __len__(self) -> int:
         return len(self._body)
+
+    def __iter__(self) -> Any:
+        if self._given is not None and not self._is_exhausted:
+            # It has a part to send, and more: who reads now only looks.
+            return iter(self._body)
+        return iter(super().__iter__().__next__, _NO_PART)
 
 
 def sending(body: Any, watch: Stopwatch, exchange: WsgiExchange) -> Sending:
