@@ -48,8 +48,8 @@ LET_GO_S: Final = 60.0
 """Runs nobody asked for so long are let go: 500 of 400 counters are some 40 MB."""
 
 ROWS_MAX: Final = 200_000
-"""Of the latest runs with the parts of their counters: some 140 MB. Where there are more, what a
-change is put down to is left to the command line."""
+"""Of the latest runs with the parts of their counters: some 140 MB. Where there are more, what
+a change is put down to is left to the command line."""
 
 ANSWER_S_MAX: Final = 60.0  # as `api.queries` has it
 
