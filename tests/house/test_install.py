@@ -79,7 +79,9 @@ def test_the_wheel_holds_every_module_every_twin_and_the_types_mark(
 ) -> None:
     names = set(zipfile.ZipFile(wheel_of("gcc")).namelist())
 
+    pages = PACKAGE / "web"
     data = {PACKAGE / "py.typed", *PACKAGE.rglob("*.sql")}
+    data |= {*(pages / "templates").iterdir(), *(pages / "static").iterdir()}
     assert relative({*PACKAGE.rglob("*.py")} | data) <= names
     twins = {str(Path(name).with_suffix("")) for name in relative({*PACKAGE.glob("*/_*.c")})}
     compiled = {name.partition(".")[0] for name in names if name.endswith(".so")}
