@@ -10,12 +10,14 @@ import socket
 import threading
 import time
 import urllib.error
+from datetime import timedelta
 
 import pytest
 from deltalake import DeltaTable
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from nilometer.clock import wall_ns
+from nilometer.store.lake import Lake
 from nilometer.store.query import Reader
 from tests.collector import start
 
@@ -264,6 +266,26 @@ def test_rows_of_a_wrong_clock_are_kept_and_told_among_the_losses(tmp_path):
         }
     ]
     assert kept == [old_ns] * 3
+
+
+def test_a_trace_of_years_ago_that_is_imported_outlives_the_upkeep(tmp_path):
+    common = {"base_id": "7f" * 16, "trace_id": "1f" * 16, "parent_id": "7f" * 16}
+    common |= {"project": "nova", "service": "api", "info": {"host": "node-1"}}
+    points = [
+        {"name": f"wsgi-{end}", "timestamp": f"2019-03-01T00:00:0{second}.000000", **common}
+        for second, end in enumerate(("start", "stop"))
+    ]
+    with start(tmp_path, keep="1h") as collector:
+        connection = http.client.HTTPConnection(collector.url.removeprefix("http://"))
+        connection.request("POST", "/v1/points", json.dumps(points))
+        assert connection.getresponse().status == 200
+        connection.close()
+        collector.stop()
+
+        Lake(collector.store).maintain(keep=timedelta(hours=1))
+
+        with ReaderOf(collector) as reader:
+            assert [one.spans for one in reader.find_traces()] == [1]
 
 
 def test_an_idle_collector_writes_nothing_about_itself(tmp_path):

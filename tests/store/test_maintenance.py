@@ -184,6 +184,26 @@ def test_no_row_goes_before_its_time_and_none_stays_a_day_longer(tmp_path, keep_
     assert max(left) <= keep_h + 24
 
 
+@pytest.mark.parametrize("age_days", [3, 20, 40, 730])
+def test_what_is_older_than_is_kept_when_it_comes_is_kept_as_long_from_then_on(
+    tmp_path, age_days
+):
+    keep, now_ns = timedelta(days=2), [NOW_NS]
+    clock = Clock(wall_ns=lambda: now_ns[0])
+    lake = Lake(tmp_path, durability="os", keep=keep, clock=clock)
+    lake.append([Batch(Resource(), (), (span(1, at_ns=NOW_NS - age_days * DAY_NS),))])
+
+    lake.maintain(keep=keep)
+    at_once = spans_in(tmp_path)
+    now_ns[0] += keep // timedelta(microseconds=1) * 1000
+    lake.maintain(keep=keep)
+    then = spans_in(tmp_path)
+    now_ns[0] += DAY_NS
+    lake.maintain(keep=keep)
+
+    assert (list(at_once), list(then), list(spans_in(tmp_path))) == ([1], [1], [])
+
+
 def test_keeping_for_ever_is_no_error(tmp_path):
     assert filled(tmp_path, [1]).maintain(keep=timedelta.max).dropped == 0
 

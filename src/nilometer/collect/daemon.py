@@ -15,7 +15,6 @@ import os
 import resource
 import signal
 import socket
-from datetime import timedelta
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
 
@@ -246,8 +245,7 @@ class Collector:
         MAINTAIN.record(self._clock.elapsed_ns() - started_ns)
 
     def _maintain_lake(self) -> None:
-        keep_s = self.settings.keep_s
-        self._lake.maintain(None if keep_s is None else timedelta(seconds=keep_s))
+        self._lake.maintain(self.settings.keep)
 
     def _committed(self, commit: Commit) -> None:
         self._trouble.note(commit)
@@ -295,7 +293,7 @@ def serve(settings: CollectorSettings, *, say: Callable[[str], None] | None = No
             listening = [open_parts.enter_context(listen_at(settings.listen))]
             if settings.admin is not None:
                 listening.append(open_parts.enter_context(listen_at(settings.admin, "--admin")))
-            lake = Lake(settings.store, durability=settings.durability)
+            lake = Lake(settings.store, durability=settings.durability, keep=settings.keep)
             reader = Reader(settings.store)
             open_parts.callback(reader.close)
             collector = Collector(settings, lake, reader)

@@ -53,7 +53,7 @@ LOST = nilometer.counter("nilometer.lost", description="What we lost, and why.")
 CLAMPED = nilometer.counter(
     "nilometer.collector.clamped",
     unit="{row}",
-    description="Rows of senders whose clock is off by weeks, by kind; they are kept.",
+    description="Rows far from today, by kind: of clocks off by weeks, or of old traces; kept.",
 )
 DUPLICATES = nilometer.counter(
     "nilometer.collector.duplicates",

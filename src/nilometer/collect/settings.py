@@ -6,6 +6,7 @@ import errno
 import ipaddress
 import re
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeVar
@@ -104,6 +105,11 @@ class CollectorSettings:
     admin: Address | None = None
     notifications: tuple[Bus, ...] = ()
     keystone: str | None = None
+
+    @property
+    def keep(self) -> timedelta | None:
+        """How long rows are kept; None for ever."""
+        return None if self.keep_s is None else timedelta(seconds=self.keep_s)
 
     @classmethod
     def parse(

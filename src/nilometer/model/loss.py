@@ -30,7 +30,10 @@ _BY_COUNTER: Final = {
     "nilometer.collector.commit.failed": (
         "The tables refused commits: see whether the disk is full. Senders come again."
     ),
-    "nilometer.collector.clamped": "A sender's clock is off by weeks: set it.",
+    "nilometer.collector.clamped": (
+        "A sender's clock is off by weeks: set it. Of old traces that were imported: nothing, "
+        "they are kept from the day they came."
+    ),
     DUPLICATES: "Nothing: what was sent again counts once.",
 }
 _BY_REASON: Final = {

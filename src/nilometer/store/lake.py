@@ -42,9 +42,11 @@ NS_PER_S: Final = 10**9
 NS_PER_DAY: Final = 24 * 3600 * NS_PER_S
 PAST_DAYS: Final = 31
 FUTURE_DAYS: Final = 1
-"""Partitions lie this far around today at most; rows of other times go to the nearest of them.
+"""Partitions lie this far around today at most; older rows go to today's, later to the last.
 
-A sender with a wrong clock then makes at most 33 partitions, not one per day since 1970.
+A sender with a wrong clock then makes at most 33 partitions, not one per day since 1970; and
+what is older when it comes than rows are kept, as an imported trace may be, is kept from the
+day on which it came, and does not go with the next maintenance.
 """
 
 OURS: Final = {"journal", ".gitignore"}
@@ -63,7 +65,8 @@ nearly three hours, longer than any sender goes on trying; some 10 MB."""
 class Lake:
     """The tables at one place, to be written. Any number of processes may hold one each.
 
-    `durability` "disk": what is acknowledged survives a power cut; "os": only a kill.
+    `durability` "disk": what is acknowledged survives a power cut; "os": only a kill. `keep`
+    is how long rows are kept; what is older when it comes is kept as long from then on.
     `clamped` counts, by table, rows of clocks so far off that their partition is not their day;
     `again` those that say the same as rows before them, as far as remembered: they count once.
     """
@@ -73,6 +76,7 @@ class Lake:
         location: str | Path,
         *,
         durability: Durability = "disk",
+        keep: timedelta | None = None,
         storage_options: Mapping[str, str] | None = None,
         clock: Clock = Clock(),  # noqa: B008
     ) -> None:
@@ -82,6 +86,7 @@ class Lake:
         self._known: dict[str, dict[int, None]] = {name: {} for name in TABLES}
         self._clock = clock
         self._durable = durability == "disk"
+        self._keep = keep
         self._lock = Lock()
         self._maintaining = Lock()
         self._kept: dict[str, StoredTable] = {}
@@ -113,7 +118,7 @@ class Lake:
 
         def add(name: str) -> tuple[str, int]:
             rows = table_of(name, gathered[name], append)
-            days, clamped = days_of(name, rows, self._clock.wall_ns())
+            days, clamped = days_of(name, rows, self._clock.wall_ns(), self._keep)
             self._tables[name].append(rows, days)
             self.again[name] += twice[name] + self._known_before(name, gathered[name])
             return name, clamped
@@ -192,12 +197,18 @@ def append_number(wall_ns: int) -> int:
     return wall_ns >> APPEND_RANDOM_BITS << APPEND_RANDOM_BITS | getrandbits(APPEND_RANDOM_BITS)
 
 
-def days_of(name: str, rows: pa.Table, now_ns: int) -> tuple[pa.Array, int]:
-    """Days since 1970, each moved into the window around today; how many had to be."""
-    today = now_ns // NS_PER_DAY
-    first, last = pa.scalar(today - PAST_DAYS, WHOLE), pa.scalar(today + FUTURE_DAYS, WHOLE)
+def days_of(
+    name: str, rows: pa.Table, now_ns: int, keep: timedelta | None = None
+) -> tuple[pa.Array, int]:
+    """Days since 1970, each moved into the window around today that is kept; how many had to
+    be."""
+    day = now_ns // NS_PER_DAY
+    kept = day - PAST_DAYS if keep is None else (_day_before(now_ns, keep) - EPOCH).days
+    first = pa.scalar(max(kept, day - PAST_DAYS), WHOLE)
+    last = pa.scalar(day + FUTURE_DAYS, WHOLE)
     true = pc.divide(rows.column(TABLES[name].time), pa.scalar(NS_PER_DAY, WHOLE))
-    days = pc.min_element_wise(pc.max_element_wise(true, first), last)
+    late = pc.if_else(pc.less(true, first), pa.scalar(day, WHOLE), true)
+    days = pc.min_element_wise(late, last)
     return days, pc.sum(pc.not_equal(true, days)).as_py() or 0
 
 
