@@ -12,6 +12,8 @@ import pytest
 import nilometer
 from nilometer import assembly, doctor, twin
 from nilometer.config import load
+from nilometer.integrations import faults
+from nilometer.measure import REGISTRY
 from nilometer.testing import MemoryExporter
 
 
@@ -185,6 +187,31 @@ def tokens_in_a_file():
     file.touch(0o600)
     file.write_text("a-token-of-the-tests\n")
     return str(file)
+
+
+def test_our_own_faults_in_a_service_s_calls_are_told_by_what_ran_unmeasured(
+    monkeypatch, tmp_path
+):
+    monkeypatch.setattr(faults, "_known", {})
+    (tmp_path / "hooked.py").write_text("def f(): return 7\ndef hook(): raise ValueError\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "hooked", raising=False)
+    nilometer.configure(patch=[{"target": "hooked:f", "hook": "hooked:hook"}])
+    hooked = import_module("hooked")
+
+    assert (hooked.f(), hooked.f()) == (7, 7)
+    faults.ours("sqlalchemy", "a statement", RuntimeError("of a value"), REGISTRY)
+
+    found = [f for f in doctor.report().findings if f.value.startswith("failed ")]
+    assert [(f.name, f.value, f.because, f.healthy) for f in found] == [
+        (
+            "patch",
+            "failed 2 times at hook hooked:hook",
+            "configure(patch=...): raised ValueError",
+            False,
+        ),
+        ("sqlalchemy", "failed once at a statement", "RuntimeError in C", False),
+    ]
 
 
 def test_every_finding_that_is_not_well_has_a_reason():

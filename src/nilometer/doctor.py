@@ -25,6 +25,7 @@ from nilometer.errors import ConfigError, to_install
 from nilometer.export.address import Address
 from nilometer.export.threads import patched_by, threads_cannot_run
 from nilometer.integrations import LIBRARIES
+from nilometer.integrations.faults import known as known_faults
 from nilometer.measure import REGISTRY
 
 if TYPE_CHECKING:
@@ -231,6 +232,10 @@ def _integrations(system: assembly.System | None) -> Iterator[Finding]:
         yield Finding("integrations", name, "waiting", f"{library} has not been imported")
     for name, because in chosen.failed.items():
         yield Finding("integrations", name, "failed", because, False)
+    for fault in known_faults():
+        times = "once" if fault.count == 1 else f"{fault.count} times"
+        value = f"failed {times} at {fault.what}"
+        yield Finding("integrations", fault.integration, value, fault.because, False)
 
 
 def _patches(system: assembly.System | None, settings: Settings | None) -> Iterator[Finding]:

@@ -31,7 +31,7 @@ def _installed(request, monkeypatch, registry):
 
     module = import_module(f"nilometer.integrations.{request.param}")
     monkeypatch.setattr(databases, "Execute", module.Execute)
-    monkeypatch.setattr(faults, "_said", set())
+    monkeypatch.setattr(faults, "_known", {})
     ours.install(registry=registry)
     yield
     ours.uninstall()

@@ -177,7 +177,7 @@ def test_servers_of_one_name_add_up_and_say_only_what_they_know(registry):
 def test_a_server_that_is_of_another_version_costs_its_figures_only(
     registry, monkeypatch, caplog
 ):
-    monkeypatch.setattr(faults, "_said", set())
+    monkeypatch.setattr(faults, "_known", {})
     servers = Servers(registry)
     other = Server()
     servers.watch("waitress", other, lambda server: server.not_there)
@@ -222,7 +222,7 @@ def test_patches_are_in_place_while_the_level_asks_for_them(switched, registry):
 
 
 def test_patches_of_another_version_are_left_and_said_once(registry, monkeypatch, caplog):
-    monkeypatch.setattr(faults, "_said", set())
+    monkeypatch.setattr(faults, "_known", {})
     counter = registry.counter("c", level="detail")
 
     def lay_what_is_not_there(patches):
@@ -256,7 +256,7 @@ def test_a_server_tells_its_dispatch_while_the_level_asks_for_it(registry):
 def test_a_server_whose_load_and_arrivals_cannot_be_had_starts_all_the_same(
     monkeypatch, caplog
 ):
-    monkeypatch.setattr(faults, "_said", set())
+    monkeypatch.setattr(faults, "_known", {})
     module = SimpleNamespace(Kind=type("Kind", (), {"__slots__": ("app",), "__init__": take}))
     monkeypatch.setattr(
         "nilometer.integrations.servers.import_module",
@@ -285,7 +285,7 @@ class Refusing:
 def test_an_application_that_cannot_be_measured_is_served_as_it_is_and_that_is_said(
     monkeypatch, caplog
 ):
-    monkeypatch.setattr(faults, "_said", set())
+    monkeypatch.setattr(faults, "_known", {})
     module = SimpleNamespace(Kind=type("Kind", (), {"__init__": take}))
     library = {
         "a_library": module,

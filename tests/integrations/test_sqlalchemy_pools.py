@@ -251,7 +251,7 @@ def test_where_an_instrument_of_ours_is_somebody_else_s_engines_are_made_without
 def test_an_engine_that_cannot_be_measured_serves_all_the_same(registry, caplog, monkeypatch):
     from nilometer.integrations import faults
 
-    monkeypatch.setattr(faults, "_said", set())
+    monkeypatch.setattr(faults, "_known", {})
     monkeypatch.setattr(ours, "EXECUTING", ("do_execute", "do_what_is_not_there"))
     engines = [sa.create_engine("sqlite://") for _ in range(2)]
     for engine in engines:

@@ -115,7 +115,7 @@ class NoText(str):
 
 
 def test_parameters_that_cannot_be_told_stop_no_statement(registry, monkeypatch, caplog):
-    monkeypatch.setattr(faults, "_said", set())
+    monkeypatch.setattr(faults, "_known", {})
     rows = []
 
     def run(connection):

@@ -7,30 +7,63 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from nilometer.measure import Registry
 
-_said: Final[set[tuple[str, str]]] = set()
+
+class Fault:
+    """What this integration leaves unmeasured, why, and how often that was so."""
+
+    __slots__ = ("integration", "what", "because", "count")
+
+    def __init__(self, integration: str, what: str, because: str) -> None:
+        self.integration = integration
+        self.what = what
+        self.because = because
+        self.count = 0
+
+
+_known: Final[dict[tuple[str, str], Fault]] = {}
+
+
+def known() -> list[Fault]:
+    """All of this process, each once; `nilometer.doctor` lists them."""
+    return [*_known.copy().values()]
 
 
 def ours(integration: str, what: str, error: Exception, registry: Registry) -> None:
-    """Tell that this integration left something unmeasured, since we failed and nobody else.
+    """Count and tell that this integration left something unmeasured, since we failed."""
+    registry.lost("integration", integration)
+    tell(integration, what, error)
+
+
+def tell(integration: str, what: str, error: BaseException) -> None:
+    """Tell of it only, for those who count it themselves.
 
     Of the error its class and place are told, and no word: it may quote what it was given.
     """
-    registry.lost("integration", integration)
-    if (integration, what) in _said:
-        return
-    _said.add((integration, what))
-    from logging import getLogger  # 4 ms of import that only a failure needs
+    fault = _known.get((integration, what))
+    if fault is None:
+        because = f"{type(error).__name__} in {_place(error)}"
+        fault = noted(integration, what, because)
+        from logging import getLogger  # 4 ms of import that only a failure needs
 
+        getLogger("nilometer").warning(
+            "integration %s fails, %s runs unmeasured: %s [integration-fails]",
+            integration,
+            what,
+            because,
+        )
+    fault.count += 1
+
+
+def noted(integration: str, what: str, because: str) -> Fault:
+    """A fault that nobody knew of yet; whoever notes it says it, too."""
+    fault = _known[integration, what] = Fault(integration, what, because)
+    return fault
+
+
+def _place(error: BaseException) -> str:
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
-    code = trace.tb_frame.f_code.co_qualname if trace is not None else "C"
-    line = trace.tb_lineno if trace is not None else 0
-    getLogger("nilometer").warning(
-        "integration %s fails, %s runs unmeasured: %s in %s, line %d [integration-fails]",
-        integration,
-        what,
-        type(error).__name__,
-        code,
-        line,
-    )
+    if trace is None:
+        return "C"
+    return f"{trace.tb_frame.f_code.co_qualname}, line {trace.tb_lineno}"

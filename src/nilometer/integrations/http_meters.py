@@ -9,7 +9,7 @@ import os
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
-from nilometer.integrations import costs
+from nilometer.integrations import costs, faults
 from nilometer.integrations.calls import Depth
 from nilometer.integrations.exchange import Meters
 from nilometer.integrations.http_phases import Phases
@@ -135,6 +135,7 @@ class ServerInstruments:
     def faulted(self, error: BaseException) -> None:
         """Count what went wrong while measuring."""
         self._lost.bind(what="http.exchange", reason=error_type(error)).add()
+        faults.tell("http", "a request", error)
 
     def _find(self, method: str, route: str | None) -> Callable[[int], None]:
         dimensions = {"http.request.method": method}

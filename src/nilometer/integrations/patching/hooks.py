@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from nilometer.errors import ConfigError, nearest
+from nilometer.integrations import faults
 from nilometer.model.dimensions import text_of
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class Hook:
         self._origin = origin
         self._registry = registry
         self._function = found(name, origin)
-        self._is_told = False
+        self._fault: faults.Fault | None = None
 
     def told(self, /, *args: Any, **kwargs: Any) -> Pairs:
         """The dimensions that it returns, or none."""
@@ -70,9 +71,12 @@ class Hook:
 
     def _fail(self, error: Exception) -> None:
         self._registry.lost("hook", self._name)
-        if self._is_told:
+        if self._fault is not None:
+            self._fault.count += 1
             return
-        self._is_told = True
+        because = f"{self._origin}: raised {type(error).__name__}"
+        self._fault = faults.noted("patch", f"hook {self._name}", because)
+        self._fault.count = 1
         from logging import getLogger  # 4 ms of import that only a failure needs
 
         getLogger("nilometer").warning(
