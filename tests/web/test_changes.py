@@ -341,3 +341,19 @@ def test_a_list_names_the_same_counter_first_as_the_run_s_own_page(tmp_path):
         told = ask("/changes/run", suite="shop", format="json").json()["verdict"]
 
     assert (listed["because"], listed["moved"]) == (told["because"], f"{SELECT} +40 (+5.0 %)")
+
+
+def test_a_run_after_which_others_are_lost_is_not_told_to_be_the_last(place):
+    known = set((place / "runs").rglob("*.parquet"))
+    record(place, shop_run(26, 40))
+    (lost,) = set((place / "runs").rglob("*.parquet")) - known
+    lost.write_bytes(lost.read_bytes()[:50])
+    record(place, shop_run(0, 40)._replace(suite="other"))
+    with asking(place) as ask:
+        _, listed = ask("/changes", format="json").json()["suites"]
+        told = ask("/changes/run", suite="shop", format="json").json()["verdict"]
+        page = ask("/changes/runs", suite="shop").text
+
+    assert listed["run"] == told["run"]["id"] == "r25"
+    assert "this is the latest that can be judged" in told["notes"][0]
+    assert f"{lost.name} of the history" in page

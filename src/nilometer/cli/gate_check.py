@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
@@ -91,7 +90,7 @@ def check(
 def _judged(
     past: Past, run_id: str, branches: tuple[str, ...], *, may_fail: bool, confirmed: bool
 ) -> Verdict:
-    from nilometer.gate.chosen import verdict_on
+    from nilometer.gate.chosen import not_the_last, verdict_on
 
     chosen, verdict = verdict_on(
         lambda parts: past.choose(run_id, parts=parts, branches=branches),
@@ -101,17 +100,7 @@ def _judged(
         now_ns=Clock().wall_ns(),
     )
     missing = past.missing_after(chosen) if run_id == LAST else ""
-    return _not_the_last(verdict, missing) if missing else verdict
-
-
-def _not_the_last(verdict: Verdict, because: str) -> Verdict:
-    """Where later runs are not known: that this one is well says nothing of them."""
-    from nilometer.gate.verdict import Outcome
-
-    because += "; this is the latest that can be judged"
-    if verdict.findings:
-        return replace(verdict, notes=(because, *verdict.notes))
-    return replace(verdict, outcome=Outcome.UNKNOWN, because=because)
+    return not_the_last(verdict, missing) if missing else verdict
 
 
 def _write(file: str, text: str) -> None:

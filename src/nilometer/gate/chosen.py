@@ -6,6 +6,7 @@ wait for it.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -144,6 +145,16 @@ def verdict_on(
             break
     assert verdict is not None
     return chosen, verdict
+
+
+def not_the_last(verdict: Verdict, because: str) -> Verdict:
+    """Where later runs are not known: that this one is well says nothing of them."""
+    from nilometer.gate.verdict import Outcome
+
+    because += "; this is the latest that can be judged"
+    if verdict.findings:
+        return replace(verdict, notes=(because, *verdict.notes))
+    return replace(verdict, outcome=Outcome.UNKNOWN, because=because)
 
 
 def verdicts_on(

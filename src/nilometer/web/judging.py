@@ -17,7 +17,15 @@ from nilometer.api.problems import Problem, Refusal
 from nilometer.errors import NilometerError
 from nilometer.gate.accepting import acceptance
 from nilometer.gate.beside import beside_bounds
-from nilometer.gate.chosen import LAST, RUNS_MAX, choose, enough_of, verdict_on
+from nilometer.gate.chosen import (
+    LAST,
+    RUNS_MAX,
+    choose,
+    enough_of,
+    lost_of,
+    not_the_last,
+    verdict_on,
+)
 from nilometer.gate.course import course_of
 from nilometer.gate.rank import learned_of, see
 from nilometer.gate.reports.json import (
@@ -153,11 +161,7 @@ class Judging:
         """The verdict on a run in short."""
 
         def make() -> Told:
-            held = self._hold(suite)
-            _, verdict = verdict_on(
-                lambda parts: held.choice(run_id, branches, parts=parts), branches=branches
-            )
-            return _brief(verdict)
+            return _brief(self._judged(suite, run_id, branches)[1])
 
         return self._later(suite, ("brief", run_id, branches), make)
 
@@ -165,12 +169,7 @@ class Judging:
         """All that the verdict on a run says, and the run beside all bounds."""
 
         def make() -> Told:
-            held = self._hold(suite)
-            chosen, verdict = verdict_on(
-                lambda parts: held.choice(run_id, branches, parts=parts),
-                branches=branches,
-                now_ns=self._clock.wall_ns(),
-            )
+            chosen, verdict = self._judged(suite, run_id, branches)
             every = beside_bounds(chosen, branches=branches)
             return {
                 **_brief(verdict),
@@ -256,6 +255,19 @@ class Judging:
             old.cancel()
         self._keep_a_while()
         return future
+
+    def _judged(
+        self, suite: Suite, run_id: str, branches: tuple[str, ...]
+    ) -> tuple[Chosen, Verdict]:
+        """In the thread: as `nilometer gate check` judges."""
+        held = self._hold(suite)
+        chosen, verdict = verdict_on(
+            lambda parts: held.choice(run_id, branches, parts=parts),
+            branches=branches,
+            now_ns=self._clock.wall_ns(),
+        )
+        lost = "" if any(run.id for run in chosen.later) else lost_of(chosen.later)
+        return chosen, not_the_last(verdict, lost) if lost else verdict
 
     def _hold(self, suite: Suite) -> _Held:
         """In the thread: the runs of a suite as it stands; those of another are let go."""
