@@ -96,7 +96,9 @@ class OwnReadings:
         so_far = Counter(self._lake.clamped)
         for kind, rows in (so_far - self._clamped).items():
             CLAMPED.bind(kind=kind).add(rows)
-            self._sayer.say(f"{kind} far from today, by a clock off by weeks or of old traces", times=rows)
+            self._sayer.say(
+                f"{kind} far from today: a clock off by weeks, old traces", times=rows
+            )
         self._clamped = so_far
 
     def _count_again(self) -> None:
