@@ -118,23 +118,23 @@
     while (waiting.length) {
       const [one, depth] = waiting.pop();
       if (one.inside) {
-        const fold = { fold: one, depth, wanted: true, open: state.closed.has(one.id) };
-        lines.push(fold);
-        if (fold.open) {
-          for (const span of one.inside.slice().reverse()) waiting.push([{ span }, depth + 1]);
-        }
+        const spans = all ? one.inside : one.inside.filter((each) => kept.get(each));
+        const open = state.closed.has(one.id);
+        lines.push({ fold: one, spans, depth, wanted: true, open });
+        if (open) for (const span of spans.slice().reverse()) waiting.push([{ span }, depth + 1]);
         continue;
       }
       const span = one.span || one;
       if (!all && !kept.has(span)) continue;
-      const fold = !one.span && all && state.fold === "yes" && trace.folds.get(span);
-      if (fold) {
+      const fold = !one.span && !state.find && state.fold === "yes" && trace.folds.get(span);
+      if (fold && (all || fold.inside.filter((each) => kept.get(each)).length > 1)) {
         if (!done.has(fold)) waiting.push([fold, depth]);
         done.add(fold);
         continue;
       }
       const open = !all || !state.closed.has(span.id);
-      lines.push({ span, depth, open, wanted: all || kept.get(span), twists: span.children.length > 0 });
+      const twists = all && span.children.length > 0;
+      lines.push({ span, spans: [span], depth, open, wanted: all || kept.get(span), twists });
       if (open) {
         for (const child of span.children.slice().reverse()) waiting.push([child, depth + 1]);
       }
@@ -279,7 +279,7 @@
 
   function drawLine(place) {
     const line = lines[place];
-    const spans = line.fold ? line.fold.inside : [line.span];
+    const { spans } = line;
     const first = spans[0];
     const failed = spans.some((span) => span.failed);
     const row = make("div", `fall${failed ? " failed" : ""}${line.wanted ? "" : " aside"}`);
@@ -342,7 +342,7 @@
   }
 
   const holds = (line) =>
-    line.span ? line.span.id === state.span : !line.open && line.fold.inside.some((one) => one.id === state.span);
+    (line.span || !line.open) && line.spans.some((one) => one.id === state.span);
 
   function mark() {
     for (const row of body.children) row.setAttribute("aria-selected", String(Number(row.dataset.place) === chosen));
@@ -368,8 +368,7 @@
     chosen = Math.max(0, Math.min(place, lines.length - 1));
     reveal(chosen);
     mark();
-    const line = lines[chosen];
-    const span = line.span || line.fold.inside[0];
+    const span = lines[chosen].spans[0];
     if (span.id === state.span) return;
     state.span = span.id;
     remember();

@@ -32,6 +32,7 @@
     dragged = false;
   });
   document.addEventListener("pointermove", (event) => {
+    if (first && !first.isConnected) first = last = null; // renewed meanwhile
     const bar = first && barAt(event);
     if (!bar || bar === last) return;
     last = bar;
