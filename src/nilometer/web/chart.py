@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 NS_PER_MS: Final = 10**6
 HEIGHT: Final = 260
 HEIGHT_OVERVIEW: Final = 78
+LEGEND_COLUMNS: Final = 4
+LEGEND_ROW: Final = 22  # dots, by which a figure grows, so that its lines keep their room
 DASHES: Final = ("solid", "dashed", "dotted", "dotdash", "dashdot")
 TIMES: Final = ("@at", "@left")  # the columns that hold some
 SHADES: Final = 32  # of the heat map; more cannot be told apart
@@ -29,10 +31,10 @@ SHADES: Final = 32  # of the heat map; more cannot be told apart
 class Colours(NamedTuple):
     """What charts are drawn with: the same as in the style sheet."""
 
+    paper: str
     ink: str
     muted: str
     line: str
-    raised: str
     bars: tuple[str, ...]
     few: str
     many: str
@@ -40,19 +42,19 @@ class Colours(NamedTuple):
 
 COLOURS: Final = {
     "light": Colours(
+        "#ffffff",
         "#17212b",
         "#55626f",
         "#c9d1d9",
-        "#f4f6f8",
         ("#2f7fb0", "#b0641f", "#4d8b3d", "#8a5bb5", "#b04a68", "#5f7a86"),
         "#cfe3ef",
         "#06344a",
     ),
     "dark": Colours(
+        "#12181e",
         "#e3e9ee",
         "#9dabb8",
         "#3a4753",
-        "#1b242d",
         ("#4c9fd4", "#d98a45", "#74b563", "#ae83d6", "#d6748f", "#87a3b0"),
         "#21394a",
         "#bfe9ff",
@@ -200,13 +202,14 @@ def _theme(colours: Colours) -> dict[str, dict[str, Any]]:
     }
     return {
         "figure": {
-            "background_fill_color": None,
-            "border_fill_color": None,
+            # Not transparent: what was drawn before would stay where nothing is drawn now.
+            "background_fill_color": colours.paper,
+            "border_fill_color": colours.paper,
             "outline_line_color": colours.line,
         },
         "Grid": {"grid_line_color": colours.line, "grid_line_alpha": 0.7},
         "Axis": axis,
-        "Title": {"text_color": colours.ink},
+        "Title": {"text_color": colours.muted, "text_font_style": "normal"},
         "Legend": {
             "background_fill_alpha": 0,
             "border_line_alpha": 0,
@@ -235,6 +238,9 @@ def _figure(time: Any, look: Look, height: int, tools: Sequence[Any], **more: An
         **more,
     )
     made.toolbar.logo = None
+    made.toolbar_location = "above"
+    if tools:
+        made.toolbar.active_drag = tools[0]
     return made
 
 
@@ -271,7 +277,9 @@ def _lines(panel: Panel, at: int, drawn: Figures, time: Any, look: Look) -> Any:
     from bokeh.models.annotations import Legend, LegendItem
 
     tooltips = (("", "@label"), ("from", "@at{%F %T}"), ("", "@text"))
-    made = _figure(time, look, HEIGHT, _tools(tooltips))
+    columns = 1 if look.narrow else LEGEND_COLUMNS
+    legend_rows = -(-len(panel.lines) // columns)
+    made = _figure(time, look, HEIGHT + LEGEND_ROW * legend_rows, _tools(tooltips))
     _, word = _axis(panel)
     _labelled(made, f"{panel.title} ({word})" if word else panel.title, look)
     items = []
@@ -295,7 +303,8 @@ def _lines(panel: Panel, at: int, drawn: Figures, time: Any, look: Look) -> Any:
         items.append(LegendItem(label={"value": line.label}, renderers=rendered))
     if _from_zero(panel):
         made.y_range.start = 0
-    legend = Legend(items=items, ncols=1 if look.narrow else 3, click_policy="hide")
+    legend = Legend(items=items, ncols=columns, click_policy="hide")
+    legend.location = "left"
     made.add_layout(legend, "below")
     return made
 
@@ -318,7 +327,9 @@ def _heat(drawn: Figures, time: Any, look: Look) -> Any:
     columns = drawn.columns["cells"]
     tooltips = (("", "@text"), ("from", "@left{%F %T}"), ("how many", "@count{0,0}"))
     tools = [*_tools(tooltips), TapTool()]
-    made = _figure(time, look, HEIGHT + 60, tools, y_axis_type="log")
+    made = _figure(time, look, HEIGHT + 110, tools, y_axis_type="log")
+    if not look.narrow:
+        made.title.text = "How many were how large; a cell leads to its traces"
     mapper = LogColorMapper(
         palette=shades(look.colours), low=0.9, high=max(columns["count"], default=1) + 1
     )
@@ -335,9 +346,9 @@ def _heat(drawn: Figures, time: Any, look: Look) -> Any:
     made.yaxis.formatter = PrintfTickFormatter(format="%g")
     made.grid.level = "overlay"
     _labelled(made, drawn.heat_axis, look)
-    if not look.narrow:
-        bar = ColorBar(color_mapper=mapper, ticker=LogTicker(), width=10, title="values")
-        made.add_layout(bar, "right")
+    bar = ColorBar(color_mapper=mapper, ticker=LogTicker(), height=8, width=240)
+    bar.location, bar.title, bar.orientation = "left", "values in a cell", "horizontal"
+    made.add_layout(bar, "below")
     return made
 
 

@@ -171,7 +171,8 @@ def explored(reader: Reader, asked: Asked) -> Explored:
         period_ns=period_ns,
         dimensions=dimensions,
         services=sorted({one.service for one in chosen}),
-        drawn=question.drawn[:GROUPS_DRAWN],
+        # By name: a renewed chart has the same colours, whoever had most meanwhile.
+        drawn=sorted(question.drawn[:GROUPS_DRAWN], key=_by_name),
         groups=len(question.drawn),
         now=now,
         earlier=earlier,
@@ -302,4 +303,8 @@ def _largest(sums: Sequence[Statistics]) -> list[tuple[str | None, ...]]:
     for one in sums:
         told = one.total if one.kind == "counter" else one.samples
         weight[one.group] = weight.get(one.group, 0) + abs(told or 0)
-    return sorted(weight, key=lambda group: (-weight[group], [value or "" for value in group]))
+    return sorted(weight, key=lambda group: (-weight[group], _by_name(group)))
+
+
+def _by_name(group: tuple[str | None, ...]) -> list[str]:
+    return [value or "" for value in group]
