@@ -232,7 +232,31 @@ def test_requests_are_summed_up_whole_latest_first(tmp_path):
     assert (second.id, second.errors, second.resources) == (SECOND, 1, sorted([NETWORK, OTHER]))
     assert reader.requests(failed=True) == reader.requests(project_id=ZENITH) == [second]
     assert reader.requests(service="api") == [first]
-    assert [one.last for one in reader.requests(until_ns=at(2))] == ["compute.instance.update"]
+
+
+def test_a_request_that_began_before_or_goes_on_after_the_time_asked_for_is_summed_up_whole(
+    tmp_path,
+):
+    day = 86_400
+    reader = kept(
+        tmp_path,
+        notified("live.migration.start", instance(), at(-3 * day)),
+        notified("live.migration.error", instance(), at(-2 * day)),
+        notified("live.migration.end", instance(), at(1)),
+        notified("live.migration.start", instance(), at(-day), request=SECOND),
+        notified("live.migration.start", instance(), at(0), request=THIRD),
+        notified("live.migration.end", instance(), at(2 * day), request=THIRD),
+    )
+
+    third, first = reader.requests(since_ns=at(0), until_ns=at(2))
+
+    assert third.ended_ns - third.started_ns == 2 * day * S
+    assert first == notices.RequestSummary(
+        *(REQUEST, at(-3 * day), at(1), 3, 1, "live.migration.start", "live.migration.end"),
+        *(ACME, [SERVER], ["compute"]),
+    )
+    assert reader.requests(since_ns=at(0), until_ns=at(2), failed=True) == [first]
+    assert reader.requests(since_ns=at(3 * day)) == []
 
 
 def test_operations_of_a_resource_are_found_with_starts_that_did_not_know_it(tmp_path):

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 OPERATIONS_MAX: Final = 200_000
 """Starts, ends and errors of one question: 100,000 operations, some 200 MB."""
 
+REQUESTS_MAX: Final = 100_000
+"""So many requests of the time asked for, the latest, are summed up: an hour of 30 a second."""
+
 COUNTS_MAX: Final = 100_000
 """Names by host: 100 names on each of 1,000 hosts."""
 
@@ -184,11 +187,18 @@ class Notices:
         failed: bool | None = None,
         limit: int = 100,
     ) -> list[RequestSummary]:
-        """The requests that notifications of that time tell of, the latest first; all given
-        must hold for one of a request's notifications."""
+        """The requests that notifications of that time tell of, the latest first, each summed
+        up whole, also of what was told before and after; all given must hold for one of a
+        request's notifications."""
+        since, last = ends(since_ns, until_ns)
+        met: Row = {"since_ns": since, "last_ns": last, "scope": SCOPE}
+        met |= {"path": PATHS["request_id"], "ids_max": REQUESTS_MAX}
+        ids = self._questions.ask("request_ids", "events", {"at_ns": (since, last)}, met)
+        if not ids:
+            return []
         values: Row = {"project_id": project_id, "service": service, "failed": failed}
-        values["rows_max"] = max(0, limit)
-        rows = self._told("requests", since_ns, until_ns, values)
+        values |= {"request_ids": [row["id"] for row in ids], "rows_max": max(0, limit)}
+        rows = self._told("requests", None, None, values)
         return [
             RequestSummary(**{**row, "resources": list(row["resources"] or ())}) for row in rows
         ]
@@ -237,12 +247,12 @@ class Notices:
             "scope": SCOPE,
             "paths": list(PATHS.values()),
         }
-        head |= {"names": list(names) if names else None}
+        head |= {"names": list(names) if names else None, "request_ids": None}
         head |= {"needle": None if text is None else _needle(text)}
         wanted: Wanted = {"at_ns": (since, last)}
         if names:
             wanted["name"] = (min(names), max(names))
-        return self._questions.ask(name, "events", wanted, {**values, **head}, head="told")
+        return self._questions.ask(name, "events", wanted, {**head, **values}, head="told")
 
 
 def beginning(since_ns: int | None, sight_ns: int) -> int | None:

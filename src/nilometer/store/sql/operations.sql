@@ -9,7 +9,6 @@ WHERE (
     OR (name IN (SELECT UNNEST($asked)) AND CONTAINS(service, 'api'))
   )
   AND ($prefix IS NULL OR STARTS_WITH(name, $prefix) OR name IN (SELECT UNNEST($asked)))
-  AND ($request_ids IS NULL OR request_id IN (SELECT UNNEST($request_ids)))
   AND (
     $project_id IS NULL OR project_id = $project_id
     OR (

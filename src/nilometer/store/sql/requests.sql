@@ -1,4 +1,4 @@
--- Requests that notifications tell of, the latest first, each summed up.
+-- These requests, the latest first, each summed up of all that notifications tell of it.
 SELECT
   request_id AS id,
   MIN(at_ns) AS started_ns,

@@ -1,7 +1,7 @@
 -- Notifications of this time, each once however often and on however many topics it came, with
 -- what their attributes tell in columns; `paths` has those attributes in the order of the
 -- columns. Where `needle` is given, only those whose attributes hold that text; where `names` is,
--- only those so called.
+-- only those so called; where `request_ids` is, only those of these requests.
 WITH found AS (
   SELECT
     at_ns, name, service, host, region, severity, body, append, delivery,
@@ -36,6 +36,7 @@ plain AS (
       ELSE 'openstack'
     END AS deployment
   FROM found
+  WHERE $request_ids IS NULL OR facts[6] IN (SELECT UNNEST($request_ids))
 ),
 told AS (
   SELECT *
