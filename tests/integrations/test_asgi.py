@@ -7,7 +7,7 @@ import pytest
 
 import nilometer.trace as trace
 from nilometer.integrations.asgi import Middleware
-from nilometer.model import SpanKind, Status
+from nilometer.model import Level, SpanKind, Status
 from nilometer.trace import drain_spans
 from tests.integrations.integration_kit import read, shape, trigger_headers
 
@@ -428,6 +428,23 @@ def test_a_signed_request_is_traced_to_the_last_part(middleware):
         "http.response.status_code": 200,
         "http.response.body.size": 6,
     }
+
+
+def test_at_off_the_request_has_no_span_and_what_happens_in_it_is_its_sender_s(
+    middleware, registry
+):
+    async def app(its_scope, receive, send):
+        with trace.span("inner"):
+            await hello(its_scope, receive, send)
+
+    served = middleware(app)
+    registry.set_level("integrations.asgi", Level.OFF)
+    serve(served, scope(headers=trigger_headers()))
+    registry.set_level("integrations.asgi", Level.BASIC)
+    (inner,) = drain_spans()
+
+    assert (inner.name, inner.parent_id) == ("inner", b"")
+    assert read(registry)["http.server.request"] == {"http.request.method=GET": 1}
 
 
 def test_what_runs_after_the_response_belongs_to_the_trace(middleware):

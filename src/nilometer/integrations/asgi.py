@@ -27,6 +27,7 @@ from nilometer.integrations.websocket import Connection
 from nilometer.measure import REGISTRY
 from nilometer.trace import CURRENT, Trace
 from nilometer.trace.current import is_left_over
+from nilometer.trace.twin import stand_in
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
@@ -64,6 +65,7 @@ class Middleware:
         self._server = server
         self._clock = clock or Clock()
         self._instruments = server_instruments(registry)
+        self._depth = self._instruments.depths["asgi"]
         self._meters = self._instruments.meters("asgi", self._clock, close_root)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -89,8 +91,7 @@ class Middleware:
                 request = self._recorded(exchange, request)
             if request is not None:
                 entered = True
-                path = scope.get("path", "")
-                exchange.span = open_root(request, exchange.method, path, self._server)
+                exchange.span = self._span(request, exchange.method, scope)
             entered = entered or watch is not None
         try:
             await app(scope, receive, exchange)
@@ -117,12 +118,18 @@ class Middleware:
 
     def _recorded(self, exchange: AsgiExchange, joined: Joined | None) -> Trace | Joined | None:
         """The request as the flight recorder has it, if that is on."""
-        recorder = None if self._triggers is None else Running.recorder
+        recorder = Running.recorder if self._triggers is not None and self._depth.on else None
         recording = None if recorder is None else recorder.begin(joined)
         if recording is None:
             return joined
         exchange.flight = recording
         return recording.trace
+
+    def _span(self, request: Trace | Joined, method: str, scope: Scope) -> Any:
+        """The request's own, or what stands for whoever sent it, where that is off."""
+        if self._depth.on or not isinstance(request, Trace):
+            return open_root(request, method, scope.get("path", ""), self._server)
+        return stand_in(request)
 
     async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "websocket" or MARK in scope:
@@ -135,9 +142,7 @@ class Middleware:
             CURRENT.set(None)
         connection = Connection(self._instruments, scope, receive, send, self._clock)
         if request is not None:
-            connection.span = open_root(
-                request, "WEBSOCKET", scope.get("path", ""), self._server
-            )
+            connection.span = self._span(request, "WEBSOCKET", scope)
         try:
             await self.app(scope, connection.receive, connection.send)
         except BaseException as error:

@@ -38,7 +38,8 @@ class ServerInstruments:
     """What one registry knows of HTTP served in this process."""
 
     def __init__(self, registry: Registry) -> None:
-        self.depth = Depth("wsgi", registry)  # of the spans of WSGI's requests
+        # Of the spans of requests, by the protocol that they came by.
+        self.depths = {one: Depth(one, registry) for one in ("wsgi", "asgi")}
         self._timer = registry.timer(
             "http.server.request", description="From the request to the end of its response."
         )

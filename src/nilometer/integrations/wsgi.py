@@ -75,7 +75,7 @@ class Manners:
         self.meters = instruments.meters("wsgi", clock or Clock(), close_root)
         self._triggers = triggers
         self._server = server
-        self._depth = instruments.depth
+        self._depth = instruments.depths["wsgi"]
         self._phases = instruments.phases
 
     def attend(
