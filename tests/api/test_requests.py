@@ -240,6 +240,24 @@ def test_key_figures_are_from_the_api_to_the_last_end(ask):
     assert ask("kpi", operation="network", quantile="0.99").json()["kpi"] == told[2:]
 
 
+def test_a_request_counts_once_where_its_last_end_lies_however_time_is_cut(tmp_path):
+    batches = [
+        notified("compute.instance.update", instance(), NOW, publisher="nova-api.ctl"),
+        notified(f"{CREATE}.start", instance(), NOW + 1 * S),
+        notified(f"{CREATE}.end", instance(), NOW + 3 * S),
+        notified("compute.instance.finish.end", instance(), NOW + 9 * S),
+    ]
+    with asking(tmp_path, batches) as ask:
+
+        def of(since, until):
+            times = {"since": NOW + since * S, "until": NOW + until * S}
+            rows = ask("/api/v1/kpi", **times).json()["kpi"]
+            return [(one["operation"], one["count"], one["max"]) for one in rows]
+
+        assert of(-5, 5) == []
+        assert of(5, 10) == of(-5, 10) == [("compute.instance.finish", 1, 9 * S)]
+
+
 @pytest.mark.parametrize(
     ("path", "parameters", "wrong"),
     [

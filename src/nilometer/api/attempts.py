@@ -19,7 +19,8 @@ SIGHT_NS: Final = 600 * 10**9
 then, the other half is looked for by its request, whenever it was told."""
 
 REQUEST_SIGHT_NS: Final = 6 * 3600 * 10**9
-"""So long before it a request may have begun: longer than a live migration takes."""
+"""So long before it a request may have begun, and after it go on: longer than a live migration
+takes."""
 
 
 def attempts(
@@ -101,11 +102,12 @@ def tracked(
     *,
     cut: bool = False,
 ) -> list[Tracked]:
-    """The requests that ended in that time; `cut` takes the latest where they are too many."""
+    """The requests that ended in that time, not those that went on after it; `cut` takes the
+    latest where they are too many."""
     found = tracked_of(
         reader.operations(
             since_ns=beginning(since_ns, REQUEST_SIGHT_NS),
-            until_ns=until_ns,
+            until_ns=beginning(until_ns, -REQUEST_SIGHT_NS),
             project_id=project_id,
             cut=cut,
         )
