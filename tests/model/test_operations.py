@@ -188,6 +188,20 @@ def test_the_clock_of_a_request_starts_at_the_api_and_every_end_moves_it(asked):
     ]
 
 
+def test_an_end_of_which_nobody_told_how_it_began_has_no_time_and_is_counted():
+    some = [
+        told("a.end", 5, request="lost"),
+        told("a.start", 6, request="lost", resource="another"),  # begins nothing that is over
+        told("a.error", 5, request="failed"),
+        told("a.start", 1),
+        told("a.end", 4),
+    ]
+
+    assert indicators_of(tracked_of(some), (0.5,)) == [
+        Timing("a", "", 1, 3 * S, 3 * S, 3.0 * S, (3 * S,), 1, 0, 1)
+    ]
+
+
 def test_a_request_that_failed_has_no_part_in_the_times_and_is_counted():
     some = [
         told("compute.instance.update", 1, publisher="api.a", project_id="p"),

@@ -117,6 +117,7 @@ class IndicatorRow(BaseModel):
     avg: float | None
     quantiles: dict[str, int | None] = Field(description="By the share as it was asked for.")
     failed: int = Field(description="How many ended with .error.")
+    end_only: int = Field(description="Ends of which nobody told how the request began.")
 
 
 class IndicatorList(BaseModel):
@@ -186,4 +187,5 @@ def indicator_row(one: Timing, shares: Sequence[str]) -> IndicatorRow:
         avg=one.average_ns,
         quantiles=dict(zip(shares, one.quantiles, strict=True)),
         failed=one.failed,
+        end_only=one.end_only,
     )

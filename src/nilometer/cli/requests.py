@@ -244,7 +244,9 @@ def _timings_table(rows: list[dict[str, Any]], *, whole: bool) -> Table:
     if by_project:
         table.add_column("project", overflow="fold")
     times = ("min", "p50", "avg", "p95", "p99", "max")
-    for heading in ("count", *times, "failed", *(("open", "end only") if whole else ())):
+    counts = ("unfinished", "end_only") if whole else ("end_only",)
+    headings = ("open", "end only") if whole else ("end only",)
+    for heading in ("count", *times, "failed", *headings):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
         p50, p95, p99 = (row["quantiles"].get(share) for share in SHARES)
@@ -255,6 +257,6 @@ def _timings_table(rows: list[dict[str, Any]], *, whole: bool) -> Table:
             f"{row['count']:,}",
             *(duration(value) for value in told),
             cell(str(row["failed"] or ""), "red"),
-            *((str(row[k] or "") for k in ("unfinished", "end_only")) if whole else ()),
+            *(str(row[key] or "") for key in counts),
         )
     return table

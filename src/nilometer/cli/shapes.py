@@ -125,9 +125,10 @@ _TIMED: Final[dict[str, Shape]] = {
     "avg": MAYBE,
     "quantiles": dict,
     "failed": int,
+    "end_only": int,
 }
 TIMINGS: Final[Shape] = {
-    "timings": [{**_TIMED, "project_id": (str, NoneType), "unfinished": int, "end_only": int}]
+    "timings": [{**_TIMED, "project_id": (str, NoneType), "unfinished": int}]
 }
 KPI: Final[Shape] = {"kpi": [{**_TIMED, "project_id": str}]}
 

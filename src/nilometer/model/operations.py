@@ -56,16 +56,17 @@ class Attempt(NamedTuple):
 
 
 class Tracked(NamedTuple):
-    """A request for one resource, from the API to the last end that it led to."""
+    """A request for one resource, from the API to the last end that it led to; `since` is
+    missing where nobody told how it began."""
 
     operation: str
-    since: Happening
+    since: Happening | None
     last: Happening
 
     @property
-    def duration_ns(self) -> int:
-        """From the one to the other."""
-        return self.last.at_ns - self.since.at_ns
+    def duration_ns(self) -> int | None:
+        """From the one to the other, if it is known to have begun."""
+        return None if self.since is None else self.last.at_ns - self.since.at_ns
 
     @property
     def failed(self) -> bool:
@@ -166,30 +167,24 @@ def in_order(happenings: Iterable[Happening]) -> list[Happening]:
 def tracked_of(happenings: Iterable[Happening]) -> list[Tracked]:
     """Each request, of each resource, that led to an end or a failure, longest last.
 
-    The clock starts when nova's API says that it was asked, or else with the first that the
-    request tells of; every further end moves the last.
+    The clock starts when nova's API says that it was asked, or else with the first start that
+    the request tells of; every further end moves the last.
     """
     first: dict[str, Happening] = {}
     asked: dict[tuple[str, str], Happening] = {}
-    last: dict[tuple[str, str], Happening] = {}
+    found: dict[tuple[str, str], Tracked] = {}
     for each in in_order(happenings):
         if not each.request_id:
             continue
-        first.setdefault(each.request_id, each)
-        key = each.request_id, each.resource_id
+        key, suffix = (each.request_id, each.resource_id), suffix_of(each.name)
+        if each.name in ASKED or suffix == START:
+            first.setdefault(each.request_id, each)
         if each.name in ASKED and "api" in each.service:
             asked.setdefault(key, each)
-        elif suffix_of(each.name) in (END, ERROR) and each.resource_id:
-            last[key] = each
-    found = [
-        Tracked(
-            end.name.removesuffix(suffix_of(end.name)),
-            asked.get(key) or first[end.request_id],
-            end,
-        )
-        for key, end in last.items()
-    ]
-    return sorted(found, key=lambda one: one.duration_ns)
+        elif suffix in (END, ERROR) and each.resource_id:
+            since = asked.get(key) or first.get(each.request_id)
+            found[key] = Tracked(each.name.removesuffix(suffix), since, each)
+    return sorted(found.values(), key=lambda one: one.duration_ns or 0)
 
 
 def timings_of(
@@ -221,9 +216,10 @@ def indicators_of(tracked: Iterable[Tracked], shares: Sequence[float] = ()) -> l
     return [
         _timing(
             key,
-            [one.duration_ns for one in group if not one.failed],
+            [d for one in group if not one.failed and (d := one.duration_ns) is not None],
             shares,
             failed=sum(one.failed for one in group),
+            end_only=sum(one.since is None and not one.failed for one in group),
         )
         for key, group in sorted(grouped.items())
     ]

@@ -208,8 +208,9 @@ def kpi(reader: Reader, _fields: Fields, now_ns: int, tenant: str | None = None)
     if tenant is not None and not reader.notices(project_id=tenant, limit=1):
         raise Fault(404, f"Could not find raws for tenant {tenant[:100]}")
     found = [
-        one
+        (one, took)
         for one in tracked(reader, since, None, cut=True)
+        if one.since is not None and (took := one.duration_ns) is not None
         if one.since.name in ASKED and "api" in one.since.service and not one.failed
         if tenant in (None, one.last.project_id)
     ]
@@ -218,11 +219,11 @@ def kpi(reader: Reader, _fields: Fields, now_ns: int, tenant: str | None = None)
         *(
             [
                 one.operation,
-                lasted(one.duration_ns),
+                lasted(took),
                 one.last.resource_id,
                 deployment_of(one.last),
             ]
-            for one in found
+            for one, took in found
         ),
     ]
 
