@@ -133,6 +133,13 @@ def test_a_service_s_files_are_followed_when_it_reads_them_and_variables_win(
     assert (settings.service, settings.region) == ("from the variable", "north")
 
 
+def test_a_misspelt_setting_of_the_group_is_refused_with_the_nearest(service):
+    conf = service("[nilometer]", "exprot = log://", "level = detail")
+
+    with pytest.raises(ConfigError, match=r"service.conf \[nilometer\] exprot.*'export'"):
+        options.configure(conf)
+
+
 @pytest.mark.parametrize(
     ("lines", "export"),
     [

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from oslo_config import cfg
 
 from nilometer import assembly
-from nilometer.errors import ConfigError, together
+from nilometer.errors import ConfigError, nearest, together
 from nilometer.integrations import osprofiler
 from nilometer.integrations.osprofiler import group
 from nilometer.setting_table import PREFIX, SETTINGS
@@ -147,9 +147,19 @@ def given(conf: Any, origin: str) -> dict[str, str]:
         else:
             if text is not None:
                 found[setting.name] = text
+    known = [setting.name for setting in SETTINGS]
+    for name in sorted(_written(conf) - {*known}):
+        at, choices = origin.format(name), nearest(name, known)
+        faults.append(ConfigError(f"{at}: no such setting{choices}", slug="no-such-setting"))
     if faults:
         raise together(faults)
     return found
+
+
+def _written(conf: Any) -> set[str]:
+    """The names that stand in the group in the files; oslo.config asks only for known ones."""
+    files = getattr(getattr(conf, "_namespace", None), "_parsed", ())
+    return {name.replace("-", "_") for sections in files for name in sections.get(GROUP, ())}
 
 
 def _to_statsd(read: Any, found: Mapping[str, str]) -> dict[str, str]:
