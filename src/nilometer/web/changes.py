@@ -33,6 +33,8 @@ RUNS: Final = 20
 RUNS_MAX: Final = 100
 COUNTERS_MAX: Final = 400  # of one run on its page: 300 kB
 
+CLASSES: Final = ("exact", "stable", "noisy", "excluded")
+
 Number = Annotated[int, Query(ge=1, le=RUNS_MAX)]
 
 
@@ -42,6 +44,7 @@ def router(parts: Parts) -> APIRouter:
     judging = Judging(parts.reader, parts.clock)
     parts.queries.at_close(judging.close)
     _add_lists(routes, parts, judging)
+    _add_counters(routes, parts, judging)
     _add_details(routes, parts, judging)
     changes_form.add(routes, parts, judging)
     return routes
@@ -89,6 +92,8 @@ def _add_lists(routes: APIRouter, parts: Parts, judging: Judging) -> None:
         page = Page("changes_runs.html", suite, shown, data, Sheet(columns, cells))
         return parts.drawing.answer(request, page)
 
+
+def _add_counters(routes: APIRouter, parts: Parts, judging: Judging) -> None:
     @routes.get("/changes/counters")
     async def counters(
         request: Request, suite: Text, branch: Text = "", stability: Text = ""
@@ -117,9 +122,6 @@ def _add_lists(routes: APIRouter, parts: Parts, judging: Judging) -> None:
         data = None if learned is None else {**learned, "counters": rows}
         page = Page("changes_counters.html", suite, shown, data or {"counters": []}, sheet)
         return parts.drawing.answer(request, page)
-
-
-CLASSES: Final = ("exact", "stable", "noisy", "excluded")
 
 
 def _add_details(routes: APIRouter, parts: Parts, judging: Judging) -> None:
