@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple, TypedDict
 
+from nilometer.store.jsontext import encode
 from nilometer.store.limits import (
     NS_PER_DAY,
     SPANS_MAX,
@@ -160,6 +161,7 @@ def _values(sought: Sought) -> Row:
         **{key: sought.get(key) for key in ("service", "name", "request_id", "error")},
         "min_duration_ns": within_64_bits(sought.get("min_duration_ns") or 0),
         "max_duration_ns": None if max_ns is None else within_64_bits(max_ns),
+        "needle": next((f"{encode(key)}:" for key in attributes), None),
         "paths": [_path(key) for key in attributes] or None,
         "texts": list(attributes.values()) or None,
         "looked_max": TRACES_MAX,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
@@ -30,7 +31,6 @@ from nilometer.web.trees import Trees
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from nilometer.store.query import Reader
     from nilometer.store.traces import Sought, Took, TraceSummary
     from nilometer.web.moments import Window
     from nilometer.web.parts import Parts
@@ -98,16 +98,15 @@ def _add_list(routes: APIRouter, parts: Parts) -> None:
             "request_id": request_id,
             "attributes": attributes_of(attribute),
         }
-        found, took = await parts.queries.run("/traces", look, parts.reader, sought, limit)
+        # Whatever durations were chosen, the bars are of all.
+        whatever: Sought = {**sought, "min_duration_ns": None, "max_duration_ns": None}
+        run, reader = parts.queries.run, parts.reader
+        found, took = await asyncio.gather(
+            run("/traces", partial(reader.find_traces, limit=limit + 1, **sought)),
+            run("/traces", partial(reader.durations, **whatever)),
+        )
         bars = bars_of(took, min_duration, max_duration)
         return parts.drawing.answer(request, _page(request, shown, found, bars, limit))
-
-
-def look(reader: Reader, sought: Sought, limit: int) -> tuple[list[TraceSummary], list[Took]]:
-    """The traces, one more than `limit` where there are more, and how long all that are like
-    these took, whatever durations were chosen. Takes a thread's time."""
-    whatever: Sought = {**sought, "min_duration_ns": None, "max_duration_ns": None}
-    return reader.find_traces(limit=limit + 1, **sought), reader.durations(**whatever)
 
 
 def bars_of(took: Sequence[Took], least_ns: int | None, most_ns: int | None) -> list[Bar]:

@@ -1,5 +1,7 @@
 -- The traces that have a span that started in that time, with all their spans, as asked for. So
 -- many are looked through, first of all those where a span of that time is as asked for already.
+-- The needle is in the text of all attributes that can be meant: to look for it costs a third of
+-- parsing them.
 WITH met AS (
   SELECT
     trace_id,
@@ -8,7 +10,8 @@ WITH met AS (
       ($service IS NULL OR service = $service)
       AND ($name IS NULL OR name = $name)
       AND ($request_id IS NULL OR request_id = $request_id)
-      AND ($paths IS NULL OR JSON_EXTRACT_STRING(attributes, $paths::VARCHAR[]) = $texts)
+      AND ($needle IS NULL OR CASE WHEN CONTAINS(attributes, $needle)
+        THEN JSON_EXTRACT_STRING(attributes, $paths::VARCHAR[]) = $texts ELSE false END)
     ) AS is_as_asked
   FROM spans
   WHERE started_ns >= $since_ns AND started_ns <= $last_ns
@@ -28,7 +31,8 @@ chosen AS (
       ($service IS NULL OR service = $service)
       AND ($name IS NULL OR name = $name)
       AND ($request_id IS NULL OR request_id = $request_id)
-      AND ($paths IS NULL OR JSON_EXTRACT_STRING(attributes, $paths::VARCHAR[]) = $texts)
+      AND ($needle IS NULL OR CASE WHEN CONTAINS(attributes, $needle)
+        THEN JSON_EXTRACT_STRING(attributes, $paths::VARCHAR[]) = $texts ELSE false END)
     )
     AND duration_ns >= $min_duration_ns
     AND ($max_duration_ns IS NULL OR duration_ns < $max_duration_ns)
