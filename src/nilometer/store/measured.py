@@ -31,7 +31,7 @@ from nilometer.store.statistics import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from nilometer.model import Distribution
     from nilometer.store.broken import Forgiving
@@ -117,6 +117,28 @@ class Measured:
         refuse_many(name, rows, SERIES_MAX)
         return matching([series_of(row) for row in rows], where or {})
 
+    def several(
+        self,
+        names: Collection[str],
+        *,
+        since_ns: int | None = None,
+        until_ns: int | None = None,
+    ) -> dict[str, list[Series]]:
+        """The series of these instruments, by name, in one question; of those that statistics
+        of that time know. Names without any are left out."""
+        since, last = ends(since_ns, until_ns)
+        since = max(TIME_MIN, since - SIGHT_NS)
+        first, final = min(names), max(names)
+        values: Row = {"names": sorted(names), "first": first, "last": final}
+        values |= {"since_ns": since, "last_ns": last, "rows_max": SERIES_MAX + 1}
+        wanted: Wanted = {"name": (first, final), "ended_ns": (since, last)}
+        rows = self._questions.ask("several", "readings", wanted, values)
+        refuse_many(f"{first} to {final}", rows, SERIES_MAX)
+        found: dict[str, list[Series]] = {}
+        for row in rows:
+            found.setdefault(row.pop("name"), []).append(series_of(row))
+        return found
+
     def catalogue(
         self, *, since_ns: int | None = None, until_ns: int | None = None
     ) -> list[tuple[str, Series]]:
@@ -195,16 +217,16 @@ class Measured:
         since_ns: int | None = None,
         until_ns: int | None = None,
         period_ns: int,
+        quantiles: Sequence[float] = (),
     ) -> list[tuple[Statistics, Distribution]]:
-        """What timers among these parts kept, by period: the statistics, and their values."""
+        """The same by period, each with the values that a timer kept; what is none kept none."""
         wanted, values = _chosen(name, parts, since_ns, until_ns)
         values["period_ns"] = min(period_ns, TIME_MAX)
         rows = self._moved("measured", wanted, values, ROWS_MAX)
-        rows = [row for row in rows if row["kind"] == "distribution"]
         if any(row["running"] for row in rows):
             rows = with_extremes(rows, self._moved("extremes", wanted, values, ROWS_MAX))
         merged = self._merged(rows, wanted, values)
-        asked = Asked(since_ns, until_ns, values["period_ns"], ())
+        asked = Asked(since_ns, until_ns, values["period_ns"], tuple(quantiles))
         told = statistics_of(rows, merged, parts.groups, asked)
         return [(one, whole(one, merged.of(row))) for one, row in zip(told, rows, strict=True)]
 

@@ -33,7 +33,7 @@ APART_MAX: Final = 1000
 SHARED_MAX: Final = 100
 """Of stretches of time that several files tell of, one at each file's beginning or end."""
 
-LISTS: Final = ("series", "catalogue", "names", "keys", "processes")
+LISTS: Final = ("series", "catalogue", "names", "keys", "processes", "several")
 """Questions about who told readings in some time."""
 
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from nilometer.model.loss import LOSSES, Loss
+from nilometer.store.series import parted
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Mapping, Sequence
 
     from nilometer.store.query import Reader
+    from nilometer.store.series import Series
     from nilometer.web.moments import Window
+
+    Told = Mapping[str, Sequence[Series]]
 
 OVERHEAD: Final = "nilometer.overhead"
 
@@ -32,36 +36,36 @@ class Cost(NamedTuple):
         return self.whole_ns / requests if requests else None
 
 
-def losses(reader: Reader, window: Window, known: Collection[str]) -> list[Loss]:
-    """All losses of a time, by service; `known` are the metrics that reported in it."""
+def losses(reader: Reader, window: Window, told: Told) -> list[Loss]:
+    """All losses of a time, by service. Takes a thread's time."""
     found = []
     for name, keys in LOSSES.items():
-        if name not in known:
+        if name not in told:
             continue
-        rows = reader.statistics(
+        rows = reader.measured(
             name,
+            parted(told[name], ("service", *keys)),
             since_ns=window.since_ns,
             until_ns=window.until_ns,
-            group_by=("service", *keys),
         )
         for one in rows:
             service, *values = (value or "" for value in one.group)
             if one.total:
-                told = dict(zip(keys, values, strict=True))
-                found.append(Loss(service, name, told, int(one.total)))
+                dimensions = dict(zip(keys, values, strict=True))
+                found.append(Loss(service, name, dimensions, int(one.total)))
     return sorted(found, key=lambda loss: (not loss.wants_a_person, -loss.items, loss.service))
 
 
-def costs(reader: Reader, window: Window, known: Collection[str]) -> dict[str, Cost]:
-    """What measuring cost each service."""
+def costs(reader: Reader, window: Window, told: Told) -> dict[str, Cost]:
+    """What measuring cost each service. Takes a thread's time."""
     found: dict[str, Cost] = {}
-    if OVERHEAD not in known:
+    if OVERHEAD not in told:
         return found
-    rows = reader.statistics(
+    rows = reader.measured(
         OVERHEAD,
+        parted(told[OVERHEAD], ("service", "part")),
         since_ns=window.since_ns,
         until_ns=window.until_ns,
-        group_by=("service", "part"),
     )
     for one in rows:
         service, part = (value or "" for value in one.group)

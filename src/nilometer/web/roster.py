@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from nilometer.store.series import parted
+from nilometer.store.series import Parts, matching, parted
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from nilometer.store.presence import Presence
     from nilometer.store.query import Reader
-    from nilometer.store.statistics import Number, Statistics
+    from nilometer.store.series import Series
+    from nilometer.store.statistics import Statistics
     from nilometer.web.moments import Window
 
 
@@ -46,9 +47,6 @@ WORKS: Final = (
 BEATS: Final = 3  # of its intervals a process is silent before it counts as gone
 SILENT_NS_MIN: Final = 15 * 10**9  # a busy machine is late by seconds
 SILENT_NS_ONCE: Final = 150 * 10**9  # of whom only one word is known: two minutes and a half
-
-BY_SERVICE: Final = ("service",)
-BY_PROCESS: Final = ("service", "host", "pid")
 
 Who = tuple[str, str, int]
 Group = tuple[str | None, ...]
@@ -114,11 +112,7 @@ def is_alive(presence: Presence, at_ns: int) -> bool:
 
 
 def services(
-    window: Window,
-    whole: Mapping[Group, Done],
-    single: Mapping[Group, Done],
-    present: Iterable[Presence],
-    here: Who,
+    window: Window, done: Mapping[Group, Done], present: Iterable[Presence], here: Who
 ) -> list[Service]:
     """All services that told something, by name. `here` is the collector's own process, which
     lives, as it answers, though it tells nothing while it is idle."""
@@ -128,59 +122,87 @@ def services(
         silent_ns = max(0, window.ended_ns - one.ended_ns)
         alive = is_alive(one, window.ended_ns) or (window.is_live and who == here)
         made = (one.host, one.pid, one.version, alive, silent_ns, one.interval_ns)
-        did = single.get((one.service, one.host, str(one.pid)))
+        did = done.get((one.service, one.host, str(one.pid)))
         processes.setdefault(one.service, []).append(Process(*made, did))
     return [
-        Service(name, sorted(found, key=lambda one: not one.alive), whole.get((name,)))
+        Service(name, sorted(found, key=lambda one: not one.alive), done.get((name,)))
         for name, found in sorted(processes.items())
     ]
 
 
-def done(
-    reader: Reader, window: Window, known: Collection[str], keys: Sequence[str]
-) -> dict[Group, Done]:
-    """How much of its work each service did, or each process, by the values of `keys`. Takes a
-    thread's time."""
-    found: dict[Group, Done] = {}
-    for work in reversed([work for work in WORKS if work.timer in known]):
-        found |= _done(reader, work, window, known, keys)
+class Job(NamedTuple):
+    """A work with the series of those that do it, and of what failed of it."""
+
+    work: Work
+    series: list[Series]
+    errors: list[Series] | None
+
+
+def jobs(told: Mapping[str, Sequence[Series]]) -> list[Job]:
+    """The works that are done, each with the services whose first one it is."""
+    found: list[Job] = []
+    taken: set[str] = set()
+    for work in WORKS:
+        series = [
+            one
+            for one in told.get(work.timer, ())
+            if one.kind == "distribution" and one.unit in work.unit_ns
+            if one.service not in taken
+        ]
+        doers = {one.service for one in series}
+        errors = None
+        if work.errors in told:
+            where = dict([work.where] if work.where else [])
+            errors = [one for one in matching(told[work.errors], where) if one.service in doers]
+        taken |= doers
+        if series:
+            found.append(Job(work, series, errors))
     return found
 
 
-def _done(
-    reader: Reader, work: Work, window: Window, known: Collection[str], keys: Sequence[str]
-) -> dict[Group, Done]:
-    """How much of that work was done, by the values of `keys`."""
-    since_ns, until_ns = window.since_ns, window.until_ns
-    failed: dict[Group, Number] = {}
-    if work.errors in known:
-        where = dict([work.where] if work.where else [])
-        rows = reader.statistics(
-            work.errors, since_ns=since_ns, until_ns=until_ns, group_by=keys, where=where
-        )
-        failed = {one.group: one.total or 0 for one in rows}
-    series = reader.series(work.timer, since_ns=since_ns, until_ns=until_ns)
-    found = reader.measured(
-        work.timer,
-        parted(series, keys),
-        since_ns=since_ns,
-        until_ns=until_ns,
+def done(reader: Reader, window: Window, job: Job) -> dict[Group, Done]:
+    """How much of it each service did, and each process. Takes a thread's time."""
+    rows = reader.measured(
+        job.work.timer,
+        _both(job.series),
+        since_ns=window.since_ns,
+        until_ns=window.until_ns,
         quantiles=(0.5, 0.99),
     )
-    counts = work.errors in known
-    return {
-        one.group: _told(one, work, window, int(failed.get(one.group, 0)) if counts else None)
-        for one in found
-        if one.kind == "distribution" and one.unit in work.unit_ns
-    }
+    return {one.group: _told(one, job, window) for one in rows if one.samples}
 
 
-def _told(one: Statistics, work: Work, window: Window, errors: int | None) -> Done:
-    unit_ns = work.unit_ns[one.unit]
+def failed(reader: Reader, window: Window, job: Job) -> dict[Group, int]:
+    """How much of it failed, likewise. Takes a thread's time."""
+    if not job.errors:
+        return {}
+    rows = reader.measured(
+        job.work.errors,
+        _both(job.errors),
+        since_ns=window.since_ns,
+        until_ns=window.until_ns,
+    )
+    return {one.group: int(one.total or 0) for one in rows}
+
+
+def _both(series: Sequence[Series]) -> Parts:
+    """Each series twice: as a part of its service, and of its process."""
+    whole, single = parted(series, ("service",)), parted(series, ("service", "host", "pid"))
+    further = [part + len(whole.groups) for part in single.parts]
+    return Parts(
+        [*whole.groups, *single.groups],
+        [*whole.series, *single.series],
+        [*whole.parts, *further],
+    )
+
+
+def _told(one: Statistics, job: Job, window: Window) -> Done:
+    unit_ns = job.work.unit_ns[one.unit]
     median, most = (value for _, value in one.quantiles)
     times = (
         None if value is None else value * unit_ns
         for value in (one.average, median, most, one.maximum)
     )
     rate = one.samples * 10**9 / window.lasts_ns
-    return Done(work.timer, work.thing, one.samples, rate, errors, *times)
+    errors = None if job.errors is None else 0
+    return Done(job.work.timer, job.work.thing, one.samples, rate, errors, *times)

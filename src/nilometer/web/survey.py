@@ -11,10 +11,13 @@ import os
 import socket
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from nilometer.web.account import Cost, costs, losses
-from nilometer.web.roster import BY_PROCESS, BY_SERVICE, Service, done, services
+from nilometer.model.loss import LOSSES
+from nilometer.web.account import OVERHEAD, Cost, costs, losses
+from nilometer.web.roster import WORKS, Done, Group, Job, Service, done, failed, jobs, services
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from nilometer.model.loss import Loss
     from nilometer.web.moments import Window
     from nilometer.web.parts import Parts
@@ -23,11 +26,17 @@ COLLECTOR: Final = "nilometer-collector"
 """The service that the collector calls itself."""
 
 
-class Survey(NamedTuple):
-    """Services by name, losses the gravest first, costs by service; `known` are the metrics
-    that reported."""
+NAMES: Final = {
+    *(name for work in WORKS for name in (work.timer, work.errors) if name),
+    *LOSSES,
+    OVERHEAD,
+}
+"""The metrics that are asked for."""
 
-    known: frozenset[str]
+
+class Survey(NamedTuple):
+    """Services by name, losses the gravest first, costs by service."""
+
     services: list[Service]
     losses: list[Loss]
     costs: dict[str, Cost]
@@ -36,15 +45,30 @@ class Survey(NamedTuple):
 async def survey(parts: Parts, route: str, window: Window) -> Survey:
     """What the tables know of that time; Refusal 503 as `Queries` says."""
     reader, run = parts.reader, parts.queries.run
-    since_ns, until_ns = window.since_ns, window.until_ns
-    names = await run(route, reader.metric_names, since_ns=since_ns, until_ns=until_ns)
-    known = frozenset(one.name for one in names)
-    whole, single, present, lost, cost = await asyncio.gather(
-        run(route, done, reader, window, known, BY_SERVICE),
-        run(route, done, reader, window, known, BY_PROCESS),
-        run(route, reader.processes, since_ns=since_ns, until_ns=until_ns),
-        run(route, losses, reader, window, known),
-        run(route, costs, reader, window, known),
+    time = window.since_ns, window.until_ns
+    told = await run(route, reader.several, NAMES, since_ns=time[0], until_ns=time[1])
+    done, present, lost, cost = await asyncio.gather(
+        _done(parts, route, window, jobs(told)),
+        run(route, reader.processes, since_ns=time[0], until_ns=time[1]),
+        run(route, losses, reader, window, told),
+        run(route, costs, reader, window, told),
     )
     here = (COLLECTOR, socket.gethostname(), os.getpid())
-    return Survey(known, services(window, whole, single, present, here), lost, cost)
+    return Survey(services(window, done, present, here), lost, cost)
+
+
+async def _done(
+    parts: Parts, route: str, window: Window, found: Sequence[Job]
+) -> dict[Group, Done]:
+    """What was done, with what failed of it."""
+    run = parts.queries.run
+    whole: dict[Group, Done] = {}
+    for job in found:
+        worked, wrong = await asyncio.gather(
+            run(route, done, parts.reader, window, job),
+            run(route, failed, parts.reader, window, job),
+        )
+        for group, one in worked.items():
+            counts = job.errors is not None
+            whole[group] = one._replace(errors=wrong.get(group, 0) if counts else None)
+    return whole

@@ -8,7 +8,7 @@
   SELECT
     *,
     COUNT(*) FILTER (WHERE is_afresh) OVER (
-      PARTITION BY series, started_ns ORDER BY ended_ns, height
+      PARTITION BY series, part, started_ns ORDER BY ended_ns, height
     ) AS run,
     COALESCE(minimum_float, minimum_int) AS minimum,
     COALESCE(maximum_float, maximum_int) AS maximum

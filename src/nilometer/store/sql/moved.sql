@@ -12,6 +12,8 @@
 -- time. `rolled` are roll-ups that stand for readings which are not among `readings`, merged; there are
 -- none where all readings are.
 --
+-- A series may belong to several parts: to its process and to its service, for instance.
+--
 -- `NOT IN` and not an anti join: DuckDB would turn that round and hold all readings in memory.
 WITH chosen AS (
   SELECT UNNEST($series) AS series, UNNEST($parts) AS part
@@ -51,7 +53,7 @@ counting AS (
     LAG(negative_counts) OVER before AS negative_counts_before
   FROM once
   WHERE cumulative AND kind <> 'gauge'
-  WINDOW before AS (PARTITION BY series, started_ns ORDER BY ended_ns, height)
+  WINDOW before AS (PARTITION BY series, part, started_ns ORDER BY ended_ns, height)
 ),
 judged AS (
   SELECT

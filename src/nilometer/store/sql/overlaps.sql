@@ -3,7 +3,7 @@
 -- some of the readings can only be asked so, whenever they ended.
 -- `rolled` are the roll-ups of some files, `readings` the readings of all others.
 WITH chosen AS (
-  SELECT UNNEST($series) AS series
+  SELECT DISTINCT UNNEST($series) AS series
 ),
 pieces AS (
   SELECT rolled.series, grid_ns, first_ns, ended_ns, is_raw
