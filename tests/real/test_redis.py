@@ -284,7 +284,10 @@ def test_a_pool_says_how_many_connections_are_used_and_idle(redis, registry):  #
     assert read(registry)["db.client.connection.timeouts"] == {
         f"db.client.connection.pool.name=127.0.0.1:{redis.port}/0": 1
     }
+    pool.release(held[1])
     pool.disconnect()
+    said = read(registry)["db.client.connection.count"]
+    assert said == in_pool(redis, used=1, idle=0), "it keeps it to open it again, and no server"
     del pool, held
     gc.collect()
     assert read(registry)["db.client.connection.count"] == in_pool(redis, used=0), (

@@ -122,12 +122,18 @@ def pool_name(pool: Any) -> str:
 
 
 def connections_of(pool: Any) -> tuple[int, int]:
-    """How many connections of a pool are used, and how many idle."""
+    """How many connections of a pool are used, and how many idle: those that are open."""
     queue = getattr(pool, "pool", None)  # the pool that lets threads wait
     if queue is not None:
-        idle = sum(one is not None for one in list(queue.queue))
-        return len(pool._connections) - idle, idle
-    return len(pool._in_use_connections), len(pool._available_connections)
+        kept = [one for one in list(queue.queue) if one is not None]
+        return len(pool._connections) - len(kept), sum(map(_is_open, kept))
+    return len(pool._in_use_connections), sum(map(_is_open, list(pool._available_connections)))
+
+
+def _is_open(connection: Any) -> bool:
+    """A pool keeps the objects of connections that it closed, to open them again."""
+    told = getattr(connection, "is_connected", None)  # those of threads have it since 7
+    return told if isinstance(told, bool) else getattr(connection, "_sock", True) is not None
 
 
 def cluster_pipeline_of(pipeline: Any) -> tuple[str, list[object]]:

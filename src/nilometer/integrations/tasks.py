@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 KIND: Final = "task.kind"
 FUNCTION: Final = "code.function.name"
 
-MACHINERY: Final = ("concurrent.futures.", "multiprocessing.", "nilometer.")
+MACHINERY: Final = (
+    *("concurrent.futures.", "multiprocessing.", "nilometer."),
+    "asyncio.base_events.BaseEventLoop._do_shutdown",
+)
 """Whose functions are nobody's tasks: they run those of others for as long as a pool lives."""
 
 
