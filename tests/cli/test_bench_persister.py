@@ -364,10 +364,17 @@ def test_answers_without_the_shape_of_one_are_said_to_be_none(answers, body):
 
 
 def statistics(*, percentiles=True):
-    """Monasca's API: 7 received by each of two processes, flushes in both."""
+    """Monasca's API: 7 received by each of two processes, flushes in both.
+
+    As a real one it refuses what InfluxDB refuses: a period of 2**63 ns or more.
+    """
 
     def answer(query):
         names = query["statistics"].split(",")
+        period = query["period"]
+        if int(period) * S >= 2**63:
+            because = f"overflowed duration {period}s: choose a smaller duration or INF"
+            return 500, {"title": "Internal Server Error", "description": because}
         if not percentiles and any(name.startswith("p") for name in names):
             return 422, {"title": "Unprocessable Entity", "description": "Invalid statistic"}
         what = query["name"].removeprefix("monasca.persister.")
