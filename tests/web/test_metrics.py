@@ -236,7 +236,7 @@ def test_the_form_sends_what_the_page_shows(ask):
 
 
 def test_each_value_is_in_a_cell_and_each_cell_leads_to_its_traces(ask):
-    page = ask("/metrics/http.server.request", where="http.route=/b").text
+    page = ask("/metrics/http.server.request", where="http.route=/b", tables=True).text
 
     (place,) = [
         parse_qs(urlsplit(unescape(path)).query)
@@ -250,10 +250,18 @@ def test_each_value_is_in_a_cell_and_each_cell_leads_to_its_traces(ask):
     assert most < 3 * least
 
 
+def test_the_traces_of_a_cell_are_of_the_operation_that_is_shown(ask):
+    where = ["http.route=/b", "http.request.method=GET"]
+
+    page = ask("/metrics/http.server.request", where=where, tables=True).text
+
+    assert "/traces?service=orders&amp;name=GET+%2Fb&amp;since=" in page
+
+
 def test_a_trace_with_a_part_that_took_so_long_may_take_longer(tmp_path):
     part = reading("db.query", Kind.DISTRIBUTION, Distribution.of([5 * MS]), NOW - 60 * S)
     with asking(tmp_path, [Batch(Resource("a"), (part,))], clock=AT_NOW) as ask:
-        page = ask("/metrics/db.query").text
+        page = ask("/metrics/db.query", tables=True).text
 
     (place,) = re.findall(r'<td class="n"><a href="(/traces[^"]+)"', page)
     assert "min_duration=" in place

@@ -219,7 +219,7 @@ class Measured:
         period_ns: int,
         quantiles: Sequence[float] = (),
     ) -> list[tuple[Statistics, Distribution]]:
-        """The same by period, each with the values that a timer kept; what is none kept none."""
+        """The same by period, each with the values that it kept, if it is a timer."""
         wanted, values = _chosen(name, parts, since_ns, until_ns)
         values["period_ns"] = min(period_ns, TIME_MAX)
         rows = self._moved("measured", wanted, values, ROWS_MAX)

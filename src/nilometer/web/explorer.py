@@ -55,8 +55,11 @@ _SHARE: Final = re.compile(r"p([0-9]{1,2}(?:\.[0-9]{1,6})?|100)")
 
 
 class Asked(NamedTuple):
-    """One metric, the time, and what of it; `period_ns` 0 is what suits the time, and `every`
-    whether groups that are not drawn are to be told by period, too."""
+    """One metric, the time, and what of it; `period_ns` 0 is what suits the time.
+
+    `periods` and `cells` are what takes longest: what there was in each period, and how large
+    a timer's values were. `every` is whether groups that are not drawn have periods, too.
+    """
 
     name: str
     window: Window
@@ -65,6 +68,8 @@ class Asked(NamedTuple):
     statistics: tuple[str, ...]
     period_ns: int
     compare: str
+    periods: bool = True
+    cells: bool = True
     every: bool = False
 
 
@@ -192,6 +197,7 @@ class _Question:
         self._shares = shares
         self._period_ns = period_ns
         self.drawn: list[tuple[str | None, ...]] = []
+        self._held: list[tuple[int, Distribution]] | None = None
 
     def side(self, found: Sequence[Series] | None, shift_ns: int) -> Side:
         """The statistics of these series, or of those that there were at that time."""
@@ -209,33 +215,46 @@ class _Question:
             name, parts, since_ns=since_ns, until_ns=until_ns, quantiles=self._shares
         )
         self.drawn = self.drawn or _largest(sums)
-        if not self._asked.every:
-            parts = _of_groups(parts, set(self.drawn[:GROUPS_DRAWN]))
-        rows = self._reader.measured(
-            name,
-            parts,
-            since_ns=since_ns - since_ns % self._period_ns,
-            until_ns=until_ns,
-            period_ns=self._period_ns,
-            quantiles=self._shares,
-        )
+        rows: list[Statistics] = []
+        if self._asked.periods:
+            rows = self._rows(parts, since_ns, until_ns, has_cells=shift_ns == 0)
         over = [_of_what_is_over(row, self._period_ns, until_ns) for row in rows]
         return Side(shift_ns, since_ns, until_ns, over, sums)
 
+    def _rows(
+        self, parts: Parts, since_ns: int, until_ns: int, *, has_cells: bool
+    ) -> list[Statistics]:
+        """By period; where all groups are asked for, their values are told with the same
+        question: merged, they are those of all series."""
+        is_all = self._asked.every or len(self.drawn) <= GROUPS_DRAWN
+        if not self._asked.every:
+            parts = _of_groups(parts, set(self.drawn[:GROUPS_DRAWN]))
+        ask = self._reader.measured
+        times = self._times(since_ns, until_ns)
+        if not (self._asked.cells and has_cells and is_all):
+            return ask(self._asked.name, parts, **times, quantiles=self._shares)
+        told = self._reader.spread(self._asked.name, parts, **times, quantiles=self._shares)
+        self._held = [(one.started_ns, held) for one, held in told if _is_timer(one)]
+        return [one for one, _ in told]
+
+    def _times(self, since_ns: int, until_ns: int) -> dict[str, int]:
+        begun_ns = since_ns - since_ns % self._period_ns
+        return {"since_ns": begun_ns, "until_ns": until_ns, "period_ns": self._period_ns}
+
     def spread(self, chosen: Sequence[Series]) -> list[tuple[int, Distribution]]:
         """The values of all timers among the series, by period."""
+        if self._held is not None or not self._asked.cells:
+            return self._held or []
         timers = [one for one in chosen if one.kind == "distribution"]
         if not timers:
             return []
-        window = self._asked.window
-        found = self._reader.spread(
-            self._asked.name,
-            parted(timers, ()),
-            since_ns=window.since_ns - window.since_ns % self._period_ns,
-            until_ns=window.ended_ns,
-            period_ns=self._period_ns,
-        )
+        times = self._times(self._asked.window.since_ns, self._asked.window.ended_ns)
+        found = self._reader.spread(self._asked.name, parted(timers, ()), **times, quantiles=())
         return [(one.started_ns, held) for one, held in found]
+
+
+def _is_timer(one: Statistics) -> bool:
+    return one.kind == "distribution"
 
 
 def _shares(statistics: Sequence[str]) -> list[float]:

@@ -126,13 +126,16 @@ def _add_one(routes: APIRouter, parts: Parts) -> None:
         statistic: Chosen = [],  # noqa: B006
         period: DurationNs = 0,
         compare: Text = "",
+        tables: bool = False,
     ) -> Response:
         shown = window(since, until, parts.clock)
         asked = _asked(name, shown, where, group_by, statistic, period, compare)
-        asked = asked._replace(every=request.query_params.get("format", "html") != "html")
+        every = request.query_params.get("format", "html") != "html"
+        asked = asked._replace(every=every, periods=tables or every, cells=tables or every)
         told = await parts.queries.run("/metrics/{name}", explored, parts.reader, asked)
         same = {key: request.query_params.getlist(key) for key in request.query_params}
-        charts = link("charts", name, **{key: v for key, v in same.items() if key != "format"})
+        left = {key: v for key, v in same.items() if key not in ("format", "tables")}
+        charts = link("charts", name, **left)
         page = Page("metric.html", name, _shown(told, asked, charts), _data(told, asked))
         sheet = Sheet(_columns(told, asked), _sheet_rows(told))
         return parts.drawing.answer(request, page._replace(sheet=sheet))
