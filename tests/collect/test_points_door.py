@@ -79,6 +79,23 @@ def test_a_stop_finds_the_start_that_an_earlier_collector_wrote_among_forged_one
     assert [span.name for span in tables.spans] == ["x"]
 
 
+@pytest.mark.parametrize("depth", [101, 500, 900])
+def test_a_point_nested_too_deep_is_refused_alone_and_changes_no_pair(tmp_path, depth):
+    tables = Tables()
+    value = 7
+    for _ in range(depth):
+        value = [value]
+    bodies = [[point("x-start")], [point("x-stop", second=2, deep=value)]]
+    bodies += [[point("x-stop", second=3)]]
+
+    answers = posted(tmp_path, *bodies, tables=tables)
+
+    assert [one.json()["rejected"] for one in answers] == [{}, {"too-deep": 1}, {}]
+    assert [(one.name, one.ended_ns - one.started_ns) for one in tables.spans] == [
+        ("x", 2 * 10**9)
+    ]
+
+
 def test_what_no_json_can_say_is_told_as_text(tmp_path):
     tables = Tables()
 

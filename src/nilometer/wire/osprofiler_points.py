@@ -37,6 +37,8 @@ STOPPED: Final = "osprofiler.stop"
 
 ID_CHARS_MAX: Final = 255  # what OSProfiler's own store takes
 NAME_CHARS_MAX: Final = 255
+DEPTH_MAX: Final = 100
+"""As deep as OTLP's; readers of JSON recurse, and what can be read a writer may not manage."""
 TEXT_CHARS_MAX: Final = 10_000  # of one attribute; a statement of SQL may be long
 
 _KINDS: Final = {
@@ -102,7 +104,7 @@ class Point(NamedTuple):
 
 
 def point_of(told: object, *, at_ns: int | None = None) -> Point:
-    """The point in a payload; WireError ``point`` if it is none.
+    """The point in a payload; WireError ``point`` if it is none, or ``too-deep``.
 
     `at_ns` is when it was sent: OSProfiler of 2015 tells no time of its own.
     """
@@ -118,6 +120,8 @@ def point_of(told: object, *, at_ns: int | None = None) -> Point:
     if not isinstance(told.get("info", {}), dict):
         raise WireError("info is no object", reason="point")
     told.setdefault("info", {})
+    if _is_deep(told):
+        raise WireError(f"nested deeper than {DEPTH_MAX}", reason="too-deep")
     if at_ns is None or "timestamp" in told:
         at_ns = time_ns(told.get("timestamp"))
     return Point(
@@ -211,6 +215,20 @@ def _id(told: dict[str, Any], key: str) -> str:
     if not isinstance(found, str) or not 0 < len(found) <= ID_CHARS_MAX:
         raise WireError(f"no {key}" if found is None else f"{key} is no id", reason="point")
     return found
+
+
+def _is_deep(told: dict[str, Any]) -> bool:
+    level: list[Any] = [told]
+    for _ in range(DEPTH_MAX):
+        level = [
+            inner
+            for each in level
+            for inner in (each.values() if isinstance(each, dict) else each)
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def _text(found: Any) -> str:
