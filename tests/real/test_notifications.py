@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import threading
@@ -255,6 +256,39 @@ def test_a_collector_whose_tables_refuse_ends_at_once_and_nothing_is_lost(
         collector.restart()
         wait_until(lambda: len(stored(collector)) >= 1000, 40)
         assert sorted(stored(collector)) == later.ids
+
+
+@pytest.mark.parametrize("made_anew", [True, False], ids=["by its service", "by nobody"])
+def test_an_exchange_that_was_deleted_while_we_consume_is_bound_again(
+    rabbitmq,  # noqa: F811
+    tmp_path,
+    made_anew,
+):
+    name = f"deleted-{made_anew}"
+    url = bus_url(rabbitmq, exchange=name, topic=name, priority="info")
+    with start(tmp_path, notifications=url) as collector:
+        connection = pika.BlockingConnection(pika.URLParameters(rabbitmq.amqp_url))
+        channel = connection.channel()
+        wait_until(lambda: collector.get("health")["status"] == "ok", 20)
+        channel.exchange_delete(name)
+        if made_anew:
+            channel.exchange_declare(name, "topic")
+        numbers = itertools.count()
+
+        def one_arrives():
+            sent = pika.BlockingConnection(pika.URLParameters(rabbitmq.amqp_url))
+            told = {"message_id": f"m{next(numbers)}", "publisher_id": "compute.c1"}
+            told |= {"event_type": "a", "priority": "INFO", "payload": {}}
+            told |= {"timestamp": "2026-11-20 10:00:00"}
+            sent.channel().basic_publish(name, f"{name}.info", json.dumps(told).encode())
+            sent.close()
+            time.sleep(0.5)
+            return stored(collector)
+
+        wait_until(one_arrives, 30)
+        connection.close()
+        assert ("is made again" in collector.output()) is not made_anew
+        assert collector.get("health")["status"] == "ok"
 
 
 def test_a_broker_that_refuses_us_is_named_with_its_reason_and_taken_when_it_does_not(

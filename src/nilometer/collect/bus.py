@@ -24,6 +24,7 @@ from pika.exceptions import (
     ProbableAuthenticationError,
 )
 
+from nilometer.clock import elapsed_ns
 from nilometer.collect.instruments import BUS_LOST
 from nilometer.errors import ConfigError, NilometerError
 from nilometer.wire.osprofiler_points import points_of
@@ -41,6 +42,9 @@ log = logging.getLogger("nilometer.collector")
 BACK_OFF_S: Final = (1.0, 2.0, 5.0, 10.0, 30.0)
 CONNECT_S: Final = 5.0
 HEARTBEAT_S: Final = 60
+BIND_S: Final = 10.0
+"""So often queues are bound again, which takes half a millisecond each: no broker tells that an
+exchange was deleted, nor that services made one of its name anew, without our bindings."""
 POLL_S: Final = 0.2  # how long the thread may sleep before it sees that it should stop
 END_S: Final = 8.0  # as long as requests are waited for
 HELD_BYTES_MAX: Final = 64 << 20
@@ -159,14 +163,35 @@ class Consumer:
         queues = dict.fromkeys(source.queue for source in self.bus.sources)
         for queue in queues:
             self._declare_queue(connection, queue)
+        self._bind(connection)
         channel = connection.channel()
-        for source in self.bus.sources:
-            channel.queue_bind(source.queue, source.exchange, source.key)
         channel.basic_qos(prefetch_count=self.bus.prefetch)
         channel.add_on_cancel_callback(self._cancelled)
         for queue in queues:
             channel.basic_consume(queue, self._take)
         return channel
+
+    def _bind(self, connection: Any) -> None:
+        channel = connection.channel()
+        for source in self.bus.sources:
+            channel.queue_bind(source.queue, source.exchange, source.key)
+        channel.close()
+
+    def _bind_again(self, connection: Any) -> None:
+        """Also where an exchange was deleted meanwhile, which takes its bindings along."""
+        try:
+            self._bind(connection)
+        except ChannelClosedByBroker as error:
+            if error.reply_code != NOT_FOUND:
+                raise
+            log.warning(
+                "notifications: %s: %s; it is made again; what was sent meanwhile is lost",
+                self.bus,
+                error.reply_text,
+            )
+            for exchange in self.bus.exchanges:
+                self._declare_exchange(connection, exchange)
+            self._bind(connection)
 
     def _declare_exchange(self, connection: Any, exchange: str) -> None:
         options = {"durable": self.bus.durable, "auto_delete": self.bus.auto_delete}
@@ -199,8 +224,12 @@ class Consumer:
         )
 
     def _consume(self, connection: Any, channel: Any) -> None:
+        bound_ns = elapsed_ns()
         while not self._stop.is_set():
             connection.process_data_events(POLL_S)
+            if elapsed_ns() - bound_ns > BIND_S * 10**9:
+                self._bind_again(connection)
+                bound_ns = elapsed_ns()
             if self._intake.gathered_bytes > HELD_BYTES_MAX:
                 self._pause()
             if self._acknowledged(channel, 0):
