@@ -445,8 +445,13 @@ for _ in range(60):
         ({"orderby": "{}"}, "Order-by expression not valid: it is a list"),
         ({"orderby": '[{"colour": "asc"}]'}, "Order-by expression not valid: no field"),
         ({"orderby": '[{"meter": "up"}]'}, "Order-by expression not valid: 'up' is neither"),
+        (rb'{"\ud800": 1}', "Request is not valid JSON"),
+        (rb'{"limit": "\ud800"}', "Request is not valid JSON"),
+        ({"filter": r'{"=": {"\ud800": "x"}}'}, "Filter expression not valid: "),
+        ({"filter": r'{"=": {"resource_id": "\udfff"}}'}, "Filter expression not valid: "),
+        ({"orderby": r'[{"\ud800": "asc"}]'}, "Order-by expression not valid: "),
     ],
-    ids=range(21),
+    ids=range(26),
 )
 def test_a_body_that_is_no_query_gets_ceilometers_own_error(ask, body, fault):
     content = body if isinstance(body, bytes) else json.dumps(body)

@@ -110,6 +110,9 @@ def of_validation(errors: Sequence[Any]) -> Refusal:
 
 
 def cut(value: object) -> str:
-    """A sender's text, short enough to be shown."""
+    """A sender's text, short enough to be shown; half a surrogate, which JSON can say and
+    UTF-8 cannot, is a question mark."""
     text = str(value)
-    return text if len(text) <= VALUE_CHARS_MAX else text[: VALUE_CHARS_MAX - 1] + "…"
+    if len(text) > VALUE_CHARS_MAX:
+        text = text[: VALUE_CHARS_MAX - 1] + "…"
+    return text.encode("utf-8", "replace").decode()

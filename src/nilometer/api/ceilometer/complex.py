@@ -16,6 +16,7 @@ from nilometer.api.ceilometer.wanted import (
     sample_where,
 )
 from nilometer.api.problems import cut
+from nilometer.errors import said_by
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,7 +51,7 @@ class Query(NamedTuple):
 def query_of(body: bytes) -> Query:
     """The query in a request's body."""
     try:
-        told = json.loads(body) if body.strip() else {}
+        told = _loaded(body) if body.strip() else {}
     except (ValueError, RecursionError):
         raise Fault("Request is not valid JSON") from None
     if not isinstance(told, dict):
@@ -74,9 +75,16 @@ def _within(key: str, told: dict[str, Any]) -> Any:
     if not isinstance(text, str):
         raise invalid(key, text, "it is a text that holds JSON")
     try:
-        return json.loads(text)
+        return _loaded(text)
     except (ValueError, RecursionError) as error:
-        raise _wrong(key, str(error)) from None
+        raise _wrong(key, cut(said_by(error))) from None
+
+
+def _loaded(text: str | bytes) -> Any:
+    """What JSON says; ValueError where it says half a surrogate: nothing is called so."""
+    told = json.loads(text)
+    json.dumps(told, ensure_ascii=False).encode()
+    return told
 
 
 def _wrong(key: str, because: str) -> Fault:
