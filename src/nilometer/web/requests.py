@@ -6,6 +6,7 @@ The same questions as REST's, from the same functions.
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request, Response
@@ -19,7 +20,7 @@ from nilometer.model.operations import indicators_of, timings_of
 from nilometer.web import happened
 from nilometer.web.addresses import link
 from nilometer.web.drawing import Page
-from nilometer.web.moments import MomentText, window
+from nilometer.web.moments import SINCE, MomentText, window
 from nilometer.web.sheet import Sheet
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ LIMIT_MAX: Final = 1000
 VIEWS: Final = {"requests": "Requests", "operations": "Operations", "failures": "Failures"}
 """What /requests shows, as its address and its links say it."""
 
-SINCE: Final = {"requests": "1h", "operations": "24h", "failures": "24h"}
 SHARES: Final = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
 Limit = Annotated[int, Query(ge=1, le=LIMIT_MAX)]
@@ -50,7 +50,7 @@ def router(parts: Parts) -> APIRouter:
         project: Text | None = None,
         operation: Text = "",
         failed: bool | None = None,
-        since: MomentText = "",
+        since: MomentText = SINCE,
         until: MomentText = "",
         limit: Limit = LIMIT,
     ) -> Response:
@@ -58,7 +58,7 @@ def router(parts: Parts) -> APIRouter:
             return await _found(parts, told)
         if view not in VIEWS:
             raise not_a_choice("view", view, list(VIEWS))
-        shown = window(since or SINCE[view], until, parts.clock)
+        shown = window(since, until, parts.clock)
         if view == "operations":
             page = await _operations(parts, shown, operation, project)
         elif view == "failures":
@@ -128,10 +128,8 @@ async def _operations(parts: Parts, shown: Window, operation: str, project: str 
         rows = indicators_of(chosen, shares)
         return [indicator_row(one, names).model_dump() for one in rows]
 
-    data: dict[str, list[dict[str, Any]]] = {
-        "timings": await parts.queries.run("/requests", timings),
-        "kpi": await parts.queries.run("/requests", indicators),
-    }
+    asked = (parts.queries.run("/requests", ask) for ask in (timings, indicators))
+    data = dict(zip(("timings", "kpi"), await asyncio.gather(*asked), strict=True))
     told: dict[str, Any] = {"window": shown, "operation": operation, "project": project}
     told |= {"shares": names, "views": VIEWS, "view": "operations", **data}
     columns = ("of", "operation", "project_id", "count", "min_ns", "avg_ns", *_in_ns(names))
