@@ -66,6 +66,10 @@ class Cart(Base):
     @functools.cached_property
     def weight(self):
         return 2
+
+    @functools.singledispatchmethod
+    def add(self, item):
+        return item
 """
 
 
@@ -150,6 +154,16 @@ def test_what_matches_nothing_is_refused_with_the_nearest_name(check, tmp_path, 
     assert "has no parameter 'crat'; did you mean 'cart'? (cart, tax)" in said[2]
     assert "no_such_shop" in said[3]
     assert all(line.endswith("[patch-matches-nothing]") for line in said)
+
+
+@pytest.mark.parametrize("flags", [(), ("--import",)])
+def test_what_no_base_of_a_class_has_is_refused_too_and_what_is_no_function(check, flags):
+    _, ran = check("shop_under_check:Cart.sav", *flags)
+    _, other = check("shop_under_check:Cart.add", *flags)
+
+    assert (ran.returncode, other.returncode) == (2, 2)
+    assert "Cart.sav matches nothing; did you mean 'save'?" in ran.stderr
+    assert "Cart.add is a singledispatchmethod" in other.stderr
 
 
 def test_what_cannot_be_made_of_a_function_is_refused_where_it_is_imported(check, tmp_path):

@@ -12,7 +12,7 @@ import click
 from nilometer.cli.collector import json_option
 from nilometer.cli.commands import InOrder
 from nilometer.cli.exits import Exit
-from nilometer.cli.patch_source import CACHED, Defined, names, nearest_module, source_of
+from nilometer.cli.patch_source import UNPATCHABLE, Defined, names, nearest_module, source_of
 from nilometer.cli.patch_source import matches as matches_of_source
 from nilometer.cli.run import flag_of
 from nilometer.cli.terminal import cell, say, show, show_json, stop
@@ -126,8 +126,8 @@ def read(patch: Patch) -> Checked:
     if not found:
         return refused(patch, f"{patch} matches nothing{nearest_of(*names(source, patch))}")
     for one in found:
-        if one.kind == CACHED:
-            return refused(patch, f"{patch.module}:{one.qualname} is a {CACHED}: no function")
+        if one.kind in UNPATCHABLE:
+            return refused(patch, f"{patch.module}:{one.qualname} is a {one.kind}: no function")
     return with_parameters(patch, found)
 
 

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 _PREFIXES: Final = {"staticmethod": "static ", "classmethod": "class "}
-CACHED: Final = "cached_property"
-"""A kind that no patch takes: it writes what it found beside itself."""
+UNPATCHABLE: Final = ("cached_property", "singledispatchmethod", "partialmethod")
+"""Kinds that no patch takes: they write beside themselves, or are no functions."""
 
 
 class Defined(NamedTuple):
@@ -96,10 +96,13 @@ def matches(source: Source, patch: Patch) -> list[Defined] | None:
 
 def names(source: Source, patch: Patch) -> tuple[str, list[str]]:
     """The part at which the path leads no further, and what is called there instead of it."""
-    bodies: list[ast.Module | ast.ClassDef] = [source.tree] if source.tree is not None else []
+    if source.tree is None:
+        return "", []
+    bodies: list[ast.Module | ast.ClassDef] = [source.tree]
     part, known = "", []
     for part in patch.parts:
-        inner = [one for body in bodies for one in _definitions(body.body)]
+        known_bodies = [one for body in bodies for one in _lineage(source.tree, body)[0]]
+        inner = [one for body in known_bodies for one in _definitions(body.body)]
         known = list(dict.fromkeys(one.name for one in inner))
         bodies = [n for n in inner if isinstance(n, ast.ClassDef) and _is_meant(part, n.name)]
         if not bodies:
@@ -123,7 +126,7 @@ def _matches(
                 yield from _matches(node, tuple(rest), (*path, node.name))
         elif not rest:
             kind = _kind(node, in_class=isinstance(body, ast.ClassDef))
-            if kind not in ("property", CACHED) or not is_wild(part):
+            if kind not in ("property", *UNPATCHABLE) or not is_wild(part):
                 yield Defined(".".join((*path, node.name)), kind, _parameters(node))
 
 
@@ -140,8 +143,10 @@ def _definitions(body: Sequence[ast.stmt]) -> Iterator[ast.ClassDef | Function]:
 
 def _kind(node: Function, *, in_class: bool) -> str:
     decorators = [ast.unparse(one) for one in node.decorator_list]
-    if any(one.rpartition(".")[2] == CACHED for one in decorators):
-        return CACHED
+    last = [one.partition("(")[0].rpartition(".")[2] for one in decorators]
+    for kind in UNPATCHABLE:
+        if kind in last:
+            return kind
     if "property" in decorators or any(d.endswith(".setter") for d in decorators):
         return "property"
     yields = any(isinstance(one, ast.Yield | ast.YieldFrom) for one in _own(node))
@@ -180,15 +185,33 @@ def _may_have_more(tree: ast.Module, parts: tuple[str, ...]) -> bool:
         classes = [n for n in _definitions(body.body) if isinstance(n, ast.ClassDef)]
         inner = next((one for one in classes if one.name == part), None)
         if inner is None:
-            return _is_bound(body, part) or _inherits(body)
+            return _is_bound(body, part) or _may_inherit(tree, body, part)
         body = inner
     return False
 
 
-def _inherits(body: ast.Module | ast.ClassDef) -> bool:
-    return isinstance(body, ast.ClassDef) and any(
-        ast.unparse(b) != "object" for b in body.bases
+def _may_inherit(tree: ast.Module, body: ast.Module | ast.ClassDef, name: str) -> bool:
+    """Whether a base has it; of those that the module defines, their source says so."""
+    lineage, foreign = _lineage(tree, body)
+    return foreign or any(
+        _is_bound(one, name) or any(inner.name == name for inner in _definitions(one.body))
+        for one in lineage[1:]
     )
+
+
+def _lineage(
+    tree: ast.Module, body: ast.Module | ast.ClassDef
+) -> tuple[list[ast.Module | ast.ClassDef], bool]:
+    """It, and the bases that the module defines; and whether it has others."""
+    classes = {n.name: n for n in _definitions(tree.body) if isinstance(n, ast.ClassDef)}
+    found, foreign = [body], False
+    for one in found:  # which grows meanwhile
+        for base in map(ast.unparse, one.bases if isinstance(one, ast.ClassDef) else ()):
+            if base not in classes:
+                foreign |= base != "object"
+            elif classes[base] not in found:
+                found.append(classes[base])
+    return found, foreign
 
 
 def _is_bound(body: ast.Module | ast.ClassDef, name: str) -> bool:
