@@ -87,7 +87,10 @@ def list_metrics(url: str, token_file: str | None, *, as_json: bool, **wanted: A
 @click.option("--until", help="The end of the time looked at; now if left out.")
 @click.option("--period", metavar="TIME", help="One row per so much time: 10s, 5m, 1h.")
 @click.option(
-    "--group-by", multiple=True, metavar="KEY", help="A dimension, service, host, pid or version."
+    "--group-by",
+    multiple=True,
+    metavar="KEY",
+    help="A dimension, service, host, pid or version.",
 )
 @click.option("--where", multiple=True, metavar="KEY=VALUE", help="Only series with this.")
 @click.option("--quantile", multiple=True, default=QUANTILES, show_default=True, metavar="Q")
