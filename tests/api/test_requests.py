@@ -204,6 +204,34 @@ def test_pairs_are_found_however_many_days_lie_between(tmp_path):
         assert of(-91, -88) == [(move, 1, 1, 0, 0)]
 
 
+def test_pairs_that_tell_no_request_are_found_by_their_resource_however_long_they_took(
+    tmp_path,
+):
+    hour, name = 3600 * S, "compute.instance.exists"
+
+    def told(what, hours, server):
+        return notified(f"{name}.{what}", instance(server), NOW + hours * hour, request="")
+
+    batches = [
+        told("start", -30, SERVER),
+        told("start", -40, OTHER),
+        told("end", -39, OTHER),  # a pair of its own
+        told("end", -1, OTHER),
+        told("end", -1, SERVER),
+    ]
+    with asking(tmp_path, batches) as ask:
+
+        def of(since, until):
+            times = {"since": NOW + since * hour, "until": NOW + until * hour}
+            rows = ask("/api/v1/timings", **times).json()["timings"]
+            return [
+                (one["count"], one["max"], one["end_only"], one["unfinished"]) for one in rows
+            ]
+
+        assert of(-2, 0) == [(1, 29 * hour, 1, 0)]
+        assert of(-31, -29) == []  # it ended since
+
+
 def test_a_project_has_whole_pairs_also_where_their_starts_were_told_under_another(tmp_path):
     """Nova's service user updates a port: only the end says whose the port is."""
     port = {"publisher": "network.ctl", "exchange": "neutron", "request": SECOND}

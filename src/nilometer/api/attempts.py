@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from nilometer.model.operations import END, ERROR, START, attempts_of, tracked_of
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 SIGHT_NS: Final = 600 * 10**9
 """So long before the time asked for all starts are read, and after it all ends; of what is half
-then, the other half is looked for by its request, whenever it was told."""
+then, the other half is looked for by its request, or by its resource, whenever it was told."""
 
 REQUEST_SIGHT_NS: Final = 6 * 3600 * 10**9
 """So long before it a request may have begun, and after it go on: longer than a live migration
@@ -80,18 +81,16 @@ def _told_of(
     since_ns: int | None = None,
     until_ns: int | None = None,
 ) -> list[Happening]:
-    """Whole operations, as others of them may lie there that are pairs already."""
-    ids = {one.either.request_id for one in halves} - {""}
+    """Whole operations, as others of them may lie there that are pairs already; by their
+    requests, or by the resources of those that tell none."""
+    requests = {one.either.request_id for one in halves} - {""}
+    resources = {one.either.resource_id for one in halves if not one.either.request_id} - {""}
     names = {one.operation + suffix for one in halves for suffix in (START, END, ERROR)}
-    if not ids:
-        return []
-    return reader.operations(
-        names=sorted(names),
-        request_ids=sorted(ids),
-        cut=True,
-        since_ns=since_ns,
-        until_ns=until_ns,
+    ask = partial(
+        reader.operations, names=sorted(names), cut=True, since_ns=since_ns, until_ns=until_ns
     )
+    found = ask(request_ids=sorted(requests)) if requests else []
+    return [*found, *(ask(resource_ids=sorted(resources)) if resources else ())]
 
 
 def tracked(

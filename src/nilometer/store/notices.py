@@ -158,16 +158,19 @@ class Notices:
         resource_id: str | None = None,
         names: Sequence[str] | None = None,
         request_ids: Sequence[str] | None = None,
+        resource_ids: Sequence[str] | None = None,
         cut: bool = False,
     ) -> list[Happening]:
         """What tells of operations in that time, the latest first: starts, ends and errors of
         those whose names begin with `prefix`, and that nova's API was asked; more than
         `OPERATIONS_MAX` are refused, or `cut`. With a resource, those that do not know theirs
         are among them, too, where their request is one that tells of it; with a project, all
-        of requests that tell of it: a start may be told under another one than its end."""
+        of requests that tell of it: a start may be told under another one than its end.
+        `resource_ids` are of those that tell no request."""
         values: Row = {"asked": list(ASKED), "prefix": prefix or None}
         values |= {"project_id": project_id, "resource_id": resource_id}
-        values |= {"request_ids": request_ids, "rows_max": OPERATIONS_MAX + (not cut)}
+        values |= {"request_ids": request_ids, "resource_ids": resource_ids}
+        values["rows_max"] = OPERATIONS_MAX + (not cut)
         rows = self._told("operations", since_ns, until_ns, values, names=names)
         if len(rows) > OPERATIONS_MAX:
             raise TooMuch(

@@ -10,6 +10,10 @@ WHERE (
   )
   AND ($prefix IS NULL OR STARTS_WITH(name, $prefix) OR name IN (SELECT UNNEST($asked)))
   AND (
+    $resource_ids IS NULL
+    OR (request_id = '' AND resource_id IN (SELECT UNNEST($resource_ids)))
+  )
+  AND (
     $project_id IS NULL OR project_id = $project_id
     OR (
       request_id <> ''
