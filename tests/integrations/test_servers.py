@@ -47,7 +47,7 @@ def application(environ, start_response):
         return environ.get("wsgi.file_wrapper", FileWrapper)(open(__file__, "rb"))
     if path == "/read":
         environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
-    return [report() if path == "/report" else b"hello"]
+    return [report()] if path == "/report" else [b"hel", b"lo"]
 
 make = lambda: application
 """
