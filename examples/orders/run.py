@@ -217,6 +217,21 @@ def point_further(here: Running, when: str) -> None:
     say(f"ls {here.folder}/store   # the tables: Delta Lake, for DuckDB, Spark, ...")
 
 
+PAGES = (
+    ("services", "who lives, how busy and how slow each is, and what measuring costs"),
+    ("traces/{trace_id}", "the signed request: why was it slow?"),
+    ("metrics/http.server.request?group_by=service", "how long all requests took"),
+    ("doctor", "what was lost, and what to do next"),
+)
+
+
+def point_to_pages(here: Running, trace_id: str, when: str) -> None:
+    """Where a browser shows what just happened."""
+    console.print(f"\n[bold]What just happened, as pages[/bold], {when}:")
+    for path, shows in PAGES:
+        say(f"{here.collector}/{path.format(trace_id=trace_id)}   # {shows}")
+
+
 def say(line: str) -> None:
     """One line as it is, to be copied: never broken to fit the terminal."""
     console.print(Text(f"  {line}"), soft_wrap=True)
@@ -265,6 +280,7 @@ def do(requests: int, *, stays_up: bool) -> None:
             wait_until_visible(here, trace_id, requests)
             tell(here, answers, trace_id)
             point_further(here, "in another terminal" if stays_up else "without --once")
+            point_to_pages(here, trace_id, "in a browser" if stays_up else "without --once")
         except (Exception, SystemExit):
             console.print(Text(processes.said()))
             raise

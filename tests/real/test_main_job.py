@@ -11,6 +11,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.request import urlopen
 
 import pytest
 
@@ -150,6 +151,23 @@ def test_where_to_look_further_can_be_typed_as_it_stands(
     assert run.fetch(f"{job.here.collector}/api/v1/openapi.json")["paths"]
     for kept in (job.trace_id, "http.server.request", "SELECT", "readings"):
         assert kept in typed.stdout
+
+
+def test_the_links_of_the_pages_lead_to_what_just_happened(
+    job: Done, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run.point_to_pages(job.here, job.trace_id, "now")
+    heading, *lines = capfd.readouterr().out.strip().splitlines()
+    pages = [get(line.split()[0]) for line in lines]
+
+    assert heading == "What just happened, as pages, now:"
+    told = ("orders", "price of an article", "http.server.request", "all is well")
+    assert [kept in page for kept, page in zip(told, pages, strict=True)] == [True] * 4
+
+
+def get(url: str) -> str:
+    with urlopen(url, timeout=30) as answer:
+        return str(answer.read().decode())
 
 
 def test_the_job_ends_by_itself_when_told_once_and_leaves_nothing_behind(

@@ -6,11 +6,15 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.web.browser import NARROW, WIDE, faults, is_wider_than_the_screen, tab
-from tests.web.seeded import HOSTILE
+from tests.web.seeded import HOSTILE, REQUEST, TRACE_ID
 
 pytestmark = pytest.mark.real
 
-PATHS = ["/services", "/doctor", "/services?since=1s"]
+PATHS = [
+    *("/services", "/doctor", "/metrics", "/traces", "/requests", "/changes"),
+    *("/services?since=1s", "/metrics/http.server.request", f"/traces/{TRACE_ID}"),
+    *(f"/traces/{TRACE_ID}/flame", f"/requests/{REQUEST}"),
+]
 LOOKS = [("light", WIDE), ("dark", WIDE), ("light", NARROW)]
 
 
@@ -37,11 +41,29 @@ def test_an_error_is_accessible_and_fits_the_screen(browser, seeded, path, schem
     assert (found, is_wider) == ([], False)
 
 
-@pytest.mark.parametrize("path", PATHS[:2])
+@pytest.mark.parametrize("path", ["/services", "/doctor", "/metrics", "/traces"])
 def test_hostile_names_are_text(page, path):
     page.goto(path)
 
     assert page.get_by_text(HOSTILE[:-1]).count() > 0
+
+
+@pytest.mark.parametrize(
+    ("word", "answer"),
+    [
+        ("Services", "663 requests"),
+        ("Metrics", "http.server.request"),
+        ("Traces", "GET /orders/{id}"),
+        ("Changes", "nilometer measure"),
+        ("Doctor", "What to do next"),
+    ],
+)
+def test_each_question_is_answered_by_a_click(page, word, answer):
+    page.goto("/requests")
+
+    page.get_by_role("navigation").get_by_role("link", name=word).click()
+
+    expect(page.locator("main")).to_contain_text(answer)
 
 
 def test_everything_can_be_reached_with_the_keyboard(page):

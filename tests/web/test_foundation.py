@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from nilometer.web import app
 from nilometer.web.app import POLICY
+from nilometer.web.assets import address
 from tests.web.pages import asking
 
 
@@ -55,6 +57,31 @@ def test_an_error_is_a_page_for_people(ask):
     assert "text/html" in answer.headers["content-type"]
     assert "yesterday&lt;script&gt;" in answer.text
     assert "<script>alert" not in answer.text
+
+
+def test_without_the_extra_the_collector_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setattr(app, "is_installed", lambda: False)
+
+    with asking(tmp_path) as ask:
+        first, page = ask("/"), ask("/services")
+
+    assert (first.status_code, page.status_code) == (200, 501)
+    assert "pip install 'nilometer[pages]'" in first.text
+    assert page.text == first.text
+    assert page.headers["content-security-policy"] == POLICY
+
+
+def test_what_is_from_an_installed_package_is_kept_for_good_at_an_address_of_its_own(ask):
+    path = address("style.css")
+    kept, packed = ask(path, headers={"accept-encoding": ""}), ask(path)
+    other = ask(path.replace(path.split("/")[2], "0" * 16))
+
+    assert kept.headers["cache-control"] == "public, max-age=31536000, immutable"
+    assert (packed.headers["content-encoding"], packed.text) == ("gzip", kept.text)
+    assert [ask(path).status_code for path in ("/static/x/..%2fapp.py", "/static/x/y")] == [
+        404
+    ] * 2
+    assert other.status_code == 404
 
 
 def test_an_unknown_format_is_refused_with_the_possible_ones(ask):
