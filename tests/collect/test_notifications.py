@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import zlib
 
 import pytest
 
@@ -120,6 +121,25 @@ def test_what_cannot_be_read_is_kept_with_its_reason_and_takes_nothing_along():
         ]
     )
     assert len(tables.rows("events")) == 1
+
+
+def test_of_what_is_rejected_no_secrets_are_kept_packed_or_not():
+    told = {"_context_auth_token": "x1y2", "timestamp": "yesterday"}
+    bad = notification(1, **told)
+
+    class Packing(Intake):
+        def take(self, tag, body, exchange, key, compression=""):
+            super().take(tag, zlib.compress(body), exchange, key, "application/x-gzip")
+
+    def packing(group):
+        return Packing(group, Refusals(), Bus((Host("b", 1),)), clock=Clock())
+
+    rows = [*flown([bad]).rows("rejected"), *flown([bad], intake=packing).rows("rejected")]
+
+    assert [json.loads(row.body) for row in rows] == [
+        {**json.loads(bad), "_context_auth_token": "***"}
+    ] * 2
+    assert [row.size for row in rows] == [len(bad), len(zlib.compress(bad))]
 
 
 def test_what_nobody_foresaw_is_rejected_alone(monkeypatch):

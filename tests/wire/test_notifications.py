@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from nilometer.errors import WireError
 from nilometer.model import Event, Resource
 from nilometer.model import notification as names
-from nilometer.wire.notifications import BODY_BYTES_MAX, event_of, opened
+from nilometer.wire.notifications import BODY_BYTES_MAX, event_of, opened, without_secrets
 
 DATA = Path(__file__).parent.parent / "data" / "notifications"
 RECORDED = sorted(DATA.glob("*.json"))
@@ -163,6 +163,42 @@ def test_tokens_and_keys_that_were_sent_along_are_not_kept():
     assert json.loads(decode(enveloped(deep)).event.body)["payload"] == {
         "instances": [{"Admin_Pass": "***", "name": "password"}]
     }
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        *(
+            "adminPass",
+            "X-Auth-Token",
+            "token",
+            "api_key",
+            "access_key",
+            "new_pass",
+            "auth-token",
+        ),
+        *("credentials", "Private-Key", "user_data", "Authorization", "fernetSecret"),
+    ],
+)
+def test_secrets_are_known_however_their_keys_are_written(key):
+    message = said(payload={"nested": [{key: "x1y2", "state": "up"}]})
+
+    assert json.loads(decode(enveloped(message)).event.body)["payload"] == {
+        "nested": [{key: "***", "state": "up"}]
+    }
+    assert "x1y2" not in without_secrets(enveloped(message)).decode()
+    assert "x1y2" not in without_secrets(json.dumps(message).encode()).decode()
+
+
+def test_what_cannot_be_read_or_has_no_secrets_stays_as_it_came():
+    for body in (
+        b"\xff token",
+        b'{"token": "x',
+        b"token",
+        b'[{"a":  1}]',
+        b"[" * 10**5 + b"token",
+    ):
+        assert without_secrets(body) == body
 
 
 def test_the_body_is_the_message_and_compact():

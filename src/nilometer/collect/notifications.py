@@ -22,7 +22,7 @@ from nilometer.collect.points import Pairs
 from nilometer.errors import WireError
 from nilometer.model import Batch, Rejected, Resource
 from nilometer.model.notification import PROFILER
-from nilometer.wire.notifications import event_of, opened, resource_of
+from nilometer.wire.notifications import event_of, opened, resource_of, without_secrets
 from nilometer.wire.osprofiler_points import point_of
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ class Message(NamedTuple):
     identity: str = ""
     batch: Batch | None = None
     point: Point | None = None
+    compression: str = ""
 
 
 class Unit(NamedTuple):
@@ -97,7 +98,7 @@ class Intake:
         """One message, published to `exchange` under the routing key `key`."""
         topic, _, _ = key.rpartition(".")
         self.gathered_bytes += len(body)
-        message = Message(tag, body, f"{exchange}/{key}")
+        message = Message(tag, body, f"{exchange}/{key}", compression=compression)
         try:
             message = self._read(message, exchange, topic, compression)
         except WireError as error:
@@ -138,7 +139,7 @@ class Intake:
 
     def _rejected(self, message: Message, reason: str, detail: str) -> Batch:
         self._refusals.count(DOOR, reason, detail=f"{message.origin}: {detail}")
-        kept = message.body[:KEPT_BYTES_MAX]
+        kept = without_secrets(message.body, message.compression)[:KEPT_BYTES_MAX]
         row = Rejected(
             self._clock.wall_ns(),
             DOOR,
