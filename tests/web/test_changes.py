@@ -14,10 +14,11 @@ from nilometer.gate.rank import learn
 from nilometer.gate.reports.json import document, learned_document
 from nilometer.model.run import Accepted, Count
 from nilometer.store.runs import History
-from nilometer.web import judging
+from nilometer.web import judging, login
 from tests.gate.histories import run
 from tests.gate.test_attribution import shop_run
 from tests.web.pages import asking
+from tests.web.test_login import HERE, log_in, talk_to
 
 SHOP = [*[shop_run(at, 40) for at in range(25)], shop_run(25, 80)]
 SELECT = "mysql:Com_select"
@@ -357,3 +358,23 @@ def test_a_run_after_which_others_are_lost_is_not_told_to_be_the_last(place):
     assert listed["run"] == told["run"]["id"] == "r25"
     assert "this is the latest that can be judged" in told["notes"][0]
     assert f"{lost.name} of the history" in page
+
+
+def test_where_there_are_tokens_only_a_session_s_own_page_accepts(place, monkeypatch):
+    monkeypatch.setattr(login, "WRONG_S", 0.0)
+    form = {"suite": "shop", "run": "r25", "reason": "x", "all": "yes"}
+
+    async def talk(client):
+        async def accept(**headers):
+            answer = await client.post("/changes/accept", data=form, headers=headers)
+            return answer.status_code
+
+        before = await accept(**HERE)
+        await log_in(client)
+        return before, await accept(origin="http://evil.example"), await accept(**HERE)
+
+    told = talk_to(place, talk)
+
+    history = History(place)
+    assert (told, [one.reason for one in history.accepted()]) == ((401, 403, 303), ["x"])
+    history.close()
