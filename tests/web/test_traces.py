@@ -9,6 +9,7 @@ from itertools import pairwise
 
 import pytest
 
+from nilometer.model import Batch, Event, Resource
 from tests.web.pages import asking
 from tests.web.seeded import HOSTILE
 from tests.web.traced import (
@@ -17,12 +18,15 @@ from tests.web.traced import (
     LARGE,
     LINES,
     LOST,
+    NOW,
     PAGES,
     REQUEST,
     SLOW,
     USUAL,
+    S,
     batches,
     hexed,
+    span,
 )
 
 SLOW_PAGE = f"/traces/{hexed(SLOW)}"
@@ -190,6 +194,29 @@ def test_ten_thousand_spans_are_a_small_page_and_compact_rows(ask):
     assert len(rows.json()["rows"]) == 1 + PAGES * (1 + LINES)
     assert len(page.content) < 500_000
     assert len(rows.content) < 1_500_000
+
+
+def test_texts_of_a_megabyte_make_no_page_that_large(tmp_path):
+    long = "long " * 200_000
+    large = {f"a{n}": long for n in range(3)} | {"db.query.text": long}
+    spans = [
+        span(SLOW, n, n > 1, f"{n} {long}", 0, 9, NOW - 9 * S, attributes=large)
+        for n in range(1, 4)
+    ]
+    log = Event(long, NOW - 9 * S, {"a": long}, SLOW, b"", 9, long)
+    with asking(tmp_path, [Batch(Resource(long[:900]), (), tuple(spans), (log,))]) as ask:
+        pages = [
+            SLOW_PAGE,
+            f"{SLOW_PAGE}/rows",
+            f"{SLOW_PAGE}/flame",
+            "/traces",
+            f"{SLOW_PAGE}/against",
+        ]
+        sizes = [len(ask(page).content) for page in pages]
+        whole = ask(f"{SLOW_PAGE}/spans/{1:016x}", format="json").json()
+
+    assert max(sizes) < 500_000
+    assert whole["statement"] == long
 
 
 def test_a_span_tells_its_caller_statement_attributes_and_times(ask):

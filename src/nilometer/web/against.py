@@ -38,6 +38,7 @@ CHANGE_PART: Final = 0.001
 ROWS_SHOWN: Final = 500
 CHANGES_SHOWN: Final = 30
 OFFERED: Final = 30
+NAME_CHARACTERS_MAX: Final = 200
 
 COLUMNS: Final = (
     *("depth", "name", "service", "note", "here_ns", "there_ns", "longer_ns"),
@@ -153,7 +154,7 @@ def _alone(here: Whole) -> Refusal:
 
 def _name(whole: Whole) -> str:
     root = whole.tree.root
-    return root.span.name if root else ""
+    return root.span.name[:NAME_CHARACTERS_MAX] if root else ""
 
 
 def _page(here: Whole, there: Other, show: str, other: str) -> Page:

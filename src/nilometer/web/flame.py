@@ -31,6 +31,7 @@ ROWS_SHOWN: Final = 100
 ROW_PIXELS: Final = 22
 LABEL_LEAST: Final = 0.015  # a narrower frame has no room for a letter
 COLOURS: Final = 6
+NAME_CHARACTERS_MAX: Final = 200
 
 COLUMNS: Final = (
     *("depth", "path", "name", "service", "count", "errors", "width_ns", "self_ns", "total_ns"),
@@ -97,7 +98,7 @@ def _page(request: Request, whole: Whole, by: str, at: str) -> Page:
     }
     return Page(
         "flame.html",
-        f"Flame of {root.span.name if root else ''}",
+        f"Flame of {root.span.name[:NAME_CHARACTERS_MAX] if root else ''}",
         shown,
         {**summary_of(whole), "by": by, "frames": rows},
         Sheet(COLUMNS, [[row[key] for key in COLUMNS] for row in rows]),
@@ -108,8 +109,9 @@ def _box(
     request: Request, laid: Laid, first: int, services: Sequence[str], whole_ns: int
 ) -> Box:
     frame, operation = laid.frame, laid.frame.operation
+    name = operation.name[:NAME_CHARACTERS_MAX] or "(no name)"
     words = (
-        f"{operation.name} of {operation.service}: {duration(frame.width_ns)}, "
+        f"{name} of {operation.service}: {duration(frame.width_ns)}, "
         f"{share_text(frame.width_ns / whole_ns)}; itself {duration(frame.self_ns)}; "
         f"{counted(frame.count, 'span')}"
         + (f", {frame.errors:,} failed" if frame.errors else "")
@@ -118,7 +120,7 @@ def _box(
         100 * laid.left,
         100 * laid.width,
         (laid.depth - first) * ROW_PIXELS,
-        operation.name or "(no name)",
+        name,
         words,
         services.index(operation.service) % COLOURS + 1,
         bool(frame.errors),

@@ -22,6 +22,7 @@ REPEATS_MIN: Final = 5  # statements that one asked for in a loop; fewer may wel
 REPEATS_SHOWN: Final = 3
 SHARE_MIN: Final = 0.1  # of the request: less is not why it was slow
 ERRORS_SHOWN: Final = 3
+NAME_CHARACTERS_MAX: Final = 120
 
 
 class Remark(NamedTuple):
@@ -146,4 +147,9 @@ def place_of(gap: Gap) -> str:
 
 
 def _called(node: Node) -> str:
-    return node.span.name or "(no name)"
+    name = node.span.name
+    return (
+        f"{name[:NAME_CHARACTERS_MAX]}…"
+        if len(name) > NAME_CHARACTERS_MAX
+        else name or "(no name)"
+    )

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 ROWS_SHOWN: Final = 500  # in HTML, for who has no JavaScript; with it all are shown
 GROUPS_SHOWN: Final = 50
 FOLDS_SHOWN: Final = 20
-EVENTS_SHOWN: Final = 500
+EVENTS_SHOWN: Final = 200
+TITLE_CHARACTERS_MAX: Final = 300
 MARGIN_NS: Final = 60 * 10**9  # so far from the trace's own time what belongs to it may lie
 
 SHOW: Final = ("all", "path", "errors")
@@ -118,7 +119,7 @@ def _page(whole: Whole, state: State, events: list[tuple[Resource, Event]]) -> P
     ]
     remarks = remarks_of(whole)
     logs = [_event(whole, *one) for one in reversed(events[:EVENTS_SHOWN])]
-    title = root.span.name or "(no name)"
+    title = root.span.name[:TITLE_CHARACTERS_MAX] or "(no name)"
     data = {
         **summary_of(whole),
         "remarks": [one._asdict() for one in remarks],
@@ -173,7 +174,7 @@ def _span_page(whole: Whole, span_id: str) -> Page:
     span = shown["span"]
     if span is None:
         raise unusable("span", span_id, "this trace has no such span")
-    title = span.node.span.name or "(no name)"
+    title = span.node.span.name[:TITLE_CHARACTERS_MAX] or "(no name)"
     return Page("span.html", title, {**shown, "id": whole.id}, one_span.told(span))
 
 

@@ -26,6 +26,7 @@ TELLING: Final = (
 )
 """What says most about a span, in the order people look for it; before it its statement."""
 
+NAME_CHARACTERS_MAX: Final = 300
 NOTE_CHARACTERS_MAX: Final = 160  # more than any row has room for
 FOLD_OF_MANY: Final = 10  # of spans with children that are folded; leaves are from three on
 COLUMNS: Final = (
@@ -55,7 +56,7 @@ def rows_of(whole: Whole) -> dict[str, Any]:
     rows = [
         [
             node.depth,
-            names.place(node.span.name),
+            names.place(node.span.name[:NAME_CHARACTERS_MAX]),
             services.place(node.resource.service),
             notes.place(note_of(node)),
             node.span.started_ns - began_ns,
