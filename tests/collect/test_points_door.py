@@ -99,10 +99,12 @@ def test_a_point_nested_too_deep_is_refused_alone_and_changes_no_pair(tmp_path, 
 def test_what_no_json_can_say_is_told_as_text(tmp_path):
     tables = Tables()
 
-    posted(tmp_path, [point("x-start", n=float("nan"))], tables=tables)
+    body = json.dumps([point("x-start", n=float("nan"), large=1.5)]).replace("1.5", "-1e999")
+
+    posted(tmp_path, body.encode(), tables=tables)
 
     [told] = points_of(tables.events)
-    assert told.told["info"]["n"] == "NaN"
+    assert told.told["info"] == {"host": "h", "n": "NaN", "large": "-1e999"}
 
 
 def test_points_that_cannot_be_committed_count_in_no_budget_and_wait_for_nobody(

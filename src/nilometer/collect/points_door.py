@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
+from math import isinf
 from typing import TYPE_CHECKING, Any, Final
 
 from starlette.requests import ClientDisconnect, Request
@@ -77,8 +78,8 @@ class PointsDoor:
 
     def _read(self, body: bytes) -> tuple[list[Point], Counter[str]]:
         try:
-            # NaN, which Python's services write: as text it can be told in any JSON.
-            told = json.loads(body, parse_constant=str)
+            # NaN, which Python's services write, and 1e999: as text any JSON can tell them.
+            told = json.loads(body, parse_constant=str, parse_float=_finite)
         except RecursionError:
             raise Refused(400, "too-deep", "JSON nested too deep") from None
         except ValueError as error:
@@ -126,3 +127,8 @@ class PointsDoor:
             return pairs  # what waits there is found by whoever asks for its trace
         pairs.remember(found)
         return pairs
+
+
+def _finite(digits: str) -> float | str:
+    found = float(digits)
+    return digits if isinf(found) else found
