@@ -148,6 +148,18 @@ def test_timings_are_of_those_that_ended_well_and_the_others_are_counted():
     ]
 
 
+@pytest.mark.parametrize(
+    ("share", "place"), [(0.55, 55), (0.07, 7), (0.29, 29), (0.99, 99), (0.999, 100), (0, 1)]
+)
+def test_a_quantile_is_the_least_value_that_so_many_are_not_above(share, place):
+    some = [told(f"a.{end}", at, request=str(n)) for n in range(1, 101)
+            for end, at in (("start", 0), ("end", n))]  # fmt: skip
+
+    [timing] = timings_of(attempts_of(some), (share,))
+
+    assert timing.quantiles == (place * S,)
+
+
 def test_an_operation_that_never_ended_has_no_times():
     assert timings_of(attempts_of([told("a.start", 1)]), (0.5,)) == [
         Timing("a", "", 0, None, None, None, (None,), 0, 1, 0)

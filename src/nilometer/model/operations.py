@@ -9,6 +9,8 @@ the latest start that is open, that of the same publisher first.
 
 from __future__ import annotations
 
+from fractions import Fraction
+from math import ceil
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
@@ -253,5 +255,6 @@ def _quantile(ordered: Sequence[int], share: float) -> int | None:
     """The least value that at least this share of all are not above."""
     if not ordered:
         return None
-    place = -int(-share * len(ordered) // 1)  # rounded up
+    # By the share as it was written: as a float, 0.55 of 100 is more than 55.
+    place = ceil(Fraction(repr(share)) * len(ordered))
     return ordered[min(len(ordered), max(1, place)) - 1]
