@@ -104,6 +104,22 @@ def test_a_request_is_told_by_notifications_log_lines_and_spans_together(tmp_pat
     assert reader.of_request(REQUEST[:-1]) == []
 
 
+@pytest.mark.parametrize("ids", ["abc", "cba", "bca"])
+def test_of_what_happened_at_one_moment_starts_are_first_and_ends_last(tmp_path, ids):
+    names = [f"{CREATE}.{what}" for what in ("start", "error", "end")]
+    told = dict(zip(ids, names, strict=True))
+    reader = kept(
+        tmp_path, *(notified(told[each], instance(), at(1), id=each) for each in "abc")
+    )
+
+    assert [one.name for one in reader.of_request(REQUEST)] == names[::-1]
+    assert [one.name for one in reader.of_resource(SERVER, limit=2)] == names[:0:-1]
+    assert [one.name for one in reader.notices(newest=False)] == names
+    assert [one.name for one in reader.notices()] == names[::-1]
+    [request] = reader.requests()
+    assert (request.first, request.last) == (names[0], names[-1])
+
+
 def test_log_lines_are_of_the_requests_whose_ids_they_tell_under_any_key(tmp_path):
     keys = ("request_id", "openstack.request_id", "log.record.global_request_id")
     lines = [({key: REQUEST}, "said") for key in keys]

@@ -159,10 +159,13 @@ class Begun:
                 yield from starts
 
 
-def in_order(happenings: Iterable[Happening]) -> list[Happening]:
-    """By time; what has the same time with starts first and ends last."""
+def in_order(happenings: Iterable[Happening], *, newest: bool = False) -> list[Happening]:
+    """By time; what has the same time with starts first and ends last; `newest` the other way
+    round."""
     return sorted(
-        happenings, key=lambda one: (one.at_ns, _ORDER.get(suffix_of(one.name), 1), one.id)
+        happenings,
+        key=lambda one: (one.at_ns, _ORDER.get(suffix_of(one.name), 1), one.id),
+        reverse=newest,
     )
 
 

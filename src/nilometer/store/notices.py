@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from nilometer.model.happening import FACTS, NOTIFICATION, Happening, of_event, of_span
 from nilometer.model.notification import SCOPE
-from nilometer.model.operations import ASKED
+from nilometer.model.operations import ASKED, in_order
 from nilometer.store.jsontext import encode
 from nilometer.store.limits import TIME_MAX, TIME_MIN, TooMuch, ends
 from nilometer.store.rows import events_of, spans_of
@@ -100,7 +100,7 @@ class Notices:
         wanted: Wanted = {"started_ns": (since, last)}
         rows = self._questions.ask("request_spans", "spans", wanted, values)
         found += [of_span(resource, span) for resource, span in spans_of(rows)]
-        return sorted(found, key=lambda one: -one.at_ns)[: max(0, limit)]
+        return in_order(found, newest=True)[: max(0, limit)]
 
     def of_resource(
         self,
@@ -122,7 +122,8 @@ class Notices:
         values |= {"since_ns": since, "last_ns": last, "led_to": led_to}
         values |= {"scope": SCOPE, "identity": PATHS["id"]}
         rows = self._questions.ask("about", "events", {"at_ns": (since, last)}, values)
-        return [of_event(resource, event) for resource, event in events_of(rows)]
+        found = [of_event(resource, event) for resource, event in events_of(rows)]
+        return in_order(found, newest=True)
 
     def notices(
         self,

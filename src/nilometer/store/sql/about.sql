@@ -43,5 +43,8 @@ QUALIFY scope <> $scope OR ROW_NUMBER() OVER (
     )
   ORDER BY found.append
 ) = 1
-ORDER BY at_ns DESC
+ORDER BY
+  at_ns DESC,
+  CASE WHEN ENDS_WITH(name, '.start') THEN 0 WHEN ENDS_WITH(name, '.end') THEN 2 ELSE 1 END DESC,
+  JSON_EXTRACT_STRING(attributes, $identity) DESC
 LIMIT $rows_max

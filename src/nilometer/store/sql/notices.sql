@@ -21,6 +21,9 @@ WHERE ($service IS NULL OR service = $service)
   AND (
     $other_words IS NULL OR SPLIT_PART(name, '.', 1) NOT IN (SELECT UNNEST($other_words))
   )
-ORDER BY CASE WHEN $newest THEN -at_ns ELSE at_ns END, id
+ORDER BY
+  CASE WHEN $newest THEN -at_ns ELSE at_ns END,
+  CASE WHEN $newest THEN -place ELSE place END,
+  id
 LIMIT $rows_max
 OFFSET $offset

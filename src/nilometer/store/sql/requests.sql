@@ -5,8 +5,8 @@ SELECT
   MAX(at_ns) AS ended_ns,
   COUNT(*) AS notifications,
   COUNT(*) FILTER (WHERE is_error) AS errors,
-  ARG_MIN(name, ROW(at_ns, id)) AS first,
-  ARG_MAX(name, ROW(at_ns, id)) AS last,
+  ARG_MIN(name, ROW(at_ns, place, id)) AS first,
+  ARG_MAX(name, ROW(at_ns, place, id)) AS last,
   COALESCE(ARG_MAX(project_id, at_ns) FILTER (WHERE project_id <> ''), '') AS project_id,
   LIST_SORT(LIST(DISTINCT resource_id) FILTER (WHERE resource_id <> '')) AS resources,
   LIST_SORT(LIST(DISTINCT service)) AS services

@@ -34,7 +34,9 @@ plain AS (
       WHEN region <> '' THEN region
       WHEN facts[4] <> '' THEN facts[4]
       ELSE 'openstack'
-    END AS deployment
+    END AS deployment,
+    CASE WHEN ENDS_WITH(name, '.start') THEN 0 WHEN ENDS_WITH(name, '.end') THEN 2 ELSE 1 END
+      AS place  -- among those of the same time
   FROM found
   WHERE $request_ids IS NULL OR facts[6] IN (SELECT UNNEST($request_ids))
 ),
