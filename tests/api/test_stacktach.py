@@ -240,6 +240,15 @@ def test_one_event_is_shown_by_its_number_with_the_message_and_its_resource(tabl
     assert ask(f"/stacky/show/{number + 8}").status_code == 404
 
 
+def test_of_an_event_whose_resource_is_no_uuid_stacky_is_not_sent_on(tmp_path):
+    told = notified("compute.instance.update", instance("3"), at(1), id="m")
+    with asking(tmp_path, [told]) as ask:
+        shown, _, resource_id = ask(f"/stacky/show/{number_of(at(1), 'm')}").json()
+
+    assert ["UUID", "3"] in shown
+    assert resource_id is None
+
+
 def test_numbers_are_known_again_and_fit_what_javascript_counts_with():
     one, other = number_of(at(1), "a"), number_of(at(1) + 1000, "a")
 

@@ -63,6 +63,11 @@ def refuse(request: Request, error: Refusal) -> Response:
     return JSONResponse(words(status, error.problem.detail), status)
 
 
+def is_uuid(text: str) -> bool:
+    """Whether it is one, with hyphens or without."""
+    return _UUID.fullmatch(text) is not None
+
+
 class Fields:
     """The parameters of a request; unknown ones are passed over, as StackTach did."""
 
@@ -86,7 +91,7 @@ class Fields:
     def uuid(self, name: str) -> str:
         """A UUID that must be given."""
         found = self.needed(name)
-        if not _UUID.fullmatch(found):
+        if not is_uuid(found):
             raise Fault(400, f"{cut(found)} is not uuid-like")
         return found
 

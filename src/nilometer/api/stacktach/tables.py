@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from nilometer.api.attempts import attempts, tracked
-from nilometer.api.stacktach.asking import NS, Fault, Fields
+from nilometer.api.stacktach.asking import NS, Fault, Fields, is_uuid
 from nilometer.api.stacktach.told import (
     SERVICES,
     Table,
@@ -238,7 +238,9 @@ def show(reader: Reader, fields: Fields, _now_ns: int, number: str) -> Table:
     bodies = reader.notice_bodies([one.name], since_ns=since, until_ns=until)
     told = next((message_of(each) for each in bodies if each.id == one.id), {})
     text = json.dumps([category_of(one), told], indent=2)
-    return [shown(one, fields.text("service") or service_of(one.name)), text, one.resource_id]  # type: ignore[list-item]  # no table, as StackTach has it
+    # `stacky` asks for the resource's other events, where it is told one; of a UUID only.
+    resource = one.resource_id if is_uuid(one.resource_id) else None
+    return [shown(one, fields.text("service") or service_of(one.name)), text, resource]  # type: ignore[list-item]  # no table, as StackTach has it
 
 
 def watch(reader: Reader, fields: Fields, now_ns: int, deployment: str) -> list[Any]:
