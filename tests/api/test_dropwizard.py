@@ -183,6 +183,27 @@ def test_the_processes_heard_of_last_stay_apart_and_no_sum_falls():
     assert [one["count"] for one in told] == [111_110, 0, 100_000]
 
 
+def test_replicas_without_host_and_pid_are_told_apart_by_all_else_their_resource_tells():
+    sums = SinceStart(lambda _: None, lambda: 0)
+    for at in range(1, 6):
+        for instance, value in (("1", 10), ("2", 100)):
+            resource = Resource("shop", attributes=(("service.instance.id", instance),))
+            one = counted("shop", "", 0, value, at=at)
+            sums.append([one._replace(resource=resource)])
+
+    assert sums.document(Names({}))["meters"]["calls"]["count"] == 550
+
+
+def test_a_process_that_is_heard_again_after_it_was_summed_up_counts_once():
+    sums = SinceStart(lambda _: None, lambda: 0, processes_max=1, began_ns=5 * S)
+    for at, pid, value in ((10, 6, 4), (11, 9, 100), (12, 6, 7), (13, 6, 9)):
+        counter = Reading("calls", Kind.COUNTER, (), value, pid * S, at * S, cumulative=True)
+        sums.append([Batch(Resource("shop", "h1", pid), (counter,))])
+
+    # What the first counted between its two readings is not known to be new.
+    assert sums.document(Names({}))["meters"]["calls"]["count"] == 4 + 100 + 2
+
+
 def test_made_up_services_and_series_stay_within_the_bounds_and_are_told():
     sums = SinceStart(lambda _: None, lambda: 0, processes_max=5, series_max=20)
     for n in range(200):

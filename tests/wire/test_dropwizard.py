@@ -169,6 +169,75 @@ def test_of_counts_since_another_s_start_the_last_is_the_total_and_restarts_add_
     assert [total.value for total in totals.all()] == [12]
 
 
+def test_processes_that_nothing_tells_apart_but_their_start_add_up():
+    totals = Totals(Hand())
+    for tick in range(1, 6):
+        totals.add([reading("x", 10 * tick, over=(1, 10 * tick), cumulative=True)])
+        totals.add([reading("x", 100 * tick, over=(2, 10 * tick + 1), cumulative=True)])
+
+    assert [total.value for total in totals.all()] == [550]
+
+
+@pytest.mark.parametrize("cumulative", [False, True])
+def test_instruments_of_one_name_in_two_scopes_are_one_metric(cumulative):
+    totals = Totals(Hand())
+    for tick in range(1, 6):
+        times = tick if cumulative else 1
+        over = (1, 10 * tick) if cumulative else (10 * tick - 10, 10 * tick)
+        more = {"over": over, "cumulative": cumulative}
+        totals.add([reading("x", each * times, scope=f"s{each}", **more) for each in (10, 100)])
+
+    told = document(totals.all(), Names({}), 1.0)
+    assert told["meters"]["x"]["count"] == 550
+
+
+def test_of_what_was_counted_before_it_began_only_the_moves_count():
+    clock = Hand()
+    totals = Totals(clock, began_ns=100 * S)
+    for tick in (1, 2, 3):
+        clock.now = tick * STEP
+        over = (50, 100 + 5 * tick)
+        totals.add([reading("x", 1_000_000 + 10 * tick, over=over, cumulative=True)])
+
+    [total] = totals.all()
+    assert total.value == 20
+    assert total.rates[0] < 2
+
+
+def test_of_a_distribution_that_counts_since_before_it_began_only_what_is_new_counts():
+    totals = Totals(Hand(), began_ns=100 * S)
+    more = {"kind": Kind.DISTRIBUTION, "cumulative": True}
+    for end, values in (
+        (101, [1, 5000]),
+        (102, [1, 5000, 40, 50]),
+        (103, [1, 5000, 40, 50, 9]),
+    ):
+        totals.add([reading("t", Distribution.of(values), over=(50, end), **more)])
+
+    [total] = totals.all()
+    assert (total.value.samples, total.value.total) == (3, 99)
+    assert total.value.minimum == pytest.approx(9, rel=0.03)
+    assert total.value.maximum == pytest.approx(50, rel=0.03)
+
+
+def test_whatever_starts_a_sender_makes_up_they_stay_within_bounds_and_count_once():
+    totals = Totals(Hand(), series_max=12)
+    for end in (100, 200):
+        for start in range(1, 51):
+            totals.add([reading("x", 1, over=(start, end + start), cumulative=True)])
+            assert len(totals) <= 12
+
+    assert [total.value for total in totals.all()] == [50]
+
+
+def test_a_cumulative_reading_that_comes_late_or_again_changes_nothing():
+    totals = Totals(Hand())
+    for end, value in ((10, 5), (20, 9), (10, 5), (20, 9), (30, 12)):
+        totals.add([reading("x", value, over=(1, end), cumulative=True)])
+
+    assert [total.value for total in totals.all()] == [12]
+
+
 def test_series_beyond_the_bound_are_left_out_and_counted():
     totals = Totals(Hand(), series_max=2)
     totals.add([reading(f"x{n}", 1) for n in range(5)])

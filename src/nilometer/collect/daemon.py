@@ -104,7 +104,9 @@ class Collector:
         self._version = version("nilometer")
         self._sayer = Sayer(self._clock)
         self.refusals = Refusals(self._clock)
-        self._sums = SinceStart(lake.append, self._clock.elapsed_ns)
+        self._sums = SinceStart(
+            lake.append, self._clock.elapsed_ns, began_ns=self._clock.wall_ns()
+        )
         self.group = GroupCommit(
             self._sums.append,
             window_s=settings.window_s,

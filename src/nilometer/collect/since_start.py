@@ -25,17 +25,19 @@ SERIES_MAX: Final = 100_000  # of 0.5 kB, with its buckets 4 kB: 400 MB if all w
 
 
 class Process(NamedTuple):
-    """Who counted."""
+    """Who counted; `rest` is the hash of all else that its resource tells."""
 
     service: str
     host: str
     pid: int
+    rest: int
 
 
 class SinceStart:
     """Takes what is committed, in one thread, and is asked in others.
 
-    `append` is the tables' own; what it refuses is not counted.
+    `append` is the tables' own; what it refuses is not counted. `began_ns` is now by the wall
+    clock: of what counts since before that only the moves count.
     """
 
     def __init__(
@@ -43,12 +45,14 @@ class SinceStart:
         append: Callable[[Sequence[Batch]], None],
         elapsed_ns: Callable[[], int],
         *,
+        began_ns: int = 0,
         processes_max: int = PROCESSES_MAX,
         series_max: int = SERIES_MAX,
     ) -> None:
         self._append = append
         self._elapsed_ns = elapsed_ns
         self._started_ns = elapsed_ns()
+        self._began_ns = began_ns
         self._processes_max = processes_max
         self._series_max = series_max
         self._lock = threading.Lock()
@@ -67,23 +71,30 @@ class SinceStart:
 
     def _count(self, batch: Batch) -> None:
         resource = batch.resource
-        process = Process(resource.service, resource.host, resource.pid)
+        process = Process(resource.service, resource.host, resource.pid, hash(resource))
         totals = self._processes.pop(process, None)
         if totals is None:
-            totals = Totals(self._elapsed_ns, started_ns=self._started_ns)
             if len(self._processes) >= self._processes_max:
                 self._fold_the_oldest()
+            totals = Totals(
+                self._elapsed_ns, started_ns=self._started_ns, began_ns=self._began_ns
+            )
         self._processes[process] = totals
         before, left_out = len(totals), totals.left_out
         totals.series_max = before + self._series_max - self._series
-        totals.add(batch.readings)
+        totals.add(batch.readings, batch.delivery)
         self._series += len(totals) - before
         self._left_out += totals.left_out - left_out
 
     def _fold_the_oldest(self) -> None:
-        """Add who was not heard of for the longest to what is ended of its service."""
+        """Add who was not heard of for the longest to what is ended of its service.
+
+        Should it be heard again, what it counted until then must not count twice.
+        """
         oldest = next(iter(self._processes))
         totals = self._processes.pop(oldest)
+        size = len(totals)
+        self._began_ns = max(self._began_ns, totals.followed_ns())
         kept = self._ended.pop(oldest.service, None)
         if kept is None and len(self._ended) >= self._processes_max:
             forgotten = self._ended.pop(next(iter(self._ended)))  # somebody makes up services
@@ -93,7 +104,7 @@ class SinceStart:
         before = len(kept)
         kept.take_over(totals)
         self._ended[oldest.service] = kept
-        self._series -= len(totals) - (len(kept) - before)
+        self._series -= size - (len(kept) - before)
 
     def document(
         self,

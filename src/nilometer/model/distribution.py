@@ -11,6 +11,7 @@ VLDB 2019.
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from math import frexp
+from sys import float_info
 from typing import Final, NamedTuple
 
 SCALE: Final = 5
@@ -21,6 +22,9 @@ BOUNDARIES: Final = tuple(2.0 ** (j / BUCKETS_PER_OCTAVE) for j in range(BUCKETS
 
 BOUNDARIES_63: Final = tuple(int(boundary * 2**63) for boundary in BOUNDARIES)
 """The same, scaled by 2**63, exact: whole numbers are compared as whole numbers, in C too."""
+
+MAX_EXP: Final = float_info.max_exp
+"""At 2 to the power of this a float is infinite."""
 
 _NONE: Final[Mapping[int, int]] = {}  # never written to
 
@@ -116,6 +120,69 @@ buckets={50: 1, 302: 1, 318: 1}, zeros=0, negatives={}, scale=5, bounds=())
             self.bounds,
         )
 
+    def since(self, earlier: "Distribution") -> "Distribution":
+        """What was recorded after `earlier`, where both count from one start.
+
+        Extremes are exact where they moved, else what the buckets tell of them: of all that was
+        recorded in between nobody kept them. Raises ValueError where bounds differ.
+
+        >>> Distribution.of([1, 2, 500]).since(Distribution.of([1, 500])).samples
+        1
+        """
+        if self.bounds != earlier.bounds:
+            raise ValueError("distributions with different explicit bounds cannot be compared")
+        scale = min(self.scale, earlier.scale)
+        ours, before = self.at_scale(scale), earlier.at_scale(scale)
+        left = self._replace(
+            samples=self.samples - earlier.samples,
+            total=self.total - earlier.total,
+            buckets=_less(ours.buckets, before.buckets),
+            zeros=max(0, self.zeros - earlier.zeros),
+            negatives=_less(ours.negatives, before.negatives),
+            scale=ours.scale,
+        )
+        if left.samples <= 0:
+            return left._replace(minimum=None, maximum=None)
+        low, high = left.extent()
+        is_lower = earlier.minimum is None or (self.minimum or 0) < earlier.minimum
+        is_higher = earlier.maximum is None or (self.maximum or 0) > earlier.maximum
+        return left._replace(
+            minimum=low if self.minimum is None or not is_lower else self.minimum,
+            maximum=high if self.maximum is None or not is_higher else self.maximum,
+        )
+
+    def extent(self) -> tuple[float | None, float | None]:
+        """The bounds of the outermost buckets that hold anything, within the known extremes.
+
+        A bucket without an end is told by its one bound, and without any buckets it is the
+        average on both sides; None without samples.
+
+        >>> Distribution(3, 30, None, None, {1: 2, 2: 1}, bounds=(0, 5, 25)).extent()
+        (0, 25)
+        """
+        if not self.samples:
+            return None, None
+        edges = [edge for bucket in self._edges() for edge in bucket]
+        if not edges:
+            return self.average, self.average
+        return self._clamped(min(edges)), self._clamped(max(edges))
+
+    def _edges(self) -> Iterator[tuple[float, float]]:
+        """From where to where each bucket goes that holds anything."""
+        held = [index for index, count in self.buckets.items() if count]
+        if self.bounds:
+            last = len(self.bounds) - 1
+            for index in held:
+                yield self.bounds[max(index - 1, 0)], self.bounds[min(index, last)]
+            return
+        step = 2.0**-self.scale
+        for index in held:
+            yield _power(index * step), _power((index + 1) * step)
+        if self.zeros:
+            yield 0, 0
+        for index in (index for index, count in self.negatives.items() if count):
+            yield -_power((index + 1) * step), -_power(index * step)
+
     def at_scale(self, scale: int) -> "Distribution":
         """The same values in coarser buckets: halving the scale merges neighbours."""
         shift = self.scale - scale
@@ -203,6 +270,16 @@ def _sorted(buckets: dict[int, int]) -> dict[int, int]:
 
 def _added(one: Mapping[int, int], other: Mapping[int, int]) -> dict[int, int]:
     return {i: one.get(i, 0) + other.get(i, 0) for i in sorted({*one, *other})}
+
+
+def _less(one: Mapping[int, int], other: Mapping[int, int]) -> dict[int, int]:
+    left = {i: count - other.get(i, 0) for i, count in one.items()}
+    return {i: count for i, count in left.items() if count > 0}
+
+
+def _power(exponent: float) -> float:
+    """2 to the power of it, at most the greatest float."""
+    return 2.0**exponent if exponent < MAX_EXP else float_info.max
 
 
 def _coarser(buckets: Mapping[int, int], shift: int) -> dict[int, int]:

@@ -27,6 +27,10 @@ ALPHAS: Final = tuple(1 - exp(-STEP_S / 60 / minutes) for minutes in MINUTES)
 RECENT: Final = 4
 """So many intervals of a series are known again: a sender repeats only its last request."""
 
+STREAMS_MAX: Final = 16
+"""So many starts of a cumulative series are followed at once, those heard last: processes that
+nothing tells apart, as the replicas of a service that says neither host nor process."""
+
 Moving = tuple[float, float, float]
 """Events a second in the last 1, 5 and 15 minutes, the older the less they count."""
 
@@ -91,22 +95,25 @@ class Total(NamedTuple):
 
 
 class _Series:
-    __slots__ = ("before", "kind", "last", "rates", "recent", "value")
+    __slots__ = ("kind", "rates", "recent", "streams", "value")
 
     def __init__(self, kind: Kind, started_ns: int) -> None:
         self.kind = kind
         self.value: Value | None = None
         self.rates = Rates(started_ns)
-        self.recent: tuple[tuple[int, int], ...] = ()
-        self.last: Reading | None = None  # the last cumulative one
-        self.before: Value | None = None  # what such ones counted before they began again
+        self.recent: tuple[tuple[object, ...], ...] = ()
+        # Of cumulative ones, by their start, when the last ended and what it said. Whoever was
+        # heard last is last.
+        self.streams: dict[int, tuple[int, Value]] = {}
 
 
 class Totals:
     """What all readings say together. Not to be used by two threads at once.
 
     `elapsed_ns` is a clock; the start is when this is made, if nothing else is said. Series
-    beyond `series_max` are left out, and counted in `left_out`.
+    beyond `series_max` are left out, and counted in `left_out`. Of readings that count since
+    a start of their own at `began_ns` (wall clock) or before, the first tells only from where
+    on: what it counted by then is of another time, or was counted here already.
     """
 
     def __init__(
@@ -115,40 +122,88 @@ class Totals:
         *,
         started_ns: int | None = None,
         series_max: int = 1_000_000,
+        began_ns: int = 0,
     ) -> None:
         self._elapsed_ns = elapsed_ns
+        self.began_ns = began_ns
         self._started_ns = elapsed_ns() if started_ns is None else started_ns
         self.series_max = series_max
-        self._series: dict[tuple[str, Dimensions, str], _Series] = {}
+        self._series: dict[tuple[str, Dimensions, str, str], _Series] = {}
+        self._further = 0  # streams of a series beside its first
         self.left_out = 0
 
     def __len__(self) -> int:
-        return len(self._series)
+        """How many series there are; each start that a cumulative one has is one."""
+        return len(self._series) + self._further
 
     @property
     def elapsed_s(self) -> float:
         """How long ago it began."""
         return (self._elapsed_ns() - self._started_ns) / 1e9
 
-    def add(self, readings: Iterable[Reading]) -> None:
-        """Take these in; one that was taken in already counts once."""
+    def add(self, readings: Iterable[Reading], delivery: str = "") -> None:
+        """Take these in; one that was taken in already counts once.
+
+        `delivery` tells them from others that say the same of the same time.
+        """
         now_ns = self._elapsed_ns()
         for reading in readings:
-            key = (reading.name, reading.dimensions, reading.unit)
+            key = (reading.name, reading.dimensions, reading.unit, reading.scope)
             series = self._series.get(key)
             if series is None or series.kind is not reading.kind:
-                if series is None and len(self._series) >= self.series_max:
+                if series is None and len(self) >= self.series_max:
                     self.left_out += 1
                     continue
+                if series is not None:
+                    self._further -= _further(series)
                 series = self._series[key] = _Series(reading.kind, self._started_ns)
-            _add(series, reading, now_ns)
+            if reading.kind is Kind.GAUGE:
+                series.value = reading.value
+            elif reading.cumulative:
+                self._cumulated(series, reading, now_ns)
+            else:
+                _added(series, reading, delivery, now_ns)
+
+    def _cumulated(self, series: _Series, reading: Reading, now_ns: int) -> None:
+        """Of one that counts since its own start: how far it moved, in the stream of that."""
+        started_ns, ended_ns, value = reading.started_ns, reading.ended_ns, reading.value
+        last = series.streams.pop(started_ns, None)
+        if last is None:
+            lasted_ns = ended_ns - started_ns
+            moved = value if started_ns > self.began_ns else _since(value, value)
+            self._make_room(series)
+        elif (ended_ns, count_of(value)) <= (last[0], count_of(last[1])):
+            series.streams[started_ns] = last  # it came again, or late
+            return
+        else:
+            lasted_ns = ended_ns - last[0]
+            moved = _since(value, last[1])
+        series.streams[started_ns] = ended_ns, value
+        _count(series, moved, lasted_ns, now_ns)
+
+    def _make_room(self, series: _Series) -> None:
+        """Before another start is followed."""
+        if not series.streams:
+            return
+        if len(series.streams) < STREAMS_MAX and len(self) < self.series_max:
+            self._further += 1
+            return
+        oldest_ns = next(iter(series.streams))
+        del series.streams[oldest_ns]
+        self.began_ns = max(self.began_ns, oldest_ns)  # should it be heard again
+
+    def followed_ns(self) -> int:
+        """The latest start that was followed here, or before which none is."""
+        starts = (start for series in self._series.values() for start in series.streams)
+        return max(starts, default=0)
 
     def take_over(self, other: Totals) -> None:
-        """Add all that another one counted, which is of no use afterwards."""
+        """Add all that another one counted, which is of no use afterwards; its starts end."""
         for key, theirs in other._series.items():
             ours = self._series.get(key)
             if theirs.value is None or theirs.kind is Kind.GAUGE:
                 continue  # of what is no more there is no last value
+            theirs.streams.clear()
             if ours is None or ours.value is None or ours.kind is not theirs.kind:
                 self._series[key] = theirs
             else:
@@ -157,37 +212,41 @@ class Totals:
     def all(self) -> Iterator[Total]:
         """Every series as it is now."""
         now_ns = self._elapsed_ns()
-        for (name, dimensions, unit), series in self._series.items():
+        for (name, dimensions, unit, _), series in self._series.items():
             if series.value is not None:
                 rates = series.rates.now(now_ns)
                 yield Total(name, series.kind, dimensions, unit, series.value, rates)
 
 
-def _add(series: _Series, reading: Reading, now_ns: int) -> None:
-    if reading.kind is Kind.GAUGE:
-        series.value = reading.value
+def _further(series: _Series) -> int:
+    return max(0, len(series.streams) - 1)
+
+
+def _added(series: _Series, reading: Reading, delivery: str, now_ns: int) -> None:
+    """Of one that tells of its interval alone."""
+    value = reading.value
+    total = value.total if isinstance(value, Distribution) else 0
+    told = reading.started_ns, reading.ended_ns, delivery, count_of(value), total
+    if told in series.recent:
         return
-    interval = reading.started_ns, reading.ended_ns
-    if interval in series.recent:
-        return
-    series.recent = (*series.recent[1 - RECENT :], interval)
-    before = series.value
-    lasted_ns = interval[1] - interval[0]
-    if reading.cumulative:
-        lasted_ns = interval[1] - series.last.ended_ns if series.last is not None else 0
-        series.value = _cumulated(series, reading)
-    else:
-        series.value = reading.value if before is None else _sum(before, reading.value)
-    events = count_of(series.value) - (0 if before is None else count_of(before))
+    series.recent = (*series.recent[1 - RECENT :], told)
+    _count(series, value, reading.ended_ns - reading.started_ns, now_ns)
+
+
+def _count(series: _Series, moved: Value, lasted_ns: int, now_ns: int) -> None:
+    series.value = moved if series.value is None else _sum(series.value, moved)
+    events = count_of(moved)
     series.rates.moved(events if 0 < events < inf else 0, lasted_ns, now_ns)
 
 
-def _cumulated(series: _Series, reading: Reading) -> Value:
-    """Of one that counts since its own start, which may be another one by now."""
-    last, series.last = series.last, reading
-    if last is not None and last.started_ns != reading.started_ns:
-        series.before = last.value if series.before is None else _sum(series.before, last.value)
-    return reading.value if series.before is None else _sum(series.before, reading.value)
+def _since(value: Value, last: Value) -> Value:
+    """How far it moved; where it fell, or cannot be compared, it began anew."""
+    if isinstance(value, Distribution) and isinstance(last, Distribution):
+        is_afresh = value.samples < last.samples or value.bounds != last.bounds
+        return value if is_afresh else value.since(last)
+    if isinstance(value, Distribution) or isinstance(last, Distribution) or value < last:
+        return value
+    return value - last
 
 
 def _sum(one: Value, other: Value) -> Value:
