@@ -131,6 +131,7 @@ def _add_details(routes: APIRouter, parts: Parts, judging: Judging) -> None:
     ) -> Response:
         """A run against its bounds, the worst first."""
         one = await suite_of(parts, judging, suite)
+        run = one.summary.run_id if run == LAST else run
         asked = [judging.verdict(one, run, branches_of(branch))]
         try:
             (said,) = await made(asked, patience_of(request))
