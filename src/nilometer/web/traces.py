@@ -157,6 +157,7 @@ def _page(
         {
             "window": shown,
             "rows": rows,
+            "written": written,
             "length": partial(_length, bars),
             "bars": bars,
             "bar_links": [_choosing(request, bar) for bar in bars],
@@ -192,10 +193,21 @@ def _told(one: TraceSummary) -> dict[str, Any]:
     return {**one._asdict(), "started": iso_8601(max(0, one.started_ns))}
 
 
+def written(duration_ns: int) -> str:
+    """A duration as one would write it in an address: whole, in the largest unit that can.
+
+    >>> written(15_000_000), written(1_500_000), written(0)
+    ('15ms', '1500us', '0s')
+    """
+    units = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
+    unit = next(unit for unit, size in units.items() if duration_ns % size == 0)
+    return f"{duration_ns // units[unit]}{unit}"
+
+
 def _choosing(request: Request, bar: Bar) -> str:
     """This page with the durations of one bar; of the bar that is chosen alone, with all."""
     asked = request.query_params
-    least, most = f"{bar.from_ns}ns", f"{bar.until_ns}ns"
+    least, most = written(bar.from_ns), written(bar.until_ns)
     if (asked.get("min_duration"), asked.get("max_duration")) == (least, most):
         return again(request, min_duration=None, max_duration=None)
     return again(request, min_duration=least, max_duration=most)

@@ -43,8 +43,8 @@
     if (first && dragged) {
       const bars = chosen();
       const url = new URL(location.href);
-      url.searchParams.set("min_duration", `${bars[0].dataset.from}ns`);
-      url.searchParams.set("max_duration", `${bars[bars.length - 1].dataset.until}ns`);
+      url.searchParams.set("min_duration", bars[0].dataset.from);
+      url.searchParams.set("max_duration", bars[bars.length - 1].dataset.until);
       location.assign(url);
     }
     first = last = null;
