@@ -1,9 +1,12 @@
 """`nilometer://`, and Ceilometer's plugin: where points go, and by which token."""
 
 import json
+import subprocess
+import sys
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from textwrap import dedent
 
 import pytest
 from osprofiler.drivers.base import get_driver
@@ -15,7 +18,7 @@ from nilometer.openstack.ceilometer import Forwarder
 
 
 @contextmanager
-def taking(status=lambda _points: 200):
+def taking(status=lambda _points: 200, answer=b"{}"):
     """A collector's door that answers as told; the port, and what it was sent and took."""
     heard, taken = [], []
 
@@ -27,9 +30,9 @@ def taking(status=lambda _points: 200):
             if code == 200:
                 taken.extend(point["name"] for point in points)
             self.send_response(code)
-            self.send_header("Content-Length", "2")
+            self.send_header("Content-Length", str(len(answer)))
             self.end_headers()
-            self.wfile.write(b"{}")
+            self.wfile.write(answer)
 
         def log_message(self, *_):
             pass
@@ -153,6 +156,37 @@ def test_what_is_never_taken_takes_nothing_along_and_is_counted(code, caplog):
     assert taken == ["a", "b", "c", "d", "e"]
     [(_, level, said)] = caplog.record_tuples
     assert (level, said.partition(": HTTP Error ")[0]) == (40, "OSProfiler: lost 2 points")
+
+
+def test_points_that_the_collector_says_it_refused_are_counted_and_said(caplog):
+    answer = b'{"taken": 1, "rejected": {"too-deep": 2}}'
+    with (
+        taking(answer=answer) as (port, _, _),
+        driving(f"nilometer://127.0.0.1:{port}") as driver,
+    ):
+        driver.notify({"name": "a"})
+        assert driver.flush(10)
+
+    assert caplog.messages == ["OSProfiler: lost 2 points: refused, too-deep"]
+
+
+def test_a_process_that_ends_while_the_collector_is_away_says_how_many_points_it_lost():
+    program = """
+        import sys
+        import nilometer.integrations.osprofiler.driver as module
+        from osprofiler.drivers.base import get_driver
+        module.END_S = 0.2
+        driver = get_driver("nilometer://127.0.0.1:1", project="p", service="s")
+        for n in range(3):
+            driver.notify({"name": f"{n}-start"})
+        if sys.argv[1] == "closed":
+            driver.close(0.2)
+    """
+    for how in ("closed", "left"):
+        command = [sys.executable, "-c", dedent(program), how]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+
+        assert ended.stderr.count("OSProfiler: lost 3 points: the process ended before") == 1
 
 
 def test_what_is_tried_again_is_not_split_and_ceilometer_keeps_it():

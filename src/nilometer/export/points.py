@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 from urllib.error import HTTPError
@@ -44,7 +45,8 @@ class Collector:
         """
         try:
             body = f"[{','.join(points)}]".encode("utf-8", "replace")
-            self.ask("/v1/points", body).close()
+            with self.ask("/v1/points", body) as answer:
+                return _refused(answer.read())
         except HTTPError as error:
             if error.code not in NEVER_TAKEN:
                 raise
@@ -53,4 +55,12 @@ class Collector:
                 return Counter({str(error): 1})
             half = len(points) // 2
             return self.send(points[:half]) + self.send(points[half:])
-        return Counter()
+
+
+def _refused(answer: bytes) -> Counter[str]:
+    """The points that a collector's answer says it refused, by reason."""
+    try:
+        rejected = json.loads(answer)["rejected"]
+        return Counter({f"refused, {reason}": int(rejected[reason]) for reason in rejected})
+    except (ValueError, KeyError, TypeError):
+        return Counter()  # it took them, whatever it says

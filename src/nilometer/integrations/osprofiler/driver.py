@@ -13,6 +13,7 @@ import os
 import re
 import threading
 from collections import Counter, deque
+from contextlib import suppress
 from datetime import UTC, datetime
 from logging import getLogger
 from typing import TYPE_CHECKING, Any, Final
@@ -39,6 +40,7 @@ WAIT_S: Final = 0.5  # so long points are gathered
 BACK_OFF_S: Final = (1.0, 2.0, 5.0, 10.0, 30.0)
 HELD_MAX: Final = 20_000  # points while the collector is away: 10 MB; then the oldest go
 END_S: Final = 3.0  # a process that ends waits so long for the last points
+NOT_IN_TIME: Final = "the process ended before the collector took them"
 TRACES_MAX: Final = 1000  # as many as the collector lists at once
 
 _URL: Final = re.compile(
@@ -177,6 +179,7 @@ class _Sender:
     def _begin(self) -> None:
         self._pid = os.getpid()
         self._held: deque[str] = deque()
+        self._sending = 0  # taken out of those held, and not yet with the collector
         self._lost: Counter[str] = Counter()  # by reason; of what is not said yet
         self._ended = False
         self._woken = threading.Event()
@@ -190,8 +193,9 @@ class _Sender:
             self._begin()
         self._held.append(point)
         if len(self._held) > HELD_MAX:
-            self._held.popleft()
-            self.lose("nobody took them")
+            with suppress(IndexError):  # all were given up meanwhile
+                self._held.popleft()
+                self.lose("nobody took them")
         self._idle.clear()
         if len(self._held) >= BATCH:
             self._woken.set()
@@ -222,6 +226,16 @@ class _Sender:
 
     def _end(self) -> None:
         self.flush(END_S)
+        self._give_up()
+
+    def _give_up(self) -> None:
+        """Count what is left, and say what is lost."""
+        if self._pid == os.getpid():
+            with self._lock:
+                left = len(self._held) + self._sending
+                self._held.clear()
+                self._idle.set()
+                self._lost += Counter({NOT_IN_TIME: left} if left else {})
         self._say_lost()
 
     def close(self, timeout_s: float) -> None:
@@ -230,6 +244,7 @@ class _Sender:
         self._woken.set()
         if thread is not None:
             thread.join(timeout_s)
+        self._give_up()
         self._thread, self._ended = None, False
 
     def _run(self) -> None:
@@ -238,9 +253,15 @@ class _Sender:
             self._woken.wait(WAIT_S if not failed else BACK_OFF_S[min(failed, 5) - 1])
             self._woken.clear()
             while self._held:
-                points = self._batch()
-                if not self._sent(points, failed):
-                    self._held.extendleft(reversed(points))
+                with self._lock:
+                    points = self._batch() if self._held else []  # given up meanwhile
+                    self._sending = len(points)
+                sent = self._sent(points, failed)
+                with self._lock:
+                    self._sending = 0
+                    if not sent:
+                        self._held.extendleft(reversed(points))
+                if not sent:
                     failed += 1
                     break
                 failed = 0
