@@ -50,7 +50,11 @@ def learn(
     if as_json:
         show_json(learned_document(learned))
         return
-    shown = [one for one in learned.predictors if everything or one.standing.is_admitted]
+    shown = [
+        one
+        for one in learned.predictors
+        if everything or one.standing.is_admitted or one.is_creeping
+    ]
     if shown:
         show(_table(shown))
     rest = len(learned.predictors) - len(shown)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from nilometer.gate.bound import bound
+from nilometer.gate.creeping import crept
 from nilometer.gate.finding import Finding
 from nilometer.gate.history import why_unknown
 from nilometer.gate.robust import FLOOR_COUNT, median
@@ -217,16 +218,39 @@ class Judged:
         """The counters that were exact and take no part any more, since when, and why."""
         told = []
         for cohort, one in self._with_cohort():
-            known = self._standing(cohort, one)
-            if known.is_admitted:
-                continue
-            series = self._matrix.values(one, cohort), [one.values[at] for at in cohort.places]
-            since = next((at for values in series if (at := _exact_until(values))), 0)
-            if 0 < since < len(cohort.places):
+            if since := self._demoted_at(cohort, one):
                 run = self._matrix.runs[cohort.places[since]].id
-                why = known.because + _trend(series[1])
+                values = [one.values[at] for at in cohort.places]
+                why = self._standing(cohort, one).because + _trend(values)
                 told.append(f"{one.key} was exact and takes no part since run {run}: {why}")
         return told
+
+    def _demoted_at(self, cohort: Cohort, one: Series) -> int:
+        """At which of the cohort's places a counter was exact no more; 0 if it takes part."""
+        if self._standing(cohort, one).is_admitted:
+            return 0
+        series = self._matrix.values(one, cohort), [one.values[at] for at in cohort.places]
+        since = next((at for values in series if (at := _exact_until(values))), 0)
+        return since if since < len(cohort.places) else 0
+
+    def creeping(self) -> list[str]:
+        """The counters that went far with no run far out, and of which no other note tells."""
+        told = []
+        for cohort, one in self._with_cohort():
+            start = self._matrix.accepted_from(one.key)
+            found = crept(one.values[start:], is_counted=one.is_counted)
+            if found is None or self._demoted_at(cohort, one):
+                continue
+            base, went = self._matrix.baseline(one), abs(found.last - found.first)
+            moved = base.steps[-1].after - base.steps[0].before if base.steps else 0.0
+            if base.held is None and abs(moved) < went / 2:
+                is_admitted = self._standing(cohort, one).is_admitted
+                because = found.told(is_admitted=is_admitted)
+                told.append((-went / abs(found.first or 1), f"{one.key} {because}"))
+        notes = [note for _, note in sorted(told)[:NAMED_MAX]]
+        more = len(told) - NAMED_MAX
+        crowd = f"{more} more counters crept; `nilometer gate learn` tells of each"
+        return notes + [crowd] * (more > 0)
 
     def _standing(self, cohort: Cohort, one: Series) -> Standing:
         if (cohort, one.key) not in self._standings:

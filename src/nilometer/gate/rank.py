@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from nilometer.gate.bound import bound
+from nilometer.gate.creeping import crept
 from nilometer.gate.history import past_of, unusable
 from nilometer.gate.joint import SCALES_MIN
 from nilometer.gate.judged import Judged, pending_of
 from nilometer.gate.matrix import Matrix, until
 from nilometer.gate.robust import median
 from nilometer.gate.stability import Stability, standing
+from nilometer.model.reading import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
     from nilometer.gate.bound import Bound
     from nilometer.gate.history import Key, LeftOut, Series
     from nilometer.gate.stability import Standing
-    from nilometer.model.reading import Kind
     from nilometer.model.run import Accepted, Run
 
 POWER_SCALES: Final = 1.645
@@ -38,7 +39,7 @@ class Predictor:
     `smallest` is the smallest change for the worse that 95 % of single runs show, in counts;
     None of those that take no part. `moved` is with how many of `accepted` accepted changes it
     moved, upwards or downwards: a counter that moves with what people decide about is worth
-    more than one that only could.
+    more than one that only could. `is_creeping`: it went far though no run was far out.
     """
 
     key: Key
@@ -49,6 +50,7 @@ class Predictor:
     smallest: float | None
     moved: int
     accepted: int
+    is_creeping: bool = False
 
     @property
     def share(self) -> float | None:
@@ -145,8 +147,15 @@ def _predictor(
 ) -> Predictor:
     values = matrix.whole(one).values[:places]
     known = standing(values, one.kind, is_counted=one.is_counted)
+    trend = None
     if because:
         known = known._replace(stability=Stability.EXCLUDED, because=because)
+    elif one.kind is not Kind.GAUGE:
+        start = matrix.accepted_from(one.key)
+        trend = crept(one.values[start:places], is_counted=one.is_counted)
+    if trend is not None:
+        why = trend.told(is_admitted=known.is_admitted)
+        known = known._replace(because=f"{known.because}; it {why}")
     concerned = [at for at, which in changes if _concerns(which, one.key)]
     moved = sum(_moved_at(one.values, at, known) for at in concerned)
     return Predictor(
@@ -158,6 +167,7 @@ def _predictor(
         smallest_change(known),
         moved,
         len(concerned),
+        trend is not None,
     )
 
 

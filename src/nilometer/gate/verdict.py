@@ -132,7 +132,7 @@ def _bare(judged: Judged, run: Run, past: Past, notes: tuple[str, ...]) -> Verdi
         min((found.runs for _, found in judged.alarms or judged.pairs), default=0),
         sum(found.counters for _, found in judged.pairs),
         judged.rate,
-        notes=(*notes, *missing, *young, *judged.steps(), *told, *lacking),
+        notes=(*notes, *missing, *young, *judged.steps(), *judged.creeping(), *told, *lacking),
         left_out=past.left_out,
         previous=judged.base[-1] if judged.base else None,
     )
