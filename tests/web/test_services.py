@@ -112,6 +112,20 @@ def test_whoever_sends_only_spans_is_a_service_too(ask):
     assert [(one["service"], one["alive"]) for one in answer] == [("=tracer", 1), ("orders", 1)]
 
 
+def test_a_longer_time_that_goes_on_begins_with_full_five_minutes(tmp_path):
+    clock = Clock(wall_ns=lambda: NOW + 123 * S)
+
+    with asking(tmp_path, BATCHES, clock=clock) as ask:
+        begun = [
+            ask("/services", since=since, format="json").json()["since_ns"] - NOW
+            for since in ("1h", "15m")
+        ]
+        page = ask("/services", since="1h").text
+
+    assert begun == [-3600 * S, (123 - 900) * S]
+    assert "from 2027-01-15 07:00:00 UTC" in page
+
+
 def test_hostile_names_stay_text_on_the_page_and_in_the_sheet(ask):
     page = ask("/services", since="2h")
     sheet = list(csv.reader(io.StringIO(ask("/services", since="2h", format="csv").text)))

@@ -57,7 +57,7 @@ def router(parts: Parts) -> APIRouter:
     async def show(
         request: Request, since: MomentText = SINCE, until: MomentText = ""
     ) -> Response:
-        shown = window(since, until, parts.clock)
+        shown = window(since, until, parts.clock).on_grid()
         found = await survey(parts, "/doctor", shown)
         timings = await parts.queries.run("/doctor", _timings, parts.reader, shown)
         health = parts.health()

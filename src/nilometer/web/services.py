@@ -45,7 +45,7 @@ def router(parts: Parts) -> APIRouter:
     async def show(
         request: Request, since: MomentText = SINCE, until: MomentText = ""
     ) -> Response:
-        shown = window(since, until, parts.clock)
+        shown = window(since, until, parts.clock).on_grid()
         rows = rows_of(await survey(parts, "/services", shown))
         page = Page(
             "services.html",
