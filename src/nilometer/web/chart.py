@@ -380,5 +380,6 @@ def _overview(drawn: Figures, time: Any, look: Look) -> Any:
     brush = RangeTool(x_range=time, start_gesture="pan")
     brush.overlay.fill_color = look.colours.bars[0]
     brush.overlay.fill_alpha = 0.18
+    brush.overlay.name = "brush"
     made.add_tools(brush)
     return made

@@ -47,6 +47,7 @@
       drawn = { doc, time: doc.get_model_by_name("time"), fit: told.fit };
       whole = { start: drawn.time.start, end: drawn.time.end };
       if (before) drawn.time.setv({ start: before[0], end: before[1] });
+      grip();
       drawn.time.change.connect(moved);
       const cells = doc.get_model_by_name("cells");
       if (cells) cells.selected.properties.indices.change.connect(() => follow(cells));
@@ -57,7 +58,11 @@
     }
   }
 
-  const isZoomed = () => drawn.time.start !== whole.start || drawn.time.end !== whole.end;
+  // The brush rounds to dots of the screen: what differs by less than that was not chosen.
+  const isZoomed = () => {
+    const dot = (whole.end - whole.start) / Math.max(200, box.clientWidth);
+    return Math.abs(drawn.time.start - whole.start) > 2 * dot || Math.abs(drawn.time.end - whole.end) > 2 * dot;
+  };
 
   function moved() {
     clearTimeout(settling);
@@ -69,7 +74,14 @@
     return new Date(whole_s * 1000).toISOString().replace(".000", "");
   };
 
+  // What covers all of the time would be moved by a drag in it: there one begins a new one.
+  function grip() {
+    const brush = drawn.doc.get_model_by_name("brush");
+    if (brush) brush.movable = isZoomed() ? "x" : "none";
+  }
+
   function tell() {
+    grip();
     const url = new URL(location.href);
     if (isZoomed()) {
       url.searchParams.set("since", second(drawn.time.start, false));
