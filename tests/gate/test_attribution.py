@@ -182,6 +182,25 @@ def test_a_verb_s_counter_is_put_down_to_statements_of_that_verb(counter, explai
     assert {dict(part.key.dimensions).popitem()[1] for part in found} == set(explained_by)
 
 
+@pytest.mark.parametrize("counter", ["Com_select", "Questions", "Queries", "sql.statements"])
+@pytest.mark.parametrize("calls", [17, 12])
+def test_a_counter_of_statements_is_put_down_to_calls_and_not_to_rows_that_are_nearer(
+    counter: str, calls: int
+) -> None:
+    moved = [
+        Series(Key("mysql", "statement.rows_examined", LINES), (*[70.0] * 9, 103.0)),
+        Series(Key("mysql", "statement.calls", LINES), (*[7.0] * 9, 7.0 + calls)),
+    ]
+
+    of_statements = parts_of(Key("mysql", counter), 29, moved)
+    of_rows = parts_of(Key("mysql", "Handler_read_next"), 29, moved)
+
+    assert [(one.key.counter, one.delta) for one in of_statements] == [
+        ("statement.calls", calls)
+    ]
+    assert [one.key.counter for one in of_rows] == ["statement.rows_examined"]
+
+
 def test_a_counter_of_prepared_statements_is_put_down_to_whatever_they_do() -> None:
     calls = Key("mysql", "statement.calls", (("digest", "SELECT ?"),))
 

@@ -31,6 +31,10 @@ VERBS_ELSE: Final = {
 """What statements may begin with instead that MySQL counts as this verb."""
 
 _VERB: Final = re.compile(r"Com_(?!admin|change|stmt)([a-z]+)")  # those count no one verb
+_OF_CALLS: Final = re.compile(r"Com_|Questions$|Queries$|sql\.statements$")
+CALLS: Final = "statement.calls"
+"""How often a statement was asked, which is what `_OF_CALLS` count of all statements."""
+
 _FIRST: Final = re.compile(r"[\s(]*([A-Za-z]+)")
 _CALLER: Final = re.compile(r"^(?P<file>[^:\n]+\.\w+):(?P<line>[0-9]{1,7})\b")
 _TEST: Final = re.compile(r"^(?P<file>[^:\n]+\.\w+)::")
@@ -108,7 +112,8 @@ def parts_of(
             (kin if is_kin else others).append(part)
     told = {_kind(part) for part in own}
     kin = [part for part in kin if _kind(part) not in told]
-    return (*_largest(own), *_alike(kin, delta), *_alike(others, delta))
+    of = key.counter
+    return (*_largest(own), *_alike(kin, delta, of), *_alike(others, delta, of))
 
 
 def _is_of_verb(counter: str, part: Key) -> bool:
@@ -166,10 +171,17 @@ def _largest(parts: Sequence[Part]) -> list[Part]:
     return ranked[:PARTS_MAX]
 
 
-def _alike(parts: Sequence[Part], delta: float) -> list[Part]:
-    """One counter of each statement, queue or test, whose move is nearest to `delta`."""
+def _alike(parts: Sequence[Part], delta: float, counter: str) -> list[Part]:
+    """One counter of each statement, queue or test, whose move is nearest to `delta`.
+
+    Of a `counter` of statements it is how often that one was asked, if that moved at all: the
+    rows that it read may by chance have moved by a number that is nearer.
+    """
+    is_of_calls = _OF_CALLS.match(counter) is not None
+    asked = {one.key[::2]: one for one in parts if is_of_calls and one.key.counter == CALLS}
     best: dict[tuple[str, Dimensions], Part] = {}
-    near = [part for part in parts if ALIKE <= part.delta / delta <= 1 / ALIKE]
+    moved = (part for part in parts if ALIKE <= part.delta / delta <= 1 / ALIKE)
+    near = [asked.get(part.key[::2], part) for part in moved]
     for part in sorted(near, key=lambda one: (_off(one, delta), -one.scales, one.key)):
         best.setdefault((part.key.backend, part.key.dimensions), part)
     return list(best.values())[:PARTS_MAX]
