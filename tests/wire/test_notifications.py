@@ -190,6 +190,13 @@ def test_secrets_are_known_however_their_keys_are_written(key):
     assert "x1y2" not in without_secrets(json.dumps(message).encode()).decode()
 
 
+@pytest.mark.parametrize("compression", ["", "nope", "application/x-gzip"])
+def test_secrets_are_masked_whatever_else_is_wrong_with_a_message(compression):
+    body = enveloped(said(payload={"token": "x1y2", "n": 1})).replace(b"1}", b"9" * 5000 + b"}")
+
+    assert b"x1y2" not in without_secrets(body, compression)
+
+
 def test_what_cannot_be_read_or_has_no_secrets_stays_as_it_came():
     for body in (
         b"\xff token",

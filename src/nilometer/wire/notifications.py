@@ -12,6 +12,7 @@ import bz2
 import json
 import re
 import zlib
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from hashlib import blake2b
@@ -46,6 +47,7 @@ _SECRETS: Final = (
     *("password", "passwd", "passphrase", "adminpass", "newpass", "rootpass", "userpass"),
     *("hmackey", "apikey", "accesskey", "privatekey"),
 )
+_DIGITS_MAX: Final = 1000  # Python makes no numbers of more than some thousands
 _KEY_CHARS_MAX: Final = 64  # longer keys are nobody's, and would fill what is remembered
 _encode: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
@@ -240,19 +242,27 @@ def _text(message: dict[str, Any], key: str, default: str | None = None) -> str:
 def without_secrets(body: bytes, compression: str = "") -> bytes:
     """The body of a message that was refused, without secrets where it can be read as JSON;
     what cannot stays as it came."""
+    plain = body if len(body) <= BODY_BYTES_MAX else b""
+    with suppress(WireError):  # what is not packed as its header says may be JSON as it is
+        plain = unpacked(body, compression)
     try:
-        text = unpacked(body, compression).decode()
+        text = plain.decode()
         if not _is_secret(text):
             return body
-        told = json.loads(text)
+        told = _loosely(text)
         if isinstance(told, dict) and isinstance(told.get(_MESSAGE), str):
-            inner = json.loads(told[_MESSAGE])
+            inner = _loosely(told[_MESSAGE])
             _hide(inner)
             told[_MESSAGE] = json.dumps(inner)
         _hide(told)
         return json.dumps(told).encode()
     except (ValueError, RecursionError):
         return body
+
+
+def _loosely(text: str) -> Any:
+    """JSON with whatever numbers; those of thousands of digits as text."""
+    return json.loads(text, parse_int=lambda n: int(n) if len(n) < _DIGITS_MAX else n)
 
 
 def _digest(text: str) -> str:
