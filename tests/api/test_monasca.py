@@ -281,6 +281,31 @@ def test_statistics_are_of_events_in_the_order_in_which_they_are_asked_for(ask):
     assert kinds == [[str, float, float, float, int, float]] * 2
 
 
+def counting_since(after_s, kind, value, name):
+    """What OpenTelemetry's SDK sends: all since a start that lies before NOW."""
+    reading = Reading(name, kind, (), value, NOW - 1, NOW + after_s * S, cumulative=True)
+    return Batch(Resource("api", "h1", 1), (reading,))
+
+
+def test_no_plain_statistic_is_ever_null_whoever_kept_no_extremes(tmp_path):
+    bounds = (0.0, 5.0, 25.0, 50.0)
+    held = [{1: 1}, {1: 2, 2: 1}, {1: 2, 2: 1}]  # the last period has nothing
+    kept = [Distribution(sum(h.values()), 10.0, None, None, h, bounds=bounds) for h in held]
+    batches = [
+        *(counting_since(10 * n, Kind.COUNTER, v, "reqs") for n, v in enumerate((3, 10, 12))),
+        *(counting_since(300 * n, Kind.DISTRIBUTION, v, "sizes") for n, v in enumerate(kept)),
+    ]
+    with asking(tmp_path, batches) as ask:
+        plain = {"statistics": "count,sum,avg,min,max", "start_time": START}
+        [[counted_row], sized_rows] = [
+            ask.of("/statistics", name=name, **plain)[0]["statistics"]
+            for name in ("reqs", "sizes")
+        ]
+
+    assert counted_row[1:] == [3, 12, 4, 2, 7]
+    assert [row[1:] for row in sized_rows] == [[1, 10, 10, 0, 5], [2, 0, 0, 0, 25]]
+
+
 def test_statistics_of_counters_and_gauges_are_of_what_each_interval_told(ask):
     def told(name):
         [found] = ask.of(

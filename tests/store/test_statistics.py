@@ -222,6 +222,21 @@ def test_cumulative_counters_moved_by_their_differences(told, moved):
     assert [row.total for row in found] == ([] if moved is None else [moved])
 
 
+@pytest.mark.parametrize(
+    ("told", "extremes"),
+    [
+        ([100, 110, 130], (10, 20)),
+        ([100, 110, 5, 7], (2, 10)),
+        ([2**62, 2**62 + 1], (1, 1)),
+        ([0.5, 2.0, 2.5], (0.5, 1.5)),
+    ],
+)
+def test_the_extremes_of_a_cumulative_counter_are_those_of_its_moves(told, extremes):
+    [row] = asked([heights(*told)], since_ns=NOW_NS)
+
+    assert (row.minimum, row.maximum) == extremes
+
+
 def test_a_new_start_is_a_reset_even_if_the_value_grew():
     before = at(1, 10, started_ns=NOW_NS - 9 * 3600 * S, cumulative=True)
     after = at(2, 15, started_ns=NOW_NS + S, cumulative=True)

@@ -26,11 +26,9 @@ class Statistics(NamedTuple):
 
     | kind | samples | total | average | minimum, maximum | last | rate (1/s) |
     |---|---|---|---|---|---|---|
-    | counter | readings | moved | None | of single readings | None | moved |
+    | counter | readings | moved | None | of single moves | None | moved |
     | gauge | readings | None | of the readings | the same | the latest reading | None |
     | distribution | values | sum of values | of the values | the same | None | values |
-
-    A counter's readings that count from their start tell no minimum and maximum.
 
     `started_ns` is the period's start, or that of the asked time (of the first reading where
     that was open). `quantiles` are pairs of share and value, for distributions only.

@@ -133,15 +133,47 @@ def _rows(
         period_ns=asked.period_ns,
         quantiles=[share(each) for each in shares if share_of(each) is not None],
     )
+    if found.percentile is None and {"min", "max"} & {*asked.names}:
+        told = _with_extremes(reader, found.name, put, told, asked.period_ns, window)
     by_cell: dict[tuple[int, int], list[stored.Statistics]] = {}
     for one in told:
-        if found.percentile is None or one.kind == "distribution":
+        is_asked = found.percentile is None or one.kind == "distribution"
+        if one.samples and is_asked:  # Monasca has no row where nothing was measured
             cell = groups.start + put.parts[one.part].place, one.started_ns
             by_cell.setdefault(cell, []).append(one)
     return [
         (*cell, _values(put, ones, asked.names, found.percentile))
         for cell, ones in sorted(by_cell.items(), key=lambda pair: pair[0])
     ]
+
+
+def _with_extremes(
+    reader: Reader,
+    name: str,
+    put: Put,
+    told: Sequence[stored.Statistics],
+    period_ns: int,
+    window: tuple[int, int],
+) -> list[stored.Statistics]:
+    """The same; extremes that nobody kept are told by the outermost buckets that hold values.
+
+    Monasca knows no statistics without them, and its clients fail where one is null.
+    """
+    wanting = {one.part for one in told if one.samples and None in (one.minimum, one.maximum)}
+    if not wanting:
+        return list(told)
+    since_ns, until_ns = window
+    spread = reader.spread(
+        name, put.series, since_ns=since_ns, until_ns=until_ns, period_ns=period_ns
+    )
+    extents = {(one.part, one.started_ns): held.extent() for one, held in spread}
+    made = []
+    for one in told:
+        low, high = extents.get((one.part, one.started_ns), (None, None))
+        least = low if one.minimum is None else one.minimum
+        greatest = high if one.maximum is None else one.maximum
+        made.append(one._replace(minimum=least, maximum=greatest))
+    return made
 
 
 def _values(

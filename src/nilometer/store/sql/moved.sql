@@ -5,8 +5,8 @@
 -- the one before it in its stream, which is one start of its series: several may take turns.
 -- Where the value fell it was reset, and moved by all it says. The first one of a stream moved by
 -- all it says if it started in sight, else its past is unknown and it only serves the next as a
--- start. `sign` -1 rows take back the buckets of the reading before. The extremes of `running`
--- ones are another question: `extremes`.
+-- start. `sign` -1 rows take back the buckets of the reading before. The extremes of a counter are
+-- those of its moves; those of `running` distributions are another question: `extremes`.
 --
 -- `repeated` are those of `readings` whose batch may be there twice, in files that tell of the same
 -- time. `rolled` are roll-ups that stand for readings which are not among `readings`, merged; there are
@@ -64,7 +64,16 @@ judged AS (
   WHERE ended_ns >= $since_ns
 ),
 seen AS (
-  SELECT *
+  SELECT
+    *,
+    CASE WHEN kind = 'counter' THEN TRY_CAST(
+      CAST(value_int AS DECIMAL(38, 0))
+      - CASE WHEN is_afresh THEN 0 ELSE CAST(int_before AS DECIMAL(38, 0)) END
+      AS BIGINT
+    ) END AS move_int,
+    CASE WHEN kind = 'counter' THEN
+      height - CASE WHEN is_afresh THEN 0 ELSE height_before END
+    END AS move_float
   FROM judged
   WHERE (NOT is_first OR started_ns >= $sight_ns) AND NOT (
     COALESCE(ended_ns = ended_before_ns, FALSE)
@@ -111,8 +120,9 @@ moved AS NOT MATERIALIZED (
     part, kind, unit, started_ns, ended_ns, TRUE, 1, description,
     1, value_int, value_float, samples,
     NULL, NULL, NULL, NULL,
-    NULL, NULL, NULL, NULL,
-    CAST(kind = 'counter' AS BIGINT), CAST(kind = 'counter' AS BIGINT),
+    move_int, CASE WHEN move_int IS NULL THEN move_float END,
+    move_int, CASE WHEN move_int IS NULL THEN move_float END,
+    0, 0,
     zeros, scale, bounds, bucket_indexes, bucket_counts, negative_indexes, negative_counts
   FROM seen
   UNION ALL
