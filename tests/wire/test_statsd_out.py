@@ -48,7 +48,7 @@ def test_a_prefix_and_the_dimensions_of_the_process_are_added_and_yield_to_the_r
     [
         (Dialect.ETSY, "boot.count:4|c boot.sum:10.5|c boot.min:1|ms boot.max:5|ms"),
         (Dialect.DOGSTATSD, "boot.count:4|c boot.sum:10.5|c boot.min:1|d boot.max:5|d"),
-        (Dialect.MONASCA, "boot.count:4|c boot.sum:10.5|c boot.min:1|g boot.max:5|g"),
+        (Dialect.MONASCA, "boot.count:4|c boot.sum:10500000|c boot.min:1|g boot.max:5|g"),
     ],
 )
 def test_a_timer_goes_out_as_milliseconds_in_types_that_combine_rightly(dialect, expected):
@@ -86,6 +86,36 @@ def test_a_far_end_tells_count_sum_extremes_and_average_of_all_processes(dialect
     assert refused == {}
     assert (sum(by_name["t.count"]), sum(by_name["t.sum"])) == (6, sum(everything))
     assert (min(by_name["t.min"]), max(by_name["t.max"])) == (1, 5000)
+
+
+class Agent:
+    """Adds up as monasca-agent does: counters are made whole by `int()` at each flush."""
+
+    def __init__(self):
+        self.told = Counter()
+
+    def flush(self, lines):
+        added = Counter()
+        for line in lines:
+            samples, _ = decode(line)
+            for one in samples:
+                if one.type is SampleType.COUNTER:
+                    added[one.name] += one.value
+        self.told.update({name: int(value) for name, value in added.items()})
+
+
+@pytest.mark.parametrize(
+    ("unit", "value"), [("ns", 700), ("us", 0.7), ("ms", 0.0007), ("s", 0.0000007)]
+)
+def test_of_short_times_monasca_s_agent_keeps_the_whole_sum(unit, value):
+    agent = Agent()
+    times = Distribution.of([value] * 3)
+    readings = [Reading("t", Kind.DISTRIBUTION, (), times, 0, 10, unit=unit)]
+    readings.append(counter(value, dims=(), name="busy", unit=unit))
+    for _ in range(10):
+        agent.flush(encode(readings, Dialect.MONASCA))
+
+    assert agent.told == {"t.count": 30, "t.sum": 21_000, "busy": 7_000}
 
 
 def test_a_negative_gauge_is_set_from_zero_in_one_packet_never_cut_apart():

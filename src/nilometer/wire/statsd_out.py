@@ -45,6 +45,10 @@ class Dialect(Enum):
 # leave out `min` by default). Monasca's agent keeps only the last value of whatever it gets.
 _EXTREME_TYPE: Final = {Dialect.ETSY: "ms", Dialect.DOGSTATSD: "d", Dialect.MONASCA: "g"}
 
+_NS_PER_UNIT: Final = {"ns": 1, "us": 1_000, "ms": NS_PER_MS, "s": 1_000_000_000}
+"""Monasca's agent makes counters whole by `int()`, at each flush: of milliseconds, all that is
+below one would be lost."""
+
 _NOT_IN_NAMES: Final = re.compile(r"[^A-Za-z0-9_.\-]")
 _NOT_IN_FOLDED: Final = re.compile(r"[^A-Za-z0-9_\-]")
 # Controls and the separators of each dialect; U+0085, U+2028 and U+2029 end lines for some.
@@ -65,7 +69,7 @@ def encode(
     """Lines, each ended by a newline; an item may hold several that must stay together.
 
     `dimensions` are added to those of every reading, which win. Nanoseconds go out as
-    milliseconds. What is not a finite number is left out, counted in `lost` as ``not_finite``.
+    milliseconds; what is added up of times for Monasca's agent stays nanoseconds. What is not a finite number is left out, counted in `lost` as ``not_finite``.
     """
     start = f"{prefix}." if prefix else ""
     lines: list[bytes] = []
@@ -114,10 +118,13 @@ def _parts(reading: Reading, dialect: Dialect) -> Iterator[tuple[str, str | None
     adding = "g" if reading.cumulative else "c"
     value = reading.value
     if not isinstance(value, Distribution):
-        yield "", _number(value, scale), adding if reading.kind is Kind.COUNTER else "g"
+        if reading.kind is Kind.COUNTER:
+            yield "", _added_up(value, reading.unit, dialect), adding
+        else:
+            yield "", _number(value, scale), "g"
         return
     yield ".count", _number(value.samples, 1), adding
-    yield ".sum", _number(value.total, scale), adding
+    yield ".sum", _added_up(value.total, reading.unit, dialect), adding
     if value.minimum is not None:
         yield ".min", _number(value.minimum, scale), _EXTREME_TYPE[dialect]
     if value.maximum is not None:
@@ -125,6 +132,14 @@ def _parts(reading: Reading, dialect: Dialect) -> Iterator[tuple[str, str | None
     if value.buckets or value.negatives or value.zeros:
         for suffix, share in QUANTILES:
             yield f".{suffix}", _number(value.quantile(share), scale), "g"
+
+
+def _added_up(value: float, unit: str, dialect: Dialect) -> str | None:
+    """A counter's or a sum's number, as the far end keeps all of it."""
+    if dialect is not Dialect.MONASCA or unit not in _NS_PER_UNIT:
+        return _number(value, NS_PER_MS if unit == "ns" else 1)
+    ns = value * _NS_PER_UNIT[unit]
+    return _number(round(ns) if isfinite(ns) else ns, 1)
 
 
 def _number(value: float | None, scale: int) -> str | None:
