@@ -14,6 +14,7 @@ SQL = sorted(path.stem for path in (Path(reading.__file__).parent / "sql").glob(
 # Those that begin with a WITH that others go on with.
 TAILS = {
     "moved": ("measured", "extremes", "buckets", "bounds", "points"),
+    "chosen": ("chosen_traces", "durations"),
     "told": ("notices", "notice_bodies", "operations", "requests"),
 }
 HEADS = {tail: head for head, tails in TAILS.items() for tail in tails}
