@@ -378,3 +378,15 @@ def test_where_there_are_tokens_only_a_session_s_own_page_accepts(place, monkeyp
     history = History(place)
     assert (told, [one.reason for one in history.accepted()]) == ((401, 403, 303), ["x"])
     history.close()
+
+
+def test_two_runs_of_one_id_take_no_list_along(place):
+    record(place, shop_run(25, 40))
+    with asking(place) as ask:
+        (listed,) = ask("/changes", format="json").json()["suites"]
+        told = ask("/changes/runs", suite="shop", runs=3, format="json").json()["runs"]
+        page = ask("/changes/run", suite="shop", run="r25")
+
+    assert (listed["outcome"], page.status_code) == ("unknown", 422)
+    assert listed["because"].startswith("2 runs of 'shop' begin with 'r25'")
+    assert [one["verdict"]["outcome"] for one in told] == ["unknown", "unknown", "pass"]

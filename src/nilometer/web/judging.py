@@ -20,6 +20,7 @@ from nilometer.gate.beside import beside_bounds
 from nilometer.gate.chosen import (
     LAST,
     RUNS_MAX,
+    NoSuchRunError,
     choose,
     enough_of,
     lost_of,
@@ -35,6 +36,7 @@ from nilometer.gate.reports.json import (
     learned_document,
 )
 from nilometer.gate.reports.wording import headline, standing_of
+from nilometer.gate.verdict import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -161,7 +163,10 @@ class Judging:
         """The verdict on a run in short."""
 
         def make() -> Told:
-            return _brief(self._judged(suite, run_id, branches)[1])
+            try:
+                return _brief(self._judged(suite, run_id, branches)[1])
+            except NoSuchRunError as error:  # two of one id, say: a list shows all others
+                return _not_judged(run_id, str(error))
 
         return self._later(suite, ("brief", run_id, branches), make)
 
@@ -313,6 +318,11 @@ def _brief(verdict: Verdict) -> Told:
         "findings": len(verdict.findings),
         "because": verdict.because,
     }
+
+
+def _not_judged(run_id: str, because: str) -> Told:
+    told = dict.fromkeys(("outcome", "standing"), Outcome.UNKNOWN.value)
+    return {**told, "run": run_id, "moved": "", "findings": 0, "because": because}
 
 
 async def made(futures: Sequence[Future[Any]], patience_s: float) -> list[Any]:
