@@ -8,6 +8,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 import amqp
+import MySQLdb
 import pika
 import psycopg
 import pymysql
@@ -82,6 +83,55 @@ def test_statements_of_psycopg_count_once(postgresql_15) -> None:
         connection.execute(b"select 7")
 
     assert texts(spent) == WORK | {"select ?": 2}
+
+
+def mysqlclient(server) -> MySQLdb.Connection:
+    return MySQLdb.connect(host="127.0.0.1", port=server.port, user="root", database="mysql")
+
+
+@pytest.mark.parametrize("connect", [mysql, mysqlclient])
+def test_a_procedure_is_one_statement_whatever_it_takes_to_call_it(mariadb, connect) -> None:
+    with closing(connect(mariadb)) as connection, closing(connection.cursor()) as cursor:
+        cursor.execute("create or replace procedure shop_twice(a int) select a + a")
+        with budget() as spent:
+            cursor.callproc("shop_twice", (21,))
+            assert cursor.fetchall() == ((42,),)
+
+    assert texts(spent) == {"call shop_twice": 1}
+
+
+def test_what_psycopg_streams_and_copies_counts_once_each(postgresql_15) -> None:
+    with psycopg.connect(postgresql_15.url) as connection, connection.cursor() as cursor:
+        cursor.execute("create temporary table shop_items (a int)")
+        with budget() as spent:
+            with cursor.copy("copy shop_items from stdin") as copy:
+                for row in ROWS:
+                    copy.write_row(row[:1])
+            assert len(list(cursor.stream(query="select a from shop_items"))) == len(ROWS)
+            cursor.execute(query="select 1")
+
+    assert texts(spent) == {
+        "copy shop_items from stdin": 1,
+        "select a from shop_items": 1,
+        "select ?": 1,
+    }
+
+
+def test_what_tasks_stream_and_copy_by_psycopg_counts_once_each(postgresql_15) -> None:
+    async def body() -> Budget:
+        connecting = psycopg.AsyncConnection.connect(postgresql_15.url)
+        async with await connecting as connection, connection.cursor() as cursor:
+            await cursor.execute("create temporary table shop_items (a int)")
+            with budget() as spent:
+                async with cursor.copy("copy shop_items from stdin") as copy:
+                    await copy.write_row((1,))
+                assert [row async for row in cursor.stream("select a from shop_items")]
+        return spent
+
+    assert texts(asyncio.run(body())) == {
+        "copy shop_items from stdin": 1,
+        "select a from shop_items": 1,
+    }
 
 
 def test_statements_of_psycopg_in_tasks_are_put_down_to_their_line(postgresql_15) -> None:

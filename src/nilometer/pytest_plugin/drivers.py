@@ -33,25 +33,39 @@ NOT_THE_USERS: Final = (*HEARD_ABOVE, "aiosqlite", "coverage")
 """Whose connections to SQLite are left alone. aiosqlite executes in a thread of its own, where
 nobody can tell SQLAlchemy's statements from others; coverage keeps its results in one."""
 
+METHODS: Final[dict[str, tuple[str, ...]]] = {
+    "django.db.backends.utils": ("execute", "executemany", "callproc"),
+    "psycopg.cursor": ("execute", "executemany", "stream", "copy"),
+    "psycopg.cursor_async": ("execute", "executemany", "stream", "copy"),
+    "pymysql.cursors": ("execute", "executemany", "callproc"),
+    "MySQLdb.cursors": ("execute", "executemany", "callproc"),
+}
+"""What of them asks one statement. Those of psycopg return what asks it once it is used."""
+
+FIRST: Final = ("query", "sql", "statement", "procname")
+"""What the drivers call the statement, if it is given by its name."""
+
 _inside: Final[ContextVar[bool]] = ContextVar("nilometer.inside_driver", default=False)
 
 
 def listen_to_cursors(module: Any, patches: Patches) -> None:
     """Hear all cursors of this driver, those that exist already too."""
     for class_name, system in CURSORS[module.__name__]:
-        for method in ("execute", "executemany"):
-            patches.replace(getattr(module, class_name), method, _measured(system))
+        for method in METHODS[module.__name__]:
+            verb = "call " if method == "callproc" else ""
+            patches.replace(getattr(module, class_name), method, _measured(system, verb))
 
 
-def _measured(system: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def _measured(system: str, verb: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     def measured(original: Callable[..., Any]) -> Callable[..., Any]:
-        def execute(cursor: Any, statement: Any, *rest: Any, **named: Any) -> Any:
+        def execute(cursor: Any, /, *args: Any, **named: Any) -> Any:
             if _inside.get():  # executemany, which calls execute for each row
-                return original(cursor, statement, *rest, **named)
-            _hear(cursor, statement, system)
+                return original(cursor, *args, **named)
+            statement = args[0] if args else next((named[n] for n in FIRST if n in named), None)
+            _hear(cursor, statement, system, verb)
             token = _inside.set(True)
             try:
-                return original(cursor, statement, *rest, **named)
+                return original(cursor, *args, **named)
             finally:
                 _inside.reset(token)
 
@@ -60,16 +74,15 @@ def _measured(system: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]
     return measured
 
 
-def _hear(cursor: Any, statement: Any, system: str) -> None:
+def _hear(cursor: Any, statement: Any, system: str, verb: str = "") -> None:
     def call() -> Call | None:
         above = HEARD_ABOVE if system else HEARD_ABOVE[:1]
         where = caller(not_through=above)
         if where is None:
             return None
         vendor = system or cursor.db.vendor  # Django's wrapper says which
-        return Call(
-            STATEMENTS, shown_statement(text_of(statement), vendor in NAMES_STRINGS), where
-        )
+        text = verb + text_of(statement)
+        return Call(STATEMENTS, shown_statement(text, vendor in NAMES_STRINGS), where)
 
     heard(STATEMENTS, call)
 
