@@ -321,6 +321,22 @@ def test_statistics_of_counters_and_gauges_are_of_what_each_interval_told(ask):
     assert told("used") == [["2026-11-18T11:10:00Z", 2, 8.5, 4.25, 1.5, 7.0]]
 
 
+@pytest.mark.parametrize("path", ["/statistics", "/measurements"])
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ("hostname:h1", {"hostname": "h1"}),
+        ("hostname:h1|h2,topic:m", {"hostname": "h1|h2", "topic": "m"}),
+        ("hostname", {"hostname": ""}),
+    ],
+)
+def test_what_is_merged_has_the_dimensions_that_it_was_asked_by(ask, path, asked, told):
+    more = {"statistics": "count"} if path == "/statistics" else {}
+    [found] = ask.of(path, name=TIMER, dimensions=asked, merge_metrics="true", **more, **WINDOW)
+
+    assert found["dimensions"] == told
+
+
 def test_merged_metrics_have_no_dimensions_and_groups_only_theirs(ask):
     def told(**parameters):
         found = ask.of("/statistics", name=TIMER, statistics="count", **parameters, **WINDOW)

@@ -69,7 +69,8 @@ def encode(
     """Lines, each ended by a newline; an item may hold several that must stay together.
 
     `dimensions` are added to those of every reading, which win. Nanoseconds go out as
-    milliseconds; what is added up of times for Monasca's agent stays nanoseconds. What is not a finite number is left out, counted in `lost` as ``not_finite``.
+    milliseconds; what is added up of times for Monasca's agent stays nanoseconds. What is not
+    a finite number is left out, counted in `lost` as ``not_finite``.
     """
     start = f"{prefix}." if prefix else ""
     lines: list[bytes] = []

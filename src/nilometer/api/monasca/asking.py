@@ -116,7 +116,7 @@ def answering(reader: Reader, question: Question) -> Answering:
     )
     if len(found) > 1 and not (question.merge or question.group_by):
         raise Fault(409, AMBIGUOUS)
-    groups = grouped(found, question.group_by, merge=question.merge)
+    groups = grouped(found, question.group_by, merge=question.merge, wanted=question.wanted)
     return Answering(kept, percentile, groups)
 
 

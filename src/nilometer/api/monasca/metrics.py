@@ -90,17 +90,27 @@ class Group(NamedTuple):
     metrics: tuple[Metric, ...]
 
 
-def groups_of(found: Sequence[Metric], group_by: Sequence[str], *, merge: bool) -> list[Group]:
+def groups_of(
+    found: Sequence[Metric],
+    group_by: Sequence[str],
+    *,
+    merge: bool,
+    wanted: Filter | None = None,
+) -> list[Group]:
     """The elements of an answer, in the order of their dimensions.
 
     `*` keeps each metric apart. Where neither groups nor merging are asked for each is, too:
-    the caller refuses more than one.
+    the caller refuses more than one. What is merged into one has the dimensions it was asked
+    by, as Monasca's own: `h1|h2` for one of two values, nothing for any.
     """
     if not found:
         return []
     name = found[0].name
     if list(group_by) == ["*"] or not (group_by or merge):
         return [Group(each.id, name, dict(each.dimensions), (each,)) for each in found]
+    if not group_by:
+        asked = {key: "|".join(values) for key, values in (wanted or {}).items()}
+        return [Group(id_of(name, ()), name, asked, tuple(found))]
     by_key: dict[Pairs, list[Metric]] = {}
     for each in found:
         told = dict(each.dimensions)
