@@ -128,7 +128,7 @@ def _add_one(routes: APIRouter, parts: Parts) -> None:
         compare: Text = "",
         tables: bool = False,
     ) -> Response:
-        shown = window(since, until, parts.clock)
+        shown = window(since, until, parts.clock).on_grid()
         asked = _asked(name, shown, where, group_by, statistic, period, compare)
         every = request.query_params.get("format", "html") != "html"
         asked = asked._replace(every=every, periods=tables or every, cells=tables or every)
@@ -158,7 +158,7 @@ def _add_one(routes: APIRouter, parts: Parts) -> None:
         """What the page's script draws; `plain` is without the drawing, to renew one."""
         if theme not in THEMES:
             raise not_a_choice("theme", theme, THEMES)
-        shown = window(since, until, parts.clock)
+        shown = window(since, until, parts.clock).on_grid()
         asked = _asked(name, shown, where, group_by, statistic, period, compare)
         look = None if plain else chart.Look(theme, narrow)
         packs = "gzip" in request.headers.get("accept-encoding", "")
