@@ -90,6 +90,7 @@ class _Held:
         self._history = reader.history()
         self._read: dict[int, list[Run]] = {}
         self._with_parts: dict[int, list[Run]] = {}
+        self.judged: dict[tuple[str, tuple[str, ...]], tuple[Chosen, Verdict]] = {}
         self._seen: dict[tuple[str, ...], Seen | None] = {}
 
     def runs(self, branches: Collection[str], run_id: str = LAST) -> list[Run]:
@@ -266,13 +267,18 @@ class Judging:
     ) -> tuple[Chosen, Verdict]:
         """In the thread: as `nilometer gate check` judges."""
         held = self._hold(suite)
+        told = held.judged.get((run_id, branches))
+        if told is not None:  # a list asked, and now the run's own page does
+            return told
         chosen, verdict = verdict_on(
             lambda parts: held.choice(run_id, branches, parts=parts),
             branches=branches,
             now_ns=self._clock.wall_ns(),
         )
         lost = "" if any(run.id for run in chosen.later) else lost_of(chosen.later)
-        return chosen, not_the_last(verdict, lost) if lost else verdict
+        told = chosen, not_the_last(verdict, lost) if lost else verdict
+        held.judged[run_id, branches] = told
+        return told
 
     def _hold(self, suite: Suite) -> _Held:
         """In the thread: the runs of a suite as it stands; those of another are let go."""
