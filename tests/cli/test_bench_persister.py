@@ -531,6 +531,38 @@ def test_what_kafka_did_not_take_is_told_and_ends_with_4(moving, monkeypatch):
     assert (json.loads(done.stdout)["failed"], json.loads(done.stdout)["produced"]) == (1, 20)
 
 
+@pytest.mark.parametrize(
+    ("lags", "code"), [([30, 10, 0], 4), ([30] * 100, 3)], ids=["taken", "stuck"]
+)
+def test_what_was_there_before_is_waited_for_and_in_no_figure(moving, monkeypatch, lags, code):
+    left, order = iter(lags), []
+
+    class Before(Taken):
+        def start(self):
+            order.append("produced")
+            super().start()
+
+        def read(self):
+            order.append(next(left, 0))
+            return order[-1]
+
+    for name in ("Load", "Lag"):
+        monkeypatch.setattr(f"nilometer.cli.bench_watch.{name}", Before)
+    words = ["--at", moving, "--brokers", "b", "--total", 22, "--every", "50ms"]
+    done = command(*words, "--timeout", "400ms", "--json")
+    figures = json.loads(done.stdout)
+
+    assert (done.exit_code, figures["backlog"]) == (code, 30)
+    assert "waiting until 1_metrics is through with 30 of before" in done.stderr
+    if code == 4:
+        assert order[:4] == [30, 10, 0, "produced"]
+        assert figures["received"] in (20, 30)
+        assert figures["lost"] == 0
+    else:
+        assert "produced" not in order
+        assert "took none for 0.4 s; nothing was produced" in done.stderr
+
+
 def test_of_runs_with_different_settings_that_is_said(moving, tmp_path):
     for total in (20, 30):
         command(

@@ -104,7 +104,8 @@ class Load:
     def stop(self) -> None:
         """Send no more, and wait for what was sent."""
         self._stop.set()
-        self._thread.join(FLUSH_S)
+        if self._thread.ident is not None:  # it began
+            self._thread.join(FLUSH_S)
 
     def note(self) -> None:
         """Remember how many were taken until now."""

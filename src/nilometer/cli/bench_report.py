@@ -55,6 +55,7 @@ def report(
     curve: Sequence[tuple[int, int]],
     missed: int,
     failed: int = 0,
+    backlog: int = 0,
     is_whole: bool = True,
     settings: Mapping[str, Any],
 ) -> dict[str, Any]:
@@ -62,7 +63,8 @@ def report(
 
     `curve` is when how many messages were produced: empty where somebody else produces, and
     then neither delay nor loss is known. `missed` readings failed, or were not of all
-    processes; `failed` messages Kafka did not take. One that is not `is_whole` was interrupted:
+    processes; `failed` messages Kafka did not take; a `backlog` of so many was there before,
+    and is in no other figure. One that is not `is_whole` was interrupted:
     what it did not see persisted is no loss.
     """
     first, last = samples[0], samples[-1]
@@ -86,6 +88,7 @@ def report(
         "lag_max": max(lags, default=None),
         "lag_end": lags[-1] if lags else None,
         "failed": failed if curve else None,
+        "backlog": backlog,
         "missed": missed,
         "restarts": after.restarts,
         "processes": processes(before, after),

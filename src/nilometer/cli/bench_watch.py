@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from nilometer.cli.bench_sources import Source
 
 SAY_S: Final = 5.0  # a line in a log so often
+SETTLED_S: Final = 15.0  # a report comes every 10 s, and is committed a second later
 
 
 class Wanted(NamedTuple):
@@ -58,6 +59,9 @@ def run(wanted: Wanted, source: Source) -> tuple[dict[str, Any], End]:
                 per_second=wanted.rate,
             )
             lag = Lag(wanted.brokers, wanted.topic, wanted.group)
+            stuck = watch.cleared(lag)
+            if stuck is not None:
+                return watch.report(None), stuck
             load.start()
         end = watch.until_done(load, lag)
     except SourceError as error:
@@ -83,8 +87,57 @@ class Watch:
         self._before = self._after = source.read()
         self._samples = [sampled(self._before, self._before, 0, None)]
         self._missed = 0
+        self._backlog = 0  # what was there before the load, and had to be done first
         self._said: set[str] = set()
         self._is_interrupted = False
+
+    def cleared(self, lag: Lag) -> End | None:
+        """Wait until the group is through with what was there before; how it ended if not.
+
+        Else its messages would be taken for those of the run: it would end early, lose nothing
+        whatever was lost, and be late by nonsense.
+        """
+        self._backlog = left = max(0, lag.read() or 0)
+        moved_ns, told_ns = elapsed_ns(), 0
+        try:
+            while left:
+                if elapsed_ns() - told_ns >= SAY_S * 1e9:
+                    told_ns = elapsed_ns()
+                    say(
+                        f"waiting until {self._wanted.group} is through with {left:,} of before"
+                    )
+                Clock().sleep_s(self._wanted.every_s)
+                now = lag.read()
+                if now is not None and now < left:
+                    left, moved_ns = max(0, now), elapsed_ns()
+                elif elapsed_ns() - moved_ns > self._wanted.timeout_s * 1e9:
+                    return End(self._stuck(left), Exit.UNREACHABLE)
+            if self._backlog:
+                self._settle()
+        except KeyboardInterrupt:
+            self._is_interrupted = True
+            return End("interrupted: nothing was produced yet", INTERRUPTED)
+        return None
+
+    def _stuck(self, left: int) -> str:
+        return (
+            f"{self._wanted.group} has {left:,} messages of {self._wanted.topic} left from "
+            f"before, and took none for {self._wanted.timeout_s:g} s; nothing was produced"
+        )
+
+    def _settle(self) -> None:
+        """Begin anew once all of that is told: what is told lags behind."""
+        last, moved_ns = self._before, elapsed_ns()
+        while elapsed_ns() - moved_ns < SETTLED_S * 1e9:
+            told = self._source.read()
+            if sampled(told, last, 0, None).counts != (0,) * 5:
+                last, moved_ns = told, elapsed_ns()
+            came = sampled(told, self._before, 0, None)
+            if min(came.received, came.done) >= self._backlog:
+                break
+            Clock().sleep_s(self._wanted.every_s)
+        self._before = self._after = last
+        self._samples = [sampled(last, last, 0, None)]
 
     def until_done(self, load: Load | None, lag: Lag | None) -> End:
         """Look until all came through, or nothing has come for too long, or Ctrl-C."""
@@ -159,6 +212,7 @@ class Watch:
             self._after,
             curve=load.curve if load is not None else [],
             missed=self._missed,
+            backlog=self._backlog,
             failed=load.failed if load is not None else 0,
             is_whole=not self._is_interrupted,
             settings={**self._wanted._asdict(), "plan": self._wanted.plan._asdict()},
