@@ -382,17 +382,35 @@ def test_a_file_that_is_damaged_stands_where_it_was_recorded_whatever_its_clock_
     assert ids(history.runs("unit")) == ["run-5", "run-6", ""]
 
 
-def test_a_last_entry_that_is_empty_is_told_as_a_run_that_is_lost(history):
+@pytest.mark.parametrize(
+    ("what", "why"), [("entry empty", "is empty"), ("entry cut", "cannot be read")]
+)
+def test_a_last_entry_that_is_torn_is_told_as_a_run_that_is_lost(history, what, why):
     history.append(run_of(0))
     history.append(run_of(1))
-    entry = spoil_newest(history, "entry empty")
+    entry = spoil_newest(history, what)
     again = History(history.place.url)
 
     for asked, suite in ((None, ""), ("unit", "unit")):
-        because = f"lost: {entry.name} of the history's log is empty; see store-damaged"
+        because = f"lost: {entry.name} of the history's log {why}; see store-damaged"
         lost = Run("", suite, 0, 0, exit_status=None, because=because)
         assert again.runs(asked) == [run_of(0), lost]
     again.close()
+
+
+def test_what_was_accepted_in_a_torn_entry_is_told_and_what_was_before_is_known(history):
+    for number in (1, 2):
+        history.accept(Accepted("unit", f"run-{number}", number, "meant", "ada"))
+    root = history.place.inside("events").path
+    entry = sorted((root / "_delta_log").glob("*.json"))[-1]
+    entry.write_bytes(entry.read_bytes()[:50])
+
+    again = History(history.place.url)
+    lost, known = again.accepted("unit")
+    again.close()
+
+    assert (lost.run_id, known.run_id) == ("", "run-1")
+    assert f"{entry.name} of the history's log cannot be read" in lost.reason
 
 
 def spoil_newest(history: History, what: str) -> Path:

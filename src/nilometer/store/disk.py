@@ -137,13 +137,18 @@ def set_torn_end_aside(root: Path) -> list[str]:
     return aside
 
 
-def empty_end(root: Path) -> str:
-    """The log's last entry if a reader takes it for a commit of nothing: an empty one; else "".
+def torn_end(root: Path) -> list[Path]:
+    """The unbroken row of entries at the log's end that are empty or cannot be read.
 
-    One that a checkpoint holds is nobody's matter: what it committed is read from there.
+    An empty one a reader takes for a commit of nothing, at another it stops. One that a
+    checkpoint holds is nobody's matter: what it committed is read from there.
     """
-    last = _entries_to_read(root)[-1:]
-    return next((entry.name for entry in last if _is_empty(entry)), "")
+    found: list[Path] = []
+    for entry in reversed(_entries_to_read(root)):
+        if not _is_empty(entry) and _added(entry) is not None:
+            break
+        found.insert(0, entry)
+    return found
 
 
 def empty_within(root: Path) -> str:

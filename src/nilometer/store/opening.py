@@ -19,6 +19,7 @@ from nilometer.store.disk import (
     empty_within,
     sync_names,
     sync_versions,
+    torn_end,
 )
 from nilometer.store.places import store_error
 from nilometer.store.tables import PARTITION, VERSION, arrow_schema
@@ -96,12 +97,29 @@ def _opened(place: Place, table: Table, *, repair: bool) -> DeltaTable | None:
     except OSError as error:
         raise store_error(place, error, "open") from error
     except DeltaError as error:
-        raise damaged(place.url, error) from error
+        whole = None if repair else _before_torn_end(place)
+        if whole is None:
+            raise damaged(place.url, error) from error
+        delta = whole
     if place.path is not None and (empty := empty_within(place.path)):
         raise damaged(place.url, ValueError(f"its entry {empty} is empty"))
     if _check(place, table, delta) < table.since and repair:
         return _migrated(place, table, delta)
     return delta
+
+
+def _before_torn_end(place: Place) -> DeltaTable | None:
+    """The table without the end of its log that a power cut tore; None if it is not that.
+
+    For readers: the next writer sets the end aside.
+    """
+    torn = torn_end(place.path) if place.path is not None else []
+    if not torn or not (version := int(torn[0].stem)):
+        return None
+    try:
+        return DeltaTable(place.url, version=version - 1, storage_options=place.options)
+    except (DeltaError, OSError):
+        return None
 
 
 def _check(place: Place, table: Table, delta: DeltaTable) -> int:

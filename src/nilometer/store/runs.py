@@ -9,6 +9,7 @@ told as a run that cannot be used, so that nobody takes a hole for a short histo
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from datetime import timedelta
 from itertools import groupby
 from operator import itemgetter
@@ -20,7 +21,7 @@ from nilometer.model import Batch, Event, Resource
 from nilometer.model.run import Accepted, Run
 from nilometer.store.columns import parts, table_of
 from nilometer.store.compaction import FILES_MIN, VACUUM_AFTER, maintain, tidy
-from nilometer.store.disk import LOG, empty_end
+from nilometer.store.disk import LOG, torn_end
 from nilometer.store.lake import NS_PER_DAY, append_number, days_of, refuse_foreign
 from nilometer.store.limits import TIME_MAX, TIME_MIN
 from nilometer.store.places import Place
@@ -206,11 +207,20 @@ class History:
         return [SuiteSummary(**row) for row in rows]
 
     def _unlisted(self, suite: str | None) -> list[Run]:
-        """One for what the log's last entry committed, if it is empty: that lists no file."""
-        root = self.place.inside("runs").path
-        entry = empty_end(root) if root is not None else ""
-        because = f"lost: {entry} of the history's log is empty; see store-damaged"
-        return [Run("", suite or "", 0, 0, exit_status=None, because=because)] if entry else []
+        """One for what each torn entry at the log's end committed: it lists no file."""
+        return [
+            Run("", suite or "", 0, 0, exit_status=None, because=because)
+            for because in self._torn("runs")
+        ]
+
+    def _torn(self, table: str) -> list[str]:
+        """What is lost with the end of a table's log until the next append sets it aside."""
+        root = self.place.inside(table).path
+        told = []
+        for entry in torn_end(root) if root is not None else ():
+            why = "cannot be read" if _has_text(entry) else "is empty"
+            told.append(f"lost: {entry.name} of the history's log {why}; see store-damaged")
+        return told
 
     def _salvaged(
         self,
@@ -260,7 +270,8 @@ class History:
             rows = self._questions.ask("events", "events", wanted, values, without=without)
         events = [event for _, event in events_of(rows)]
         found = [one for one in _accepted_of(events) if suite is None or one.suite == suite]
-        return [Accepted(suite or "", "", 0, _told(file, why)) for file, why in bad] + found
+        lost = [_told(file, why) for file, why in bad] + self._torn("events")
+        return [Accepted(suite or "", "", 0, because) for because in lost] + found
 
 
 def _worth_merging(files: Sequence[DataFile], today: date) -> bool:
@@ -268,6 +279,12 @@ def _worth_merging(files: Sequence[DataFile], today: date) -> bool:
     days = Counter(file.date for file in files)
     ended = today - timedelta(days=1)
     return any(number >= (2 if day < ended else FILES_MIN) for day, number in days.items())
+
+
+def _has_text(entry: Path) -> bool:
+    with suppress(FileNotFoundError):  # a writer set it aside just now
+        return entry.stat().st_size > 0
+    return False
 
 
 def _lost(file: DataFile, why: str, suite: str | None) -> Run:
