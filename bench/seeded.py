@@ -64,7 +64,8 @@ def seeded(folder: Path, readings: int, spans: int) -> Seeded:
     random.seed(7)
     made = Seeded(str(folder / "store"), readings, spans, time.time_ns())
     lake = Lake(made.store, durability="os")
-    for append in track(list(_readings(made)), "readings"):
+    *merged, recent, latest = _readings(made)
+    for append in track(merged, "readings"):
         lake.append(_of_time(*append))
     for number in track(range(0, spans, ROWS_PER_APPEND), "spans"):
         lake.append(_traces(made, number, min(ROWS_PER_APPEND, spans - number)))
@@ -72,6 +73,8 @@ def seeded(folder: Path, readings: int, spans: int) -> Seeded:
     for _ in track(range(MAINTENANCES_MAX), "maintenance, till nothing is left to do"):
         if not any(lake.maintain()):
             break
+    for append in (recent, latest):  # too few to be rolled up: so the last minutes always are
+        lake.append(_of_time(*append))
     told.write_text(json.dumps(made._asdict()))
     return made
 
