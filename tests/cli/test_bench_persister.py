@@ -222,7 +222,8 @@ def test_dropwizard_s_names_of_both_persisters_are_read(answers):
         f"{HANDLER.format(1)}.flush-meter": 5,
         "monasca.persister.dropped{error.type=KeyError}": 1,
         "monasca.persister.dropped.by.others": 100,
-        "monasca.persister.completed{messaging.destination.name=events}": 6,
+        "monasca.persister.completed{messaging.destination.name=metrics}": 6,
+        "monasca.persister.completed{messaging.destination.name=events}": 100,
     }
     answers.by_path["/metrics"] = 200, metrics_of(**java)
     [(process, counts)] = DropWizard([answers.url], "a-token").read().counts.items()
@@ -230,6 +231,34 @@ def test_dropwizard_s_names_of_both_persisters_are_read(answers):
     assert process == answers.url.removeprefix("http://")
     assert counts == {"received": 7, "persisted": 11, "dropped": 1}
     assert answers.asked[-1] == ("/metrics", {}, "a-token")
+
+
+def topics(query):
+    """Monasca's API: 5 of metrics and 50 of events, everywhere."""
+    names = query["statistics"].split(",")
+    elements = [
+        {
+            "dimensions": {"messaging.destination.name": topic},
+            "columns": ["timestamp", *names],
+            "statistics": [["1970-01-01T00:00:00Z", *[count] * len(names)]],
+        }
+        for topic, count in (("metrics", 5), ("events", 50))
+        if "messaging.destination.name" in query.get("group_by", "")
+    ]
+    return 200, {"links": [], "elements": elements}
+
+
+@pytest.mark.parametrize(("topic", "count"), [("metrics", 5), ("events", 50)])
+def test_only_the_topic_that_is_asked_for_counts(answers, topic, count):
+    event = "monasca.persister.received{messaging.destination.name=events,thread=1}"
+    meters = {f"{HANDLER.format(0)}.events-processed-meter": 5, event: 50}
+    answers.by_path["/metrics"] = 200, metrics_of(**meters)
+    answers.by_path["/v2.0/metrics/statistics"] = topics
+    sources = [DropWizard([answers.url], topic=topic), Monasca(answers.url, topic=topic)]
+    told = [source.read() for source in sources]
+
+    assert [one.sum("received") for one in told] == [count, count]
+    assert told[1].times["all"]["flush"].count == count
 
 
 def test_of_a_range_of_ports_those_are_read_that_answer(answers):

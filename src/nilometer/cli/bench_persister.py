@@ -131,9 +131,9 @@ def _wanted(flags: Mapping[str, Any]) -> tuple[Wanted, Source]:
         every_s = parse_duration_s(flags["every"], origin="--every")
         timeout_s = parse_duration_s(flags["timeout"], origin="--timeout")
         source: Source = (
-            Monasca(flags["at"][0], token)
+            Monasca(flags["at"][0], token, topic=flags["topic"])
             if flags["source"] == "monasca"
-            else DropWizard(flags["at"], token)
+            else DropWizard(flags["at"], token, topic=flags["topic"])
         )
     except (ConfigError, SourceError) as error:
         stop(str(error), Exit.USAGE)

@@ -18,6 +18,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlencode, urlsplit
 from urllib.request import ProxyHandler, Request, build_opener
 
+from nilometer.cli.bench_topic import METRICS, TOPIC, Of, topic_in
 from nilometer.clock import elapsed_ns
 
 if TYPE_CHECKING:
@@ -213,7 +214,8 @@ class DropWizard:
     may begin later: all that it counts is of the run.
     """
 
-    def __init__(self, urls: Sequence[str], token: str = "") -> None:
+    def __init__(self, urls: Sequence[str], token: str = "", *, topic: str = METRICS) -> None:
+        self._topic = topic
         self._given = [
             [Place(port, token, timeout_s=METRICS_S) for port in each_port(url)] for url in urls
         ]
@@ -223,7 +225,7 @@ class DropWizard:
         """All there is, now."""
         places = [place for one in self._given for place in one]
         with ThreadPoolExecutor(min(ASKED_AT_ONCE, len(places))) as pool:
-            answers = dict(zip(places, pool.map(_asked, places), strict=True))
+            answers = dict(zip(places, pool.map(self._asked, places), strict=True))
         at_ns = elapsed_ns()
         errors = {at: one for at, one in answers.items() if isinstance(one, SourceError)}
         if not self._known:
@@ -235,6 +237,19 @@ class DropWizard:
                 self._known.setdefault(place.name, _Process()).take(answer)
         missing = {at.name: str(one) for at, one in errors.items() if at.name in self._known}
         return self._told(at_ns, missing)
+
+    def _asked(self, place: Place) -> Metrics | SourceError:
+        """What there is of the topic, or why it is not; for a thread."""
+        try:
+            told = place.get("/metrics")
+            meters, timers = told["meters"], told["timers"]
+            of = Of.these(self._topic, {topic_in(name) for name in (*meters, *timers)})
+            return _counts(_meant(meters, of)), _times(_meant(timers, of))
+        except SourceError as error:
+            return error
+        except SHAPELESS as error:
+            because = f"{place.name}: these are no metrics of DropWizard's: {error!r}"
+            return StrangerError(because)
 
     def _choose(self, errors: Mapping[Place, SourceError]) -> None:
         """Leave out the ports that others have; raise SourceError if there is none to read."""
@@ -261,15 +276,8 @@ class DropWizard:
         return Told(at_ns, counts, times, missing, restarts)
 
 
-def _asked(place: Place) -> Metrics | SourceError:
-    """What there is, or why it is not; for a thread."""
-    try:
-        told = place.get("/metrics")
-        return _counts(told["meters"]), _times(told["timers"])
-    except SourceError as error:
-        return error
-    except SHAPELESS as error:
-        return StrangerError(f"{place.name}: these are no metrics of DropWizard's: {error!r}")
+def _meant(metrics: Mapping[str, Any], of: Of) -> dict[str, Any]:
+    return {name: one for name, one in metrics.items() if of.fits(topic_in(name))}
 
 
 def _counts(meters: Mapping[str, Any]) -> dict[str, int]:
@@ -301,7 +309,8 @@ class Monasca:
     A real one has no percentiles, and is asked without them once it has said so.
     """
 
-    def __init__(self, url: str, token: str = "") -> None:
+    def __init__(self, url: str, token: str = "", *, topic: str = METRICS) -> None:
+        self._topic = topic
         self._place = Place(url.rstrip("/").removesuffix("/v2.0"), token)
         self._since = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         self._quantiles: tuple[str, ...] = QUANTILES
@@ -324,22 +333,22 @@ class Monasca:
         counts: dict[str, dict[str, int]] = {}
         for what in COUNTS:  # last, as they are what the reading's moment is of
             name = "completed" if what == "persisted" else what
-            for process, values in self._asked(name, ["sum"], group_by="hostname,pid"):
+            for process, values in self._asked(name, ["sum"], ["hostname", "pid"]):
                 counts.setdefault(process, {})[what] = int(values["sum"])
         return Told(elapsed_ns(), counts, times)
 
     def _timed(self, what: str) -> list[tuple[str, dict[str, float]]]:
         wanted = ["count", "avg", "max"]
         try:
-            return self._asked(what, [*wanted, *self._quantiles], merge_metrics="true")
+            return self._asked(what, [*wanted, *self._quantiles])
         except SourceError as error:
             if not (self._quantiles and re.search(": 4[0-9][0-9] ", str(error))):
                 raise
             self._quantiles = ()
-        return self._asked(what, wanted, merge_metrics="true")
+        return self._asked(what, wanted)
 
     def _asked(
-        self, name: str, statistics: Sequence[str], **query: str
+        self, name: str, statistics: Sequence[str], group_by: Sequence[str] = ()
     ) -> list[tuple[str, dict[str, float]]]:
         answer = self._place.get(
             "/v2.0/metrics/statistics",
@@ -347,12 +356,14 @@ class Monasca:
             statistics=",".join(statistics),
             period=str(PERIOD_S),
             start_time=self._since,
-            **query,
+            group_by=",".join([*group_by, TOPIC]),
         )
+        elements = [one for one in answer["elements"] if one["statistics"]]
+        of = Of.these(self._topic, {one["dimensions"].get(TOPIC, "") for one in elements})
         return [
             (_process(one["dimensions"]), _row(one["columns"], one["statistics"][-1]))
-            for one in answer["elements"]
-            if one["statistics"]
+            for one in elements
+            if of.fits(one["dimensions"].get(TOPIC, ""))
         ]
 
 
