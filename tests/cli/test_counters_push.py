@@ -44,6 +44,34 @@ def test_a_difference_from_a_pipe_goes_to_statsd(nilometer, udp) -> None:
     )
 
 
+def test_what_is_no_number_is_told_as_left_out(nilometer, udp) -> None:
+    url = f"statsd://127.0.0.1:{udp.getsockname()[1]}"
+    document = '{"mysql": {"Queries": 9, "text": "5", "nan": NaN, "yes": true}}'
+
+    ran = nilometer("counters", "push", "--to", url, stdin=document)
+
+    assert ran.stderr.splitlines()[:-1] == [
+        f"nilometer: left out: mysql.{name}: it is not a number"
+        for name in ("text", "nan", "yes")
+    ]
+
+
+@pytest.mark.parametrize("given", ["prefix", "backend", "counter"])
+def test_text_of_a_document_begins_no_line_of_its_own(nilometer, udp, given) -> None:
+    evil = "a\n::error::run me"
+    named = {name: evil if name == given else name for name in ("prefix", "backend", "counter")}
+    document = {
+        "__meta__": {"unixtime": 1.7e9, "delta_seconds": 1, "prefix": named["prefix"]},
+        named["backend"]: {named["counter"]: -4, "well": 1},
+    }
+    url = f"statsd://127.0.0.1:{udp.getsockname()[1]}"
+
+    ran = nilometer("counters", "push", "--to", url, stdin=json.dumps(document))
+
+    assert "::error::run me" in ran.stderr
+    assert all(line.startswith("nilometer: ") for line in ran.stderr.splitlines())
+
+
 def test_a_file_goes_to_graphite(nilometer, tmp_path) -> None:
     (tmp_path / "c.json").write_text(json.dumps(MOVED))
     with socket.create_server(("127.0.0.1", 0)) as server:

@@ -537,6 +537,23 @@ def test_several_that_end_at_once_are_all_recorded(place, wait_until):
     assert len(place.runs()) == 3
 
 
+@pytest.mark.parametrize("by", ["measure", "gate"])
+def test_the_name_of_a_suite_begins_no_line_of_what_is_told(place, by):
+    history = place.root / "kept"
+    history.mkdir()
+    (history / "thesis.tex").write_text("")
+    place.measure("--history", "kept", "--suite", "a\n::error::run me", "--", "true")
+    (history / "thesis.tex").unlink()
+
+    if by == "measure":
+        told = place.measure("--history", "kept", "--", "true").stderr
+    else:
+        told = place.gate("check", "--history", "kept").stderr
+
+    assert "of a·::error::run me" in told
+    assert not [line for line in told.splitlines() if line.startswith("::")]
+
+
 def test_a_history_that_takes_nothing_loses_no_run(place, tmp_path):
     history = place.root / "kept"
     history.mkdir()

@@ -11,7 +11,7 @@ from nilometer import clock
 from nilometer.cli.collecting import read_document
 from nilometer.cli.counters_history import run_named, settings_or_stop
 from nilometer.cli.exits import Exit
-from nilometer.cli.terminal import say, stop
+from nilometer.cli.terminal import one_line, say, stop
 from nilometer.counters.batch import batch_of, batch_of_run
 from nilometer.counters.document import DocumentError
 from nilometer.errors import ConfigError
@@ -80,7 +80,7 @@ def push(
         run = run_named(run_id, location=location, suite=suite)
         batch, left_out = batch_of_run(run, parts=parts)
     for because in left_out[:LEFT_OUT_SHOWN]:
-        say(f"nilometer: left out: {because}")
+        say(one_line(f"nilometer: left out: {because}"))
     if len(left_out) > LEFT_OUT_SHOWN:
         say(f"nilometer: and {len(left_out) - LEFT_OUT_SHOWN} more")
     if not batch.readings:

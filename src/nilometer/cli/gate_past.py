@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import click
 
 from nilometer.cli.exits import Exit
-from nilometer.cli.terminal import say, stop
+from nilometer.cli.terminal import one_line, say, stop
 from nilometer.config import load_for_commands
 from nilometer.errors import ConfigError, NilometerError, to_install
 from nilometer.gate import chosen
@@ -85,13 +85,13 @@ class Past:
 
         journal = Journal(self.location, state_directory())
         for told in journal.strange():
-            say(f"nilometer: {told}")
+            say(one_line(f"nilometer: {told}"))
         if not journal.has_left_over():
             return
         try:
             for run in journal.recover(history):
                 why = f": {run.because}" if run.because else ""
-                say(f"nilometer: recorded, too: run {run.id} of {run.suite}{why}")
+                say(one_line(f"nilometer: recorded, too: run {run.id} of {run.suite}{why}"))
         except (NilometerError, OSError) as error:
             self.unrecorded = f"runs were left over, and cannot be recorded: {error}"
             say(f"nilometer: {self.unrecorded}")

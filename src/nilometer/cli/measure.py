@@ -24,7 +24,7 @@ from nilometer.cli.run import NOT_EXECUTABLE, executable, stop_with
 from nilometer.cli.run_json import as_json
 from nilometer.cli.run_summary import summary
 from nilometer.cli.shown import shown, shown_flags
-from nilometer.cli.terminal import Patience, say, stop
+from nilometer.cli.terminal import Patience, one_line, say, stop
 from nilometer.clock import Clock
 from nilometer.config import load_for_commands, parse_duration_s
 from nilometer.counters.apart import apart
@@ -266,10 +266,10 @@ def record(run: Run, location: str, journal: Journal, *, quiet: bool = False) ->
             history = _history(location)
             stack.callback(history.close)
             for told in journal.strange():
-                say(f"nilometer: {told}")
+                say(one_line(f"nilometer: {told}"))
             for found in journal.recover(history):
                 why = f": {found.because}" if found.because else ""
-                say(f"nilometer: recorded, too: run {found.id} of {found.suite}{why}")
+                say(one_line(f"nilometer: recorded, too: run {found.id} of {found.suite}{why}"))
             history.append(run)
             if history.lost:
                 say(f"nilometer: the run is recorded; of the history was {history.lost}")

@@ -54,7 +54,7 @@ def batch_of(document: Document, *, wall_ns: int, parts: bool = False) -> Sendab
     span = _Span(ended_ns - (since_s or 0), ended_ns, is_move)
     prefix = f"{told['prefix']}." if isinstance(told.get("prefix"), str) else ""
     readings: list[Reading] = []
-    left_out: list[str] = []
+    left_out = [f"{prefix}{name}: it is not a number" for name in _no_numbers(told)]
     if since_s is not None:
         readings.append(_duration(prefix + TEST_RUN, since_s, span))
     for key in sorted({*document.totals, *(document.parts if parts else ())}):
@@ -76,6 +76,12 @@ def _values(
         yield counter, {}, value
     if parts:
         yield from document.parts.get(key, ())
+
+
+def _no_numbers(told: Mapping[str, Any]) -> list[str]:
+    """The counters that were passed over when the document was read."""
+    names = told.get("left_out")
+    return [n for n in names if isinstance(n, str)] if isinstance(names, list) else []
 
 
 def _gauges(told: Mapping[str, Any], key: str) -> frozenset[str]:
