@@ -224,7 +224,7 @@ buckets={50: 1, 302: 1, 318: 1}, zeros=0, negatives={}, scale=5, bounds=())
         1.09 % of a sample's value at most, which is much where all are nearly the same.
 
         >>> round(Distribution.of(range(1, 101)).deviation, 1)
-        29.0
+        29.1
         """
         if self.samples < 2 or self.minimum == self.maximum is not None:
             return 0.0
