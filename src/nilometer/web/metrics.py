@@ -53,6 +53,7 @@ def router(parts: Parts) -> APIRouter:
     routes = APIRouter()
     _add_list(routes, parts)
     _add_one(routes, parts)
+    _add_charts(routes, parts)
     return routes
 
 
@@ -132,14 +133,22 @@ def _add_one(routes: APIRouter, parts: Parts) -> None:
         asked = _asked(name, shown, where, group_by, statistic, period, compare)
         every = request.query_params.get("format", "html") != "html"
         asked = asked._replace(every=every, periods=tables or every, cells=tables or every)
-        told = await parts.queries.run("/metrics/{name}", explored, parts.reader, asked)
         same = {key: request.query_params.getlist(key) for key in request.query_params}
         left = {key: v for key, v in same.items() if key not in ("format", "tables")}
         charts = link("charts", name, **left)
-        page = Page("metric.html", name, _shown(told, asked, charts), _data(told, asked))
-        sheet = Sheet(_columns(told, asked), _sheet_rows(told))
-        return parts.drawing.answer(request, page._replace(sheet=sheet))
+        page = await parts.queries.run("/metrics/{name}", _page, parts.reader, asked, charts)
+        return parts.drawing.answer(request, page)
 
+
+def _page(reader: Reader, asked: Asked, charts: str) -> Page:
+    """The page of one metric, in a thread: JSON and CSV may be of many rows."""
+    told = explored(reader, asked)
+    data = _data(told, asked) if asked.every else {}
+    sheet = Sheet(_columns(told, asked), _sheet_rows(told))
+    return Page("metric.html", asked.name, _shown(told, asked, charts), data, sheet)
+
+
+def _add_charts(routes: APIRouter, parts: Parts) -> None:
     @routes.get("/charts/{name:metric}")
     async def charts(
         request: Request,
