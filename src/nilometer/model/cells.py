@@ -6,6 +6,7 @@ lie in rows: the finest scale is taken whose rows are not too many.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ class Cell(NamedTuple):
     started_ns: int
     low: float
     high: float
-    count: int
+    values: int
 
 
 class Spread(NamedTuple):
@@ -34,7 +35,8 @@ class Spread(NamedTuple):
 
 
 def spread(periods: Sequence[tuple[int, Distribution]], *, rows_max: int) -> Spread:
-    """The cells of these distributions, each with the start of its period.
+    """The cells of these distributions, each with the start of its period; in `rows_max` rows,
+    or two: at every scale 1 is where one row ends and the next begins.
 
     >>> from nilometer.model import Distribution
     >>> spread([(0, Distribution.of([3, 3, 0]))], rows_max=4).left_out
@@ -63,7 +65,7 @@ def _scale(distributions: Sequence[Distribution], rows_max: int) -> int:
     scale = min(one.scale for one in distributions)
     least = min(min(one.at_scale(scale).buckets) for one in distributions)
     greatest = max(max(one.at_scale(scale).buckets) for one in distributions)
-    while greatest - least >= max(1, rows_max) and scale > SCALE_MIN:
+    while greatest - least >= max(2, rows_max) and scale > SCALE_MIN:
         scale, least, greatest = scale - 1, least >> 1, greatest >> 1
     return scale
 
@@ -75,7 +77,7 @@ def _edges(index: int, scale: int) -> tuple[float, float]:
 
 def _power(exponent: float) -> float:
     """Two to that; beyond what a float holds the greatest that it does, or the least."""
-    return 2.0 ** max(-1022.0, min(1023.0, exponent))
+    return math.pow(2.0, max(-1022.0, min(1023.0, exponent)))
 
 
 def _explicit(started_ns: int, one: Distribution) -> Iterator[Cell]:
@@ -101,5 +103,5 @@ def rows_of(cells: Iterable[Cell]) -> Mapping[tuple[float, float], dict[int, int
     """By size, the greatest first, how many there were in which period."""
     rows: dict[tuple[float, float], dict[int, int]] = {}
     for one in cells:
-        rows.setdefault((one.low, one.high), {})[one.started_ns] = one.count
+        rows.setdefault((one.low, one.high), {})[one.started_ns] = one.values
     return dict(sorted(rows.items(), reverse=True))

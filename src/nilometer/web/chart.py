@@ -146,7 +146,7 @@ def _cell_columns(told: Explored) -> dict[str, list[Any]]:
         "right": [end / NS_PER_MS for end in ends],
         "bottom": [(one.low or one.high / 2) / size for one in cells],
         "top": [one.high / size for one in cells],
-        "count": [one.count for one in cells],
+        "count": [one.values for one in cells],
         "text": [words[one.low, one.high] for one in cells],
         "low": [floor(one.low) for one in cells],
         "high": [ceil(one.high) for one in cells],
