@@ -5,12 +5,13 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
+from pika.adapters.blocking_connection import BlockingChannel
 from pika.callback import CallbackManager
 from pika.channel import Channel
 from pika.exceptions import ChannelWrongStateError
 
 from nilometer.integrations import pika as ours
-from tests.integrations.integration_kit import traced_request
+from tests.integrations.integration_kit import read, traced_request
 
 
 def test_a_channel_of_a_connection_that_says_nothing_publishes_as_without_us(registry):
@@ -21,3 +22,19 @@ def test_a_channel_of_a_connection_that_says_nothing_publishes_as_without_us(reg
             channel.basic_publish("", "queue", b"body")
     finally:
         ours.uninstall()
+
+
+def test_what_a_closed_blocking_channel_refuses_counts_once(registry):
+    connection = SimpleNamespace(callbacks=CallbackManager(), params=None)
+    assert ours.install(registry=registry)
+    try:
+        inner = Channel(connection, 1, print)
+        blocking = BlockingChannel(inner, connection)
+        inner._set_cookie(blocking)  # as BlockingConnection.channel() does
+        inner._cleanup()
+        with pytest.raises(ChannelWrongStateError):
+            blocking.basic_publish("", "queue", b"body")
+    finally:
+        ours.uninstall()
+
+    assert sum(read(registry)["messaging.publish.errors"].values()) == 1

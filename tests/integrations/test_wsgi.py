@@ -390,6 +390,18 @@ def test_who_adds_up_a_list_and_fails_before_its_end_has_closed_it_early(
     assert read(registry)["http.server.request.errors"] == {"error.type=closed_early": 1}
 
 
+def test_a_list_of_which_the_first_part_was_looked_at_counts_as_it_is_read_then(
+    middleware, registry
+):
+    result = middleware(hello)(environ(), lambda *a: None)
+    first = next(iter(result))
+
+    assert (first, b"".join(result)) == (b"hello, ", b"hello, world")
+    result.close()
+    assert read(registry)["http.server.response.bytes"] == {"": 12}
+    assert "http.server.request.errors" not in read(registry)
+
+
 def test_a_body_may_begin_anew_while_it_is_read(middleware, registry):
     class Parts:
         def __iter__(self):

@@ -176,18 +176,18 @@ class SizedBody(Body):
     parts when it has taken the first of them, and then goes on.
     """
 
-    __slots__ = ("is_being_read",)
+    __slots__ = ("is_being_read", "is_left")
 
     def __init__(self, exchange: WsgiExchange, result: Iterable[bytes]) -> None:
         super().__init__(exchange, result)
-        self.is_being_read = False
+        self.is_being_read = self.is_left = False
 
     def __len__(self) -> int:
         return len(self.result)  # type: ignore[arg-type]
 
     def __iter__(self) -> Iterator[bytes]:
-        if self._exhausted:  # read before, to learn its length: count the last reading
-            self._exhausted = False
+        if self._exhausted or self.is_left:  # read before, to learn of it: count the last one
+            self._exhausted = self.is_left = False
             self.exchange.response_bytes = 0
         return Reading(self, self._begin())
 
@@ -216,8 +216,13 @@ class Reading:
         try:
             return Body.__next__(body)
         except StopIteration:
-            body.is_being_read = False
+            body.is_being_read = self._counts = False
             raise
+
+    def __del__(self) -> None:
+        if self._counts:  # left before its end
+            self.body.is_being_read = False
+            self.body.is_left = True
 
 
 class WsgiEntry:

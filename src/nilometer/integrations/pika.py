@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import copy
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from nilometer.integrations import client_costs
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from nilometer.trace.trigger import Triggers
 
 SYSTEM: Final = "rabbitmq"
+MARK: Final = "_nilometer_is_inner"
 
 new: Final = object.__new__
 
@@ -42,10 +44,12 @@ def install(*, registry: Registry = REGISTRY, triggers: Triggers | None = None) 
     )
     _patches.also_end(messages)
     with _patches:
-        for owner in (BlockingChannel, Channel):
-            _patches.swap(owner, "basic_publish", lambda f: _publishing(f, messages))
-            _patches.swap(owner, "basic_consume", lambda f: _consuming(f, messages))
+        for owner, inner in ((BlockingChannel, _never), (Channel, _is_inner)):
+            swap = partial(_patches.swap, owner)
+            swap("basic_publish", partial(_publishing, messages=messages, is_inner=inner))
+            swap("basic_consume", partial(_consuming, messages=messages, is_inner=inner))
         _patches.swap(BlockingChannel, "consume", lambda f: _iterating(f, messages))
+        _patches.swap(Channel, "_set_cookie", _marking)
     return True
 
 
@@ -68,10 +72,24 @@ def headers_of(channel: Any, method: Any, properties: Any, body: Any) -> Any:  #
 
 def _is_inner(channel: Any) -> bool:
     """Whether a blocking channel is above this one, which is measured itself."""
-    return getattr(channel, "_cookie", None) is not None
+    return channel._cookie is not None or MARK in vars(channel)
 
 
-def _publishing(original: Callable[..., Any], messages: Messages) -> Callable[..., Any]:
+def _never(_channel: Any) -> bool:
+    return False
+
+
+def _marking(original: Callable[..., Any]) -> Callable[..., Any]:
+    def set_cookie(channel: Any, cookie: object) -> Any:
+        vars(channel)[MARK] = True  # one that is closed has lost its cookie
+        return original(channel, cookie)
+
+    return set_cookie
+
+
+def _publishing(
+    original: Callable[..., Any], *, messages: Messages, is_inner: Callable[[Any], bool]
+) -> Callable[..., Any]:
     depth, current, only_headers = messages.depth, CURRENT.get, _only_headers()
 
     def sending(
@@ -93,7 +111,7 @@ def _publishing(original: Callable[..., Any], messages: Messages) -> Callable[..
         properties: Any = None,
         mandatory: bool = False,
     ) -> Any:
-        if not depth.on or getattr(channel, "_cookie", None) is not None:  # `_is_inner`
+        if not depth.on or is_inner(channel):
             return original(channel, exchange, routing_key, body, properties, mandatory)
         if current() is None:
             publish = messages.timed(original, SYSTEM, exchange, routing_key)
@@ -113,11 +131,13 @@ def _only_headers() -> type:
     return type("OnlyHeaders", (BasicProperties,), dict.fromkeys(vars(BasicProperties())))
 
 
-def _consuming(original: Callable[..., Any], messages: Messages) -> Callable[..., Any]:
+def _consuming(
+    original: Callable[..., Any], *, messages: Messages, is_inner: Callable[[Any], bool]
+) -> Callable[..., Any]:
     def basic_consume(
         channel: Any, queue: Any, on_message_callback: Any, *args: Any, **options: Any
     ) -> Any:
-        if messages.depth.on and not _is_inner(channel) and callable(on_message_callback):
+        if messages.depth.on and not is_inner(channel) and callable(on_message_callback):
             on_message_callback = messages.processing(
                 on_message_callback, SYSTEM, queue, headers_of
             )

@@ -189,7 +189,7 @@ typedef struct {
     PyObject_HEAD
     Exchange *exchange;
     PyObject *result, *iterator;
-    char exhausted, is_being_read; /* the latter of a sized one only */
+    char exhausted, is_being_read, is_left; /* the last two of a sized one only */
 } Body;
 
 static PyObject *body_of(PyTypeObject *type, PyObject *exchange, PyObject *result) {
@@ -254,8 +254,8 @@ static int body_begin(Body *self) {
 }
 
 static PyObject *body_iter(Body *self) {
-    if (self->exhausted) { /* read before, to learn its length: count the last reading */
-        self->exhausted = 0;
+    if (self->exhausted || self->is_left) { /* read before, to learn of it: count the last */
+        self->exhausted = self->is_left = 0;
         self->exchange->response_bytes = 0;
     }
     return body_begin(self) < 0 ? NULL : Py_NewRef(self);
@@ -387,7 +387,7 @@ static PyObject *reading_next(Reading *self) {
     }
     PyObject *chunk = body_next(body);
     if (chunk == NULL && body->exhausted) {
-        body->is_being_read = 0;
+        body->is_being_read = self->counts = 0;
     }
     return chunk;
 }
@@ -406,6 +406,10 @@ static int reading_clear(Reading *self) {
 
 static void reading_dealloc(Reading *self) {
     PyObject_GC_UnTrack(self);
+    if (self->counts && self->body != NULL) { /* left before its end */
+        self->body->is_being_read = 0;
+        self->body->is_left = 1;
+    }
     reading_clear(self);
     Py_TYPE(self)->tp_free((PyObject *)self);
 }
