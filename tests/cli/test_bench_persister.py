@@ -261,6 +261,25 @@ def test_only_the_topic_that_is_asked_for_counts(answers, topic, count):
     assert told[1].times["all"]["flush"].count == count
 
 
+def test_a_process_that_has_java_s_names_only_counts_for_no_other_topic(answers):
+    other = Answers()
+    try:
+        answers.by_path["/metrics"] = (
+            200,
+            metrics_of(**{f"{HANDLER.format(0)}.events-processed-meter": 1000}),
+        )
+        event = "monasca.persister.received{messaging.destination.name=events,thread=1}"
+        other.by_path["/metrics"] = 200, metrics_of(**{event: 5})
+        told = [
+            DropWizard([answers.url, other.url], topic=topic).read().sum("received")
+            for topic in ("metrics", "events")
+        ]
+    finally:
+        other.close()
+
+    assert told == [1000, 5]
+
+
 def test_of_a_range_of_ports_those_are_read_that_answer(answers):
     answers.by_path["/metrics"] = 200, metrics_of()
     port = int(answers.url.rpartition(":")[2])

@@ -178,6 +178,16 @@ def test_processes_that_nothing_tells_apart_but_their_start_add_up():
     assert [total.value for total in totals.all()] == [550]
 
 
+def test_many_replicas_that_nothing_tells_apart_add_up_too():
+    totals = Totals(Hand())
+    for tick in range(1, 6):
+        for replica in range(1, 101):
+            over = (replica, 1000 * tick + replica)
+            totals.add([reading("x", 10 * tick, over=over, cumulative=True)])
+
+    assert [total.value for total in totals.all()] == [100 * 50]
+
+
 @pytest.mark.parametrize("cumulative", [False, True])
 def test_instruments_of_one_name_in_two_scopes_are_one_metric(cumulative):
     totals = Totals(Hand())

@@ -225,8 +225,11 @@ class DropWizard:
         """All there is, now."""
         places = [place for one in self._given for place in one]
         with ThreadPoolExecutor(min(ASKED_AT_ONCE, len(places))) as pool:
-            answers = dict(zip(places, pool.map(self._asked, places), strict=True))
+            heard = dict(zip(places, pool.map(_asked, places), strict=True))
         at_ns = elapsed_ns()
+        # Whether topics are told is asked of all: one may have nothing but names of Java's.
+        of = Of.these(self._topic, {topic for one in heard.values() for topic in _topics(one)})
+        answers = {place: _understood(place, one, of) for place, one in heard.items()}
         errors = {at: one for at, one in answers.items() if isinstance(one, SourceError)}
         if not self._known:
             self._choose(errors)
@@ -237,19 +240,6 @@ class DropWizard:
                 self._known.setdefault(place.name, _Process()).take(answer)
         missing = {at.name: str(one) for at, one in errors.items() if at.name in self._known}
         return self._told(at_ns, missing)
-
-    def _asked(self, place: Place) -> Metrics | SourceError:
-        """What there is of the topic, or why it is not; for a thread."""
-        try:
-            told = place.get("/metrics")
-            meters, timers = told["meters"], told["timers"]
-            of = Of.these(self._topic, {topic_in(name) for name in (*meters, *timers)})
-            return _counts(_meant(meters, of)), _times(_meant(timers, of))
-        except SourceError as error:
-            return error
-        except SHAPELESS as error:
-            because = f"{place.name}: these are no metrics of DropWizard's: {error!r}"
-            return StrangerError(because)
 
     def _choose(self, errors: Mapping[Place, SourceError]) -> None:
         """Leave out the ports that others have; raise SourceError if there is none to read."""
@@ -274,6 +264,32 @@ class DropWizard:
             counts = {name: one for name, one in counts.items() if name not in silent}
         restarts = sum(one.restarts for one in self._known.values())
         return Told(at_ns, counts, times, missing, restarts)
+
+
+def _asked(place: Place) -> Any:
+    """What a place answers, or why it does not; for a thread."""
+    try:
+        return place.get("/metrics")
+    except SourceError as error:
+        return error
+
+
+def _topics(told: Any) -> set[str]:
+    """The topics that are told by names; none of what is not understood."""
+    try:
+        return {topic_in(name) for name in (*told["meters"], *told["timers"])}
+    except SHAPELESS:
+        return set()
+
+
+def _understood(place: Place, told: Any, of: Of) -> Metrics | SourceError:
+    """What there is of the topic, or why it is not."""
+    if isinstance(told, SourceError):
+        return told
+    try:
+        return _counts(_meant(told["meters"], of)), _times(_meant(told["timers"], of))
+    except SHAPELESS as error:
+        return StrangerError(f"{place.name}: these are no metrics of DropWizard's: {error!r}")
 
 
 def _meant(metrics: Mapping[str, Any], of: Of) -> dict[str, Any]:

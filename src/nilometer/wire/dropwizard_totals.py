@@ -27,7 +27,7 @@ ALPHAS: Final = tuple(1 - exp(-STEP_S / 60 / minutes) for minutes in MINUTES)
 RECENT: Final = 4
 """So many intervals of a series are known again: a sender repeats only its last request."""
 
-STREAMS_MAX: Final = 16
+STREAMS_MAX: Final = 256
 """So many starts of a cumulative series are followed at once, those heard last: processes that
 nothing tells apart, as the replicas of a service that says neither host nor process."""
 
