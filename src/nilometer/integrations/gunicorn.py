@@ -7,7 +7,8 @@ served by that project's own integration, since what it runs need not be WSGI.
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from _thread import get_ident
+from typing import TYPE_CHECKING, Any, Final
 
 from nilometer.clock import elapsed_ns
 from nilometer.integrations.dispatch import ATTRIBUTE, marked
@@ -31,16 +32,20 @@ def _is_wsgi(worker: Any) -> bool:
     )
 
 
+_at_work: Final[set[int]] = set()
+"""gthread's threads that are at a request: the pool itself counts one that goes on with what
+waited as idle once more."""
+
+
 # --- How busy it is --------------------------------------------------------------------------
 
 
 def _load(worker: Any) -> Load:
     """Threads of gthread, connections that greenlets may serve, or the one of sync."""
     if hasattr(worker, "tpool"):
-        threads = worker.tpool
-        used = len(threads._threads) - threads._idle_semaphore._value
-        waiting = threads._work_queue.qsize()
-        return Load(used, worker.cfg.threads - used, waiting, worker.nr_conns)
+        used = len(_at_work)
+        waiting = 0 if worker.tpool._shutdown else worker.tpool._work_queue.qsize()
+        return Load(used, max(0, worker.cfg.threads - used), waiting, worker.nr_conns)
     used = server_instruments(REGISTRY).in_flight()
     return Load(used, max(0, getattr(worker, "worker_connections", 1) - used))
 
@@ -77,7 +82,12 @@ def _queued(original: Callable[..., Any]) -> Callable[..., Any]:
 def _begun(original: Callable[..., Any]) -> Callable[..., Any]:
     def handle(worker: Any, connection: Any) -> Any:
         ARRIVED.set(getattr(connection, ATTRIBUTE, 0))
-        return original(worker, connection)
+        thread = get_ident()
+        _at_work.add(thread)
+        try:
+            return original(worker, connection)
+        finally:
+            _at_work.discard(thread)
 
     return handle
 
