@@ -46,9 +46,10 @@ def test_each_defect_of_osprofiler_has_a_row_and_each_row_its_test():
         for test in re.findall(r"test_\d\d_\w+", line)
     }
 
-    assert list(rows) == [str(number) for number in range(1, 19)]
+    assert list(rows) == [str(number) for number in range(1, 20)]
     assert named == {(test, int(number)) for test, number in numbered}
-    assert {number for number, line in rows.items() if "does not apply" in line} == {"13", "18"}
+    others = {number for number, line in rows.items() if "does not apply" in line}
+    assert others == {"13", "18", "19"}
 
 
 @pytest.mark.timeout(300)

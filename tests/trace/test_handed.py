@@ -77,7 +77,7 @@ def test_where_keys_are_configured_no_other_opens_a_trace(key):
 
 
 def test_a_client_without_keys_of_its_own_signs_with_the_one_it_was_told():
-    trace = Triggers().handed("told", "b")
+    trace = Triggers().handed("told", "b", "p")
 
     sent = trace.signer.headers(trace.trace_id.hex(), SPAN)
     parent_id = uuid_text(trace.trace_id.hex()[:16] + SPAN)
@@ -87,11 +87,23 @@ def test_a_client_without_keys_of_its_own_signs_with_the_one_it_was_told():
 
 @pytest.mark.parametrize("clear_key", [False, True])
 @pytest.mark.parametrize("key", ["SECRET_KEY", "K1", ""])
-def test_without_keys_none_that_comes_from_elsewhere_opens_a_trace(counted, key, clear_key):
+def test_where_nobody_is_trusted_any_more_no_key_from_elsewhere_opens_a_trace(
+    counted, key, clear_key
+):
     door = Triggers(clear_key=clear_key)
+    door.trust([])  # as `[profiler] enabled = false` does
 
     assert door.handed(key, BASE, PARENT) is None
     assert counted() == {"bad_signature": 1}
+
+
+def test_a_client_without_keys_keeps_to_the_budget(counted):
+    door = Triggers(requests_per_second=1)
+
+    traced = [door.handed("told", BASE, PARENT) for _ in range(3)]
+
+    assert [isinstance(one, Trace) for one in traced] == [True, False, False]
+    assert counted() == {"budget_requests": 2}
 
 
 def test_keys_that_were_taken_away_open_nothing_for_messages(counted):

@@ -157,7 +157,7 @@ class Processes:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         # A second Ctrl-C must not leave half of them behind; each wait here has an end.
         before = [(one, signal.signal(one, signal.SIG_IGN)) for one in INTERRUPTS]
         try:
@@ -170,7 +170,13 @@ class Processes:
         finally:
             for one, handler in before:
                 signal.signal(one, handler)
+        if _interrupted and kind is None:  # it was raised where Python only reports it
+            raise KeyboardInterrupt
 
+
+_interrupted: Final[list[int]] = []
+"""The signals that asked us to end: an exception that they raise in a callback of Python's own
+is lost there."""
 
 INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -178,7 +184,8 @@ INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 def end_as_by_ctrl_c() -> None:
     """From now on SIGTERM and a closed terminal unwind the blocks that end servers."""
 
-    def interrupt(*_: object) -> NoReturn:
+    def interrupt(number: int, _frame: object) -> NoReturn:
+        _interrupted.append(number)
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, interrupt)

@@ -57,7 +57,14 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def _nobody_hears() -> None:
-    """Standard error is a pipe that nobody reads: go on."""
+    """Go on, where standard error is a full disk or a pipe that nobody reads.
+
+    What could not be written waits in the stream: Python would try again as it ends, and end
+    with a code of its own. A fresh stream has nothing that waits.
+    """
+    with suppress(OSError, AttributeError, ValueError):
+        number = sys.stderr.fileno()
+        sys.stderr = open(number, "w", buffering=1, errors="replace", closefd=False)  # noqa: SIM115
 
 
 def plain(text: str, style: str = "") -> Text:
@@ -160,8 +167,10 @@ def say(message: str) -> None:
 def _tell(text: Text) -> None:
     """Write to standard error. Where that cannot be, on a full disk for example, what a command
     does and how it ends must not depend on it."""
-    with suppress(OSError):
+    try:
         console(stderr=True).print(text, soft_wrap=True)
+    except OSError:
+        _nobody_hears()
 
 
 def stop(message: str, code: Exit) -> NoReturn:

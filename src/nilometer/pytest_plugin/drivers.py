@@ -42,6 +42,8 @@ METHODS: Final[dict[str, tuple[str, ...]]] = {
 }
 """What of them asks one statement. Those of psycopg return what asks it once it is used."""
 
+REQUIRED: Final = ("execute", "executemany")
+
 FIRST: Final = ("query", "sql", "statement", "procname")
 """What the drivers call the statement, if it is given by its name."""
 
@@ -52,6 +54,8 @@ def listen_to_cursors(module: Any, patches: Patches) -> None:
     """Hear all cursors of this driver, those that exist already too."""
     for class_name, system in CURSORS[module.__name__]:
         for method in METHODS[module.__name__]:
+            if method not in REQUIRED and not hasattr(getattr(module, class_name), method):
+                continue  # an older one has it not
             verb = "call " if method == "callproc" else ""
             patches.replace(getattr(module, class_name), method, _measured(system, verb))
 

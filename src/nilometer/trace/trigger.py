@@ -116,6 +116,7 @@ class Triggers:
                 slug="trigger-budget",
             )
         self._keys = self._own = parse_keys(keys, origin=origin)
+        self._is_shut = False  # nobody is trusted any more, rather than nobody yet
         self._clear = dict(zip(self._own, keys, strict=True)) if clear_key else None
         self._clock = clock or Clock()
         self._spans_max = spans_per_trace
@@ -138,7 +139,8 @@ class Triggers:
         self._budget.reset_after_fork()
 
     def trust(self, keys: Sequence[bytes | str], *, origin: str = "keys") -> None:
-        """Let these keys sign, too, in the place of those that were trusted before.
+        """Let these keys sign, too, in the place of those that were trusted before; with none
+        of either, no key from elsewhere is believed.
 
         Raises ConfigError.
         """
@@ -150,6 +152,7 @@ class Triggers:
                 slug="trigger-keys",
             )
         self._keys = (*self._own, *trusted)
+        self._is_shut = not self._keys
         may_trace()
         if self._clear is not None:
             self._clear |= zip(trusted, keys, strict=True)
@@ -200,8 +203,9 @@ class Triggers:
 
         `key` is what `to_hand_on` gave on the other side, or a key itself: where keys are
         configured, one of these. With a `parent_id`, so from elsewhere, that is OSProfiler's
-        convention on message buses and believed only with `clear_key`, and without keys never;
-        not so if the caller says that he has `verified` a signature. Never raises.
+        convention on message buses and believed only with `clear_key`; not so if the caller
+        says that he has `verified` a signature. Where nobody ever named a key it is a client's,
+        which signs with the one it was told. Never raises.
         """
         try:
             return self._handed(key, base_id, parent_id, verified)
@@ -224,13 +228,12 @@ class Triggers:
             signing = None if signing is None else self._same(signing)
             if signing is None:
                 return self._refused("bad_signature")
-        elif from_elsewhere and not verified:
-            return self._refused("bad_signature")  # there is no key that could have made it
-        if from_elsewhere:
-            if not verified and self._clear is None:
+            if from_elsewhere and not verified and self._clear is None:
                 return self._refused("clear_key")
-            if not self._budget.take():
-                return self._refused("budget_requests")
+        elif from_elsewhere and not verified and self._is_shut:
+            return self._refused("bad_signature")  # there is no key that could have made it
+        if from_elsewhere and not self._budget.take():
+            return self._refused("budget_requests")
         if self._keys:
             self._count("accepted")
         signer = Signer(signing, base_id, None, "", self._clock, self.osprofiler)
