@@ -87,14 +87,14 @@ def test_a_client_without_keys_of_its_own_signs_with_the_one_it_was_told():
 
 @pytest.mark.parametrize("clear_key", [False, True])
 @pytest.mark.parametrize("key", ["SECRET_KEY", "K1", ""])
-def test_where_nobody_is_trusted_any_more_no_key_from_elsewhere_opens_a_trace(
+def test_where_nobody_is_trusted_any_more_no_key_opens_a_trace(
     counted, key, clear_key
 ):
     door = Triggers(clear_key=clear_key)
     door.trust([])  # as `[profiler] enabled = false` does
 
-    assert door.handed(key, BASE, PARENT) is None
-    assert counted() == {"bad_signature": 1}
+    assert [door.handed(key, BASE, parent) for parent in (PARENT, "")] == [None, None]
+    assert counted() == {"bad_signature": 2}
 
 
 def test_a_client_without_keys_keeps_to_the_budget(counted):

@@ -140,7 +140,7 @@ class Triggers:
 
     def trust(self, keys: Sequence[bytes | str], *, origin: str = "keys") -> None:
         """Let these keys sign, too, in the place of those that were trusted before; with none
-        of either, no key from elsewhere is believed.
+        of either, no key is believed any more.
 
         Raises ConfigError.
         """
@@ -230,7 +230,7 @@ class Triggers:
                 return self._refused("bad_signature")
             if from_elsewhere and not verified and self._clear is None:
                 return self._refused("clear_key")
-        elif from_elsewhere and not verified and self._is_shut:
+        elif self._is_shut and not verified:
             return self._refused("bad_signature")  # there is no key that could have made it
         if from_elsewhere and not self._budget.take():
             return self._refused("budget_requests")
