@@ -12,7 +12,7 @@ from nilometer.model.happening import FACTS, NOTIFICATION, Happening, of_event, 
 from nilometer.model.notification import SCOPE
 from nilometer.model.operations import ASKED, in_order
 from nilometer.store.jsontext import encode
-from nilometer.store.limits import TIME_MAX, TIME_MIN, TooMuch, ends
+from nilometer.store.limits import NS_PER_DAY, TIME_MAX, TIME_MIN, TooMuch, ends
 from nilometer.store.rows import events_of, spans_of
 
 if TYPE_CHECKING:
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 OPERATIONS_MAX: Final = 200_000
 """Starts, ends and errors of one question: 100,000 operations, some 200 MB."""
+
+WHOLE_NS: Final = 7 * NS_PER_DAY
+"""So far before and after the time asked for the rest of a request is looked for."""
 
 REQUESTS_MAX: Final = 100_000
 """So many requests of the time asked for, the latest, are summed up: an hour of 30 a second."""
@@ -192,8 +195,8 @@ class Notices:
         limit: int = 100,
     ) -> list[RequestSummary]:
         """The requests that notifications of that time tell of, the latest first, each summed
-        up whole, also of what was told before and after; all given must hold for one of a
-        request's notifications."""
+        up whole, also of what was told up to a week before and after; all given must hold for
+        one of a request's notifications."""
         since, last = ends(since_ns, until_ns)
         met: Row = {"since_ns": since, "last_ns": last, "scope": SCOPE}
         met |= {"path": PATHS["request_id"], "ids_max": REQUESTS_MAX}
@@ -202,7 +205,10 @@ class Notices:
             return []
         values: Row = {"project_id": project_id, "service": service, "failed": failed}
         values |= {"request_ids": [row["id"] for row in ids], "rows_max": max(0, limit)}
-        rows = self._told("requests", None, None, values)
+        # Whole, but not of all there ever was: that would be read, too.
+        since_ns = max(TIME_MIN, since - WHOLE_NS)
+        until_ns = min(TIME_MAX, last + WHOLE_NS)
+        rows = self._told("requests", since_ns, until_ns, values)
         return [
             RequestSummary(**{**row, "resources": list(row["resources"] or ())}) for row in rows
         ]
