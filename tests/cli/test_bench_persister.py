@@ -8,6 +8,7 @@ import threading
 from collections import Counter
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -18,6 +19,7 @@ from nilometer.cli.bench_chart import html, sparkline, svg
 from nilometer.cli.bench_load import Plan
 from nilometer.cli.bench_report import Sample, compared, rates, report
 from nilometer.cli.bench_sources import DropWizard, Monasca, SourceError, Times, Told, each_port
+from nilometer.cli.bench_watch import Wanted, Watch
 
 S = 10**9
 HANDLER = "monasca.persister.pipeline.event.MetricHandler[metric-{}]"
@@ -609,6 +611,36 @@ def test_what_was_there_before_is_waited_for_and_in_no_figure(moving, monkeypatc
     else:
         assert "produced" not in order
         assert "took none for 0.4 s; nothing was produced" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("done", "waited_s"), [([0, 0, 50], 1), ([50] * 99, 15)], ids=["received", "persisted"]
+)
+def test_the_wait_for_what_was_half_done_before_is_no_part_of_the_run(
+    monkeypatch, done, waited_s
+):
+    now, left = [0], iter([50, 0])
+    fifty = iter(done)
+
+    class Half:
+        def read(self):
+            told_s = now[0] // S
+            return told(told_s, received=50, persisted=next(fifty))
+
+    def sleep_s(_clock, seconds):
+        now[0] += int(seconds * S)
+
+    monkeypatch.setattr("nilometer.clock.Clock.sleep_s", sleep_s)
+    monkeypatch.setattr("nilometer.cli.bench_watch.elapsed_ns", lambda: now[0])
+    wanted = Wanted("dropwizard", (), "b", "metrics", "g", Plan(), 10, 0, 1.0, 60.0)
+    watch = Watch(wanted, Half())
+    stuck = watch.cleared(SimpleNamespace(read=lambda: next(left)))
+    figures = watch.report(None)
+
+    assert stuck is None
+    assert now[0] == (1 + waited_s) * S  # the first second until Kafka has none left
+    assert [one["at_ns"] for one in figures["samples"]] == now
+    assert (figures["received"], figures["persisted"]) == (0, 0)
 
 
 def test_of_runs_with_different_settings_that_is_said(moving, tmp_path):

@@ -126,16 +126,19 @@ class Watch:
         )
 
     def _settle(self) -> None:
-        """Begin anew once all of that is told: what is told lags behind."""
+        """Begin anew once all of that is told: what is told lags behind.
+
+        By what is done: of what is left some may have been received before the first reading.
+        """
         last, moved_ns = self._before, elapsed_ns()
         while elapsed_ns() - moved_ns < SETTLED_S * 1e9:
             told = self._source.read()
             if sampled(told, last, 0, None).counts != (0,) * 5:
                 last, moved_ns = told, elapsed_ns()
-            came = sampled(told, self._before, 0, None)
-            if min(came.received, came.done) >= self._backlog:
+            if sampled(told, self._before, 0, None).done >= self._backlog:
                 break
             Clock().sleep_s(self._wanted.every_s)
+        last = last._replace(at_ns=elapsed_ns())  # the wait is no part of the run
         self._before = self._after = last
         self._samples = [sampled(last, last, 0, None)]
 
