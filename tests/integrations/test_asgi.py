@@ -784,5 +784,6 @@ def test_a_websocket_that_fails_is_an_error_and_not_in_flight(middleware, regist
     readings = read(registry)
 
     assert (root.status, root.attributes["websocket.close_code"]) == (Status.ERROR, 1000)
-    assert readings["http.server.request.errors"] == {"error.type=Trouble": 1}
+    assert readings["websocket.server.connection.errors"] == {"error.type=Trouble": 1}
+    assert "http.server.request.errors" not in readings
     assert readings["websocket.server.in_flight"] == {"": 0}

@@ -63,6 +63,6 @@ def test_websockets_are_counted_while_they_are_open_and_timed_when_they_close(
     expected = {
         "websocket.server.connection": 2,
         "websocket.server.in_flight": 2,
-        "http.server.request.errors": 1,
+        "websocket.server.connection.errors": 1,
     }
     wait_until(lambda: values(sink) == expected, what="both have ended, one by its fault")

@@ -74,6 +74,11 @@ class ServerInstruments:
         self._connection_timer = registry.timer(
             "websocket.server.connection", description="From the handshake to the close."
         )
+        self._connection_errors = registry.counter(
+            "websocket.server.connection.errors",
+            unit="{error}",
+            description="WebSockets whose application raised.",
+        )
         registry.gauge(
             "websocket.server.in_flight",
             unit="{connection}",
@@ -127,7 +132,7 @@ class ServerInstruments:
         timer = self._connection_timer
         (timer if route is None else timer.bind(**{"http.route": route})).record(elapsed_ns)
         if error is not None:
-            self.failed(error)
+            self._connection_errors.bind(**{"error.type": error_type(error)}).add()
 
     def failed(self, error: object) -> None:
         """Count an exception by its class, or a word by itself."""
