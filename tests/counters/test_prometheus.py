@@ -217,3 +217,73 @@ def test_a_part_is_shown_or_summed_for_good(monkeypatch: pytest.MonkeyPatch) -> 
         (): 2,
         (("overflow", "true"),): 2,
     }
+
+
+PODS = """\
+# TYPE reqs_total counter
+reqs_total{pod="a"} 500
+reqs_total{pod="b"} 1000
+reqs_total{pod="reply_1b4e28ba2fa111d2883fb9a761bde3fb"} 40
+reqs_total{pod="reply_6c84fb9012c411e1840d7b25c5ee775a"} 50
+# TYPE other_total counter
+other_total{pod="a"} 1
+"""
+ONE_LOST = (
+    "not one count throughout: 1 series of it vanished or began anew since the first read"
+)
+REPLY = (("pod", "reply_*"),)
+
+
+@pytest.mark.parametrize(
+    ("series", "part"),
+    [
+        ('reqs_total{pod="a"} 500', (("pod", "a"),)),
+        ('reqs_total{pod="reply_1b4e28ba2fa111d2883fb9a761bde3fb"} 40', REPLY),
+    ],
+)
+@pytest.mark.parametrize("later", [" 3", ""])
+def test_a_sum_of_which_a_series_vanished_or_began_anew_is_unknown_and_no_other(
+    series: str, part: tuple, later: str
+) -> None:
+    busy = PODS.replace("1000", "2700").replace(" 50\n", " 950\n")
+    rest = busy.replace(series, series.rpartition(" ")[0] + later if later else "")
+
+    before, after, next_after = reads(PODS, rest, rest.replace("2700", "2800"))
+    moves = delta(before, after)
+
+    vanished = {part: "vanished: it was there in the first snapshot only"}
+    of_part = {} if later or part == REPLY else vanished
+    assert moves.unknown == {
+        ("reqs_total", ()): ONE_LOST,
+        ("reqs_total", part): of_part.get(part, ONE_LOST),
+    }
+    assert moves.moved["reqs_total", (("pod", "b"),)] == 1700
+    assert moves.moved["other_total", ()] == 0
+    assert delta(after, next_after).moved["reqs_total", ()] == 100
+
+
+def test_a_series_that_was_gone_and_is_back_has_not_moved_by_all_it_ever_counted() -> None:
+    began = "process_start_time_seconds 1\n"
+    gone = PODS.replace('reqs_total{pod="a"} 500\n', "")
+
+    _, before, after = reads(*(began + text for text in (PODS, gone, PODS)))
+
+    assert delta(before, after).unknown.keys() == {
+        ("reqs_total", ()),
+        ("reqs_total", (("pod", "a"),)),
+    }
+
+
+def test_what_is_summed_beyond_the_limit_is_unknown_where_a_series_of_it_vanished(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(parts, "PARTS_MAX", 3)
+    first = "# TYPE x_total counter\n" + "".join(f'x_total{{n="{n}"}} 9\n' for n in "12345")
+    second = first.replace('x_total{n="4"} 9\n', "").replace('"5"} 9', '"5"} 90')
+
+    moves = delta(*reads(first, second))
+
+    assert moves.unknown == {
+        ("x_total", ()): ONE_LOST,
+        ("x_total", (("overflow", "true"),)): ONE_LOST,
+    }

@@ -72,6 +72,29 @@ def test_the_last_value_of_each_series_counts_and_counters_are_summed(tmp_path: 
     assert found.notes == ()
 
 
+@pytest.mark.parametrize("later", [3, None])
+def test_a_total_of_which_a_series_vanished_or_began_anew_is_unknown(
+    tmp_path: Path, later: int | None
+) -> None:
+    def gathered(**requests: int | None) -> str:
+        shown = {server: n for server, n in requests.items() if n is not None}
+        return lines(
+            *(metric("nginx", tags={"server": s}, requests=n) for s, n in shown.items())
+        )
+
+    file = tmp_path / "m.json"
+    backend = connect(f"telegraf://{file}", origin="test")
+    file.write_text(gathered(a=500, b=1000))
+    before = snapshot(backend, Clock())
+    file.write_text(gathered(a=later, b=1700))
+    moves = delta(before, snapshot(backend, Clock()))
+
+    assert moves.unknown["nginx.requests", ()] == (
+        "not one count throughout: 1 series of it vanished or began anew since the first read"
+    )
+    assert moves.moved == {("nginx.requests", (("server", "b"),)): 700}
+
+
 def test_what_is_a_sum_already_is_not_added_to_what_it_sums(tmp_path: Path) -> None:
     cpus = {"cpu0": 4, "cpu1": 5, "cpu-total": 9}
     of_each = [metric("cpu", tags={"cpu": cpu}, time_user=n) for cpu, n in cpus.items()]

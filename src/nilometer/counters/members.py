@@ -10,8 +10,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from nilometer.counters.parts import OVERFLOW
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
+
+    from nilometer.counters.figures import Number, Series
+    from nilometer.counters.parts import Kept
+    from nilometer.model.dimensions import Dimensions
 
     Member = tuple[str, str]
     """Virtual host and name."""
@@ -46,3 +52,49 @@ class Members:
             sums.setdefault(scope, {})
         self._seen = seen
         return sums, dict(self._lost)
+
+
+class Summands:
+    """Remembers the series that were summed at the last read, and which sums lost how many.
+
+    A series that is gone, or smaller, at the next read took along from each sum it is in what
+    it had counted, and how far that moved is unknown; likewise where one that was gone is back.
+    """
+
+    def __init__(self) -> None:
+        self._seen: Mapping[Series, tuple[Number, tuple[Dimensions, ...]]] = {}
+        self._gone: set[Series] = set()
+        self._lost: dict[Series, int] = {}
+
+    def read(self, summands: Mapping[Series, tuple[Number, tuple[Dimensions, ...]]]) -> None:
+        """Take what is there now: of each series its value, and the sums of its counter that
+        it is in."""
+        for series, (earlier, sums) in self._seen.items():
+            now = summands.get(series)
+            if now is None:
+                self._gone.add(series)
+            if now is None or now[0] < earlier:
+                self._lose(series[0], sums)
+        for series in self._gone & summands.keys():
+            self._gone.remove(series)
+            self._lose(series[0], summands[series][1])
+        self._seen = summands
+
+    def _lose(self, name: str, sums: Iterable[Dimensions]) -> None:
+        for dimensions in sums:
+            self._lost[name, dimensions] = self._lost.get((name, dimensions), 0) + 1
+
+    def incarnations(self, shown: Collection[Series], kept: Kept) -> dict[Series, str]:
+        """What says of the sums that are `shown` that they are not one count throughout; one
+        that is summed with others, being beyond what is `kept`, says it of their sum."""
+        lost: dict[Series, int] = {}
+        for (name, dimensions), number in self._lost.items():
+            own = not dimensions or dimensions in kept.of(name, ())
+            one = (name, dimensions if own else OVERFLOW)
+            lost[one] = lost.get(one, 0) + number
+        return {one: _vanished(number) for one, number in lost.items() if one in shown}
+
+
+def _vanished(number: int) -> str:
+    what = "1 series" if number == 1 else f"{number} series"
+    return f"{what} of it vanished or began anew since the first read"

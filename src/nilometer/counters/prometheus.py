@@ -7,12 +7,13 @@ one incarnation from the next, where the endpoint shows it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from nilometer.counters.exposition import Exposition, Family, counters_of, declared, parse
 from nilometer.counters.figures import Fact, Figures
 from nilometer.counters.http_get import Http
 from nilometer.counters.link import TLS_OPTIONS, place, secure, tls_context, unreadable
+from nilometer.counters.members import Summands
 from nilometer.counters.parts import Kept, bounded
 from nilometer.counters.scopes import rules, rules_file
 from nilometer.counters.target import hidden
@@ -95,6 +96,7 @@ class Prometheus:
         self._scopes = Scopes(own, hidden=HIDDEN)
         self._facts: dict[str, Fact] = {}
         self._kept = Kept()
+        self._summands = Summands()
 
     def read(self) -> Figures:
         """All metrics now. Raises BackendError."""
@@ -104,11 +106,13 @@ class Prometheus:
             said = body[:60].decode(errors="replace")
             raise self._failed(f"GET {hidden(self._path)}: no metrics in its answer: {said!r}")
         started = began(shown)
-        values, facts = counted(shown, self._scopes, known_start=bool(started))
+        values, facts, summands = counted(shown, self._scopes, known_start=bool(started))
         self._facts |= facts
+        self._summands.read(summands)
         gauges = frozenset(n for n, fact in facts.items() if fact.kind is Kind.GAUGE)
         kept, left = bounded(values, gauges=gauges, kept=self._kept)
-        return Figures(kept, started, version(shown), (*shown.faults, *left))
+        incarnations = self._summands.incarnations(kept, self._kept)
+        return Figures(kept, started, version(shown), (*shown.faults, *left), incarnations)
 
     def _failed(self, reason: str) -> BackendError:
         return unreadable(self.name, self.instance, reason)
@@ -122,14 +126,22 @@ class Prometheus:
         self._http.close()
 
 
-def counted(
-    shown: Exposition, scopes: Scopes, *, known_start: bool
-) -> tuple[dict[Series, Number], dict[str, Fact]]:
+class Counted(NamedTuple):
+    """Figures by series, what is said of them, and of each series of a counter, as the endpoint
+    shows it, its value and the sums that it is in."""
+
+    values: dict[Series, Number]
+    facts: dict[str, Fact]
+    summands: dict[Series, tuple[Number, tuple[Dimensions, ...]]]
+
+
+def counted(shown: Exposition, scopes: Scopes, *, known_start: bool) -> Counted:
     """The figures with their labels folded, counters' totals among them, and what is said of
     them. What begins to be shown counts from zero if it is known when all of it began, and if
     its counter was shown, or announced, before."""
     values: dict[Series, Number] = {}
     facts: dict[str, Fact] = {}
+    summands: dict[Series, tuple[Number, tuple[Dimensions, ...]]] = {}
     for name, family in declared(shown):
         values[name, ()] = 0
         facts[name] = _fact(name, family, grows=True, from_zero=known_start)
@@ -140,8 +152,12 @@ def counted(
         if grows and labels:
             total = (sample.name, ())
             values[total] = values.get(total, 0) + sample.value
+        if grows:
+            earlier, _ = summands.get((sample.name, sample.labels), (0, ()))
+            sums = (labels, ()) if labels else ((),)
+            summands[sample.name, sample.labels] = (earlier + sample.value, sums)
         facts[sample.name] = _fact(sample.name, family, grows=grows, from_zero=known_start)
-    return values, facts
+    return Counted(values, facts, summands)
 
 
 def _folded(labels: Dimensions, scopes: Scopes) -> Dimensions:

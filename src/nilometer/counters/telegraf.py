@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, Any, Final
 from nilometer import clock
 from nilometer.counters.figures import Fact, Figures
 from nilometer.counters.link import unreadable
-from nilometer.counters.parts import bounded
+from nilometer.counters.members import Summands
+from nilometer.counters.parts import Kept, bounded
 from nilometer.model.reading import Kind
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from nilometer.counters.backend import BackendError, Surroundings
     from nilometer.counters.figures import Number, Series
     from nilometer.counters.target import Target
+    from nilometer.model.dimensions import Dimensions
 
 MEANING: Final = "what telegraf gathers, from its JSON in a file or of a command"
 
@@ -104,6 +106,8 @@ class Telegraf:
         named = (one.strip() for one in target.option("counters").split(","))
         self._patterns = (*COUNTERS, *(one for one in named if one))
         self._facts: dict[str, Fact] = {}
+        self._kept = Kept()
+        self._summands = Summands()
 
     def read(self) -> Figures:
         """The last value of each series. Raises BackendError."""
@@ -117,13 +121,15 @@ class Telegraf:
         values, facts = self._counted(latest)
         self._facts |= facts
         gauges = frozenset(n for n, fact in facts.items() if fact.kind is Kind.GAUGE)
-        kept, left = bounded(values, gauges=gauges)
+        kept, left = bounded(values, gauges=gauges, kept=self._kept)
         notes = [f"{faults} lines that are no metrics"] if faults else []
         age_s = clock.wall_ns() / 1e9 - newest_s
         if age_s > STALE_S:
             notes.append(f"its newest metric is {age_s:.0f} s old: does telegraf run?")
         complete_ns = None if self._command else self._complete_ns(age_s)
-        return Figures(kept, "", "", (*notes, *left), complete_ns=complete_ns)
+        incarnations = self._summands.incarnations(kept, self._kept)
+        told = (*notes, *left)
+        return Figures(kept, "", "", told, incarnations, complete_ns=complete_ns)
 
     def _complete_ns(self, age_s: float) -> int:
         """Up to when all is counted: the agent had gathered when it wrote the newest metric."""
@@ -161,6 +167,7 @@ class Telegraf:
         """The values with counters' totals among them, and what is known of them."""
         values: dict[Series, Number] = dict(latest)
         facts: dict[str, Fact] = {}
+        summands: dict[Series, tuple[Number, tuple[Dimensions, ...]]] = {}
         summed = {name for name, tags in latest if OVERALL in tags}
         for (name, tags), value in latest.items():
             if name not in facts:
@@ -168,9 +175,13 @@ class Telegraf:
                 kind = Kind.COUNTER if grows else Kind.GAUGE
                 lags = not self._command
                 facts[name] = Fact("not described by telegraf", kind=kind, lags=lags)
+            if facts[name].kind is not Kind.COUNTER:
+                continue
             is_in_sum = name in summed and OVERALL not in tags
-            if tags and facts[name].kind is Kind.COUNTER and not is_in_sum:
+            if tags and not is_in_sum:
                 values[name, ()] = values.get((name, ()), 0) + value
+            summands[name, tags] = value, (tags,) if is_in_sum or not tags else (tags, ())
+        self._summands.read(summands)
         return values, facts
 
     def _failed(self, reason: str) -> BackendError:
