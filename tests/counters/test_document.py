@@ -111,6 +111,27 @@ def test_vanished_new_and_reset_counters_are_named_each() -> None:
     }
 
 
+@pytest.mark.parametrize("later", [{}, {("reqs", (("pod", "a"),)): 3}])
+def test_a_total_of_which_a_part_vanished_or_went_back_is_unknown(later: dict) -> None:
+    a, b = (("reqs", (("pod", pod),)) for pod in "ab")
+    rest = sum(later.values())
+
+    made = difference(
+        at(1, {"reqs": 1500, a: 500, b: 1000, "c": 1}),
+        at(2, {"reqs": 1700 + rest, b: 1700, **later, "c": 2}),
+    )
+    parts_beside = difference(
+        at(1, {"reqs": 1501, a: 500, b: 1000}), at(2, {"reqs": 2501, b: 1700, **later})
+    )
+
+    assert made.told["unknown"] == {
+        "mysql": {"reqs": "not one count throughout: 1 part of it vanished or went back"}
+    }
+    assert made.totals == {"mysql": {"c": 1}}
+    assert made.parts == {"mysql": [("reqs", {"pod": "b"}, 700)]}
+    assert parts_beside.totals == {"mysql": {"reqs": 1000}}
+
+
 def test_a_backend_that_is_in_one_document_only_is_named() -> None:
     only = document([snapshot_of({"a": 1}, backend="redis")], wall_ns=0)
 

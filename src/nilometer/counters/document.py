@@ -10,10 +10,10 @@ stands what a difference needs to be right: which server it was, and which start
 
 from __future__ import annotations
 
-from math import isfinite
+from math import isclose, isfinite
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from nilometer.counters.delta import delta
+from nilometer.counters.delta import Delta, delta
 from nilometer.counters.figures import Fact
 from nilometer.counters.snapshot import Snapshot
 from nilometer.errors import NilometerError
@@ -198,11 +198,11 @@ def difference(before: Document, after: Document) -> Document:
 
     ``unixtime`` stays that of `after`, ``delta_seconds`` is the time between the two; where the
     clock was set back meanwhile nobody knows it, and ``clock_went_back_s`` says by how much at
-    least. A backend
-    that restarted is left out, named under ``invalid`` with the reason; a counter of which the
-    move is not known (it vanished, is new, or went back) is left out, too, and named under
-    ``unknown``. Another tool's document knows few backends: those it lacks are ``passed_over``.
-    So no counter's move is ever negative, unless it is a gauge.
+    least. A backend that restarted is left out, named under ``invalid`` with the reason; so is,
+    under ``unknown``, a counter of which the move is not known: it vanished, is new, or went
+    back, or a part of it did, where both documents have the parts. Another tool's document
+    knows few backends: those it lacks are ``passed_over``. So no counter's move is ever
+    negative, unless it is a gauge.
     """
     told = {key: value for key, value in after.told.items() if key != "backends"}
     since, until = before.told.get("unixtime"), after.told.get("unixtime")
@@ -221,7 +221,7 @@ def difference(before: Document, after: Document) -> Document:
             absent = invalid if "backends" in before.told else passed_over
             absent[key] = "it is not in the first document"
             continue
-        moves = delta(*_snapshots(before, after, key))
+        moves = _moves(*_snapshots(before, after, key))
         if moves.because:
             invalid[key] = moves.because
             continue
@@ -243,6 +243,44 @@ def difference(before: Document, after: Document) -> Document:
         totals,
         parts,
     )
+
+
+def _moves(before: Snapshot, after: Snapshot) -> Delta:
+    """How far counters moved; not known of a total that lost what a part of it had counted."""
+    moves = delta(before, after)
+    moved, unknown = dict(moves.moved), dict(moves.unknown)
+    for name, number in _shrunken(before, after).items():
+        if moved.pop((name, ()), None) is not None:
+            what = "1 part" if number == 1 else f"{number} parts"
+            unknown[name, ()] = f"not one count throughout: {what} of it vanished or went back"
+    return moves._replace(moved=moved, unknown=unknown)
+
+
+def _shrunken(before: Snapshot, after: Snapshot) -> dict[str, int]:
+    """How many parts vanished or went back of each counter whose total is what its parts are
+    together."""
+    found: dict[str, int] = {}
+    for series, value in before.values.items():
+        lost = series not in after.values or after.values[series] < value
+        if series[1] and lost and after.fact(series[0]).kind is not Kind.GAUGE:
+            found[series[0]] = found.get(series[0], 0) + 1
+    sums = [_sums(one, found) for one in (before, after)]
+    return {
+        name: number
+        for name, number in found.items()
+        if all(
+            isclose(of[name], one.values.get((name, ()), 0))
+            for of, one in zip(sums, (before, after), strict=True)
+        )
+    }
+
+
+def _sums(one: Snapshot, names: Iterable[str]) -> dict[str, Number]:
+    sums: dict[str, Number] = dict.fromkeys(names, 0)
+    for (name, part), value in one.values.items():
+        if part and name in sums:
+            sums[name] += value
+    return sums
 
 
 def _snapshots(before: Document, after: Document, key: str) -> tuple[Snapshot, Snapshot]:
