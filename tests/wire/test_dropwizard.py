@@ -306,6 +306,67 @@ def test_series_of_one_name_are_one_metric():
     assert (timer["count"], timer["min"], timer["max"]) == (2, 0.001, 0.002)
 
 
+def timed(value, *, unit="s", **more):
+    return reading("t", value, unit=unit, kind=Kind.DISTRIBUTION, **more)
+
+
+def explicit(counts, total, *, bounds=(0.005, 0.05, 0.5), extremes=(None, None)):
+    """What OpenTelemetry's histograms are."""
+    return Distribution(sum(counts.values()), total, *extremes, counts, bounds=bounds)
+
+
+def timer_of(*totals):
+    told = document([one for each in totals for one in each.all()], Names({}), 1.0)
+    return told["timers"]["t"]
+
+
+@pytest.mark.parametrize("other", ["bounds", "exponential"])
+@pytest.mark.parametrize("apart", [False, True], ids=["one series", "two series"])
+def test_distributions_of_other_buckets_are_told_together(other, apart):
+    more = explicit({1: 100}, 2.0, bounds=(0.01, 0.1))
+    if other == "exponential":
+        more = Distribution.of([0.02] * 100)
+    series = [Totals(Hand()) for _ in range(2 if apart else 1)]
+    series[0].add([timed(explicit({1: 4}, 0.08), over=(0, 5))])
+    series[-1].add([timed(more, over=(5, 10))])
+    told = timer_of(*series)
+
+    assert told["count"] == 104
+    assert told["mean"] == pytest.approx(0.02)
+    assert 0.02 * 0.98 <= told["p50"] <= 0.055 * 1.02
+    assert 0.005 <= told["min"] <= told["max"] <= 0.1
+
+
+def test_timers_of_one_name_in_other_units_are_told_in_seconds():
+    ours, theirs, third = Totals(Hand()), Totals(Hand()), Totals(Hand())
+    ours.add([timed(Distribution.of([10_000_000] * 7), unit="ns")])
+    theirs.add([timed(Distribution.of([0.02] * 100))])
+    third.add([timed(explicit({1: 3}, 90, bounds=(25, 35)), unit="ms")])
+    orders = ((ours, theirs, third), (third, ours, theirs), (theirs, third, ours))
+
+    for told in (timer_of(*order) for order in orders):
+        assert told["count"] == 110
+        assert told["mean"] == pytest.approx((0.07 + 2 + 0.09) / 110)
+        assert (told["min"], told["max"]) == (pytest.approx(0.01), pytest.approx(0.035))
+        assert told["p50"] == pytest.approx(0.02, rel=0.025)
+
+
+@pytest.mark.parametrize("cumulative", [False, True], ids=["delta", "cumulative"])
+def test_without_extremes_quantiles_are_those_of_all_buckets(cumulative):
+    first, later = explicit({3: 5}, 10.0), explicit({1: 3}, 0.06)
+    if cumulative:
+        later = explicit({1: 3, 3: 5}, 10.06)
+    totals = Totals(Hand())
+    totals.add([timed(first, over=(1, 2), cumulative=cumulative)])
+    totals.add([timed(later, over=(1 if cumulative else 2, 3), cumulative=cumulative)])
+    told = timer_of(totals)
+
+    assert told["count"] == 8
+    assert told["mean"] == pytest.approx(10.06 / 8)
+    assert (told["min"], told["max"]) == (0.005, 2.0)
+    assert (told["p50"], told["p99"]) == (0.5, 0.5)
+
+
 def test_the_template_that_says_most_names_a_series_and_others_keep_their_dimensions():
     names = Names(
         {

@@ -120,6 +120,65 @@ buckets={50: 1, 302: 1, 318: 1}, zeros=0, negatives={}, scale=5, bounds=())
             self.bounds,
         )
 
+    def joined(self, other: "Distribution") -> "Distribution":
+        """Both together whatever their buckets are: of different bounds in our own buckets.
+
+        >>> explicit = Distribution(4, 9, None, None, {1: 4}, bounds=(1, 5))
+        >>> Distribution.of([3]).joined(explicit).samples
+        5
+        """
+        if self.bounds == other.bounds:
+            return self.merged(other)
+        if not (self.samples and other.samples):
+            return self if self.samples else other
+        return self.in_our_buckets().merged(other.in_our_buckets())
+
+    def in_our_buckets(self) -> "Distribution":
+        """Explicit buckets as exponential ones, by estimates: at most 1.1 % further off."""
+        return self._rebuilt(1) if self.bounds else self
+
+    def times(self, factor: float) -> "Distribution":
+        """Each value times a factor above zero, as another unit has it.
+
+        Explicit bounds stay as exact as they were; of exponential buckets the estimates move,
+        which is at most 1.1 % further off.
+
+        >>> Distribution.of([3, 500]).times(1000)[:4]
+        (2, 503000, 3000, 500000)
+        """
+        if factor == 1:
+            return self
+        if self.bounds:
+            made = self._replace(bounds=tuple(bound * factor for bound in self.bounds))
+        else:
+            made = self._rebuilt(factor)
+        return made._replace(
+            total=self.total * factor,
+            minimum=None if self.minimum is None else self.minimum * factor,
+            maximum=None if self.maximum is None else self.maximum * factor,
+        )
+
+    def _rebuilt(self, factor: float) -> "Distribution":
+        """With each bucket's estimate, times this, in the bucket of ours that has it."""
+        zeros = 0
+        buckets: dict[int, int] = {}
+        negatives: dict[int, int] = {}
+        for estimate, count in self._ascending():
+            value = self._clamped(estimate) * factor
+            if value == 0:
+                zeros += count
+            elif count:
+                side = buckets if value > 0 else negatives
+                index = bucket_of(abs(value))
+                side[index] = side.get(index, 0) + count
+        return self._replace(
+            buckets=_sorted(buckets),
+            zeros=zeros,
+            negatives=_sorted(negatives),
+            scale=SCALE,
+            bounds=(),
+        )
+
     def since(self, earlier: "Distribution") -> "Distribution":
         """What was recorded after `earlier`, where both count from one start.
 
@@ -166,6 +225,20 @@ buckets={50: 1, 302: 1, 318: 1}, zeros=0, negatives={}, scale=5, bounds=())
         if not edges:
             return self.average, self.average
         return self._clamped(min(edges)), self._clamped(max(edges))
+
+    def with_extremes(self) -> "Distribution":
+        """With what the buckets and the average tell of extremes that nobody kept.
+
+        To be asked for before merging: those of one part are not those of the whole.
+        """
+        if not self.samples or (self.minimum is not None and self.maximum is not None):
+            return self
+        low, high = self.extent()
+        middle = self.total / self.samples
+        return self._replace(
+            minimum=_lesser(low, middle) if self.minimum is None else self.minimum,
+            maximum=_greater(high, middle) if self.maximum is None else self.maximum,
+        )
 
     def _edges(self) -> Iterator[tuple[float, float]]:
         """From where to where each bucket goes that holds anything."""

@@ -10,7 +10,7 @@ from functools import reduce
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from nilometer.model import Distribution
-from nilometer.model.distribution import SCALE, bucket_of
+from nilometer.model.distribution import SCALE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -238,7 +238,7 @@ class Merged:
         bounds = self._bounds.get(key, {})
         found += [_held(held, bounds=each) for each, held in bounds.items()]
         if len(found) > 1:
-            found = [reduce(Distribution.merged, [_in_our_buckets(each) for each in found])]
+            found = [reduce(Distribution.merged, [each.in_our_buckets() for each in found])]
         return found[0] if found else _held({})
 
 
@@ -270,19 +270,3 @@ def whole(one: Statistics, held: Distribution) -> Distribution:
         minimum=one.minimum,
         maximum=one.maximum,
     )
-
-
-def _in_our_buckets(held: Distribution) -> Distribution:
-    """The same estimates in exponential buckets: at most 1.1 % further off."""
-    if not held.bounds:
-        return held
-    zeros, sides = 0, {True: {}, False: {}}  # type: tuple[int, dict[bool, dict[int, int]]]
-    for index, count in held.buckets.items():
-        alone = Distribution(1, 0, None, None, {index: 1}, bounds=held.bounds)
-        value = alone.quantile(1) or 0.0
-        if value == 0:
-            zeros += count
-        else:
-            bucket = bucket_of(abs(value))
-            sides[value > 0][bucket] = sides[value > 0].get(bucket, 0) + count
-    return Distribution(held.samples, 0, None, None, sides[True], zeros, sides[False])

@@ -74,14 +74,17 @@ def _section(one: _Metric, name: Name) -> str:
 
 
 def _both(one: _Metric, other: _Metric) -> _Metric:
-    value, more = one.value, other.value
+    value, more, unit = one.value, other.value, one.unit
     if isinstance(value, Distribution) and isinstance(more, Distribution):
-        value = value.merged(more) if value.bounds == more.bounds else value
+        if unit != other.unit and {unit, other.unit} <= SECONDS.keys():
+            value, more = value.times(SECONDS[unit]), more.times(SECONDS[other.unit])
+            unit = "s"
+        value = value.joined(more)
     elif not isinstance(value, Distribution) and not isinstance(more, Distribution):
         value += more
     (one_a, five_a, fifteen_a), (one_b, five_b, fifteen_b) = one.rates, other.rates
     rates = (one_a + one_b, five_a + five_b, fifteen_a + fifteen_b)
-    return one._replace(value=value, rates=rates)
+    return one._replace(value=value, unit=unit, rates=rates)
 
 
 def _told(section: str, one: _Metric, elapsed_s: float) -> dict[str, Any]:

@@ -234,6 +234,8 @@ def _added(series: _Series, reading: Reading, delivery: str, now_ns: int) -> Non
 
 
 def _count(series: _Series, moved: Value, lasted_ns: int, now_ns: int) -> None:
+    if isinstance(moved, Distribution):
+        moved = moved.with_extremes()
     series.value = moved if series.value is None else _sum(series.value, moved)
     events = count_of(moved)
     series.rates.moved(events if 0 < events < inf else 0, lasted_ns, now_ns)
@@ -252,7 +254,7 @@ def _since(value: Value, last: Value) -> Value:
 def _sum(one: Value, other: Value) -> Value:
     """Both together; of two that cannot be added the newer one."""
     if isinstance(one, Distribution) and isinstance(other, Distribution):
-        return one.merged(other) if one.bounds == other.bounds else other
+        return one.joined(other)
     if isinstance(one, Distribution) or isinstance(other, Distribution):
         return other
     return one + other
