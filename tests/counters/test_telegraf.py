@@ -95,6 +95,35 @@ def test_a_total_of_which_a_series_vanished_or_began_anew_is_unknown(
     assert moves.moved == {("nginx.requests", (("server", "b"),)): 700}
 
 
+def test_hosts_that_differ_are_told_apart_and_the_only_one_is_not_said(tmp_path: Path) -> None:
+    def gathered(*hosts: str | None) -> str:
+        tags = ({"server": "localhost", **({"host": h} if h else {})} for h in hosts)
+        return lines(
+            *(
+                {"name": "nginx", "tags": one, "fields": {"requests": 10**n}, "timestamp": NOW}
+                for n, one in enumerate(tags)
+            )
+        )
+
+    file = tmp_path / "m.json"
+    backend = connect(f"telegraf://{file}", origin="test")
+    found = []
+    for text in (gathered("web1"), gathered("web1", "web2"), gathered("web1")):
+        file.write_text(text)
+        found.append(snapshot(backend, Clock()).values)
+    unsaid = read(tmp_path / "n.json", gathered("web1", None)).values
+
+    local = ("server", "localhost")
+    web1, web2 = (("nginx.requests", (("host", host), local)) for host in ("web1", "web2"))
+    total, alone = ("nginx.requests", ()), ("nginx.requests", (local,))
+    assert found == [
+        {alone: 1, total: 1},
+        {web1: 1, web2: 10, total: 11},
+        {web1: 1, total: 1},
+    ]
+    assert unsaid == {web1: 1, alone: 10, total: 11}
+
+
 def test_what_is_a_sum_already_is_not_added_to_what_it_sums(tmp_path: Path) -> None:
     cpus = {"cpu0": 4, "cpu1": 5, "cpu-total": 9}
     of_each = [metric("cpu", tags={"cpu": cpu}, time_user=n) for cpu, n in cpus.items()]

@@ -51,6 +51,9 @@ STALE_S: Final = 60.0  # three times what it may lag
 AHEAD_S_MAX: Final = 5.0  # by so much the clocks of two machines may differ
 ROUNDED_S: Final = 1.0  # an agent rounds the times that it writes to seconds
 
+HOST: Final = "host"
+"""The tag of all that one agent gathers; where it is the same everywhere it tells nothing."""
+
 OVERALL: Final = ("cpu", "cpu-total")  # the sum of all others, which stand beside it
 
 COUNTERS: Final = (
@@ -108,6 +111,7 @@ class Telegraf:
         self._facts: dict[str, Fact] = {}
         self._kept = Kept()
         self._summands = Summands()
+        self._by_host = False
 
     def read(self) -> Figures:
         """The last value of each series. Raises BackendError."""
@@ -118,7 +122,9 @@ class Telegraf:
         latest, faults, newest_s = last_values(metrics(text, cut=cut))
         if not latest:
             raise self._failed(f"no metric of telegraf's JSON in it; it begins {text[:60]!r}")
-        values, facts = self._counted(latest)
+        hosts = {dict(tags).get(HOST) for _, tags in latest}
+        self._by_host = self._by_host or len(hosts) > 1  # for good: parts keep their names
+        values, facts = self._counted(latest if self._by_host else _without_host(latest))
         self._facts |= facts
         gauges = frozenset(n for n, fact in facts.items() if fact.kind is Kind.GAUGE)
         kept, left = bounded(values, gauges=gauges, kept=self._kept)
@@ -235,6 +241,13 @@ def last_values(found: Iterable[object]) -> tuple[dict[Series, Number], int, flo
     return values, faults, max(times.values(), default=0.0)
 
 
+def _without_host(values: Mapping[Series, Number]) -> dict[Series, Number]:
+    return {
+        (name, tuple(pair for pair in tags if pair[0] != HOST)): value
+        for (name, tags), value in values.items()
+    }
+
+
 def _metric(
     metric: object,
 ) -> tuple[str, tuple[tuple[str, str], ...], dict[str, Number], float] | None:
@@ -245,7 +258,7 @@ def _metric(
     if not (isinstance(name, str) and isinstance(fields, dict) and isinstance(tags, dict)):
         return None
     numbers = {field: value for field, value in fields.items() if _is_number(value)}
-    pairs = tuple(sorted((key, str(value)) for key, value in tags.items() if key != "host"))
+    pairs = tuple(sorted((key, str(value)) for key, value in tags.items()))
     return name, pairs, numbers, _seconds(metric.get("timestamp"))
 
 
