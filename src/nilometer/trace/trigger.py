@@ -116,7 +116,7 @@ class Triggers:
                 slug="trigger-budget",
             )
         self._keys = self._own = parse_keys(keys, origin=origin)
-        self._is_shut = False  # nobody is trusted any more, rather than nobody yet
+        self._is_shut = False  # nobody is trusted any more
         self._clear = dict(zip(self._own, keys, strict=True)) if clear_key else None
         self._clock = clock or Clock()
         self._spans_max = spans_per_trace
@@ -139,8 +139,7 @@ class Triggers:
         self._budget.reset_after_fork()
 
     def trust(self, keys: Sequence[bytes | str], *, origin: str = "keys") -> None:
-        """Let these keys sign, too, in the place of those that were trusted before; with none
-        of either, no key is believed any more.
+        """Let these sign, too, instead of those trusted before; with none no key is believed.
 
         Raises ConfigError.
         """
@@ -203,9 +202,8 @@ class Triggers:
 
         `key` is what `to_hand_on` gave on the other side, or a key itself: where keys are
         configured, one of these. With a `parent_id`, so from elsewhere, that is OSProfiler's
-        convention on message buses and believed only with `clear_key`; not so if the caller
-        says that he has `verified` a signature. Where nobody ever named a key it is a client's,
-        which signs with the one it was told. Never raises.
+        convention on message buses and believed only with `clear_key`, or if the caller says
+        that he `verified` it. Where nobody ever named one it is a client's own. Never raises.
         """
         try:
             return self._handed(key, base_id, parent_id, verified)
@@ -223,16 +221,15 @@ class Triggers:
             traceparent = f"00-{trace_id.hex()}-{(parent or trace_id[8:]).hex()}-01"
             return self.accept({"traceparent": traceparent, "tracestate": key}.get)
         signing = parse_key(key, "key") if key else None
-        from_elsewhere = bool(parent_id)
         if self._keys:
             signing = None if signing is None else self._same(signing)
             if signing is None:
                 return self._refused("bad_signature")
-            if from_elsewhere and not verified and self._clear is None:
+            if parent_id and not verified and self._clear is None:
                 return self._refused("clear_key")
         elif self._is_shut and not verified:
-            return self._refused("bad_signature")  # there is no key that could have made it
-        if from_elsewhere and not self._budget.take():
+            return self._refused("bad_signature")
+        if parent_id and not self._budget.take():
             return self._refused("budget_requests")
         if self._keys:
             self._count("accepted")
