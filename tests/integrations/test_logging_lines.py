@@ -309,6 +309,13 @@ class Unspeakable(str):
         raise RuntimeError("not yours")
 
 
+@pytest.fixture
+def _nothing_is_said_of_it(monkeypatch):
+    """What is said of a fault of ours is a line, too, once in a process."""
+    monkeypatch.setattr(ours.faults, "tell", lambda *_: None)
+
+
+@pytest.mark.usefixtures("_nothing_is_said_of_it")
 @pytest.mark.parametrize("name", [["a list"], Unspeakable("name")])
 def test_a_handler_whose_name_cannot_be_told_handles_as_without_us(
     logger, registry, name, monkeypatch
@@ -326,6 +333,7 @@ def test_a_handler_whose_name_cannot_be_told_handles_as_without_us(
     assert "reason=unreadable,what=attributes" in read(REGISTRY)["nilometer.lost"]
 
 
+@pytest.mark.usefixtures("_nothing_is_said_of_it")
 def test_a_line_whose_level_cannot_be_told_is_logged_as_without_us(logger, registry):
     REGISTRY.collect()
     logger.addHandler(handler := Kept())

@@ -87,9 +87,7 @@ def test_a_client_without_keys_of_its_own_signs_with_the_one_it_was_told():
 
 @pytest.mark.parametrize("clear_key", [False, True])
 @pytest.mark.parametrize("key", ["SECRET_KEY", "K1", ""])
-def test_where_nobody_is_trusted_any_more_no_key_opens_a_trace(
-    counted, key, clear_key
-):
+def test_where_nobody_is_trusted_any_more_no_key_opens_a_trace(counted, key, clear_key):
     door = Triggers(clear_key=clear_key)
     door.trust([])  # as `[profiler] enabled = false` does
 

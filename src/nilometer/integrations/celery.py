@@ -11,7 +11,7 @@ import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from nilometer.clock import Clock
-from nilometer.integrations import task_costs
+from nilometer.integrations import faults, task_costs
 from nilometer.integrations.celery_sent import HEADER, waited_ns, without_trace
 from nilometer.integrations.handed import Arrival
 from nilometer.integrations.patches import Patches, expect
@@ -160,8 +160,9 @@ class Runs:
                 if waited is not None:
                     task.waited(waited)
             return without_trace(request) if "traceparent" in request else None
-        except Exception:  # noqa: BLE001  the task runs all the same
+        except Exception as error:  # noqa: BLE001  the task runs all the same
             REGISTRY.lost("attributes", "unreadable")
+            faults.tell("celery", "the wait of a task", error)
             return None
 
     def _ends(self, task: Task, info: Any) -> BaseException | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from nilometer.integrations import faults
 from nilometer.integrations.calls import Depth
 from nilometer.integrations.messages import onward
 from nilometer.integrations.patches import Patches
@@ -51,7 +52,8 @@ def _receiving(original: Callable[..., Any], depth: Depth) -> Callable[..., Any]
         if depth.on and current() is not None:
             try:
                 request.request_dict.update(onward())
-            except Exception:  # noqa: BLE001  the task runs all the same
+            except Exception as error:  # noqa: BLE001  the task runs all the same
                 REGISTRY.lost("spans", "celery")
+                faults.tell("celery_worker", "the trace of a task", error)
 
     return made

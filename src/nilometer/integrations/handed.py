@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from nilometer.clock import elapsed_ns
-from nilometer.integrations import task_costs
+from nilometer.integrations import faults, task_costs
 from nilometer.integrations.messages import onward, take_up
 from nilometer.integrations.tasks import Run, Tasks, name_of
 from nilometer.measure import REGISTRY
@@ -102,19 +102,21 @@ class Many(NamedTuple):
 class Inbox:
     """A worker's queue of tasks; what it gives has been looked at by `measured`."""
 
-    __slots__ = ("_queue", "_measured")
+    __slots__ = ("_queue", "_measured", "_integration")
 
-    def __init__(self, queue: Any, measured: Callable[[Any], Any]) -> None:
+    def __init__(self, queue: Any, measured: Callable[[Any], Any], integration: str) -> None:
         self._queue = queue
         self._measured = measured
+        self._integration = integration
 
     def get(self, *args: Any, **options: Any) -> Any:
         """As the queue's."""
         given = self._queue.get(*args, **options)
         try:
             return self._measured(given)
-        except Exception:  # noqa: BLE001  a task that is built otherwise: it runs without us
+        except Exception as error:  # noqa: BLE001  a task built otherwise runs without us
             REGISTRY.lost("attributes", "unreadable")
+            faults.tell(self._integration, "a task", error)
             return given
 
     def __getattr__(self, name: str) -> Any:

@@ -70,6 +70,13 @@ class ServerInstruments:
             description="Requests begun and not ended.",
             read=self.in_flight,
         )
+        self._follow_connections(registry)
+        self._costs_also = registry.costs_also
+        self._times: dict[Any, Callable[[int], None]] = {}
+        self._made: dict[str, Meters] = {}
+
+    def _follow_connections(self, registry: Registry) -> None:
+        """Make the instruments of WebSockets."""
         self._connections: set[int] = set()
         self._connection_timer = registry.timer(
             "websocket.server.connection", description="From the handshake to the close."
@@ -85,9 +92,6 @@ class ServerInstruments:
             description="WebSockets connected and not closed.",
             read=self._connections.__len__,
         )
-        self._costs_also = registry.costs_also
-        self._times: dict[Any, Callable[[int], None]] = {}
-        self._made: dict[str, Meters] = {}
 
     def in_flight(self) -> int:
         """How many requests are being served now."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from nilometer.integrations import client_costs
+from nilometer.integrations import client_costs, faults
 from nilometer.integrations.messages import Messages, with_trace
 from nilometer.integrations.patches import Patches, expect
 from nilometer.integrations.standing import chosen, switched
@@ -116,8 +116,9 @@ def _publishing(original: Callable[..., Any], messages: Messages) -> Callable[..
 def _told(entity: Any) -> tuple[str, str, int | None]:
     try:
         return broker_of(_connection(entity))
-    except Exception:  # noqa: BLE001  a transport that is built otherwise: it works without us
+    except Exception as error:  # noqa: BLE001  a transport of another kind works without us
         REGISTRY.lost("attributes", "unreadable")
+        faults.tell("kombu", "a connection", error)
         return broker_of(None)
 
 
@@ -143,6 +144,7 @@ def queue_of(consumer: Any, message: Any) -> tuple[object, ...]:
         tag = said.get("consumer_tag")
         queue = next((name for name, one in consumer._active_tags.items() if one == tag), None)
         return queue, said.get("routing_key")
-    except Exception:  # noqa: BLE001  a transport that is built otherwise: it works without us
+    except Exception as error:  # noqa: BLE001  a transport of another kind works without us
         REGISTRY.lost("attributes", "unreadable")
+        faults.tell("kombu", "the name of a queue", error)
         return ()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from nilometer.integrations import http_costs
+from nilometer.integrations import faults, http_costs
 from nilometer.integrations.calls import Calls
 from nilometer.integrations.patches import Patches
 from nilometer.measure import REGISTRY
@@ -113,8 +113,9 @@ class Lines:
                 if depth.on and (record.levelno != _METRIC or _MARK not in vars(record)):
                     # One made by halves, without logging's own `__init__`, has no name.
                     timed = handles[getattr(handler, "_name", None) or type(handler)]
-            except Exception:  # noqa: BLE001  its name may be anything; it handles all the same
+            except Exception as error:  # noqa: BLE001  its name may be anything: it handles
                 REGISTRY.lost("attributes", "unreadable")
+                faults.tell("logging_lines", "a handler", error)
             return timed(handler, record)
 
         return handle
@@ -129,8 +130,9 @@ class Lines:
                 try:
                     name = _name(getattr(handler, "_name", None) or type(handler))
                     self._calls.failed({"handler": name}, error)
-                except Exception:  # noqa: BLE001  as above; whoever logs hears of nothing
+                except Exception as fault:  # noqa: BLE001  as above; who logs hears of nothing
                     REGISTRY.lost("attributes", "unreadable")
+                    faults.tell("logging_lines", "the error of a handler", fault)
             return original(handler, record)
 
         return handle_error
@@ -142,8 +144,9 @@ class Lines:
             return _nothing
         try:
             add = self._counter.bind(**{"log.level": str(record.levelname)}).add
-        except Exception:  # noqa: BLE001  a level may be called by anything; its line is logged
+        except Exception as error:  # noqa: BLE001  a level may have any name: it is logged
             REGISTRY.lost("attributes", "unreadable")
+            faults.tell("logging_lines", "a level", error)
             return _nothing
         if level != _METRIC and len(self._adds) < KEPT_MAX:
             self._adds[level] = add

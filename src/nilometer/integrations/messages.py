@@ -242,8 +242,9 @@ class Messages:
         try:
             sent = told(*args)
             return sent if sent and "traceparent" in sent else None
-        except Exception:  # noqa: BLE001  a message that is built otherwise: it is processed
+        except Exception as error:  # noqa: BLE001  a message built otherwise is processed
             REGISTRY.lost("attributes", "unreadable")
+            faults.tell(self._integration, "the trace of a message", error)
             return None
 
     def _operation(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
 from nilometer.clock import elapsed_ns
+from nilometer.integrations import faults
 from nilometer.integrations.handed import MARK, Arrival
 from nilometer.integrations.messages import onward
 from nilometer.integrations.patches import Patches
@@ -126,8 +127,9 @@ def task_of(process: Any) -> str:
     try:
         run = type(process).run
         name = name_of((run is BaseProcess.run and process._target) or run)
-    except Exception:  # noqa: BLE001  one that is built otherwise: it runs without us
+    except Exception as error:  # noqa: BLE001  one that is built otherwise: it runs without us
         REGISTRY.lost("attributes", "unreadable")
+        faults.tell("multiprocessing", "a process", error)
         return ""
     return "" if name.startswith(MACHINERY) else name
 

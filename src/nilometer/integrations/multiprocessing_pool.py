@@ -98,6 +98,6 @@ def _working(original: Callable[..., Any], worker: Worker) -> Callable[..., Any]
         return job, number, worker.running(function, many), args, named
 
     def work(inqueue: Any, *args: Any, **options: Any) -> Any:
-        return original(Inbox(inqueue, measured), *args, **options)
+        return original(Inbox(inqueue, measured, "multiprocessing_pool"), *args, **options)
 
     return work

@@ -6,6 +6,7 @@ from functools import partial, update_wrapper
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
+from nilometer.integrations import faults
 from nilometer.integrations.calls import Depth
 from nilometer.measure import REGISTRY
 
@@ -49,8 +50,9 @@ class Contexts:
             self._seen.add(kind)
             for name in self._timers:
                 self._measure(kind, name)
-        except Exception:  # noqa: BLE001  a class that lets nobody look, or remember it
+        except Exception as error:  # noqa: BLE001  a class that lets none look, or remember it
             REGISTRY.lost("attributes", "unreadable")
+            faults.tell("oslo_messaging", "a serializer", error)
 
     def _measure(self, kind: type, name: str) -> None:
         owner = next((one for one in kind.__mro__ if name in vars(one)), kind)
@@ -62,8 +64,9 @@ class Contexts:
                 raise TypeError(name)  # it binds in a way of its own
             timed = self._timers[name].bind(serializer=owner.__name__)
             self._patches.swap(owner, name, partial(self._packing, timed))
-        except Exception:  # noqa: BLE001  it has none, or lets nobody change it
+        except Exception as error:  # noqa: BLE001  it has none, or lets nobody change it
             REGISTRY.lost("attributes", "unreadable")
+            faults.tell("oslo_messaging", "the context of a request", error)
 
     def _packing(self, timed: Any, original: Callable[..., Any]) -> Callable[..., Any]:
         depth, inside = self._depth, timed(original)

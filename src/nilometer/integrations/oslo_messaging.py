@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from nilometer.clock import elapsed_ns
-from nilometer.integrations import client_costs
+from nilometer.integrations import client_costs, faults
 from nilometer.integrations.calls import OPERATIONS_MAX, Call, Calls
 from nilometer.integrations.messages import DESTINATION, Names
 from nilometer.integrations.oslo_contexts import Contexts
@@ -201,8 +201,9 @@ class Client:
                 found = self._found(calls, original, context.target.topic, method)
                 if len(known) < OPERATIONS_MAX:
                     known[given] = found
-        except Exception:  # noqa: BLE001  the call is made all the same
+        except Exception as error:  # noqa: BLE001  the call is made all the same
             REGISTRY.lost("attributes", "unreadable")
+            faults.tell("oslo_messaging", "a call", error)
             return None
         return found
 
@@ -225,8 +226,9 @@ class Client:
                 self.remote_errors.bind(**dimensions, **{"error.type": remote}).add()
             elif type(error).__name__ == "MessagingTimeout":
                 self.timeouts.bind(**dimensions).add()
-        except Exception:  # noqa: BLE001  the caller is told of the error, not of ours
+        except Exception as fault:  # noqa: BLE001  the caller is told of the error, not of ours
             REGISTRY.lost("attributes", "unreadable")
+            faults.tell("oslo_messaging", "the error of a call", fault)
 
 
 def remote_type(error: BaseException) -> str:
@@ -294,8 +296,9 @@ class Server:
         def on_incoming(server: Any, incoming: Any) -> Any:
             try:
                 incoming[0].nilometer_arrived_ns = elapsed_ns()
-            except Exception:  # noqa: BLE001  a driver of another kind: it works without us
+            except Exception as error:  # noqa: BLE001  another kind of driver works without us
                 REGISTRY.lost("attributes", "unreadable")
+                faults.tell("oslo_messaging", "the arrival of a request", error)
             return original(server, incoming)
 
         return switched(self._calls.depth, original, on_incoming)
@@ -308,8 +311,9 @@ class Server:
                 arrived = getattr(incoming[0], "nilometer_arrived_ns", None)
                 if arrived is not None:
                     self._waits.record(elapsed_ns() - arrived)
-            except Exception:  # noqa: BLE001  a driver of another kind: it works without us
+            except Exception as error:  # noqa: BLE001  another kind of driver works without us
                 REGISTRY.lost("attributes", "unreadable")
+                faults.tell("oslo_messaging", "the wait of a request", error)
             return original(server, incoming)
 
         return process_incoming
@@ -321,16 +325,18 @@ class Server:
             key = type(endpoint), method
             known = self._calls.known(key)
             return Request(known or self._operation(key, method_of(endpoint, method)))
-        except Exception:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001
             REGISTRY.lost("attributes", "unreadable")
+            faults.tell("oslo_messaging", "a request", error)
             return None
 
     def _refused(self, elapsed: int, error: Exception) -> None:
         try:
             self._calls.record_for({METHOD: OTHER})(elapsed)
             self._calls.failed({METHOD: OTHER}, error)
-        except Exception:  # noqa: BLE001  whoever asked is told of the refusal, not of ours
+        except Exception as fault:  # noqa: BLE001  who asked hears of the refusal alone
             REGISTRY.lost("attributes", "unreadable")
+            faults.tell("oslo_messaging", "a refusal", fault)
 
     def _operation(self, key: tuple[type, str], method: str) -> Operation:
         return self._calls.operation(key, method, {METHOD: method}, SYSTEM)
@@ -365,8 +371,9 @@ def _notifying(owner: type, sends: Calls, _: Any) -> Callable[..., Any]:
         try:
             topic = names.of(getattr(target, "topic", None))
             call = Call(sends.known(topic) or _sending(sends, topic))
-        except Exception:  # noqa: BLE001  it is sent all the same
+        except Exception as error:  # noqa: BLE001  it is sent all the same
             REGISTRY.lost("attributes", "unreadable")
+            faults.tell("oslo_messaging", "a notification", error)
             return send(target, *args, **options)
         with call:
             return send(target, *args, **options)

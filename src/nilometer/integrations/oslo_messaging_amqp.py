@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
+from nilometer.integrations import faults
 from nilometer.integrations.calls import Calls
 from nilometer.integrations.oslo_messaging import MARK
 from nilometer.integrations.patches import Patches
@@ -82,8 +83,9 @@ def _making(original: Callable[..., Any], pools: Followed) -> Callable[..., Any]
         made = original(pool, *args, **options)
         try:
             pools.watch(pool_name(pool), pool)
-        except Exception:  # noqa: BLE001  a pool of another kind: it works without us
+        except Exception as error:  # noqa: BLE001  a pool of another kind: it works without us
             REGISTRY.lost("attributes", "unreadable")
+            faults.tell("oslo_messaging_amqp", "a pool", error)
         return made
 
     return create

@@ -12,6 +12,7 @@ from contextvars import ContextVar
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
+from nilometer.integrations import faults
 from nilometer.integrations.messages import onward, take_up
 from nilometer.integrations.patches import Patches
 from nilometer.measure import REGISTRY
@@ -103,6 +104,7 @@ def _taken_from(triggers: Triggers, incoming: Any) -> Any:
         return take_up(triggers, sent)
     except Exception as error:  # noqa: BLE001  the message is dispatched all the same
         REGISTRY.lost("spans", f"oslo_serializer_{type(error).__name__}")
+        faults.tell("oslo_serializer", "the trace of a message", error)
         return None
 
 

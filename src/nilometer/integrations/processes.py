@@ -69,6 +69,6 @@ def _working(original: Callable[..., Any], worker: Worker) -> Callable[..., Any]
         return item
 
     def work(call_queue: Any, *args: Any, **options: Any) -> Any:
-        return original(Inbox(call_queue, measured), *args, **options)
+        return original(Inbox(call_queue, measured, "processes"), *args, **options)
 
     return work

@@ -10,7 +10,7 @@ from threading import Thread, Timer
 from typing import TYPE_CHECKING, Any, Final
 
 from nilometer.clock import elapsed_ns
-from nilometer.integrations import task_costs
+from nilometer.integrations import faults, task_costs
 from nilometer.integrations.callers import where
 from nilometer.integrations.patches import Patches
 from nilometer.integrations.tasks import MACHINERY, Run, Tasks, name_of
@@ -72,8 +72,9 @@ def prepared(tasks: Tasks, thread: Any) -> Work | None:
         if name.startswith(MACHINERY) or type(thread).__module__.startswith(MACHINERY):
             return None
         return kind(tasks, tasks.of(KIND, name), thread, due_ns)
-    except Exception:  # noqa: BLE001  a thread that is built otherwise: it runs without us
+    except Exception as error:  # noqa: BLE001  a thread built otherwise runs without us
         REGISTRY.lost("attributes", "unreadable")
+        faults.tell("threading", "a thread", error)
         return None
 
 

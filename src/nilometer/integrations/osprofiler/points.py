@@ -10,6 +10,7 @@ import sys
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from nilometer.integrations import faults
 from nilometer.integrations.osprofiler.told import attributes_of, values_of
 from nilometer.measure import REGISTRY
 from nilometer.model import SpanKind, Status
@@ -277,6 +278,7 @@ def _guarded(function: Callable[..., None], *args: Any) -> None:
         function(*args)
     except Exception as error:  # noqa: BLE001
         REGISTRY.lost("spans", f"osprofiler_{type(error).__name__}")
+        faults.tell("osprofiler", "a point", error)
 
 
 def class_of(error: BaseException) -> str:
