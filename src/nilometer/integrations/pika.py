@@ -88,7 +88,10 @@ def _marking(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _publishing(
-    original: Callable[..., Any], *, messages: Messages, is_inner: Callable[[Any], bool]
+    original: Callable[..., Any],
+    messages: Messages,
+    *,
+    is_inner: Callable[[Any], bool] = _never,
 ) -> Callable[..., Any]:
     depth, current, only_headers = messages.depth, CURRENT.get, _only_headers()
 
