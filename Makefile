@@ -7,7 +7,7 @@ SHELL := /bin/bash
 PY := .venv/bin/python
 ARGS ?=
 
-.PHONY: help run demo-gate demo-zaqar setup test test-fast lint types docs docs-check sanitize bench bench-collect bench-docs bench-gate bench-gate-series bench-pages bench-persister-cost clean
+.PHONY: help run demo-gate demo-zaqar setup test test-rest test-fast lint types docs docs-check sanitize bench bench-collect bench-docs bench-gate bench-gate-series bench-pages bench-persister-cost clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,8 +25,11 @@ demo-zaqar: setup ## OpenStack's Zaqar, unchanged, on a real Redis and MariaDB: 
 setup: ## system packages, .venv, our package with its C core: all that the other targets need
 	@scripts/setup test
 
-test: setup ## everything: style, types, all suites on every Python found, the C core sanitized
-	@scripts/test
+test: setup ## style, types, and on Python 3.11 every test that does not take long, real servers included
+	@scripts/test test
+
+test-rest: setup ## all other tests: slow ones, pure Python, every newer Python found, the C core sanitized
+	@scripts/test rest
 
 test-fast: setup ## the suite on Python 3.11 without real servers and slow tests, first failure first
 	@NILOMETER_REQUIRE_C=1 $(PY) -m pytest -q --failed-first -m 'not real and not slow' $(ARGS)

@@ -1,4 +1,4 @@
-"""All that ``make test`` runs, one session each; ``nox -l`` lists them.
+"""What ``make test`` and ``make test-rest`` run, one session each; ``nox -l`` lists them.
 
 The 3.11 sessions run in the environment that nox itself runs in (`scripts/setup` made it), the
 other Pythons in environments of their own under .nox, kept from one run to the next.
@@ -38,7 +38,13 @@ ONCE = [
     *("tests/house", "tests/bench", "tests/store/test_maintenance.py"),
     *("tests/cli/test_measure.py", "tests/cli/test_against_installed.py"),
 ]
-PROCESSES = ["tests/export/test_processes.py", "tests/cli/test_run.py"]
+LONG = [
+    *("tests/export/test_processes.py", "tests/cli/test_run.py"),
+    "tests/measure/test_leaks.py",
+]
+
+# Nobody waits long for the first before a push; the second is everything else.
+TEST, REST = ["test"], ["rest"]
 
 
 def works(python: Path, version: str) -> bool:
@@ -63,15 +69,6 @@ def interpreter(version: str) -> Path | None:
 NEWER = ("3.12", "3.13")
 FOUND = {version: path for version in NEWER if (path := interpreter(version))}
 
-nox.options.sessions = [
-    "lint",
-    "python-3.11",
-    "real",
-    "pure",
-    *(f"python-{v}" for v in FOUND),
-    "sanitize",
-    "missing",
-]
 nox.options.default_venv_backend = "virtualenv"
 nox.options.reuse_existing_virtualenvs = True
 nox.options.error_on_missing_interpreters = True
@@ -103,7 +100,7 @@ def pytest(
     session.run(*words, *args, *session.posargs, env={**unset, **env}, external=True)
 
 
-@nox.session(python=False)
+@nox.session(python=False, tags=TEST)
 def lint(session: nox.Session) -> None:
     """Rules, format, types."""
     session.run(sys.executable, "-m", "ruff", "check", ".", external=True)
@@ -111,19 +108,25 @@ def lint(session: nox.Session) -> None:
     session.run(sys.executable, "-m", "mypy", external=True)
 
 
-@nox.session(python=False, name="python-3.11")
+@nox.session(python=False, name="python-3.11", tags=TEST)
 def suite(session: nox.Session) -> None:
-    """Every test on Python 3.11, with the C core, but those with real servers: the next one."""
-    pytest(session, *SHARED, "-m", "not real", NILOMETER_REQUIRE_C="1")
+    """Every test on Python 3.11, with the C core, but those of the two sessions that follow."""
+    pytest(session, *SHARED, "-m", QUICK, NILOMETER_REQUIRE_C="1")
 
 
-@nox.session(python=False)
+@nox.session(python=False, tags=TEST)
 def real(session: nox.Session) -> None:
     """Real servers, real clients, the main job."""
-    pytest(session, *IN_TWO, "-m", "real", NILOMETER_REQUIRE_C="1")
+    pytest(session, *IN_TWO, "-m", "real and not slow", NILOMETER_REQUIRE_C="1")
 
 
-@nox.session(python=False)
+@nox.session(python=False, tags=REST)
+def slow(session: nox.Session) -> None:
+    """What takes more than five seconds, with real servers and without."""
+    pytest(session, *IN_TWO, "-m", "slow", NILOMETER_REQUIRE_C="1")
+
+
+@nox.session(python=False, tags=REST)
 def pure(session: nox.Session) -> None:
     """The C core is built and switched off: what runs without it."""
     others = ["tests/export", "tests/test_assembly.py", "tests/test_config.py"]
@@ -140,12 +143,12 @@ def newer(session: nox.Session) -> None:
     ignored = [f"--ignore={path}" for path in ONCE]
     words = [*SHARED, "--hypothesis-profile=again", "-m", QUICK, *ignored]
     pytest(session, *words, python=python, NILOMETER_REQUIRE_C="1")
-    chosen = ["-m", "real or slow", "-k", "not uwsgi", *PROCESSES]
-    pytest(session, *chosen, part="-processes", python=python, NILOMETER_REQUIRE_C="1")
+    chosen = ["-m", "real or slow", "-k", "not uwsgi", *LONG]
+    pytest(session, *chosen, part="-long", python=python, NILOMETER_REQUIRE_C="1")
 
 
 for version, path in FOUND.items():
-    nox.session(newer, python=str(path), name=f"python-{version}")
+    nox.session(newer, python=str(path), name=f"python-{version}", tags=REST)
 
 
 def install_once(session: nox.Session) -> None:
@@ -161,7 +164,7 @@ def install_once(session: nox.Session) -> None:
     stamp.write_text(wanted)
 
 
-@nox.session(python=False)
+@nox.session(python=False, tags=REST)
 def sanitize(session: nox.Session) -> None:
     """The C core under AddressSanitizer and UBSan, with the suites that run it."""
     build_sanitized(session)
@@ -210,7 +213,7 @@ def gcc_file(name: str) -> str:
     return str(Path(path.strip()).resolve())
 
 
-@nox.session(python=False)
+@nox.session(python=False, tags=REST)
 def missing(session: nox.Session) -> None:
     """Say which Pythons were not found, so that nobody takes them for tested."""
     for version in NEWER:
