@@ -148,7 +148,7 @@ def newer(session: nox.Session) -> None:
 
 
 for version, path in FOUND.items():
-    nox.session(newer, python=str(path), name=f"python-{version}", tags=REST)
+    nox.session(python=str(path), name=f"python-{version}", tags=REST)(newer)
 
 
 def install_once(session: nox.Session) -> None:
