@@ -10,7 +10,7 @@ import pytest
 
 from nilometer.api.dropwizard import AtRoot
 from nilometer.collect.settings import Address, CollectorSettings, Tokens
-from nilometer.collect.since_start import SinceStart
+from nilometer.collect.since_start import FOLDED, LEFT_OUT, SILENT_NS, SinceStart
 from nilometer.errors import ConfigError
 from nilometer.model import Batch, Distribution, Kind, Reading, Resource
 from nilometer.wire.dropwizard_names import Names
@@ -145,7 +145,10 @@ def test_where_there_are_tokens_only_ping_wants_none(tmp_path):
 
 @pytest.mark.parametrize(
     ("path", "status"),
-    [("/metrics?pid=x", 422), ("/metrics?prety=true", 422), ("/x", 404), ("/ping?", 200)],
+    [
+        *(("/metrics?pid=x", 422), ("/metrics?servce=shop", 422), ("/metrics?hosts=c1", 422)),
+        *(("/metrics?pid=1&pid=2", 422), ("/x", 404), ("/ping?", 200)),
+    ],
 )
 def test_what_cannot_be_answered_is_an_error_in_java_s_form(tmp_path, path, status):
     [answer] = asked(tmp_path, [], f"/dropwizard{path}")
@@ -153,6 +156,16 @@ def test_what_cannot_be_answered_is_an_error_in_java_s_form(tmp_path, path, stat
     assert answer.status_code == status
     if status != 200:
         assert sorted(answer.json()) == ["code", "message"]
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/healthcheck", "/ping", "/threads"])
+@pytest.mark.parametrize(
+    "query", ["foo=1", "_=1", "foo=1&foo=2", "showSamples=true&ts=", "id=3&type=x"]
+)
+def test_parameters_that_are_not_known_are_passed_over_as_in_java(tmp_path, path, query):
+    [answer] = asked(tmp_path, [], f"/dropwizard{path}?{query}")
+
+    assert answer.status_code == 200
 
 
 def test_at_a_port_of_its_own_the_paths_are_at_the_root():
@@ -171,16 +184,48 @@ def test_at_a_port_of_its_own_the_paths_are_at_the_root():
     assert seen == ["/dropwizard/metrics", "/dropwizard", "/api/v1/health"]
 
 
+class Hand:
+    """A clock that is turned by hand."""
+
+    def __init__(self):
+        self.now = 0
+
+    def __call__(self):
+        return self.now
+
+
+def running(pid, value, *, at, began, service="shop", name="calls"):
+    """What counts since its process began, as OpenTelemetry's does."""
+    counter = Reading(name, Kind.COUNTER, (), value, began * S, at * S, "1", cumulative=True)
+    return Batch(Resource(service, "h1", pid), (counter,))
+
+
 def test_the_processes_heard_of_last_stay_apart_and_no_sum_falls():
-    sums = SinceStart(lambda _: None, lambda: 0, processes_max=3)
+    clock = Hand()
+    sums = SinceStart(lambda _: None, clock, processes_max=3)
     for pid in range(1, 6):
         sums.append([counted("shop", "h1", pid, 10**pid)])
-    told = [
-        sums.document(Names({}), service="shop", pid=pid)["meters"].get("calls", {"count": 0})
-        for pid in (None, 1, 5)
-    ]
+        clock.now += SILENT_NS
+    told = [sums.document(Names({}), service="shop", pid=pid) for pid in (None, 1, 5)]
 
-    assert [one["count"] for one in told] == [111_110, 0, 100_000]
+    assert [one["meters"].get("calls", {"count": 0})["count"] for one in told] == [
+        *(111_110, 0, 100_000),
+    ]
+    assert [one["gauges"] for one in told] == [{FOLDED: {"value": 2}}] * 3
+    assert sums.document(Names({}), service="bank")["gauges"] == {}
+
+
+def test_however_many_processes_are_heard_none_is_folded_and_all_they_count_is_told():
+    clock = Hand()
+    sums = SinceStart(lambda _: None, clock, began_ns=S, processes_max=20)
+    for tick in range(1, 11):
+        clock.now = 60 * tick * S
+        for pid in range(1, 31):
+            sums.append([running(pid, 10 * tick, at=60 * tick, began=2)])
+    told = sums.document(Names({}))
+
+    assert told["meters"]["calls"]["count"] == 30 * 100
+    assert told["gauges"] == {}
 
 
 def test_replicas_without_host_and_pid_are_told_apart_by_all_else_their_resource_tells():
@@ -195,24 +240,60 @@ def test_replicas_without_host_and_pid_are_told_apart_by_all_else_their_resource
 
 
 def test_a_process_that_is_heard_again_after_it_was_summed_up_counts_once():
-    sums = SinceStart(lambda _: None, lambda: 0, processes_max=1, began_ns=5 * S)
+    clock = Hand()
+    sums = SinceStart(lambda _: None, clock, processes_max=1, began_ns=5 * S)
     for at, pid, value in ((10, 6, 4), (11, 9, 100), (12, 6, 7), (13, 6, 9)):
-        counter = Reading("calls", Kind.COUNTER, (), value, pid * S, at * S, cumulative=True)
-        sums.append([Batch(Resource("shop", "h1", pid), (counter,))])
+        sums.append([running(pid, value, at=at, began=pid)])
+        clock.now += SILENT_NS
 
     # What the first counted between its two readings is not known to be new.
     assert sums.document(Names({}))["meters"]["calls"]["count"] == 4 + 100 + 2
 
 
-def test_made_up_services_and_series_stay_within_the_bounds_and_are_told():
-    sums = SinceStart(lambda _: None, lambda: 0, processes_max=5, series_max=20)
+@pytest.mark.parametrize(
+    ("known_s", "left_out", "count"), [(180, 0, 70), (179, 0, 0), (180, 1, 0)]
+)
+def test_what_a_process_that_is_known_for_long_tells_first_is_new(known_s, left_out, count):
+    clock = Hand()
+    sums = SinceStart(lambda _: None, clock, began_ns=100 * S)
+    sums.append([running(7, 1_000_000, at=101, began=50)])
+    sums._processes[next(iter(sums._processes))].left_out = left_out
+    for at in range(known_s, known_s + 10, 5):
+        clock.now = at * S
+        told = [running(7, 1_000_000 + at, at=101 + at, began=50)]
+        sums.append([*told, running(7, 70, at=101 + at, began=50, name="new")])
+    meters = sums.document(Names({}))["meters"]
+
+    assert meters["calls"]["count"] == known_s + 5
+    assert meters["new"]["count"] == count
+
+
+def test_of_senders_that_nothing_tells_apart_none_is_taken_for_new():
+    clock = Hand()
+    sums = SinceStart(lambda _: None, clock, began_ns=100 * S)
+    for at, name in ((0, "calls"), (1000, "new")):
+        clock.now = at * S
+        one = running(0, 1_000_000, at=101 + at, began=50, name=name)
+        sums.append([one._replace(resource=Resource("shop"))])
+
+    assert {m["count"] for m in sums.document(Names({}))["meters"].values()} == {0}
+
+
+@pytest.mark.parametrize("step_ns", [0, SILENT_NS], ids=["at once", "one after the other"])
+def test_made_up_services_and_series_stay_within_the_bounds_and_are_told(step_ns):
+    clock = Hand()
+    sums = SinceStart(lambda _: None, clock, processes_max=5, series_max=20)
     for n in range(200):
         sums.append([counted(f"s{n}", "h", 1, 1, name=f"n{m}") for m in range(3)])
+        clock.now += step_ns
 
-    assert sums.left_out() > 0
     kept = [*sums._processes.values(), *sums._ended.values()]
     assert len(kept) <= 10
-    assert sum(map(len, kept)) == sums._series <= 20
+    assert sum(map(len, kept)) + len(sums._processes) == sums._series <= 20
+    assert sums._folded.keys() == sums._ended.keys()
+    told = sums.document(Names({}))
+    assert told["gauges"][LEFT_OUT] == {"value": sums.left_out()}
+    assert sum(one["count"] for one in told["meters"].values()) + sums.left_out() == 600
 
 
 def test_an_admin_port_that_others_could_reach_wants_tokens():

@@ -1,12 +1,15 @@
 """DropWizard's admin paths over what all services counted, as one or one by one.
 
 `/dropwizard/metrics` is of all services, or those that `service`, `host` and `pid` pick; health
-and stacks are the collector's own, since no service can be asked from here.
+and stacks are the collector's own, since no service can be asked from here. Parameters that are
+not known are passed over, as Java's servlets do, but for what looks like one that picks: the
+answer would be of others, too.
 """
 
 from __future__ import annotations
 
 import os
+from difflib import get_close_matches
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol
 
@@ -14,8 +17,9 @@ from fastapi import Depends, Query, Request
 from fastapi.responses import JSONResponse, Response
 
 from nilometer.api.dialects import Dialect, application
-from nilometer.api.native import only_known_parameters
+from nilometer.api.native import refuse_twice
 from nilometer.api.parameters import Text  # noqa: TC001 - FastAPI reads it
+from nilometer.api.problems import not_a_choice
 from nilometer.stacks import dump
 from nilometer.wire import dropwizard
 from nilometer.wire.dropwizard_names import JAVA_NAMES, Names
@@ -31,6 +35,8 @@ if TYPE_CHECKING:
 PREFIX: Final = "/dropwizard"
 HEADERS: Final = {"Cache-Control": dropwizard.UNCACHED}
 PID_MAX: Final = 1 << 22  # Linux's
+PICKS: Final = ("service", "host", "pid")
+NEAR: Final = 0.85  # servce, services and hosts are; ts, type, id and hostname are not
 
 
 class Sums(Protocol):
@@ -53,7 +59,7 @@ def dialect(sums: Sums, health: Callable[[], Mapping[str, Any]]) -> Dialect:
         names = Names(JAVA_NAMES)
         get = partial(made.api_route, methods=["GET", "HEAD"])  # as Java's servlets do
 
-        @get(f"{PREFIX}/metrics", dependencies=[Depends(only_known_parameters)])
+        @get(f"{PREFIX}/metrics", dependencies=[Depends(_clear)])
         async def metrics(
             service: Text | None = None,
             host: Text | None = None,
@@ -65,7 +71,7 @@ def dialect(sums: Sums, health: Callable[[], Mapping[str, Any]]) -> Dialect:
             )
             return _json(200, told, pretty)
 
-        @get(f"{PREFIX}/healthcheck", dependencies=[Depends(only_known_parameters)])
+        @get(f"{PREFIX}/healthcheck")
         async def healthcheck(pretty: Text = "") -> Response:
             checks = _checks(sums, health)
             status = dropwizard.health_status(checks)
@@ -87,6 +93,15 @@ def dialect(sums: Sums, health: Callable[[], Mapping[str, Any]]) -> Dialect:
         return made
 
     return Dialect(PREFIX, app)
+
+
+async def _clear(request: Request) -> None:
+    """Raises Refusal where it is not clear which processes are meant."""
+    for name in request.query_params:
+        if name in PICKS:
+            refuse_twice(request, name)
+        elif get_close_matches(name, PICKS, cutoff=NEAR):
+            raise not_a_choice("parameter", name, PICKS, parameter=name)
 
 
 def _checks(sums: Sums, health: Callable[[], Mapping[str, Any]]) -> dict[str, tuple[bool, str]]:

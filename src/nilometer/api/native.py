@@ -161,6 +161,12 @@ def refuse_unknown(request: Request, *, also: Sequence[str] = ()) -> None:
     for name in request.query_params:
         if name not in fields and name not in also:
             raise not_a_choice("parameter", name, [*fields, *also], parameter=name)
-        given = request.query_params.getlist(name)
-        if len(given) > 1 and name not in lists:
-            raise unusable(name, ", ".join(given), "give it once; it is one value")
+        if name not in lists:
+            refuse_twice(request, name)
+
+
+def refuse_twice(request: Request, name: str) -> None:
+    """Raises Refusal if this parameter, which is one value, is given more than once."""
+    given = request.query_params.getlist(name)
+    if len(given) > 1:
+        raise unusable(name, ", ".join(given), "give it once; it is one value")

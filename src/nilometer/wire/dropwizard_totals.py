@@ -31,6 +31,10 @@ STREAMS_MAX: Final = 256
 """So many starts of a cumulative series are followed at once, those heard last: processes that
 nothing tells apart, as the replicas of a service that says neither host nor process."""
 
+SETTLED_NS: Final = 180 * 10**9
+"""A process that is known for so long has told of each series it had: three times the interval
+in which OpenTelemetry tells of all. What comes first after that is new."""
+
 Moving = tuple[float, float, float]
 """Events a second in the last 1, 5 and 15 minutes, the older the less they count."""
 
@@ -113,7 +117,8 @@ class Totals:
     `elapsed_ns` is a clock; the start is when this is made, if nothing else is said. Series
     beyond `series_max` are left out, and counted in `left_out`. Of readings that count since
     a start of their own at `began_ns` (wall clock) or before, the first tells only from where
-    on: what it counted by then is of another time, or was counted here already.
+    on: what it counted by then is of another time, or was counted here already. Where all are
+    `of_one` process, a series that comes first once that is settled is new, and counts whole.
     """
 
     def __init__(
@@ -123,10 +128,14 @@ class Totals:
         started_ns: int | None = None,
         series_max: int = 1_000_000,
         began_ns: int = 0,
+        of_one: bool = False,
     ) -> None:
         self._elapsed_ns = elapsed_ns
         self.began_ns = began_ns
-        self._started_ns = elapsed_ns() if started_ns is None else started_ns
+        self._of_one = of_one
+        self._made_ns = self.heard_ns = elapsed_ns()  # by that clock
+        self._told_ns = 0  # what is cumulative was told until then, by the sender's clock
+        self._started_ns = self._made_ns if started_ns is None else started_ns
         self.series_max = series_max
         self._series: dict[tuple[str, Dimensions, str, str], _Series] = {}
         self._further = 0  # streams of a series beside its first
@@ -146,7 +155,8 @@ class Totals:
 
         `delivery` tells them from others that say the same of the same time.
         """
-        now_ns = self._elapsed_ns()
+        now_ns = self.heard_ns = self._elapsed_ns()
+        told_ns = self._told_ns
         for reading in readings:
             key = (reading.name, reading.dimensions, reading.unit, reading.scope)
             series = self._series.get(key)
@@ -161,16 +171,17 @@ class Totals:
                 series.value = reading.value
             elif reading.cumulative:
                 self._cumulated(series, reading, now_ns)
+                told_ns = max(told_ns, reading.ended_ns)
             else:
                 _added(series, reading, delivery, now_ns)
+        self._told_ns = told_ns
 
     def _cumulated(self, series: _Series, reading: Reading, now_ns: int) -> None:
         """Of one that counts since its own start: how far it moved, in the stream of that."""
         started_ns, ended_ns, value = reading.started_ns, reading.ended_ns, reading.value
         last = series.streams.pop(started_ns, None)
         if last is None:
-            lasted_ns = ended_ns - started_ns
-            moved = value if started_ns > self.began_ns else _since(value, value)
+            moved, lasted_ns = self._first(series, reading, now_ns)
             self._make_room(series)
         elif (ended_ns, count_of(value)) <= (last[0], count_of(last[1])):
             series.streams[started_ns] = last  # it came again, or late
@@ -180,6 +191,20 @@ class Totals:
             moved = _since(value, last[1])
         series.streams[started_ns] = ended_ns, value
         _count(series, moved, lasted_ns, now_ns)
+
+    def _first(self, series: _Series, reading: Reading, now_ns: int) -> tuple[Value, int]:
+        """What one counted here of whose start nothing was heard yet, and within how long."""
+        value, since_ns = reading.value, reading.started_ns
+        if since_ns <= self.began_ns:
+            if series.value is not None or not self._is_settled(now_ns):
+                value = _since(value, value)
+            since_ns = max(since_ns, self._told_ns)
+        return value, reading.ended_ns - since_ns
+
+    def _is_settled(self, now_ns: int) -> bool:
+        """Whether a series that is not known is new: none was left out, or is yet to come."""
+        is_known = self._of_one and not self.left_out
+        return is_known and now_ns - self._made_ns >= SETTLED_NS
 
     def _make_room(self, series: _Series) -> None:
         """Before another start is followed."""
