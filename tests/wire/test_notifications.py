@@ -190,6 +190,24 @@ def test_secrets_are_known_however_their_keys_are_written(key):
     assert "x1y2" not in without_secrets(json.dumps(message).encode()).decode()
 
 
+def test_passwords_in_urls_are_not_kept_wherever_they_stand():
+    url = "mysql+pymysql://nova:x1y2@db/nova"
+    told = {"args": [url, 7, {"connection": url}], "exception": f"no such host: {url}"}
+    message = said(payload={**told, "image_ref_url": "http://glance:9292/images/1?by=me@h"})
+    event = decode(enveloped(message)).event
+    kept = json.loads(event.body)["payload"]
+
+    shown = "mysql+pymysql://nova:***@db/nova"
+    assert kept == {
+        "args": [shown, 7, {"connection": shown}],
+        "exception": f"no such host: {shown}",
+        "image_ref_url": "http://glance:9292/images/1?by=me@h",
+    }
+    assert "x1y2" not in str(event.attributes)
+    assert "x1y2" not in without_secrets(enveloped(message)).decode()
+    assert "x1y2" not in without_secrets(json.dumps(message).encode()).decode()
+
+
 @pytest.mark.parametrize("compression", ["", "nope", "application/x-gzip"])
 def test_secrets_are_masked_whatever_else_is_wrong_with_a_message(compression):
     body = enveloped(said(payload={"token": "x1y2", "n": 1})).replace(b"1}", b"9" * 5000 + b"}")

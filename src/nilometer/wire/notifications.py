@@ -3,7 +3,8 @@
 Takes envelope 2.0, whose message is JSON within JSON, and 1.0, which is the message alone;
 packed or not. Bytes that are neither raise WireError with the reason: ``compression``,
 ``too-large``, ``json``, ``too-deep``, or ``field`` for what is there and not as it should be.
-Tokens and keys, which older services sent along, are taken out before anything is kept.
+Tokens and keys, which older services sent along, and passwords in URLs are taken out before
+anything is kept.
 """
 
 from __future__ import annotations
@@ -23,15 +24,17 @@ from nilometer.errors import WireError, said_by
 from nilometer.model import Event, Resource
 from nilometer.model import notification as names
 from nilometer.wire.notification_payload import facts_of
+from nilometer.wire.url_passwords import HIDDEN, has_passwords, without_passwords
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from nilometer.model import AttributeValue
 
 BODY_BYTES_MAX: Final = 1 << 20
 """Nova's largest, a build that failed with its arguments, has some 50 kB; what exceeds twenty
 times that is no notification."""
 NAME_CHARS_MAX: Final = 255  # the routing keys that brokers carry are no longer
-HIDDEN: Final = "***"
 
 _VERSION: Final = "oslo.version"
 _MESSAGE: Final = "oslo.message"
@@ -101,7 +104,7 @@ def opened(body: bytes, compression: str = "") -> Opened:
     priority = _text(message, "priority", "INFO").upper()
     if priority not in names.SEVERITIES:
         raise WireError(f"priority {priority[:40]!r}", reason="field")
-    if _is_secret(text):
+    if _is_secret(text) or has_passwords(text):
         _hide(message)
     return Opened(
         _text(message, "message_id", "") or _digest(text),
@@ -247,7 +250,7 @@ def without_secrets(body: bytes, compression: str = "") -> bytes:
         plain = unpacked(body, compression)
     try:
         text = plain.decode()
-        if not _is_secret(text):
+        if not _is_secret(text) and not has_passwords(text):
             return body
         told = _loosely(text)
         if isinstance(told, dict) and isinstance(told.get(_MESSAGE), str):
@@ -280,16 +283,27 @@ _is_secret_key: Final = lru_cache(maxsize=10_000)(_is_secret)  # keys come again
 
 
 def _hide(found: Any) -> None:
-    """Hide what stands under secret keys, in place."""
+    """Hide what stands under secret keys, and passwords in URLs, in place."""
     waiting = [found]
     while waiting:
         one = waiting.pop()
         if isinstance(one, list):
-            waiting += one
+            _hide_values(one, enumerate(one), waiting)
         elif isinstance(one, dict):
-            for key, value in one.items():
-                known = _is_secret_key if len(key) <= _KEY_CHARS_MAX else _is_secret
-                if value is not None and known(key):
-                    one[key] = HIDDEN
-                else:
-                    waiting.append(value)
+            _hide_values(one, one.items(), waiting)
+
+
+def _hide_values(holder: Any, held: Iterable[tuple[Any, Any]], waiting: list[Any]) -> None:
+    """Hide what is in one object or list; what is nested in it waits."""
+    for key, value in held:
+        if value is not None and isinstance(key, str) and _is_named_secret(key):
+            holder[key] = HIDDEN
+        elif isinstance(value, str):
+            holder[key] = without_passwords(value)
+        elif isinstance(value, dict | list):
+            waiting.append(value)
+
+
+def _is_named_secret(key: str) -> bool:
+    known = _is_secret_key if len(key) <= _KEY_CHARS_MAX else _is_secret
+    return known(key)
