@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import sys
 import threading
 from collections import Counter
 from contextlib import suppress
@@ -16,7 +17,7 @@ from click.testing import CliRunner
 
 from nilometer.cli.app import app
 from nilometer.cli.bench_chart import html, sparkline, svg
-from nilometer.cli.bench_load import Plan
+from nilometer.cli.bench_load import Load, Offsets, Plan
 from nilometer.cli.bench_report import Sample, compared, rates, report
 from nilometer.cli.bench_sources import DropWizard, Monasca, SourceError, Times, Told, each_port
 from nilometer.cli.bench_watch import Wanted, Watch
@@ -565,7 +566,7 @@ class Taken:
         self.curve.append((self.taken, self.taken))
 
     def read(self):
-        return 0
+        return Offsets((0,), (0,))
 
     stop = close = lambda _self: None
 
@@ -594,7 +595,8 @@ def test_what_was_there_before_is_waited_for_and_in_no_figure(moving, monkeypatc
 
         def read(self):
             order.append(next(left, 0))
-            return order[-1]
+            # Others put on more meanwhile.
+            return Offsets((100 - order[-1],), (99 + len(order),))
 
     for name in ("Load", "Lag"):
         monkeypatch.setattr(f"nilometer.cli.bench_watch.{name}", Before)
@@ -605,12 +607,69 @@ def test_what_was_there_before_is_waited_for_and_in_no_figure(moving, monkeypatc
     assert (done.exit_code, figures["backlog"]) == (code, 30)
     assert "waiting until 1_metrics is through with 30 of before" in done.stderr
     if code == 4:
-        assert order[:4] == [30, 10, 0, "produced"]
+        assert order[:5] == [30, 10, 0, 0, "produced"]
         assert figures["received"] in (20, 30)
         assert figures["lost"] == 0
     else:
         assert "produced" not in order
         assert "took none for 0.4 s; nothing was produced" in done.stderr
+
+
+def test_what_is_left_of_before_is_known_by_partition():
+    before = Offsets((5, 5), (10, 10))
+
+    assert before.lag == 10
+    assert Offsets((30, 7), (40, 10)).left_of(before) == 3  # others' went through the first
+
+
+def test_what_others_put_on_the_topic_meanwhile_is_said_and_waited_for(moving, monkeypatch):
+    ends = iter([0, 0])  # as it begins
+
+    class Others(Taken):
+        def read(self):
+            return Offsets((0, 0), (0, next(ends, 20 + 1 + 30)))
+
+    for name in ("Load", "Lag"):
+        monkeypatch.setattr(f"nilometer.cli.bench_watch.{name}", Others)
+    words = ["--at", moving, "--brokers", "b", "--total", 22, "--every", "50ms", "--json"]
+    done = command(*words)
+    figures = json.loads(done.stdout)
+
+    assert (figures["produced"], figures["others"], figures["persisted"]) == (20, 30, 50)
+    assert (figures["lost"], figures["delay_s"]) == (0, None)
+    assert "others put 30 messages on metrics meanwhile: received, persisted" in done.stderr
+
+
+def test_the_load_itself_remembers_when_how_many_were_taken(monkeypatch):
+    now = [0]
+
+    class Producer:
+        """Kafka that takes each message a hundredth of a second later."""
+
+        def __init__(self, _settings):
+            pass
+
+        def list_topics(self, *_, **__):
+            pass
+
+        def produce(self, _topic, message, *, on_delivery):
+            now[0] += 10_000_000
+            on_delivery(None, message)
+
+        poll = flush = lambda *_: None
+
+    kafka = SimpleNamespace(Producer=Producer, KafkaException=OSError)
+    monkeypatch.setitem(sys.modules, "confluent_kafka", kafka)
+    monkeypatch.setattr("nilometer.cli.bench_load.elapsed_ns", lambda: now[0])
+    load = Load("b", "metrics", Plan(), total=500, per_second=0)
+    load.start()
+    load.stop()
+
+    # Of the five seconds that one reading takes.
+    assert len(load.curve) == 101
+    assert {at // taken for at, taken in load.curve} == {10_000_000}
+    samples = samples_of((0, 0, 0, 0, 0, 0), (6, 500, 500, 200, 0, 0))
+    assert reported(samples, curve=load.curve)["delay_s"]["p50"] == pytest.approx(4)
 
 
 @pytest.mark.parametrize(
@@ -619,7 +678,7 @@ def test_what_was_there_before_is_waited_for_and_in_no_figure(moving, monkeypatc
 def test_the_wait_for_what_was_half_done_before_is_no_part_of_the_run(
     monkeypatch, done, waited_s
 ):
-    now, left = [0], iter([50, 0])
+    now, left = [0], iter([50, 0, 0])
     fifty = iter(done)
 
     class Half:
@@ -634,7 +693,7 @@ def test_the_wait_for_what_was_half_done_before_is_no_part_of_the_run(
     monkeypatch.setattr("nilometer.cli.bench_watch.elapsed_ns", lambda: now[0])
     wanted = Wanted("dropwizard", (), "b", "metrics", "g", Plan(), 10, 0, 1.0, 60.0)
     watch = Watch(wanted, Half())
-    stuck = watch.cleared(SimpleNamespace(read=lambda: next(left)))
+    stuck = watch.cleared(SimpleNamespace(read=lambda: Offsets((50 - next(left),), (50,))))
     figures = watch.report(None)
 
     assert stuck is None

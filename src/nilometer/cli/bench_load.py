@@ -24,6 +24,7 @@ TICK_S: Final = 0.01
 """Messages that fall due within it go together: to wake for each cost half a millisecond."""
 WAIT_S: Final = 0.1  # at most, so that it can be stopped, and hears what Kafka took
 REACH_S: Final = 5.0  # Kafka on another continent answers within one
+NOTE_NS: Final = 50_000_000  # between two points of the curve: 72,000 an hour, 10 MB
 
 
 class Plan(NamedTuple):
@@ -78,6 +79,8 @@ class Load:
         self.because = ""  # why the first one failed
         self.is_over = False
         self.curve: list[tuple[int, int]] = []  # when how many were taken
+        self._noting = threading.Lock()
+        self._noted_ns = 0
         self._plan = plan
         self._topic = topic
         self._total = total
@@ -108,8 +111,10 @@ class Load:
             self._thread.join(FLUSH_S)
 
     def note(self) -> None:
-        """Remember how many were taken until now."""
-        self.curve.append((elapsed_ns(), self.taken))
+        """Remember how many were taken until now; it does so by itself, too, as they are."""
+        with self._noting:
+            self._noted_ns = elapsed_ns()
+            self.curve.append((self._noted_ns, self.taken))
 
     def _run(self) -> None:
         began_ns, due = elapsed_ns(), 0
@@ -119,6 +124,7 @@ class Load:
             self._produce(self._plan.message(number, wall_ns() // 1_000_000))
             self.sent = number + 1
         self._producer.flush(FLUSH_S)
+        self.note()
         self.is_over = True
 
     def _numbers(self) -> Iterator[int]:
@@ -158,13 +164,33 @@ class Load:
     def _delivered(self, error: object, _message: object) -> None:
         if error is None:
             self.taken += 1
+            if elapsed_ns() - self._noted_ns >= NOTE_NS:
+                self.note()
         else:
             self.failed += 1
             self.because = self.because or str(error)
 
 
+class Offsets(NamedTuple):
+    """How far a group is in each partition of a topic, and where that ends."""
+
+    done: tuple[int, ...] = ()
+    end: tuple[int, ...] = ()
+
+    @property
+    def lag(self) -> int:
+        """How many messages it has not committed yet."""
+        return self.left_of(self)
+
+    def left_of(self, earlier: Offsets) -> int:
+        """How many of those it has not committed yet that were there earlier."""
+        return sum(
+            max(0, end - done) for end, done in zip(earlier.end, self.done, strict=False)
+        )
+
+
 class Lag:
-    """How many messages a group has not committed yet, as Kafka knows it."""
+    """How far a group has committed, as Kafka knows it."""
 
     def __init__(self, brokers: str, topic: str, group: str) -> None:
         from confluent_kafka import Consumer  # an extra, which only this needs
@@ -179,22 +205,22 @@ class Lag:
             }
         )
 
-    def read(self) -> int | None:
-        """That many; None while Kafka does not say."""
+    def read(self) -> Offsets | None:
+        """So far; None while Kafka does not say."""
         from confluent_kafka import KafkaException, TopicPartition
 
         try:
             known = self._consumer.list_topics(self._topic, timeout=5).topics[self._topic]
             if known.error is not None:
                 return None
-            parts = [TopicPartition(self._topic, one) for one in known.partitions]
-            lag = 0
+            parts = [TopicPartition(self._topic, one) for one in sorted(known.partitions)]
+            found = []
             for part in self._consumer.committed(parts, timeout=5):
                 low, high = self._consumer.get_watermark_offsets(part, timeout=5, cached=False)
-                lag += high - max(low, part.offset)  # below zero: nothing is committed yet
+                found.append((max(low, part.offset), high))  # below zero: none is committed yet
         except (KafkaException, KeyError):
             return None
-        return lag
+        return Offsets(*zip(*found, strict=True))
 
     def close(self) -> None:
         """Let go of Kafka."""

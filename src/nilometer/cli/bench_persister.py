@@ -172,7 +172,7 @@ def _show(told: Mapping[str, Any]) -> None:
         if told[name] is not None:
             style = "red" if name == "lost" and told[name] else ""
             shown.add_row(name, plain(f"{told[name]:,}", style))
-    for name in ("failed", "backlog", "missed", "restarts"):
+    for name in ("failed", "backlog", "others", "missed", "restarts"):
         if told[name]:
             shown.add_row(name, plain(f"{told[name]:,}", "red"))
     shown.add_row("seconds", f"{told['seconds']:,.1f}")

@@ -56,6 +56,7 @@ def report(
     missed: int,
     failed: int = 0,
     backlog: int = 0,
+    others: int = 0,
     is_whole: bool = True,
     settings: Mapping[str, Any],
 ) -> dict[str, Any]:
@@ -64,7 +65,8 @@ def report(
     `curve` is when how many messages were produced: empty where somebody else produces, and
     then neither delay nor loss is known. `missed` readings failed, or were not of all
     processes; `failed` messages Kafka did not take; a `backlog` of so many was there before,
-    and is in no other figure. One that is not `is_whole` was interrupted:
+    and is in no other figure; `others` put so many on the topic meanwhile, which cannot be told
+    apart where they are received and persisted. One that is not `is_whole` was interrupted:
     what it did not see persisted is no loss.
     """
     first, last = samples[0], samples[-1]
@@ -80,15 +82,16 @@ def report(
         "persisted": last.persisted,
         "dropped": last.dropped,
         "duplicated": last.duplicated,
-        "lost": max(0, last.produced - last.done) if curve and is_whole else None,
+        "lost": max(0, last.produced + others - last.done) if curve and is_whole else None,
         "received_per_s": last.received / seconds,
         "persisted_per_s": last.persisted / seconds,
         "persisted_per_s_max": max(rates(samples, "persisted"), default=0.0),
-        "delay_s": delays(samples, curve),
+        "delay_s": None if others else delays(samples, curve),
         "lag_max": max(lags, default=None),
         "lag_end": lags[-1] if lags else None,
         "failed": failed if curve else None,
         "backlog": backlog,
+        "others": others,
         "missed": missed,
         "restarts": after.restarts,
         "processes": processes(before, after),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from nilometer.cli.bench_load import Lag, Load
+from nilometer.cli.bench_load import Lag, Load, Offsets
 from nilometer.cli.bench_report import rates, report, sampled
 from nilometer.cli.bench_sources import SourceError
 from nilometer.cli.exits import INTERRUPTED, Exit
@@ -75,6 +75,7 @@ def run(wanted: Wanted, source: Source) -> tuple[dict[str, Any], End]:
             load.stop()
         if lag is not None:
             lag.close()
+    watch.tell_of_others()
     return watch.report(load), end
 
 
@@ -88,6 +89,9 @@ class Watch:
         self._samples = [sampled(self._before, self._before, 0, None)]
         self._missed = 0
         self._backlog = 0  # what was there before the load, and had to be done first
+        self._began: Offsets | None = None  # of the topic, when the load did
+        self._is_over = False  # the load was, at the last reading
+        self._others = 0  # what others put on the topic meanwhile, once the load is over
         self._said: set[str] = set()
         self._is_interrupted = False
 
@@ -97,7 +101,8 @@ class Watch:
         Else its messages would be taken for those of the run: it would end early, lose nothing
         whatever was lost, and be late by nonsense.
         """
-        self._backlog = left = max(0, lag.read() or 0)
+        first = last = lag.read() or Offsets()
+        self._backlog = left = first.lag
         moved_ns, told_ns = elapsed_ns(), 0
         try:
             while left:
@@ -108,12 +113,14 @@ class Watch:
                     )
                 Clock().sleep_s(self._wanted.every_s)
                 now = lag.read()
-                if now is not None and now < left:
-                    left, moved_ns = max(0, now), elapsed_ns()
+                if now is not None and now.done > last.done:
+                    last, moved_ns = now, elapsed_ns()
+                    left = now.left_of(first)  # others may put on more meanwhile
                 elif elapsed_ns() - moved_ns > self._wanted.timeout_s * 1e9:
                     return End(self._stuck(left), Exit.UNREACHABLE)
             if self._backlog:
                 self._settle()
+            self._began = lag.read()
         except KeyboardInterrupt:
             self._is_interrupted = True
             return End("interrupted: nothing was produced yet", INTERRUPTED)
@@ -172,10 +179,21 @@ class Watch:
             return False
         if self._after.missing:
             self._miss(self._after.missing.values())
+        is_over = load is not None and load.is_over
+        told = lag.read() if lag is not None else None
         taken = load.taken if load is not None else 0
-        waiting = lag.read() if lag is not None else None
-        self._samples.append(sampled(self._after, self._before, taken, waiting))
+        if load is not None and is_over and not self._is_over:
+            self._others = self._put_by_others(load, told)
+        self._is_over = is_over
+        behind = None if told is None else told.lag
+        self._samples.append(sampled(self._after, self._before, taken, behind))
         return self._samples[-1].counts != self._samples[-2].counts
+
+    def _put_by_others(self, load: Load, now: Offsets | None) -> int:
+        """How many messages came to the topic beside those of the load; 0 if nobody knows."""
+        if now is None or self._began is None:
+            return 0
+        return max(0, sum(now.end) - sum(self._began.end) - load.taken - load.failed)
 
     def _miss(self, reasons: Iterable[str]) -> None:
         """Count a reading that was not of all there is, and tell what is news."""
@@ -188,7 +206,8 @@ class Watch:
     def _is_done(self, load: Load | None) -> bool:
         last = self._samples[-1]
         if load is not None:
-            return load.is_over and min(last.received, last.done) >= load.taken
+            due = load.taken + self._others
+            return self._is_over and min(last.received, last.done) >= due
         return min(last.received, last.done) >= self._wanted.total
 
     def _end_of(self, load: Load) -> End:
@@ -207,6 +226,14 @@ class Watch:
         because = f": {load.because}" if load.because else ""
         return f"Kafka took {load.taken:,} of {self._wanted.total:,}{because}"
 
+    def tell_of_others(self) -> None:
+        """Say so if the load was not alone: then some figures are of all."""
+        if self._others:
+            say(
+                f"others put {self._others:,} messages on {self._wanted.topic} meanwhile: "
+                "received, persisted and lost are of theirs, too, and no delay is known"
+            )
+
     def report(self, load: Load | None) -> dict[str, Any]:
         """What it all comes to."""
         return report(
@@ -216,6 +243,7 @@ class Watch:
             curve=load.curve if load is not None else [],
             missed=self._missed,
             backlog=self._backlog,
+            others=self._others,
             failed=load.failed if load is not None else 0,
             is_whole=not self._is_interrupted,
             settings={**self._wanted._asdict(), "plan": self._wanted.plan._asdict()},
