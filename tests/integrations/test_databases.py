@@ -15,7 +15,7 @@ from nilometer.integrations import databases, drivers, faults
 from nilometer.integrations import sqlalchemy as above
 from nilometer.integrations import sqlite3 as ours
 from nilometer.integrations.drivers import Subclasses
-from nilometer.integrations.statement import text_of
+from nilometer.integrations.statement import STATEMENT_NAMES, text_of
 from nilometer.model import Level, SpanKind
 from nilometer.pytest_plugin import budget
 from nilometer.pytest_plugin.listening import LISTENING
@@ -392,14 +392,43 @@ def test_a_statement_need_not_be_text(statement, expected, registry):
     assert seen == [statement] * 2
 
 
-def test_a_statement_that_is_named_is_executed_and_timed_and_not_shown(registry):
+@pytest.mark.parametrize("name", STATEMENT_NAMES)
+def test_a_statement_that_is_given_by_its_name_is_known_as_one_in_its_place(name, registry):
     database = databases.Instruments("sqlite3", registry).database("postgresql", {})
     seen = []
     execute = database.executing(lambda cursor, **named: seen.append(named))
+    given = {"args": "secret", name: "select 'secret'"}
+    execute(None, **given)
     with traced_request() as spans:
-        execute(None, args="secret", query="select 'secret'")
+        execute(None, **given)
+    (told,) = [dict(span.attributes) for span in spans if span.name == "SELECT"]
 
-    assert seen == [{"args": "secret", "query": "select 'secret'"}]
+    assert seen == [given] * 2
+    assert operations(registry) == {"SELECT": 2}
+    assert told["db.query.text"] == "select ?"
+    assert "secret" not in repr(spans)
+
+
+def test_an_awaited_statement_may_be_given_by_its_name(registry):
+    database = databases.Instruments("sqlite3", registry).database("postgresql", {})
+    seen = []
+
+    async def original(cursor, **named):
+        seen.append(named)
+
+    execute = database.awaiting(original)
+    asyncio.run(execute(None, query="select 1", params=()))
+
+    assert seen == [{"query": "select 1", "params": ()}]
+    assert operations(registry) == {"SELECT": 1}
+
+
+def test_a_call_without_a_statement_is_timed_and_shown_as_nothing_known(registry):
+    database = databases.Instruments("sqlite3", registry).database("postgresql", {})
+    execute = database.executing(lambda cursor, **named: None)
+    with traced_request() as spans:
+        execute(None, args="secret", other="select 'secret'")
+
     assert operations(registry) == {"OTHER": 1}
     assert "secret" not in repr(spans)
 

@@ -461,6 +461,27 @@ def test_parameters_of_real_drivers_are_told_to_those_who_ask(
     assert [one.get("db.query.parameter.colour") for one in told] == [None, "blue"]
 
 
+@pytest.mark.parametrize("name", [name for name in INTEGRATIONS if name in MODULES])
+def test_a_statement_may_be_given_to_a_real_driver_by_its_name(
+    name, mariadb, postgresql_15, registry
+):
+    if not find_spec(MODULES[name]):
+        return  # told of by the header of the suite; there is nothing to ask
+    module = import_module(MODULES[name])
+    if name.startswith("psycopg"):
+        connection = module.connect(postgresql_15.url)
+    else:
+        connection = module.connect(host="127.0.0.1", port=mariadb.port, user="root")
+    with traced_request() as spans, closing(connection):
+        cursor = connection.cursor()
+        cursor.execute(query="select 'secret'")
+        cursor.execute(query="set @one = 1" if "mysql" in name else "set timezone = 'UTC'")
+    told = [dict(span.attributes) for span in spans if span.name == "SELECT"]
+
+    assert operations(read(registry)) == {"SELECT": 1, "SET": 1}
+    assert [one["db.query.text"] for one in told] == ["select ?"]
+
+
 def test_cursors_of_another_class_are_measured_and_stay_of_it(mariadb, registry):
     connection = pymysql.connect(host="127.0.0.1", port=mariadb.port, user="root")
     with connection.cursor(DictCursor) as one, connection.cursor(SSCursor) as two:

@@ -73,6 +73,20 @@ static PyObject *execute_found(Execute *self, PyObject *statement) {
     return found;
 }
 
+/* A statement that was given by its name, else None. Borrowed. */
+static PyObject *execute_named(PyObject *const *values, PyObject *kwnames) {
+    static const char *const names[] = {"query", "operation", "statement", "sql"};
+    Py_ssize_t given = kwnames == NULL ? 0 : PyTuple_GET_SIZE(kwnames);
+    for (size_t name = 0; name < sizeof(names) / sizeof(*names); name++) {
+        for (Py_ssize_t at = 0; at < given; at++) {
+            if (PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(kwnames, at), names[name]) == 0) {
+                return values[at];
+            }
+        }
+    }
+    return Py_None;
+}
+
 /* Tell the timer how long it took. */
 static int execute_record(Execute *self, PyObject *found, long long started) {
     PyObject *elapsed = PyLong_FromLongLong(watch_now(&self->watch) - started);
@@ -110,7 +124,8 @@ static PyObject *execute_call(PyObject *callable, PyObject *const *args, size_t 
     if (!self->on) {
         return PyObject_Vectorcall(self->original, args, nargsf, kwnames);
     }
-    PyObject *statement = PyVectorcall_NARGS(nargsf) < 2 ? Py_None : args[1];
+    Py_ssize_t placed = PyVectorcall_NARGS(nargsf);
+    PyObject *statement = placed < 2 ? execute_named(args + placed, kwnames) : args[1];
     PyObject *found = execute_found(self, statement);
     PyObject *current;
     if (found == NULL || PyContextVar_Get(CURRENT, NULL, &current) < 0) {

@@ -17,6 +17,7 @@ from nilometer.integrations.patches import Patches
 from nilometer.integrations.statement import (
     NAMES_IN_DOUBLE_QUOTES,
     READ_CHARS_MAX,
+    named_statement,
     normalised,
     operation_of,
     text_of,
@@ -225,7 +226,7 @@ class Database:
         async def execute(*args: Any, **named: Any) -> Any:
             if not switch.on:
                 return await original(*args, **named)
-            statement = args[1] if len(args) > 1 else None
+            statement = args[1] if len(args) > 1 else named_statement(named)
             found = (type(statement) is str and young.get(statement)) or find(statement)
             run = original if current() is None else found.inside
             started = elapsed_ns()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from nilometer.integrations.asked_pure import Asked, Choice, Connecting, Switch
 from nilometer.integrations.batch_pure import Batch
 from nilometer.integrations.orm_pure import Loading, Query, Results
+from nilometer.integrations.statement import named_statement
 from nilometer.trace import CURRENT
 
 __all__ = [
@@ -37,12 +38,12 @@ _current: Final = CURRENT.get
 class Execute:
     """Stands where a dialect's ``do_execute`` or a cursor's ``execute`` stood.
 
-    Its first two arguments are the cursor and the statement. `known` finds by its text what is
-    known of a statement: a tuple of the ``record`` of its timer and of the original with a span
-    around it, which runs inside a request that is traced or joined. What is not there is asked
-    of ``find(statement)``, None if the statement was named and not placed. ``failed(error)``
-    counts what the database raised, unless a third of the tuple does; it passes unchanged.
-    While `on` is False it only passes on.
+    Its first two arguments are the cursor and the statement, which may come by one of
+    `STATEMENT_NAMES`, too. `known` finds by its text what is known of a statement: a tuple of
+    the ``record`` of its timer and of the original with a span around it, which runs inside a
+    request that is traced or joined. What is not there is asked of ``find(statement)``, None
+    if there is no statement. ``failed(error)`` counts what the database raised, unless a third
+    of the tuple does; it passes unchanged. While `on` is False it only passes on.
     """
 
     __slots__ = ("original", "known", "find", "failed", "elapsed_ns", "on")
@@ -66,7 +67,7 @@ class Execute:
         """Execute the statement."""
         if not self.on:
             return self.original(*args, **named)
-        statement = args[1] if len(args) > 1 else None
+        statement = args[1] if len(args) > 1 else named_statement(named)
         try:
             found = self.known.get(statement)
         except Exception:  # noqa: BLE001  made of objects, without a hash or with one that raises

@@ -9,7 +9,13 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+STATEMENT_NAMES: Final = ("query", "operation", "statement", "sql")
+"""What drivers call the statement, for who gives it by its name; PEP 249 says `operation`."""
 
 READ_CHARS_MAX: Final = 8192
 """What is read of a statement; a bulk insert may have megabytes. The regular expression takes
@@ -133,6 +139,15 @@ def operation_of(statement: str) -> str:
     word = _WORD.match(statement, start.end() if start else 0, READ_CHARS_MAX)
     name = word.group().upper() if word else ""
     return name if name in OPERATIONS else "OTHER"
+
+
+def named_statement(named: Mapping[str, Any]) -> Any:
+    """The statement among arguments that are given by their names; None if it is not there.
+
+    >>> named_statement({"params": (7,), "query": "select %s"})
+    'select %s'
+    """
+    return next((named[name] for name in STATEMENT_NAMES if name in named), None)
 
 
 def text_of(statement: object) -> str:
