@@ -91,6 +91,42 @@ def test_commands_are_timed_by_name(client, registry):
     }
 
 
+def test_python_memcached_s_cas_is_one_command_whether_the_key_was_got_before_or_not(
+    memcached,  # noqa: F811
+    registry,
+):
+    client = memcache.Client([f"127.0.0.1:{memcached.port}"], cache_cas=True)
+    with traced_request() as spans:
+        unknown = client.cas("k", "1")
+        client.gets("k")
+        known = client.cas("k", "2")
+
+    assert (unknown, known, client.get("k")) == (True, True, "2")
+    assert read(registry)["db.client.operation"] == {
+        **series(2, **of("cas")),
+        **series(1, **of("get")),
+        **series(1, **of("gets")),
+    }
+    assert [span.name for span in spans][1:] == ["cas", "gets", "cas", "request"]
+
+
+def test_a_client_of_python_memcached_with_a_set_of_its_own_keeps_it_in_cas(
+    memcached,  # noqa: F811
+    registry,
+):
+    class Counting(memcache.Client):
+        asked = ()
+
+        def _set(self, name, *args, **named):
+            self.asked += (name,)
+            return super()._set(name, *args, **named)
+
+    client = Counting([f"127.0.0.1:{memcached.port}"])
+
+    assert client.cas("k", "1")
+    assert client.asked == ("cas", "set")
+
+
 def many(client):
     """One command with several keys, as this client names it."""
     get = getattr(client, "get_multi", None) or client.get_many

@@ -6,6 +6,8 @@ alone for a while. That moment counts as a failed connect, since it is all that 
 
 from __future__ import annotations
 
+from functools import update_wrapper
+from types import MethodType
 from typing import TYPE_CHECKING, Any, Final
 
 from nilometer.integrations.calls import Call, Calls
@@ -45,6 +47,7 @@ def install(*, registry: Registry = REGISTRY) -> bool:
     traffic = Traffic("memcache", "memcached", _count_bytes, registry)
     _patches.also_end(commands, connects.depth, traffic)
     with _patches:
+        _patches.swap(Client, "cas", lambda original: _cas(original, Client, commands))
         for method in ("_set", "_get", "_incrdecr"):
             _patches.swap(Client, method, commands.by_argument())
         for method in ("delete", "touch", "flush_all"):
@@ -69,6 +72,30 @@ def servers_of(client: Any, *, ended: bool = True) -> dict[str, object]:  # noqa
     if isinstance(address, tuple):
         return {"server.address": address[0], "server.port": address[1]}
     return {"server.address": address}
+
+
+def _cas(original: Callable[..., Any], clients: Any, commands: Commands) -> Callable[..., Any]:
+    """``cas``: what was not got before it sets by ``_set`` again, which is a part of it.
+
+    What is put into a client is seen by one thread alone, as its class is made. A class with a
+    ``_set`` of its own is left to that.
+    """
+    plain = clients._set
+
+    def alone(client: Any, *args: Any, **named: Any) -> Any:
+        client._set = MethodType(plain, client)
+        try:
+            return original(client, *args, **named)
+        finally:
+            del client._set
+
+    measured = commands.by_name("cas")(update_wrapper(alone, original))
+
+    def cas(client: Any, *args: Any, **named: Any) -> Any:
+        is_plain = type(client)._set is clients._set
+        return (measured if is_plain else original)(client, *args, **named)
+
+    return update_wrapper(cas, original)
 
 
 def _connecting(original: Callable[..., Any], connects: Calls) -> Callable[..., Any]:
