@@ -206,11 +206,39 @@ def test_our_own_faults_in_a_service_s_calls_are_told_by_what_ran_unmeasured(
     assert [(f.name, f.value, f.because, f.healthy) for f in found] == [
         (
             "patch",
-            "failed 2 times at hook hooked:hook",
+            "failed 2 times at hook hooked:hook of hooked:f=timer",
             "configure(patch=...): raised ValueError",
             False,
         ),
         ("sqlalchemy", "failed once at a statement", "RuntimeError in C", False),
+    ]
+
+
+def test_a_hook_of_several_patches_is_told_with_each_of_them(monkeypatch, tmp_path):
+    monkeypatch.setattr(faults, "_known", {})
+    (tmp_path / "hooked.py").write_text("def hook(*_): raise ValueError\n")
+    (tmp_path / "hooking.py").write_text("def f(): return 7\ndef g(): return 8\n")
+    (tmp_path / "nilometer.toml").write_text(
+        '[[patch]]\ntarget = "hooking:f"\nhook = "hooked:hook"\n'
+        '[[patch]]\ntarget = "hooking:*"\nhook = "hooked:hook"\nmake = "counter"\n'
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for name in ("hooked", "hooking"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    nilometer.configure()
+    hooking = import_module("hooking")
+
+    assert (hooking.f(), hooking.g()) == (7, 8)
+    found = [f for f in doctor.report().findings if f.value.startswith("failed ")]
+    assert [(f.value, f.because) for f in found] == [
+        (
+            "failed 2 times at hook hooked:hook of hooking:*=counter",
+            "nilometer.toml:4: raised ValueError",
+        ),
+        (
+            "failed once at hook hooked:hook of hooking:f=timer",
+            "nilometer.toml:1: raised ValueError",
+        ),
     ]
 
 

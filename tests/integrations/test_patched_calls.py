@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from nilometer.integrations import faults
 from nilometer.integrations.patching import Patching
 from nilometer.measure import Registry
 from nilometer.setting_tach import read as read_tach
@@ -278,8 +279,9 @@ def test_what_finds_dimensions_may_call_what_is_patched_and_is_not_asked_again(
 @pytest.mark.parametrize("failing", ["raising", "wrong"])
 @pytest.mark.parametrize("which", ["hook", "result_hook"])
 def test_a_hook_that_fails_costs_the_dimensions_and_is_said_once_without_its_text(
-    library, laid, registry, caplog, failing, which
+    library, laid, registry, caplog, monkeypatch, failing, which
 ):
+    monkeypatch.setattr(faults, "_known", {})
     library.write(HOOKS, "patched_hooks")
     name = f"patched_hooks:{failing}"
     laid(table("plain", dimensions={"b": "b"}, **{which: name}))
@@ -293,6 +295,29 @@ def test_a_hook_that_fails_costs_the_dimensions_and_is_said_once_without_its_tex
     assert read(registry) == {
         "it": {"b=2": 3},
         "nilometer.lost": {f"reason={name},what=hook": 3},
+    }
+
+
+def test_a_hook_that_fails_at_many_functions_is_said_once_for_each_patch(
+    library, laid, caplog, monkeypatch
+):
+    monkeypatch.setattr(faults, "_known", {})
+    library.write(HOOKS, "patched_hooks")
+    hook = "patched_hooks:raising"
+    laid(
+        {"target": "patched_lib:Base.*", "hook": hook},
+        {"target": "patched_lib:plain", "hook": hook},
+    )
+    module = library.load()
+    for _ in range(2):
+        module.plain(1)
+        module.Base().save(1)
+        module.Base().load()
+
+    assert len(caplog.records) == 2
+    assert {one.what: one.count for one in faults.known()} == {
+        f"hook {hook} of patched_lib:Base.*=timer": 4,
+        f"hook {hook} of patched_lib:plain=timer": 2,
     }
 
 

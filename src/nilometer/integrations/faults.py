@@ -20,7 +20,7 @@ class Fault:
         self.count = 0
 
 
-_known: Final[dict[tuple[str, str], Fault]] = {}
+_known: Final[dict[tuple[str, ...], Fault]] = {}
 
 
 def known() -> list[Fault]:
@@ -42,7 +42,7 @@ def tell(integration: str, what: str, error: BaseException) -> None:
     fault = _known.get((integration, what))
     if fault is None:
         because = f"{type(error).__name__} in {_place(error)}"
-        fault = noted(integration, what, because)
+        fault = _known[integration, what] = Fault(integration, what, because)
         from logging import getLogger  # 4 ms of import that only a failure needs
 
         getLogger("nilometer").warning(
@@ -54,10 +54,10 @@ def tell(integration: str, what: str, error: BaseException) -> None:
     fault.count += 1
 
 
-def noted(integration: str, what: str, because: str) -> Fault:
-    """A fault that nobody knew of yet; whoever notes it says it, too."""
-    fault = _known[integration, what] = Fault(integration, what, because)
-    return fault
+def noted(integration: str, what: str, because: str, origin: str) -> Fault:
+    """The fault of that origin, where several may fail at the same; whoever finds that it has
+    not happened yet says it, too."""
+    return _known.setdefault((integration, what, origin), Fault(integration, what, because))
 
 
 def _place(error: BaseException) -> str:

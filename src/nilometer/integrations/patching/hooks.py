@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from nilometer.measure import Registry
+    from nilometer.model.patch import Patch
 
     Pairs = tuple[tuple[str, str], ...]
 
@@ -31,8 +32,10 @@ class Hook:
     What ends the process is not held: a signal's handler may have raised it in the midst of it.
     """
 
-    def __init__(self, name: str, origin: str, registry: Registry) -> None:
+    def __init__(self, name: str, patch: Patch, registry: Registry) -> None:
+        origin = patch.origin
         self._name = name
+        self._patch = f"{patch}={patch.make}"
         self._origin = origin
         self._registry = registry
         self._function = found(name, origin)
@@ -71,12 +74,13 @@ class Hook:
 
     def _fail(self, error: Exception) -> None:
         self._registry.lost("hook", self._name)
-        if self._fault is not None:
-            self._fault.count += 1
+        if self._fault is None:
+            because = f"{self._origin}: raised {type(error).__name__}"
+            what = f"hook {self._name} of {self._patch}"
+            self._fault = faults.noted("patch", what, because, self._origin)
+        self._fault.count += 1
+        if self._fault.count > 1:  # at this function or at another one of the same patch
             return
-        because = f"{self._origin}: raised {type(error).__name__}"
-        self._fault = faults.noted("patch", f"hook {self._name}", because)
-        self._fault.count = 1
         from logging import getLogger  # 4 ms of import that only a failure needs
 
         getLogger("nilometer").warning(

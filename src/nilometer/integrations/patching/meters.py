@@ -202,8 +202,7 @@ def wrapping(
     if patch.dimensions:
         import inspect  # noqa: F401 - who wraps holds a lock, and must not import then
     hook, last = (
-        Hook(one, patch.origin, registry) if one else None
-        for one in (patch.hook, patch.result_hook)
+        Hook(one, patch, registry) if one else None for one in (patch.hook, patch.result_hook)
     )
     if patch.make == "event":
         source = registry.event_source(name, level=patch.level, description=_told(patch))
