@@ -6,6 +6,7 @@ from logging import WARNING
 from types import SimpleNamespace
 
 import pytest
+from oslo_config import cfg
 
 from nilometer.integrations import (
     celery,
@@ -15,7 +16,9 @@ from nilometer.integrations import (
     kombu,
     logging_lines,
     messages,
+    monasca_redelivery,
     multiprocessing,
+    oslo_config,
     oslo_contexts,
     oslo_messaging,
     oslo_messaging_amqp,
@@ -58,6 +61,26 @@ def receive_a_message():
 def get_a_task():
     queue = SimpleNamespace(get=lambda: "a task")
     assert handed.Inbox(queue, fails, "processes").get() == "a task"
+
+
+def send_a_message(name):
+    with traced_request():
+        assert messages.with_trace(ODD, name) is ODD
+
+
+def read_options():
+    oslo_config.install(read_options=fails)
+    try:
+        conf = cfg.ConfigOpts()
+        conf([], default_config_files=[], default_config_dirs=[])
+    finally:
+        oslo_config.uninstall()
+
+
+def look_for_what_comes_again():
+    client = SimpleNamespace(assignment=fails)
+    made = monasca_redelivery.Redelivery(ODD, client, passes)
+    assert made.positions() == []
 
 
 def server():
@@ -166,6 +189,10 @@ OURS = [
     ("oslo_messaging", "the context of a request", measure_a_serializer),
     ("oslo_messaging_amqp", "a pool", make_a_connection),
     ("oslo_serializer", "the trace of a message", dispatch_a_message),
+    ("pika", "the trace of a message that is sent", lambda: send_a_message("pika")),
+    ("kombu", "the trace of a message that is sent", lambda: send_a_message("kombu")),
+    ("oslo_config", "what the service's files ask for", read_options),
+    ("monasca_persister", "what comes again", look_for_what_comes_again),
     ("celery", "the wait of a task", begin_a_task),
     ("celery_worker", "the trace of a task", hand_on_a_task),
     ("osprofiler", "a point", lambda: points._guarded(fails)),

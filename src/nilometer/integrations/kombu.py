@@ -98,7 +98,7 @@ def _publishing(original: Callable[..., Any], messages: Messages) -> Callable[..
         **options: Any,
     ) -> Any:
         given = producer, body, priority, content_type, content_encoding
-        return original(*given, with_trace(headers), *args, **options)
+        return original(*given, with_trace(headers, "kombu"), *args, **options)
 
     def choose(producer: Any, *args: Any, **named: Any) -> Callable[..., Any]:
         if len(args) > EXCHANGE:

@@ -273,7 +273,7 @@ def _keep(known: dict[Any, Any], key: object, value: object) -> None:
     known[key] = value
 
 
-def with_trace(present: Any) -> Any:
+def with_trace(present: Any, integration: str) -> Any:
     """A copy of a message's headers with the current trace in it, or they themselves.
 
     They are left alone if the caller set one of ours. A copy, because the caller may send his
@@ -288,6 +288,7 @@ def with_trace(present: Any) -> Any:
         return {**present, **ours} if ours.keys().isdisjoint(present) else present
     except Exception as error:  # noqa: BLE001  the message is sent all the same
         REGISTRY.lost("spans", f"message_{type(error).__name__}")
+        faults.tell(integration, "the trace of a message that is sent", error)
         return present
 
 

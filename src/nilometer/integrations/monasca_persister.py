@@ -12,6 +12,7 @@ from logging import getLogger
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
+from nilometer.integrations import faults
 from nilometer.integrations.calls import Depth
 from nilometer.integrations.monasca_ending import call_before_the_end
 from nilometer.integrations.monasca_ledger import Ledger
@@ -194,8 +195,7 @@ class Persisters:
             ledger, number = self._ledger(group, topic), vars(current_process()).get(NUMBER, 0)
             processor = Processor(self._meters, persister, ledger, group, number)
         except Exception as error:  # noqa: BLE001  the persister runs, unmeasured
-            self._registry.lost("integration", "monasca_persister")
-            log.warning("this persister runs unmeasured: %r [integration-fails]", error)
+            faults.ours("monasca_persister", "a processor", error, self._registry)
             return lambda: None
         self._processors[persister] = processor
         self.depth.switch(processor)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from logging import getLogger
 from typing import TYPE_CHECKING, Any, Final
 
+from nilometer.integrations import faults
 from nilometer.measure import REGISTRY
 
 if TYPE_CHECKING:
@@ -134,4 +135,5 @@ class Redelivery:
 
     def _give_up(self, error: Exception) -> None:
         REGISTRY.lost("redelivery", type(error).__name__)
+        faults.tell("monasca_persister", "what comes again", error)
         self._set(looks=False)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from logging import getLogger
 from typing import TYPE_CHECKING, Any, Final
 
+from nilometer.integrations import faults
 from nilometer.integrations.patches import Patches
 from nilometer.measure import REGISTRY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-log = getLogger("nilometer")
 
 _patches: Final = Patches()
 
@@ -31,12 +29,7 @@ def install(*, read_options: Callable[[Any], None] = lambda _: None) -> bool:
             try:
                 read_options(conf)
             except Exception as error:  # noqa: BLE001  the service runs on as it is
-                REGISTRY.lost("integration", "oslo_config")
-                log.warning(
-                    "what the service's files say of Nilometer is not followed: %r "
-                    "[integration-fails]",
-                    error,
-                )
+                faults.ours("oslo_config", "what the service's files ask for", error, REGISTRY)
             return left
 
         return read

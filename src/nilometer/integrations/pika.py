@@ -99,7 +99,7 @@ def _publishing(
         channel: Any, exchange: Any, key: Any, body: Any, properties: Any, mandatory: Any
     ) -> Any:
         given = None if properties is None else properties.headers
-        headers = with_trace(given)
+        headers = with_trace(given, "pika")
         if headers is not given:  # a copy, as the caller may send his again
             made = new(only_headers) if properties is None else copy(properties)
             made.headers = headers
