@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
+
+from nilometer.cli.patch import imported, read
+from nilometer.integrations.patching import Patching
+from nilometer.measure import Registry
+from nilometer.setting_patches import patches
 
 SHOP = """
 import functools
@@ -201,6 +207,170 @@ def test_a_cached_property_is_refused_and_no_pattern_takes_it(check, flags):
     assert "shop_under_check:Cart.weight is a cached_property" in ran.stderr
     assert ran.returncode == 2
     assert [name for name, _ in functions["Cart.*"] if name.endswith("weight")] == []
+
+
+ASSIGNED = """
+import functools
+from json import dumps
+
+LIMIT = 3
+annotated: int
+nothing = None
+other = dumps
+made = functools.partial(dumps, indent=1)
+short = lambda cart: cart
+try:
+    from no_such_module import maybe
+except ImportError:
+    maybe = None
+
+
+def total(cart):
+    local = 1
+    return cart
+
+
+again = total
+
+
+class OwnProperty(property):
+    def __init__(self, fget):
+        super().__init__(fget)
+
+
+class Cart:
+    slot: int
+    rows = []
+
+    def save(self, cart=0):
+        local = 1
+        return cart
+
+    keep = save
+    half = functools.partialmethod(save, 1)
+
+    def redone(self):
+        return 1
+
+    redone = functools.partialmethod(save, 2)
+
+    def covered(self):
+        return 1
+
+    covered = 7
+
+    def gone(self):
+        return 1
+
+    del gone
+    fixed = staticmethod(total)
+    of = classmethod(total)
+    size = property(lambda self: 1)
+    kept = OwnProperty(lambda self: 1)
+    bound = classmethod(functools.partialmethod(save, 1))
+    shared = classmethod(property(lambda cls: 1))
+    built = staticmethod(OwnProperty)
+    length = staticmethod(len)
+
+    def __init_subclass__(cls):
+        pass
+
+    class Inner:
+        pass
+"""
+MEASURED = {
+    "short": "function",
+    "again": "function",
+    "other": "function",
+    "made": "function",
+    "Cart.save": "method",
+    "Cart.keep": "method",
+    "Cart.fixed": "static function",
+    "Cart.of": "class function",
+    "Cart.size": "property",
+    "Cart.length": "static function in C",
+    "Cart.__init_subclass__": "class function",
+}
+REFUSED = {
+    "LIMIT": "a int, which is no function",
+    "annotated": "matches nothing",
+    "local": "matches nothing",
+    "nothing": "a NoneType, which is no function",
+    "maybe": "a NoneType, which is no function",
+    "Cart": "a class; name its methods",
+    "Cart.Inner": "a class; name its methods",
+    "Cart.slot": "matches nothing",
+    "Cart.local": "matches nothing",
+    "Cart.gone": "matches nothing",
+    "Cart.rows": "a list, which is no function",
+    "Cart.covered": "a int, which is no function",
+    "Cart.half": "a partialmethod, which is no function",
+    "Cart.redone": "a partialmethod, which is no function",
+    "Cart.kept": "a OwnProperty, which is made in a way of its own",
+    "Cart.bound": "a classmethod of a partialmethod, which is no function",
+    "Cart.shared": "a classmethod of a property, which is no function",
+    "Cart.built": "a staticmethod of a class",
+    "total.inner": "matches nothing",
+}
+ONLY_THE_MODULE_KNOWS = {
+    *("other", "made", "maybe"),
+    *("Cart.kept", "Cart.bound", "Cart.shared", "Cart.built", "Cart.length"),
+}
+"""What the source alone says nothing of: what a call gives, and what is imported."""
+
+
+@pytest.fixture
+def assigned(tmp_path, monkeypatch):
+    """That source as a module that can be imported, once."""
+    (tmp_path / "assigned_under_check.py").write_text(ASSIGNED)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield "assigned_under_check"
+    sys.modules.pop("assigned_under_check", None)
+
+
+@pytest.mark.parametrize("make", ["timer", "counter", "span", "event"])
+@pytest.mark.parametrize("target", [*MEASURED, *REFUSED])
+def test_what_is_assigned_is_judged_by_a_check_as_it_is_where_a_patch_is_laid(
+    assigned, target, make
+):
+    (one,) = patches([{"target": f"{assigned}:{target}", "make": make}], "here")
+    by_source, by_import = read(one), imported(one, Registry())
+    laid = Patching([one], registry=Registry())
+    laid.begin()
+    there = {f.qualname: f.kind for f in laid.applied}
+    because = "".join(because for _, because in laid.failed.values())
+    laid.end()
+
+    expected = {target: MEASURED[target]} if target in MEASURED else {}
+    assert there == expected
+    assert {f.qualname: f.kind for f in by_import.found} == expected
+    assert REFUSED.get(target, "") in because
+    assert REFUSED.get(target, "") in by_import.fault
+    assert (bool(because), bool(by_import.fault)) == (target in REFUSED, target in REFUSED)
+    if by_source.found is None:
+        assert target in ONLY_THE_MODULE_KNOWS
+        assert "--import tells" in by_source.note
+    else:
+        assert {f.qualname: f.kind for f in by_source.found} == expected
+        assert REFUSED.get(target, "") in by_source.fault
+        assert bool(by_source.fault) == (target in REFUSED)
+
+
+def test_a_pattern_takes_of_what_is_assigned_the_same_from_the_source_as_from_the_module(
+    assigned,
+):
+    for pattern in ("*", "Cart.*", "*.*"):
+        (one,) = patches([f"{assigned}:{pattern}"], "here")
+        by_source, by_import = read(one), imported(one, Registry())
+        more = [f for f in by_import.found if f.qualname in ONLY_THE_MODULE_KNOWS]
+
+        assert {f.qualname for f in by_import.found} == {
+            *(f.qualname for f in by_source.found),
+            *(f.qualname for f in more),
+        }
+        assert [f.qualname for f in more] == ["Cart.length"] * (
+            "Cart" in pattern or "." in pattern
+        )
 
 
 def test_the_nearest_name_is_of_the_part_that_is_not_there(check):

@@ -524,6 +524,44 @@ def test_what_cannot_be_patched_is_said_once_with_its_reason_and_runs_on(
     }
 
 
+HOLDING = """
+import functools
+
+class Shared(property):
+    def __init__(self, fget):
+        super().__init__(fget)
+
+class Holding:
+    def save(self, one, two):
+        return one, two
+
+    half = functools.partialmethod(save, 1)
+    whole = classmethod(functools.partialmethod(save, 1))
+    size = classmethod(property(lambda cls: 7))
+    of = classmethod(staticmethod(len))
+    made = staticmethod(dict)
+    told = Shared(lambda self: 8)
+"""
+
+
+@pytest.mark.parametrize("make", ["timer", "counter", "span", "event"])
+def test_what_holds_a_function_in_a_way_of_its_own_is_refused_and_stays_as_it_was(
+    library, laid, make
+):
+    library.write(HOLDING, "patched_holding")
+    module = library.load("patched_holding")
+    before = dict(vars(module.Holding))
+    names = ("half", "whole", "size", "of", "made", "told")
+    made = laid(*[{"target": f"patched_holding:Holding.{n}", "make": make} for n in names])
+    whole = laid({"target": "patched_holding:Holding.*", "make": make})
+
+    assert dict(vars(module.Holding)) == {**before, "save": module.Holding.save}
+    assert len(made.failed) == len(names)
+    assert [one.qualname for one in whole.applied] == ["Holding.save"]
+    assert (module.Holding().told, module.Holding.made(a=1)) == (8, {"a": 1})
+    assert module.Holding().half(2) == (1, 2)
+
+
 def test_a_name_that_is_taken_by_another_kind_costs_that_patch_alone(library, laid, registry):
     registry.counter("taken")
     made = laid({"target": "patched_lib:plain", "name": "taken"}, "patched_lib:Base.save")

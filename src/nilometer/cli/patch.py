@@ -12,7 +12,7 @@ import click
 from nilometer.cli.collector import json_option
 from nilometer.cli.commands import InOrder
 from nilometer.cli.exits import Exit
-from nilometer.cli.patch_source import UNPATCHABLE, Defined, names, nearest_module, source_of
+from nilometer.cli.patch_source import Defined, names, nearest_module, source_of
 from nilometer.cli.patch_source import matches as matches_of_source
 from nilometer.cli.run import flag_of
 from nilometer.cli.terminal import cell, say, show, show_json, stop
@@ -126,8 +126,8 @@ def read(patch: Patch) -> Checked:
     if not found:
         return refused(patch, f"{patch} matches nothing{nearest_of(*names(source, patch))}")
     for one in found:
-        if one.kind in UNPATCHABLE:
-            return refused(patch, f"{patch.module}:{one.qualname} is a {one.kind}: no function")
+        if one.fault:
+            return refused(patch, f"{patch.module}:{one.qualname} is {one.fault}")
     return with_parameters(patch, found)
 
 
@@ -154,6 +154,8 @@ def imported(patch: Patch, registry: Registry) -> Checked:
         return Checked(patch, found, str(error))
     except (InstrumentClashError, ValueError) as error:  # a name that is taken, or is none
         return refused(patch, f"{patch}: {error}", found)
+    except Exception as error:  # noqa: BLE001  as where it is laid: whatever stands there
+        return refused(patch, f"{patch}: {error!r}", found)
     return with_parameters(patch, found)
 
 

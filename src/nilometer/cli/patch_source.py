@@ -8,6 +8,16 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from nilometer.cli.patch_scopes import (
+    Body,
+    ClassScope,
+    Function,
+    Scope,
+    definitions,
+    is_bound,
+    scope_of,
+    type_of,
+)
 from nilometer.model.patch import fits, is_wild
 
 if TYPE_CHECKING:
@@ -16,8 +26,14 @@ if TYPE_CHECKING:
 
     from nilometer.model.patch import Patch
 
-Function = ast.FunctionDef | ast.AsyncFunctionDef
 _PREFIXES: Final = {"staticmethod": "static ", "classmethod": "class "}
+_BY_NAME: Final = {
+    "__new__": "static ",
+    "__class_getitem__": "class ",
+    "__init_subclass__": "class ",
+}
+"""What a class makes of a function by its name, without a decorator."""
+
 UNPATCHABLE: Final = ("cached_property", "singledispatchmethod", "partialmethod")
 """Kinds that no patch takes: they write beside themselves, or are no functions."""
 
@@ -25,12 +41,18 @@ UNPATCHABLE: Final = ("cached_property", "singledispatchmethod", "partialmethod"
 class Defined(NamedTuple):
     """A function of a module: where in it, what it is, and how its arguments are called.
 
-    `parameters` is None where any name may be one.
+    `parameters` is None where any name may be one. A `fault` says why it cannot be measured.
     """
 
     qualname: str
     kind: str
     parameters: tuple[str, ...] | None = None
+    fault: str = ""
+
+    @property
+    def is_function(self) -> bool:
+        """Whether a pattern takes it."""
+        return not self.fault and self.kind != "property"
 
 
 class Source(NamedTuple):
@@ -87,8 +109,7 @@ def matches(source: Source, patch: Patch) -> list[Defined] | None:
     """The functions that it means; None where only the module itself could tell."""
     if source.tree is None:
         return None
-    # Defined again, the last one counts: what comes before are overloads, and setters.
-    found = list({one.qualname: one for one in _matches(source.tree, patch.parts, ())}.values())
+    found = list(_matches(source.tree, source.tree, patch.parts, ()))
     if found or not _may_have_more(source.tree, patch.parts):
         return found
     return None
@@ -98,11 +119,11 @@ def names(source: Source, patch: Patch) -> tuple[str, list[str]]:
     """The part at which the path leads no further, and what is called there instead of it."""
     if source.tree is None:
         return "", []
-    bodies: list[ast.Module | ast.ClassDef] = [source.tree]
+    bodies: list[Body] = [source.tree]
     part, known = "", []
     for part in patch.parts:
         known_bodies = [one for body in bodies for one in _lineage(source.tree, body)[0]]
-        inner = [one for body in known_bodies for one in _definitions(body.body)]
+        inner = [one for body in known_bodies for one in definitions(body)]
         known = list(dict.fromkeys(one.name for one in inner))
         bodies = [n for n in inner if isinstance(n, ast.ClassDef) and _is_meant(part, n.name)]
         if not bodies:
@@ -115,30 +136,74 @@ def _is_meant(part: str, name: str) -> bool:
 
 
 def _matches(
-    body: ast.Module | ast.ClassDef, parts: tuple[str, ...], path: tuple[str, ...]
+    tree: ast.Module, body: Body, parts: tuple[str, ...], path: tuple[str, ...]
 ) -> Iterator[Defined]:
     part, *rest = parts
-    for node in _definitions(body.body):
-        if not _is_meant(part, node.name):
+    scopes = [scope_of(body), scope_of(tree)]
+    for name, bound in scopes[0].items():
+        if not _is_meant(part, name):
             continue
-        if isinstance(node, ast.ClassDef):
-            if rest:
-                yield from _matches(node, tuple(rest), (*path, node.name))
-        elif not rest:
-            kind = _kind(node, in_class=isinstance(body, ast.ClassDef))
-            if kind not in ("property", *UNPATCHABLE) or not is_wild(part):
-                yield Defined(".".join((*path, node.name)), kind, _parameters(node))
+        if rest:
+            inner = next((n for n in reversed(bound) if isinstance(n, ast.ClassDef)), None)
+            if inner is not None:
+                yield from _matches(tree, inner, tuple(rest), (*path, name))
+            continue
+        found = _defined(".".join((*path, name)), bound, scopes)
+        if found is not None and (not is_wild(part) or found.is_function):
+            yield found
 
 
-def _definitions(body: Sequence[ast.stmt]) -> Iterator[ast.ClassDef | Function]:
-    """Also those under an ``if`` or a ``try``."""
-    for node in body:
-        if isinstance(node, ast.ClassDef | Function):
-            yield node
-        elif isinstance(node, ast.If | ast.Try | ast.With):
-            yield from _definitions(
-                [n for n in ast.iter_child_nodes(node) if isinstance(n, ast.stmt)]
-            )
+def _defined(qualname: str, bound: list[ast.AST], scopes: list[Scope]) -> Defined | None:
+    """What a name stands for; None where its source does not say.
+
+    Of several things that it may be, as under an ``if``, a function counts first.
+    """
+    in_class = isinstance(scopes[0], ClassScope)
+    judged = [_judged(node, scopes, in_class=in_class) for node in bound]
+    functions = [one for one in judged if one is not None and not one.fault]
+    if functions:
+        return functions[-1]._replace(qualname=qualname)
+    last = judged[-1]
+    return None if last is None or None in judged else last._replace(qualname=qualname)
+
+
+def _judged(node: ast.AST, scopes: list[Scope], *, in_class: bool) -> Defined | None:
+    """What a definition or a value is, still without a name."""
+    if isinstance(node, Function):
+        kind = _kind(node, in_class=in_class)
+        fault = f"a {kind}, which is no function" if kind in UNPATCHABLE else ""
+        return Defined("", kind, _parameters(node), fault)
+    if isinstance(node, ast.ClassDef):
+        return Defined("", "class", fault="a class; name its methods, such as __init__")
+    if isinstance(node, ast.Lambda):
+        return Defined("", "method" if in_class else "function", _arguments(node.args))
+    if isinstance(node, ast.Name):
+        return _of_name(node.id, scopes, in_class=in_class)
+    if isinstance(node, ast.Call):
+        return _made(node, scopes)
+    word = type_of(node)
+    return Defined("", word, fault=f"a {word}, which is no function") if word else None
+
+
+def _of_name(name: str, scopes: list[Scope], *, in_class: bool) -> Defined | None:
+    """Another name of something that the class or the module defines."""
+    bound = next((scope[name] for scope in scopes if name in scope), [])
+    if len(bound) != 1 or not isinstance(bound[0], Function | ast.ClassDef | ast.Lambda):
+        return None
+    return _judged(bound[0], scopes, in_class=in_class)
+
+
+def _made(call: ast.Call, scopes: list[Scope]) -> Defined | None:
+    """What comes of a call, if that is one that makes something of a function."""
+    maker = ast.unparse(call.func).rpartition(".")[2]
+    if maker in UNPATCHABLE:
+        return Defined("", maker, fault=f"a {maker}, which is no function")
+    if maker not in (*_PREFIXES, "property") or len(call.args) != 1:
+        return None
+    inner = _judged(call.args[0], scopes, in_class=False)
+    if inner is None or not inner.is_function:
+        return None
+    return inner._replace(kind=_PREFIXES[maker] + inner.kind if maker in _PREFIXES else maker)
 
 
 def _kind(node: Function, *, in_class: bool) -> str:
@@ -155,6 +220,8 @@ def _kind(node: Function, *, in_class: bool) -> str:
     else:
         word = "generator function" if yields else "function"
     prefix = next((_PREFIXES[d] for d in decorators if d in _PREFIXES), "")
+    if in_class and not prefix:
+        prefix = _BY_NAME.get(node.name, "")
     return "method" if word == "function" and in_class and not prefix else prefix + word
 
 
@@ -167,9 +234,12 @@ def _own(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def _parameters(node: Function) -> tuple[str, ...] | None:
-    given = node.args
     decorators = {ast.unparse(one) for one in node.decorator_list}
-    if given.kwarg is not None or decorators - _PREFIXES.keys():
+    return None if decorators - _PREFIXES.keys() else _arguments(node.args)
+
+
+def _arguments(given: ast.arguments) -> tuple[str, ...] | None:
+    if given.kwarg is not None:
         return None
     named = [*given.posonlyargs, *given.args, *given.kwonlyargs]
     stars = [given.vararg] if given.vararg is not None else []
@@ -178,32 +248,28 @@ def _parameters(node: Function) -> tuple[str, ...] | None:
 
 def _may_have_more(tree: ast.Module, parts: tuple[str, ...]) -> bool:
     """Whether the name may be inherited, imported or assigned: the source only hints at it."""
-    body: ast.Module | ast.ClassDef = tree
-    for part in parts:
-        if is_wild(part):
-            return False
-        classes = [n for n in _definitions(body.body) if isinstance(n, ast.ClassDef)]
-        inner = next((one for one in classes if one.name == part), None)
+    if any(map(is_wild, parts)):
+        return False
+    body: Body = tree
+    for part in parts[:-1]:
+        bound = scope_of(body).get(part, [])
+        inner = next((one for one in bound if isinstance(one, ast.ClassDef)), None)
         if inner is None:
-            return _is_bound(body, part) or _may_inherit(tree, body, part)
+            is_function = bool(bound) and all(isinstance(one, Function) for one in bound)
+            return not is_function and (is_bound(body, part) or _may_inherit(tree, body, part))
         body = inner
-    return False
+    return is_bound(body, parts[-1]) or _may_inherit(tree, body, parts[-1])
 
 
-def _may_inherit(tree: ast.Module, body: ast.Module | ast.ClassDef, name: str) -> bool:
+def _may_inherit(tree: ast.Module, body: Body, name: str) -> bool:
     """Whether a base has it; of those that the module defines, their source says so."""
     lineage, foreign = _lineage(tree, body)
-    return foreign or any(
-        _is_bound(one, name) or any(inner.name == name for inner in _definitions(one.body))
-        for one in lineage[1:]
-    )
+    return foreign or any(is_bound(one, name) for one in lineage[1:])
 
 
-def _lineage(
-    tree: ast.Module, body: ast.Module | ast.ClassDef
-) -> tuple[list[ast.Module | ast.ClassDef], bool]:
+def _lineage(tree: ast.Module, body: Body) -> tuple[list[Body], bool]:
     """It, and the bases that the module defines; and whether it has others."""
-    classes = {n.name: n for n in _definitions(tree.body) if isinstance(n, ast.ClassDef)}
+    classes = {one.name: one for one in definitions(tree) if isinstance(one, ast.ClassDef)}
     found, foreign = [body], False
     for one in found:  # which grows meanwhile
         for base in map(ast.unparse, one.bases if isinstance(one, ast.ClassDef) else ()):
@@ -212,15 +278,3 @@ def _lineage(
             elif classes[base] not in found:
                 found.append(classes[base])
     return found, foreign
-
-
-def _is_bound(body: ast.Module | ast.ClassDef, name: str) -> bool:
-    for node in ast.walk(body):
-        if isinstance(node, ast.ImportFrom | ast.Import):
-            if any(name == (a.asname or a.name).partition(".")[0] for a in node.names):
-                return True
-            if any(a.name == "*" for a in node.names):
-                return True
-        elif isinstance(node, ast.Name) and node.id == name and isinstance(node.ctx, ast.Store):
-            return True
-    return False

@@ -6,6 +6,7 @@ switched: with none left the very object that was there lies there again.
 
 from __future__ import annotations
 
+import sys
 from types import (
     BuiltinFunctionType,
     ClassMethodDescriptorType,
@@ -28,6 +29,8 @@ _IN_C: Final = (
     *(MethodDescriptorType, WrapperDescriptorType),
 )
 _BINDS_AS_FUNCTIONS: Final = 1 << 17  # Py_TPFLAGS_METHOD_DESCRIPTOR, which says just that
+_ASKS_INSIDE: Final = sys.version_info < (3, 13)
+"""Until then a classmethod lets bind what is in it, if that can."""
 _WORDS: Final = {
     "function": "function",
     "coroutine": "coroutine function",
@@ -153,9 +156,9 @@ def kind(thing: Any, *, in_class: bool) -> str:
 
 def unfit(thing: Any, *, in_class: bool) -> str:
     """Why it cannot be measured; empty if it can."""
-    if isinstance(thing, property):
-        return "" if thing.fget is not None else "a property that cannot be read"
-    if isinstance(thing, staticmethod | classmethod | ClassMethodDescriptorType):
+    if isinstance(thing, property | staticmethod | classmethod):
+        return _unfit_inside(thing)
+    if isinstance(thing, ClassMethodDescriptorType):
         return ""
     if isinstance(thing, type):
         return "a class; name its methods, such as __init__"
@@ -165,6 +168,27 @@ def unfit(thing: Any, *, in_class: bool) -> str:
         return f"a {type(thing).__name__}, which is no function"
     if in_class and binds(thing) and not _binds_as_functions_do(thing):
         return f"a {type(thing).__name__}, which binds in a way of its own"
+    return ""
+
+
+def _unfit_inside(thing: Any) -> str:
+    """The same of what holds a function: it is made again, around the function's wrapper."""
+    word = type(thing).__name__
+    if isinstance(thing, property):
+        if type(thing).__init__ is not property.__init__:
+            return f"a {word}, which is made in a way of its own"
+        function = thing.fget
+        if function is None:
+            return "a property that cannot be read"
+    else:
+        function = thing.__func__
+    if isinstance(function, type):
+        return f"a {word} of a class; name its methods, such as __init__"
+    if not callable(function):
+        return f"a {word} of a {type(function).__name__}, which is no function"
+    asks_inside = _ASKS_INSIDE and isinstance(thing, classmethod) and binds(function)
+    if asks_inside and not _binds_as_functions_do(function):
+        return f"a {word} of a {type(function).__name__}, which binds in a way of its own"
     return ""
 
 
