@@ -36,7 +36,7 @@ from nilometer.errors import NilometerError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from starlette.types import ASGIApp
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
     from nilometer.api.monasca.asking import Question
     from nilometer.api.monasca.lists import Listed
@@ -54,7 +54,12 @@ def app(means: Means) -> ASGIApp:
     made.include_router(_versions())
     made.include_router(_lists(means))
     made.include_router(_points(means))
-    return made
+
+    async def asked(scope: Scope, receive: Receive, send: Send) -> None:
+        # As Falcon does, every path is there with a slash at its end, too.
+        await made({**scope, "path": scope["path"].rstrip("/") or "/"}, receive, send)
+
+    return asked
 
 
 DIALECT: Final = Dialect(PREFIX, app, top=True, words=words)
@@ -72,7 +77,6 @@ def _versions() -> APIRouter:
         return page(request, Fields(b""), [version(request)], None)
 
     @routes.get(PREFIX)
-    @routes.get(f"{PREFIX}/")
     async def one_version(request: Request) -> Answer:
         return version(request)
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, Final
 
 from nilometer.api.moments import iso_8601
 from nilometer.api.monasca.asking import Put, put_together, share
 from nilometer.api.monasca.pages import lost, offset_of
-from nilometer.store.jsontext import decode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -107,10 +107,11 @@ def _values(
     ]
 
 
-def _meta(put: Put, point: Point) -> dict[str, str]:
+def _meta(put: Put, point: Point) -> dict[str, Any]:
     """A posted point's own; of a distribution what else it tells, as texts."""
     if put.parts[point.part].is_posted:
-        return decode(point.description) if point.description else {}
+        posted: dict[str, Any] = json.loads(point.description or "{}")
+        return posted
     if point.kind != "distribution":
         return {}
     told = {"sum": point.total, "min": point.minimum, "max": point.maximum}

@@ -11,7 +11,6 @@ from nilometer.api.monasca.grammar import DIMENSION_NEVER, name_of
 from nilometer.api.monasca.metrics import POSTED, TENANT
 from nilometer.api.problems import cut
 from nilometer.model import Batch, Kind, Reading, Resource
-from nilometer.store.jsontext import encode
 
 if TYPE_CHECKING:
     from fastapi import Request
@@ -21,8 +20,13 @@ POINTS_MAX: Final = 20_000  # of that body, at 400 bytes each
 DIMENSION_CHARS_MAX: Final = 255
 VALUE_META_MAX: Final = 16
 VALUE_META_CHARS_MAX: Final = 2048
+VALUE_META_DEPTH_MAX: Final = 32  # Python reads back what is nested some hundred times at most
 TIMESTAMP_MS_MAX: Final = (2**63 - 1) // 10**6
 NS_PER_MS: Final = 10**6
+
+_encode: Final = json.JSONEncoder(
+    separators=(",", ":"), ensure_ascii=False, allow_nan=False
+).encode
 
 
 async def posted(request: Request, tenant: str | None) -> Batch:
@@ -111,16 +115,30 @@ def _dimensions(told: object) -> tuple[tuple[str, str], ...]:
 
 
 def _value_meta(told: object) -> str:
-    """The value meta as it is kept: JSON in the place of a description."""
+    """The value meta as it is kept: JSON in the place of a description. What is under its keys
+    may be any JSON, as Monasca takes it."""
     if not told:
         return ""
-    if not isinstance(told, dict) or not all(isinstance(each, str) for each in told.values()):
-        raise unprocessable("value_meta must be a JSON object of texts")
+    if not isinstance(told, dict):
+        raise unprocessable("value_meta must be a JSON object")
     if len(told) > VALUE_META_MAX:
         raise unprocessable(f"value_meta has at most {VALUE_META_MAX} entries")
     if any(not 0 < len(key) <= DIMENSION_CHARS_MAX for key in told):
         raise unprocessable("invalid key in value_meta")
-    text = encode(told)
+    if _is_deep(told, VALUE_META_DEPTH_MAX):
+        raise unprocessable(f"value_meta is nested deeper than {VALUE_META_DEPTH_MAX}")
+    try:
+        text = _encode(told)
+    except ValueError:
+        raise unprocessable("value_meta holds a number that no JSON can say") from None
     if len(text) > VALUE_META_CHARS_MAX:
         raise unprocessable(f"value_meta has at most {VALUE_META_CHARS_MAX} characters of JSON")
     return text
+
+
+def _is_deep(told: object, left: int) -> bool:
+    """Whether there is more nested in it than so much."""
+    if not isinstance(told, dict | list):
+        return False
+    held = told.values() if isinstance(told, dict) else told
+    return left == 0 or any(_is_deep(one, left - 1) for one in held)

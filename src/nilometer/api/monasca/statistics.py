@@ -155,7 +155,8 @@ def _with_extremes(
     period_ns: int,
     window: tuple[int, int],
 ) -> list[stored.Statistics]:
-    """The same; extremes that nobody kept are told by the outermost buckets that hold values.
+    """The same; extremes that nobody kept are told by the outermost buckets that hold values,
+    and by the average, which lies between them: the last bucket has no end.
 
     Monasca knows no statistics without them, and its clients fail where one is null.
     """
@@ -169,9 +170,10 @@ def _with_extremes(
     extents = {(one.part, one.started_ns): held.extent() for one, held in spread}
     made = []
     for one in told:
-        low, high = extents.get((one.part, one.started_ns), (None, None))
-        least = low if one.minimum is None else one.minimum
-        greatest = high if one.maximum is None else one.maximum
+        told_of = (*extents.get((one.part, one.started_ns), ()), one.average)
+        known = [value for value in told_of if value is not None]
+        least = min(known, default=None) if one.minimum is None else one.minimum
+        greatest = max(known, default=None) if one.maximum is None else one.maximum
         made.append(one._replace(minimum=least, maximum=greatest))
     return made
 
