@@ -180,6 +180,23 @@ def test_the_timings_of_a_resource_tell_what_is_half(table):
     ]
 
 
+def test_a_resource_is_found_however_its_uuid_is_written(table, tmp_path):
+    for path in ("uuid", "timings/uuid", "uuid/nova"):
+        found = table(path, uuid=OTHER)
+        assert len(found) > 1
+        for way in (OTHER.upper(), OTHER.replace("-", ""), OTHER.replace("-", "").upper()):
+            assert table(path, uuid=way) == found
+
+    told_so = OTHER.replace("-", "")
+    two = [
+        notified(f"{CREATE}.start", instance(one), at(0), id=one) for one in (OTHER, told_so)
+    ]
+    with asking(tmp_path, two) as ask:
+        rows = [ask("/stacky/uuid", uuid=one).json()[1:] for one in (OTHER, told_so)]
+    assert [len(one) for one in rows] == [1, 1]
+    assert rows[0] != rows[1]
+
+
 def test_the_summary_has_quantiles_beside_what_stacktach_has(table):
     second = "0d 00:00:04.00"
     assert table("summary")[:2] == [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
 
 from nilometer.api.attempts import attempts, tracked
 from nilometer.api.stacktach.asking import NS, Fault, Fields, is_uuid
@@ -103,7 +104,16 @@ def hosts(reader: Reader, fields: Fields, now_ns: int) -> Table:
 
 def of_uuid(reader: Reader, fields: Fields, _now_ns: int) -> Table:
     """The events of one resource, oldest first; of one service if that is asked for."""
-    return _events(reader, fields, resource_id=fields.uuid("uuid"))
+    return _events(reader, fields, resource_id=_resource(reader, fields))
+
+
+def _resource(reader: Reader, fields: Fields) -> str:
+    """The resource that is asked for; its UUID may be in capitals and without hyphens, but for
+    one that is told so itself."""
+    given = fields.uuid("uuid")
+    usual = str(UUID(given))
+    is_as_told = given == usual or reader.notices(resource_id=given, limit=1)
+    return given if is_as_told else usual
 
 
 def of_request(reader: Reader, fields: Fields, _now_ns: int) -> Table:
@@ -171,7 +181,7 @@ def timings(reader: Reader, fields: Fields, now_ns: int) -> Table:
 
 def of_uuid_timings(reader: Reader, fields: Fields, _now_ns: int) -> Table:
     """Each go at an operation on one resource."""
-    found = attempts(reader, None, None, resource_id=fields.uuid("uuid"))
+    found = attempts(reader, None, None, resource_id=_resource(reader, fields))
     return [["?", "Event", "Time (secs)"], *(attempt_row(one) for one in found)]
 
 
