@@ -15,9 +15,15 @@ EVERYTHING: Final = "*"
 """Under this name a scope has that something else is imported into it whole."""
 
 _LITERALS: Final = {
-    ast.List: "list", ast.ListComp: "list", ast.Tuple: "tuple",
-    ast.Dict: "dict", ast.DictComp: "dict", ast.Set: "set", ast.SetComp: "set",
-    ast.JoinedStr: "str", ast.GeneratorExp: "generator",
+    ast.List: "list",
+    ast.ListComp: "list",
+    ast.Tuple: "tuple",
+    ast.Dict: "dict",
+    ast.DictComp: "dict",
+    ast.Set: "set",
+    ast.SetComp: "set",
+    ast.JoinedStr: "str",
+    ast.GeneratorExp: "generator",
 }
 
 
