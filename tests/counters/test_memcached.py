@@ -101,7 +101,7 @@ def test_any_text_is_counted_or_left(text: str) -> None:
     values, told = memcached.counted(text)
 
     assert all(isinstance(value, int | float) for value in values.values())
-    memcached.began({"pid": "1", **told}, 0)
+    memcached.process_of({"pid": "1", **told})
 
 
 def test_it_is_where_the_variable_says_or_on_this_machine(

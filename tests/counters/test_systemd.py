@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from nilometer.counters.backend import BackendError, connect
 from nilometer.counters.figures import Figures
-from nilometer.counters.systemd import counted
+from nilometer.counters.overlap import places_of
+from nilometer.counters.systemd import counted, units_of
 from nilometer.errors import ConfigError
 
 SHOWN = """\
@@ -42,7 +43,7 @@ CPUUsageNSec=5
 def test_figures_are_summed_and_told_by_unit_and_what_is_not_set_is_left_out() -> None:
     one, two = (("unit", "nginx.service"),), (("unit", "shop@1.service"),)
 
-    found = counted(SHOWN)
+    found = counted(units_of(SHOWN))
 
     assert dict(found.values) == {
         ("CPUUsageNSec", one): 900,
@@ -57,7 +58,7 @@ def test_figures_are_summed_and_told_by_unit_and_what_is_not_set_is_left_out() -
         ("NRestarts", ()): 2,
     }
     assert found.incarnation == "nginx.service 5d1a 1234; shop@1.service 77ff 99"
-    assert "MemoryAccounting is off for nginx.service, shop@1.service" in found.notes
+    assert "MemoryAccounting is off: nginx.service" in found.notes
 
 
 @pytest.fixture
@@ -78,7 +79,7 @@ def test_systemctl_is_asked_for_the_units(systemctl, tmp_path: Path) -> None:
 
     found = connect("systemd://?units=nginx.service,shop@*.service", origin="-b").read()
 
-    assert found == counted(SHOWN)
+    assert found == counted(units_of(SHOWN))
     assert (tmp_path / "asked").read_text().endswith(" -- nginx.service shop@*.service\n")
 
 
@@ -87,6 +88,7 @@ def test_systemctl_is_asked_for_the_units(systemctl, tmp_path: Path) -> None:
     [
         ("echo no bus >&2; exit 1", "systemctl: no bus"),
         ("exit 0", "no such unit is loaded"),
+        ("echo Id=x.service; echo LoadState=not-found", "there is no such unit: x.service"),
     ],
 )
 def test_what_systemctl_refuses_is_told(systemctl, script: str, because: str) -> None:
@@ -94,6 +96,88 @@ def test_what_systemctl_refuses_is_told(systemctl, script: str, because: str) ->
 
     with pytest.raises(BackendError, match=f"systemd at x.service: {because}"):
         connect("systemd://?units=x.service", origin="-b").read()
+
+
+RUNS = "Id=a.service\nLoadState=loaded\nActiveState=active\nNRestarts=0\n"
+
+
+@pytest.mark.parametrize(
+    ("shown", "notes"),
+    [
+        pytest.param(
+            f"{RUNS}CPUUsageNSec=1\nMemoryCurrent=4096\nTasksCurrent=1\n",
+            "MemoryPeak is not told by this systemd, which does from 254 on: a.service",
+            id="systemd before 254 does not print the property",
+        ),
+        pytest.param(
+            f"{RUNS}MemoryPeak=[not set]\nMemoryCurrent=4096\n",
+            "MemoryPeak is not told by this Linux, which does from 5.19 on: a.service",
+            id="Linux before 5.19 does not count it",
+        ),
+        pytest.param(
+            f"{RUNS}MemoryPeak=[not set]\nMemoryCurrent=[not set]\n",
+            "MemoryAccounting is off: a.service",
+            id="nothing is accounted",
+        ),
+        pytest.param(
+            f"{RUNS}MemoryCurrent=[not set]\n".replace("active", "inactive"),
+            "inactive, so that nothing is accounted: a.service",
+            id="it does not run",
+        ),
+        pytest.param(
+            "Id=a.target\nLoadState=loaded\nActiveState=active\n",
+            "of a kind that systemd accounts nothing for: a.target",
+            id="it has no processes",
+        ),
+        pytest.param(
+            f"{RUNS}\nId=typo.service\nLoadState=not-found\n",
+            "there is no such unit: typo.service",
+            id="it is not there",
+        ),
+        pytest.param(
+            f"{RUNS}\nId=off.service\nLoadState=masked\n",
+            "not loaded (masked): off.service",
+            id="it is masked",
+        ),
+    ],
+)
+def test_why_a_unit_has_no_figure_is_told_as_it_is(shown: str, notes: str) -> None:
+    found = counted(units_of(shown))
+
+    assert notes in found.notes
+    if "MemoryAccounting" not in notes:
+        assert not any("MemoryAccounting is off" in note for note in found.notes)
+
+
+def test_a_pattern_that_means_no_unit_is_told(systemctl, tmp_path: Path) -> None:
+    """systemctl says nothing of it; a unit may be meant by another of its names."""
+    (tmp_path / "shown").write_text(f"{RUNS}Names=a.service alias.service\n")
+    systemctl(f"cat {tmp_path}/shown")
+
+    found = connect("systemd://?units=a.service,al*,gone@*.service", origin="-b").read()
+
+    assert [note for note in found.notes if "meant by" in note] == [
+        "no unit that is loaded is meant by gone@*.service"
+    ]
+
+
+def test_a_unit_that_is_meant_twice_counts_once() -> None:
+    shown = f"{RUNS}CPUUsageNSec=5\n"
+
+    assert counted(units_of(f"{shown}\n{shown}")).values["CPUUsageNSec", ()] == 5
+
+
+def test_a_unit_is_known_by_its_name_whatever_others_are_read_with_it(
+    systemctl, tmp_path: Path
+) -> None:
+    (tmp_path / "shown").write_text(f"{SHOWN}\n{RUNS}")
+    systemctl(f"cat {tmp_path}/shown")
+    alone = connect("systemd://?units=nginx.service", origin="-b")
+    among = connect("systemd://?units=nginx*,shop@*.service", origin="-b")
+    for backend in (alone, among):
+        backend.read()
+
+    assert ("systemd", "nginx.service") in {*places_of(alone)} & {*places_of(among)}
 
 
 @pytest.mark.parametrize("units", ["", ",", "--help"])
@@ -104,4 +188,4 @@ def test_units_must_be_named(units: str) -> None:
 
 @given(st.text() | st.text("IdCPUsageNSec=\n0123456789[not set]"))
 def test_any_text_gives_figures(text: str) -> None:
-    assert isinstance(counted(text), Figures)
+    assert isinstance(counted(units_of(text)), Figures)

@@ -383,7 +383,12 @@ def test_a_file_that_is_damaged_stands_where_it_was_recorded_whatever_its_clock_
 
 
 @pytest.mark.parametrize(
-    ("what", "why"), [("entry empty", "is empty"), ("entry cut", "cannot be read")]
+    ("what", "why"),
+    [
+        ("entry empty", "is empty"),
+        ("entry cut", "cannot be read"),
+        ("entry cut after a line", "is cut before it names a file"),
+    ],
 )
 def test_a_last_entry_that_is_torn_is_told_as_a_run_that_is_lost(history, what, why):
     history.append(run_of(0))
@@ -395,6 +400,45 @@ def test_a_last_entry_that_is_torn_is_told_as_a_run_that_is_lost(history, what, 
         because = f"lost: {entry.name} of the history's log {why}; see store-damaged"
         lost = Run("", suite, 0, 0, exit_status=None, because=because)
         assert again.runs(asked) == [run_of(0), lost]
+    again.close()
+
+
+CUT = '{"commitInfo":{"operation":"WRITE","operationParameters":{"mode":"Append"}}}'
+ENDS = ["", '{"add": {', CUT]
+
+
+@pytest.mark.parametrize("first", ENDS)
+@pytest.mark.parametrize("second", ENDS)
+def test_several_torn_entries_at_the_end_are_each_told_and_then_set_aside(
+    history, first, second
+):
+    for number in range(3):
+        history.append(run_of(number))
+    log = history.place.inside("runs").path / "_delta_log"
+    torn = sorted(log.glob("*.json"))[-2:]
+    for entry, content in zip(torn, (first, second), strict=True):
+        entry.write_text(content)
+
+    again = History(history.place.url, clock=FakeTime(wall_ns=NOW_NS).clock)
+    whole, *lost = again.runs()
+    again.append(run_of(3))
+
+    assert whole == run_of(0)
+    assert [run.because.split()[1] for run in lost] == [entry.name for entry in torn]
+    assert again.runs() == [run_of(0), run_of(3)]
+    assert all(f"{entry}.torn" in again.lost for entry in torn)
+    again.close()
+
+
+def test_a_commit_of_nothing_amid_the_log_is_damage_and_not_passed_over(history):
+    for number in range(3):
+        history.append(run_of(number))
+    log = history.place.inside("runs").path / "_delta_log"
+    sorted(log.glob("*.json"))[-2].write_text(CUT)
+    again = History(history.place.url)
+
+    with pytest.raises(StoreError, match="is empty, or cut"):
+        again.runs()
     again.close()
 
 
@@ -421,12 +465,14 @@ def spoil_newest(history: History, what: str) -> Path:
         file.unlink()
     elif what == "file cut":
         file.write_bytes(file.read_bytes()[:100])
+    elif what == "entry cut after a line":
+        entry.write_text(entry.read_text().partition("\n")[0])
     else:
         entry.write_text("" if what == "entry empty" else '{"add": {')
     return entry
 
 
-NEWEST = ["file gone", "file cut", "entry empty", "entry cut"]
+NEWEST = ["file gone", "file cut", "entry empty", "entry cut", "entry cut after a line"]
 
 
 @pytest.mark.parametrize("what", NEWEST)

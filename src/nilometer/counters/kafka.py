@@ -79,6 +79,7 @@ class Kafka:
         self._members = Members()
         self._kept = Kept()
         self._admin: Any = None
+        self.servers: tuple[tuple[str, str], ...] = ()
 
     def read(self) -> Figures:
         """The ends of all logs now. Raises BackendError."""
@@ -109,6 +110,7 @@ class Kafka:
                 {name: str(value) for name, value in self._settings.items()}
             )
         known = self._admin.list_topics(timeout=CONNECT_S)
+        self.servers = tuple((self.name, place) for place in brokers_of(known))
         asked = [
             TopicPartition(topic, partition)
             for topic, about in sorted(known.topics.items())
@@ -180,6 +182,17 @@ def settings(target: Target) -> dict[str, Secret | str]:
     if ca := target.option("ca"):
         told["ssl.ca.location"] = ca
     return told
+
+
+def brokers_of(known: Any) -> list[str]:
+    """What tells each broker of a cluster from those of others.
+
+    The cluster's id does not by itself: all who start Kafka's own image as it is have the same.
+    """
+    if not known.cluster_id:
+        return []
+    brokers = known.brokers.values()
+    return sorted(f"cluster {known.cluster_id} at {one.host}:{one.port}" for one in brokers)
 
 
 def _deleted(number: int) -> str:

@@ -127,6 +127,7 @@ class Memcached:
         self._link = KeptLink(where, self._log_in, self._failed, tls=tls_context(target))
         self._last: Mapping[Series, Number] = {}
         self._resets = 0
+        self.servers: tuple[tuple[str, str], ...] = ()
 
     def read(self) -> Figures:
         """All counters now. Raises BackendError."""
@@ -137,7 +138,12 @@ class Memcached:
         if was_reset(self._last, values):
             self._resets += 1
         self._last = values
-        return Figures(values, began(told, self._resets), told.get("version", ""))
+        process = process_of(told)
+        # In containers all are process 1, and those of one file start within a second.
+        known = told["pid"] != "1" and not process.endswith(UNKNOWN)
+        self.servers = ((self.name, process),) if known else ()
+        begun = f"{process} reset {self._resets}"
+        return Figures(values, begun, told.get("version", ""))
 
     def _log_in(self, link: Link) -> None:
         """As servers with an authfile want it: the first value set is user and password."""
@@ -201,13 +207,16 @@ def counted(text: str) -> tuple[dict[Series, Number], dict[str, str]]:
     return values, told
 
 
-def began(told: Mapping[str, str], resets: int) -> str:
+UNKNOWN: Final = "unknown"
+
+
+def process_of(told: Mapping[str, str]) -> str:
     """Which start of which process this is: ``time`` less ``uptime`` is when it started."""
     try:
         started = str(int(told.get("time", "")) - int(told.get("uptime", "")))
     except ValueError:
-        started = "unknown"
-    return f"pid {told['pid']} started {started} reset {resets}"
+        started = UNKNOWN
+    return f"pid {told['pid']} started {started}"
 
 
 def was_reset(before: Mapping[Series, Number], after: Mapping[Series, Number]) -> bool:

@@ -141,6 +141,7 @@ class MongoDB:
         self._url = Secret(url_of(target))
         self._client: Any = None
         self._facts: dict[str, Fact] = dict(FACTS)
+        self.servers: tuple[tuple[str, str], ...] = ()
 
     def read(self) -> Figures:
         """All counters now. Raises BackendError."""
@@ -162,6 +163,8 @@ class MongoDB:
         if not values:
             raise unreadable(self.name, self.instance, "its serverStatus counts nothing")
         self._facts |= facts
+        process = process_of(hello)
+        self.servers = ((self.name, process),) if process else ()
         return Figures(values, began(hello, status), str(status.get("version", "")))
 
     def _connected(self) -> Any:
@@ -234,8 +237,12 @@ def _at(document: Any, path: str) -> Number | None:
 
 
 def began(hello: Mapping[str, Any], status: Mapping[str, Any]) -> str:
-    """Which start of which server this is: servers from 4.4 on name each of theirs."""
+    """Which start of which server this is."""
+    return process_of(hello) or f"{status.get('host', '')} pid {_at(status, 'pid')}"
+
+
+def process_of(hello: Mapping[str, Any]) -> str:
+    """What no other start of any server is called; empty before version 4.4, which had none."""
     topology = hello.get("topologyVersion")
-    if isinstance(topology, dict) and topology.get("processId"):
-        return f"process {topology['processId']}"
-    return f"{status.get('host', '')} pid {_at(status, 'pid')}"
+    known = isinstance(topology, dict) and topology.get("processId")
+    return f"process {known}" if known else ""

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
     from nilometer.clock import Clock
     from nilometer.counters.backend import Backend
@@ -26,7 +26,7 @@ BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
 KEPT_S: Final = 7 * 24 * 3600
 """A bracket that is closed is remembered so long: longer than any other one may stay open."""
 
-FILE_BYTES_MAX: Final = 1 << 16  # a hundred backends are 5 kB
+FILE_BYTES_MAX: Final = 1 << 20  # a hundred backends are 5 kB, a thousand units 60 kB
 
 Place = tuple[str, str]
 """A backend's name and instance, or what the server says it is."""
@@ -130,10 +130,16 @@ def places_of(backend: Backend) -> tuple[Place, ...]:
     """Where a backend is by its URL, and what its server said it is when it was read.
 
     One server has many URLs: a socket or an address, one database or another. What it says of
-    itself is the same by all of them.
+    itself is the same by all of them: pairs in a backend's `servers`, if it has any.
     """
-    said: Sequence[Place] = getattr(backend, "servers", ())
-    return tuple(place_of(*one) for one in ((backend.name, backend.instance), *said))
+    said = getattr(backend, "servers", ())
+    pairs = filter(_is_pair, said if isinstance(said, list | tuple) else ())
+    return tuple(place_of(*one) for one in ((backend.name, backend.instance), *pairs))
+
+
+def _is_pair(one: object) -> bool:
+    """Whether it can be a place: a backend of another package may call anything `servers`."""
+    return isinstance(one, tuple) and len(one) == 2 and all(isinstance(x, str) for x in one)
 
 
 def _written(file: Path, told: Told) -> int:

@@ -82,6 +82,8 @@ class Prometheus:
         shown = hidden(self._path)  # options of a request are where tokens stand
         self.instance = where.shown if shown == "/metrics" else where.shown + shown
         self.identity = self._path
+        self._port = where.port
+        self.servers: tuple[tuple[str, str], ...] = ()
         self._http = Http(
             where,
             self._failed,
@@ -106,6 +108,10 @@ class Prometheus:
             said = body[:60].decode(errors="replace")
             raise self._failed(f"GET {hidden(self._path)}: no metrics in its answer: {said!r}")
         started = began(shown)
+        process = f"{self._path} at port {self._port} since {moment(shown)} {version(shown)}"
+        # Options of a request may ask one process for the figures of others.
+        known = moment(shown) is not None and "?" not in self._path
+        self.servers = ((self.name, process),) if known else ()
         values, facts, summands = counted(shown, self._scopes, known_start=bool(started))
         self._facts |= facts
         self._summands.read(summands)
@@ -178,6 +184,14 @@ def began(shown: Exposition) -> str:
     """When the process behind an endpoint started, or all of them; empty if it is not shown."""
     found = [f"{value}" for name, _, value in shown.samples if name == STARTED]
     return f"started {' '.join(sorted(found))}" if found else ""
+
+
+def moment(shown: Exposition) -> float | None:
+    """When the one process behind an endpoint started, in seconds since 1970; None unless that
+    is told more finely than to the second, within which many start on one machine."""
+    found = [value for name, _, value in shown.samples if name == STARTED]
+    alone = len(found) == 1 and isinstance(found[0], float) and not found[0].is_integer()
+    return found[0] if alone else None
 
 
 def version(shown: Exposition) -> str:

@@ -117,6 +117,8 @@ class Queues:
         self._facts: dict[str, Fact] = dict(CHURN)
         self._emissions = Emissions()
         self._deleted: int | None = None
+        self._start: str | None = None
+        self.servers: tuple[tuple[str, str], ...] = ()
 
     def read(self) -> Figures:
         """All queues now. Raises BackendError."""
@@ -132,6 +134,7 @@ class Queues:
                 "this broker keeps no statistics: set management.disable_stats = false"
             )
         incarnation = self._started(nodes, disabled=overview.get("disable_stats"))
+        self._identified(incarnation)
         sums, lost = self._members.read(self._told(queues))
         values, incarnations = self._summed(sums, lost, notes)
         churn = _churn(overview)
@@ -216,6 +219,13 @@ class Queues:
                 "it has just begun, and has no statistics for seconds yet",
             )
         return ", ".join(sorted(f"{node.get('name')} {node.get('os_pid')}" for node in nodes))
+
+    def _identified(self, start: str) -> None:
+        """Ask which cluster it is, once for each start of it: that takes another request."""
+        if start != self._start:
+            cluster = self._api.cluster()
+            self.servers = ((self.name, cluster),) if cluster else ()
+            self._start = start
 
     def facts(self) -> Mapping[str, Fact]:
         """What is known of each counter; of scopes, those that were ever read."""

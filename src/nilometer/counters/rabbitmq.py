@@ -121,9 +121,10 @@ DEFAULT_EXCHANGE: Final = "(default)"  # its name is empty
 
 STARTED: Final = "process_start_time_seconds"
 BUILD: Final = "rabbitmq_build_info"
+IDENTITY: Final = "rabbitmq_identity_info"
 READ: Final = (
     *(_GLOBAL, "rabbitmq_connections_", "rabbitmq_channels_", "rabbitmq_queues_"),
-    *(STARTED, BUILD, "rabbitmq_identity_info"),
+    *(STARTED, BUILD, IDENTITY),
 )
 
 HOW_TO_ENABLE: Final = "is its plugin on? rabbitmq-plugins enable rabbitmq_prometheus"
@@ -164,7 +165,9 @@ class RabbitMQ:
         self._api = _api_of(target, where)
         usual = Place(where.host, API_PORT).shown
         api = usual if self._api is None else self._api.instance
-        self.servers = (("queues", api),)  # which counts what goes through the same broker
+        # The queues count what goes through the same broker.
+        self._queues = ("queues", api)
+        self.servers: tuple[tuple[str, str], ...] = (self._queues,)
         self.guessed = target.origin == API_VARIABLE  # which names the API, and not this port
         self._must = bool(target.option("api")) and not self.guessed  # somebody named the API
         self._lag_s = lag_s(target)
@@ -193,6 +196,9 @@ class RabbitMQ:
                 self.instance,
                 f"no {_GLOBAL}* in its answer: RabbitMQ has them from 3.9 on",
             )
+        if cluster := cluster_of(shown):
+            node = (self.name, f"{cluster} {incarnation}")
+            self.servers = (self._queues, ("queues", cluster), node)
         notes = list(shown.faults)
         incarnations: dict[Series, str] = {}
         unread = ""
@@ -252,7 +258,7 @@ def counted(shown: Exposition) -> tuple[dict[Series, Number], str, str]:
     for name, labels, value in shown.samples:
         if name == STARTED:
             incarnation.append(f"started {value}")
-        elif name == "rabbitmq_identity_info":
+        elif name == IDENTITY:
             incarnation.append(dict(labels).get("rabbitmq_node", ""))
         elif name == BUILD:
             version = dict(labels).get("rabbitmq_version", "")
@@ -261,6 +267,12 @@ def counted(shown: Exposition) -> tuple[dict[Series, Number], str, str]:
             if labels:
                 values[name, labels] = value
     return values, " ".join(sorted(incarnation)), version
+
+
+def cluster_of(shown: Exposition) -> str:
+    """The id that a cluster made up when it began; empty where it is not shown."""
+    told = (dict(labels) for name, labels, _ in shown.samples if name == IDENTITY)
+    return next((one.get("rabbitmq_cluster_permanent_id", "") for one in told), "")
 
 
 def summed(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
+from nilometer.counters.backend import BackendError
 from nilometer.counters.http_get import Http
 from nilometer.counters.link import Place, tls_context, unreadable
 from nilometer.counters.scopes import rules, rules_file
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 API_PORT: Final = 15672
 PROMETHEUS_PORT: Final = 15692
+CLUSTER: Final = "internal_cluster_id"
 LAG_S: Final = 6.0
 """The broker collects every 5 s unless told otherwise, and may answer from a cache for 1 s. How
 long it takes in fact is seen by `Emissions`; this is for a broker that does not show it."""
@@ -58,6 +60,15 @@ class Api:
         if not isinstance(found, dict):
             raise unreadable(self.name, self.instance, "/api/overview is not an object")
         return found
+
+    def cluster(self) -> str:
+        """The id that the cluster made up when it began; empty where we may not see it."""
+        try:
+            found = self._json(f"/api/global-parameters/{CLUSTER}")
+        except BackendError:
+            return ""
+        value = found.get("value") if isinstance(found, dict) else None
+        return value if isinstance(value, str) else ""
 
     def _json(self, path: str) -> object:
         body = self._http.get(path, accept="application/json")

@@ -81,6 +81,8 @@ OF_ERROR: Final = Fact("replies of this error", "{error}", exact=True, from_zero
 
 COMMANDS_MAX: Final = 1000  # two and a half times all commands there are; modules bring more
 
+RUN_ID_CHARS: Final = 40  # random, in hexadecimal; what only speaks as Redis may have fewer
+
 RESET: Final = "cmdstat_config|resetstat.calls"
 OURS: Final = "cmdstat_info.calls"
 
@@ -131,6 +133,7 @@ class Redis:
         self._facts: dict[str, Fact] = dict(FACTS)
         self._last: Mapping[Series, Number] = {}
         self._resets = 0
+        self.servers: tuple[tuple[str, str], ...] = ()
 
     def read(self) -> Figures:
         """All counters now. Raises BackendError."""
@@ -142,6 +145,8 @@ class Redis:
             self._resets += 1
         self._last = values
         self._facts |= facts
+        if is_random(told["run_id"]):
+            self.servers = ((self.name, f"run {told['run_id']}"),)
         begun = f"{told['run_id']} reset {values.get((RESET, ()), 0)}/{self._resets}"
         version = told.get("valkey_version") or told.get("redis_version", "")
         return Figures(values, begun, version, whole=True)
@@ -257,6 +262,15 @@ def _number(text: str) -> Number | None:
 
 
 DIGITS_MAX: Final = 20  # 2^64
+
+
+def is_random(run_id: str) -> bool:
+    """Whether no other server has this one: a stand-in's may be zeros, or a word.
+
+    >>> is_random("1ac24b0a31f9a3bd0d4ed3cf39ec01ad4a8a9d4b"), is_random("0" * 40)
+    (True, False)
+    """
+    return len(run_id) == RUN_ID_CHARS and len(set(run_id)) > 1
 
 
 def was_reset(before: Mapping[Series, Number], after: Mapping[Series, Number]) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Final
 
 from nilometer.counters.figures import Fact, Figures
@@ -18,7 +19,7 @@ from nilometer.counters.parts import bounded
 from nilometer.model.reading import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from nilometer.counters.backend import BackendError, Surroundings
     from nilometer.counters.figures import Number, Series
@@ -55,7 +56,10 @@ SWITCHES: Final = {
 }
 """The switch of each family of figures, by how their names begin."""
 
+TOLD: Final = ("Id", "Names", "LoadState", "ActiveState")
 BEGAN: Final = ("InvocationID", "ActiveEnterTimestampMonotonic")
+PEAK: Final = "MemoryPeak"
+OF_SERVICES: Final = "NRestarts"  # units of other kinds do not have it
 GAUGES: Final = frozenset(name for name, fact in FACTS.items() if fact.kind is Kind.GAUGE)
 
 
@@ -84,13 +88,14 @@ class Systemd:
     def __init__(self, units: Sequence[str]) -> None:
         self.instance = ",".join(units)
         self._units = tuple(units)
+        self.servers: tuple[tuple[str, str], ...] = ()
 
     def read(self) -> Figures:
         """All counters of the units now. Raises BackendError."""
         program = shutil.which("systemctl")
         if program is None:
             raise self._failed("there is no systemctl here")
-        words = ["show", f"--property={','.join(('Id', 'LoadState', *BEGAN, *FACTS))}", "--"]
+        words = ["show", f"--property={','.join((*TOLD, *BEGAN, *FACTS))}", "--"]
         try:
             done = subprocess.run(  # noqa: S603 - no shell; names that look like flags are refused
                 [program, *words, *self._units],
@@ -106,10 +111,12 @@ class Systemd:
             raise self._failed(f"systemctl: {error.strerror or error}") from error
         if done.returncode:
             raise self._failed(f"systemctl: {' '.join(done.stderr.split())[:200]}")
-        figures = counted(done.stdout)
-        if not figures.values and not figures.notes:
-            raise self._failed("no such unit is loaded")
-        return figures
+        units = units_of(done.stdout)
+        figures, lost = counted(units), unmatched(self._units, units)
+        if not figures.incarnation:
+            raise self._failed("; ".join((*lost, *figures.notes)) or "no such unit is loaded")
+        self.servers = tuple((self.name, unit["Id"]) for unit in units)
+        return figures._replace(notes=(*lost, *figures.notes))
 
     def _failed(self, reason: str) -> BackendError:
         return unreadable(self.name, self.instance, reason)
@@ -122,39 +129,80 @@ class Systemd:
         """Nothing is open."""
 
 
-def counted(text: str) -> Figures:
-    """The counters of the units in a text of ``systemctl show``: totals, and parts by unit."""
+def counted(units: Iterable[Mapping[str, str]]) -> Figures:
+    """The counters of units as ``systemctl show`` tells them: totals, and parts by unit."""
     values: dict[Series, Number] = {}
-    began: list[str] = []
-    missing: dict[str, list[str]] = {}
-    for unit in _units(text):
-        name = unit.get("Id", "")
-        if not name or unit.get("LoadState", "loaded") != "loaded":
+    began: dict[str, str] = {}
+    reasons: dict[str, list[str]] = {}
+    for unit in units:
+        name = unit["Id"]
+        if name in began:  # it may be meant by two patterns, or have two names
             continue
-        began.append(" ".join((name, *(unit.get(each, "") for each in BEGAN))))
+        if unit.get("LoadState", "loaded") != "loaded":
+            reasons.setdefault(_unloaded(unit), []).append(name)
+            continue
+        began[name] = " ".join((name, *(unit.get(each, "") for each in BEGAN)))
         for counter in FACTS:
             number = _number(unit.get(counter, ""))
             if number is None:
-                missing.setdefault(_switch(counter), []).append(name)
+                reasons.setdefault(_because(unit, counter), []).append(name)
                 continue
             values[counter, (("unit", name),)] = number
             values[counter, ()] = values.get((counter, ()), 0) + number
     kept, more = bounded(values, gauges=GAUGES)
     notes = [
-        f"{switch} is off for {', '.join(sorted(set(names)))}"
-        for switch, names in sorted(missing.items())
-        if switch
+        f"{reason}: {', '.join(sorted(set(names)))}"
+        for reason, names in sorted(reasons.items())
+        if reason
     ]
-    return Figures(kept, "; ".join(sorted(began)), notes=(*notes, *more))
+    return Figures(kept, "; ".join(sorted(began.values())), notes=(*notes, *more))
 
 
-def _units(text: str) -> Iterator[dict[str, str]]:
-    """Blocks of lines NAME=VALUE with an empty line between them."""
-    for block in text.split("\n\n"):
-        pairs = (line.partition("=")[::2] for line in block.splitlines() if "=" in line)
-        unit = dict(pairs)
-        if unit:
-            yield unit
+def unmatched(patterns: Iterable[str], units: Iterable[Mapping[str, str]]) -> list[str]:
+    """The patterns that mean no loaded unit, of which systemctl says nothing at all."""
+    names = {name for unit in units for name in unit.get("Names", unit["Id"]).split()}
+    return [
+        f"no unit that is loaded is meant by {pattern}"
+        for pattern in patterns
+        if any(sign in pattern for sign in "*?[") and not _matches(pattern, names)
+    ]
+
+
+def _matches(pattern: str, names: Iterable[str]) -> bool:
+    """Whether a name is meant: a pattern that names no kind of unit means services."""
+    return any(
+        fnmatchcase(name, one) for name in names for one in (pattern, f"{pattern}.service")
+    )
+
+
+def _unloaded(unit: Mapping[str, str]) -> str:
+    state = unit.get("LoadState", "")
+    return "there is no such unit" if state == "not-found" else f"not loaded ({state})"
+
+
+def _because(unit: Mapping[str, str], counter: str) -> str:
+    """Why a loaded unit shows no such figure; empty where it is of a kind that has none."""
+    if FACTS.keys().isdisjoint(unit):
+        return "of a kind that systemd accounts nothing for"
+    if counter not in unit:
+        since = ", which does from 254 on" * (counter == PEAK)
+        return f"{counter} is not told by this systemd{since}" * (counter != OF_SERVICES)
+    switch = _switch(counter)
+    state = unit.get("ActiveState", "active")
+    if state in {"inactive", "failed"}:
+        return f"{state}, so that nothing is accounted" * bool(switch)
+    if counter == PEAK and _number(unit.get("MemoryCurrent", "")) is not None:
+        return f"{PEAK} is not told by this Linux, which does from 5.19 on"
+    return f"{switch} is off" * bool(switch)
+
+
+def units_of(text: str) -> list[dict[str, str]]:
+    """What is told of each unit: blocks of lines NAME=VALUE with an empty line between them."""
+    blocks = (block.splitlines() for block in text.split("\n\n"))
+    units = (
+        dict(line.partition("=")[::2] for line in lines if "=" in line) for lines in blocks
+    )
+    return [unit for unit in units if unit.get("Id")]
 
 
 def _number(text: str) -> int | None:

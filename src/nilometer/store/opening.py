@@ -102,7 +102,7 @@ def _opened(place: Place, table: Table, *, repair: bool) -> DeltaTable | None:
             raise damaged(place.url, error) from error
         delta = whole
     if place.path is not None and (empty := empty_within(place.path)):
-        raise damaged(place.url, ValueError(f"its entry {empty} is empty"))
+        raise damaged(place.url, ValueError(f"its entry {empty} is empty, or cut"))
     if _check(place, table, delta) < table.since and repair:
         return _migrated(place, table, delta)
     return delta

@@ -21,7 +21,7 @@ from nilometer.model import Batch, Event, Resource
 from nilometer.model.run import Accepted, Run
 from nilometer.store.columns import parts, table_of
 from nilometer.store.compaction import FILES_MIN, VACUUM_AFTER, maintain, tidy
-from nilometer.store.disk import LOG, torn_end
+from nilometer.store.disk import LOG, is_cut, torn_end
 from nilometer.store.lake import NS_PER_DAY, append_number, days_of, refuse_foreign
 from nilometer.store.limits import TIME_MAX, TIME_MIN
 from nilometer.store.places import Place
@@ -218,7 +218,7 @@ class History:
         root = self.place.inside(table).path
         told = []
         for entry in torn_end(root) if root is not None else ():
-            why = "cannot be read" if _has_text(entry) else "is empty"
+            why = _why_torn(entry)
             told.append(f"lost: {entry.name} of the history's log {why}; see store-damaged")
         return told
 
@@ -281,10 +281,11 @@ def _worth_merging(files: Sequence[DataFile], today: date) -> bool:
     return any(number >= (2 if day < ended else FILES_MIN) for day, number in days.items())
 
 
-def _has_text(entry: Path) -> bool:
+def _why_torn(entry: Path) -> str:
     with suppress(FileNotFoundError):  # a writer set it aside just now
-        return entry.stat().st_size > 0
-    return False
+        if entry.stat().st_size:
+            return "is cut before it names a file" if is_cut(entry) else "cannot be read"
+    return "is empty"
 
 
 def _lost(file: DataFile, why: str, suite: str | None) -> Run:
