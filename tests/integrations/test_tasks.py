@@ -262,6 +262,21 @@ def test_a_pool_of_threads_runs_what_it_is_given_in_its_request(registry):
     assert read(registry) == {"task.wait": {name: 2}, "task.run": {name: 3}}
 
 
+def test_deep_down_a_pool_of_threads_says_where_it_was_given_what_it_runs(registry):
+    registry.set_level("integrations.multiprocessing_pool", "deep")
+    with traced_request() as spans, ThreadPool(1) as workers:
+        workers.apply(work, [0])
+        workers.map(work, [1, 2], chunksize=2)
+
+    places = [
+        (span.attributes["code.file.path"], span.attributes["code.function.name"])
+        for span in spans
+        if span.name == f"run {HERE}.work"
+    ]
+    here = test_deep_down_a_pool_of_threads_says_where_it_was_given_what_it_runs.__name__
+    assert places == [("tests/integrations/test_tasks.py", here)] * 3
+
+
 def test_off_measures_no_thread_and_no_pool(registry):
     for name in ("threading", "multiprocessing_pool"):
         registry.set_level(f"integrations.{name}", "off")

@@ -462,6 +462,27 @@ def test_parameters_of_real_drivers_are_told_to_those_who_ask(
 
 
 @pytest.mark.parametrize("name", [name for name in INTEGRATIONS if name in MODULES])
+def test_deep_down_a_real_driver_s_spans_say_where_they_began(
+    name, mariadb, postgresql_15, registry
+):
+    if not find_spec(MODULES[name]):
+        return  # told of by the header of the suite; there is nothing to ask
+    registry.set_level(f"integrations.{name}", "deep")
+    module = import_module(MODULES[name])
+    with traced_request() as spans:
+        if name.startswith("psycopg"):
+            connection = module.connect(postgresql_15.url)
+        else:
+            connection = module.connect(host="127.0.0.1", port=mariadb.port, user="root")
+        connection.cursor().execute("select 1")
+        connection.close()
+    files = {span.attributes.get("code.file.path") for span in spans if span.name != "request"}
+
+    assert {"CONNECT", "SELECT"} <= {span.name for span in spans}
+    assert files == {"tests/real/test_databases.py"}
+
+
+@pytest.mark.parametrize("name", [name for name in INTEGRATIONS if name in MODULES])
 def test_a_statement_may_be_given_to_a_real_driver_by_its_name(
     name, mariadb, postgresql_15, registry
 ):

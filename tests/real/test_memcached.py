@@ -152,6 +152,17 @@ def test_a_traced_command_is_a_span_that_shows_no_key_and_no_value(client, regis
     assert SECRET not in repr(spans)
 
 
+def test_deep_down_a_command_says_where_it_was_called(client, registry):
+    for one in OURS:
+        registry.set_level(f"integrations.{one.__name__.rpartition('.')[2]}", Level.DEEP)
+    with traced_request() as spans:
+        client.set("k", "1")
+        many(client)
+    files = {span.attributes.get("code.file.path") for span in spans if span.name != "request"}
+
+    assert files == {"tests/real/test_memcached.py"}
+
+
 BAD = f"{SECRET} with blanks"
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from nilometer.clock import elapsed_ns
 from nilometer.integrations import faults, task_costs
+from nilometer.integrations.callers import where
 from nilometer.integrations.messages import onward, take_up
 from nilometer.integrations.tasks import Run, Tasks, name_of
 from nilometer.measure import REGISTRY
@@ -32,16 +33,22 @@ THREADS: Final = "thread_pool"
 
 
 class Hands:
-    """Where tasks of a pool leave from: when that was, and the trace that they are part of."""
+    """Where tasks of a pool leave from: when that was, and the trace that they are part of.
 
-    __slots__ = ("_kind", "_given_ns", "_take")
+    Where `deep` is true and they stay in this process, also the place in the caller's code.
+    """
 
-    def __init__(self, kind: str = PROCESSES) -> None:
+    __slots__ = ("_kind", "_given_ns", "_take", "_place")
+
+    def __init__(self, kind: str = PROCESSES, *, deep: bool = False) -> None:
         self._kind = kind
         self._given_ns = elapsed_ns()
         self._take: Callable[[], Any] | None = None
+        self._place: dict[str, str | int] = {}
         if CURRENT.get() is not None:
             self._take = carry(taken_along if kind == THREADS else onward)
+            if deep and kind == THREADS:
+                self._place = where()
 
     def marked(self, function: Any) -> Any:
         """The function with all that. Each is signed by itself, for a signature counts once."""
@@ -49,7 +56,7 @@ class Hands:
             return function
         made = Marked(function)
         taken = None if self._take is None else self._take()
-        vars(made)[MARK] = self._kind, self._given_ns, taken
+        vars(made)[MARK] = self._kind, self._given_ns, taken, self._place
         return made
 
 
@@ -142,28 +149,46 @@ class Worker:
         mark = getattr(function, "__dict__", {}).get(MARK)
         if mark is None or not self.tasks.depth.on:
             return function
-        kind, given_ns, brought = mark
+        kind, given_ns, brought, place = mark
         task = self.tasks.of(kind, name_of(function if many is None else many.each))
 
         def run(*args: Any, **kwargs: Any) -> Any:
             task.waited(elapsed_ns() - given_ns)
             with Arrival(self._triggers, brought):
                 if many is not None:
-                    return many.calling(_measured(task.operation, many.each))(*args, **kwargs)
-                with Run(task.operation):
+                    each = _measured(task.operation, many.each, place)
+                    return many.calling(each)(*args, **kwargs)
+                with Placed(task.operation, place):
                     return function(*args, **kwargs)
 
         return run
 
 
-def _measured(operation: Operation, function: Callable[..., Any]) -> Callable[..., Any]:
+class Placed(Run):
+    """A task that runs; its span says where it was given away, if that is known."""
+
+    __slots__ = ("_place",)
+
+    def __init__(self, operation: Operation, place: dict[str, str | int]) -> None:
+        super().__init__(operation)
+        self._place = place
+
+    def _begin_span(self) -> None:
+        super()._begin_span()
+        if self.span is not None and self._place:
+            self.span.set_attributes(self._place)
+
+
+def _measured(
+    operation: Operation, function: Callable[..., Any], place: dict[str, str | int]
+) -> Callable[..., Any]:
     """Calls of it here and now: timed in C, or with a span each where that is traced."""
 
     def plain(*args: Any) -> Any:
         return function(*args)
 
     def traced(*args: Any) -> Any:
-        with Run(operation):
+        with Placed(operation, place):
             return function(*args)
 
     if CURRENT.get() is not None:

@@ -50,16 +50,17 @@ def uninstall() -> None:
     _patches.undo()
 
 
-def _hands(pool: Any) -> Hands:
+def _hands(pool: Any, worker: Worker) -> Hands:
     from multiprocessing.pool import ThreadPool
 
-    return Hands(THREADS if isinstance(pool, ThreadPool) else PROCESSES)
+    kind = THREADS if isinstance(pool, ThreadPool) else PROCESSES
+    return Hands(kind, deep=worker.tasks.depth.deep)
 
 
 def _applying(original: Callable[..., Any], worker: Worker) -> Callable[..., Any]:
     def apply_async(pool: Any, func: Any, *args: Any, **options: Any) -> Any:
         if worker.tasks.depth.on:
-            func = _hands(pool).marked(func)
+            func = _hands(pool, worker).marked(func)
         return original(pool, func, *args, **options)
 
     return apply_async
@@ -70,7 +71,7 @@ def _giving(original: Callable[..., Any], worker: Worker) -> Callable[..., Any]:
 
     def generate(pool: Any, result_job: Any, func: Any, iterable: Any) -> Iterator[Any]:
         made: Iterator[Any] = original(pool, result_job, func, iterable)
-        return _marked(made, func, _hands(pool)) if worker.tasks.depth.on else made
+        return _marked(made, func, _hands(pool, worker)) if worker.tasks.depth.on else made
 
     return generate
 
