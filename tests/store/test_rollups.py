@@ -16,6 +16,7 @@ from nilometer.store.broken import Forgiving
 from nilometer.store.lake import Lake
 from nilometer.store.query import Reader
 from nilometer.store.rolled import GRID_NS, overlapping, shared_times
+from nilometer.store.series import Parts
 from tests.store.batches import NOW_NS, S
 
 GRID_S = GRID_NS // S
@@ -261,6 +262,81 @@ def test_what_counts_from_its_start_is_asked_of_the_readings(tmp_path, monkeypat
     [row] = Reader(tmp_path).statistics("c", since_ns=AT_NS, until_ns=AT_NS + 600 * S)
 
     assert (row.total, plain) == (9, ["measured"])
+
+
+@pytest.mark.parametrize("second", [-3, 302])
+def test_what_counts_from_its_start_at_an_end_of_the_time_is_asked_of_the_readings(
+    tmp_path, second
+):
+    lake_of(
+        tmp_path,
+        [batch(reading("c", -200, 1000, cumulative=True))],
+        [batch(*(reading("c", s, 1) for s in range(10)))],
+        [batch(reading("c", second, 1007, cumulative=True))],
+    )
+
+    ours, theirs = both(
+        tmp_path,
+        lambda r: r.statistics("c", since_ns=AT_NS - 9 * S, until_ns=AT_NS + 310 * S),
+    )
+
+    assert (ours, [row.total for row in ours]) == (theirs, [17])
+
+
+def test_series_in_several_parts_have_the_buckets_of_each(tmp_path):
+    sizes = {"a": 1, "b": 50, "c": 900}
+    lake_of(
+        tmp_path,
+        *[
+            [batch(*(reading("d", s, size, series=name) for name, size in sizes.items()))]
+            for s in range(0, 600, 60)
+        ],
+    )
+    reader = Reader(tmp_path)
+    of = {dict(one.dimensions)["series"]: one.series for one in reader.series("d")}
+    groups = [("a",), ("a", "b"), ("a", "b", "c")]
+    pairs = [(of[name], part) for part, names in enumerate(groups) for name in names]
+    parts = Parts(groups, [one for one, _ in pairs], [part for _, part in pairs])
+    times = {"since_ns": AT_NS, "until_ns": AT_NS + 600 * S, "period_ns": GRID_NS}
+
+    rows = reader.measured("d", parts, **times, quantiles=(0.5, 1.0))
+    alone = [
+        row
+        for group in groups
+        for row in reader.measured(
+            "d",
+            Parts([group], [of[name] for name in group], [0] * len(group)),
+            **times,
+            quantiles=(0.5, 1.0),
+        )
+    ]
+
+    def told(some):
+        return sorted((one.group, one.started_ns, one.samples, one.quantiles) for one in some)
+
+    assert told(rows) == told(alone)
+    tops = [row.quantiles[1][1] for row in rows[:3]]
+    assert tops == pytest.approx([1, 50, 900], rel=0.012)
+
+
+def test_which_five_minutes_to_read_is_asked_once_of_the_same_files(tmp_path, monkeypatch):
+    lake = lake_of(tmp_path, *day("c"))
+    reader = Reader(tmp_path)
+    asked = []
+    look = reader._questions._looked_apart
+    monkeypatch.setattr(
+        reader._questions, "_looked_apart", lambda *told: asked.append(1) or look(*told)
+    )
+
+    def total():
+        times = {"since_ns": AT_NS, "until_ns": AT_NS + 3600 * S}
+        return reader.statistics("c", **times)[0].total
+
+    first, again = total(), total()
+    lake.append([batch(reading("c", 1000, 10**6))])
+    late = total()
+
+    assert (again, late, len(asked)) == (first, first + 10**6, 2)
 
 
 # ---- how they are kept -----------------------------------------------------------------------

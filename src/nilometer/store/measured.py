@@ -5,7 +5,7 @@ How far a reading moved is said in store/sql/moved.sql; here is which readings a
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nilometer.store.limits import (
     BUCKETS_MAX,
@@ -255,8 +255,17 @@ class Measured:
     def _merged(
         self, rows: Sequence[Row], wanted: Wanted, values: Mapping[str, object]
     ) -> Merged:
-        """The buckets that belong to rows of `measured`; asked for where there may be some."""
+        """The buckets that belong to rows of `measured`; asked for where there may be some.
+
+        Series that belong to the same parts are asked as one: of one that is in two parts, no
+        bucket is read twice. Where some count from their start, what is taken back of one may
+        be more than it has, and a part is asked as a whole.
+        """
         merged = Merged()
+        if not any(row["running"] for row in rows):
+            alike, series, places = _alike(values)
+            merged = Merged(alike)
+            values = {**values, "series": series, "parts": places}
         for negative, needed in ((False, "samples"), (True, "negative")):
             if any(row[needed] for row in rows):
                 sided = {**values, "negative": negative}
@@ -278,6 +287,17 @@ class Measured:
                 "period" if values["period_ns"] else "group_by",
             )
         return rows
+
+
+def _alike(
+    values: Mapping[str, Any],
+) -> tuple[list[tuple[int, ...]], list[int], list[int]]:
+    """Which parts some series belong to, these series, and for each the place of its parts."""
+    parts: dict[int, tuple[int, ...]] = {}
+    for series, part in zip(values["series"], values["parts"], strict=True):
+        parts[series] = *parts.get(series, ()), part
+    places = {each: place for place, each in enumerate(dict.fromkeys(parts.values()))}
+    return list(places), list(parts), [places[each] for each in parts.values()]
 
 
 def _chosen(

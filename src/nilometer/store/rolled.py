@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from nilometer.errors import StoreError
 from nilometer.store.broken import Forgiving
 from nilometer.store.limits import TIME_MAX, TIME_MIN
-from nilometer.store.reading import Piece, needed, sql
+from nilometer.store.reading import MEMORY_MAX, Piece, needed, sql
 from nilometer.store.rollups import rolled_up
 from nilometer.store.tables import OF_SERIES
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
+    from nilometer.store.places import Place
     from nilometer.store.reading import Row, Wanted
     from nilometer.store.stored import DataFile
 
@@ -29,6 +30,9 @@ GRID_NS: Final = 300 * 10**9
 
 APART_MAX: Final = 1000
 """Of five minutes that are asked from readings: of three days and a half."""
+
+APART_KNOWN: Final = 16
+"""So many answers to which those are: as many as a page asks for, each of 1 MB at most."""
 
 SHARED_MAX: Final = 100
 """Of stretches of time that several files tell of, one at each file's beginning or end."""
@@ -49,6 +53,10 @@ class _Sources(NamedTuple):
 class Rolling(Forgiving):
     """As `Forgiving`, and what can be answered from roll-ups is."""
 
+    def __init__(self, place: Place, *, memory_max: str = MEMORY_MAX) -> None:
+        super().__init__(place, memory_max=memory_max)
+        self._apart_known: dict[object, list[int] | None] = {}
+
     def ask(
         self,
         name: str,
@@ -64,10 +72,9 @@ class Rolling(Forgiving):
         if name in LISTS:
             how = self._list
         if how is not None and not without:
-            text = sql(head or "") + sql(name) if head else sql(name)
             # Roll-ups that cannot be read are no reason to answer nothing: readings can be.
             with suppress(StoreError):
-                found = self.retried(partial(how, text, wanted, values))
+                found = self.retried(partial(how, name, wanted, values))
                 if found is not None:
                     return found
         return super().ask(name, table, wanted, values, head=head, without=without)
@@ -91,7 +98,7 @@ class Rolling(Forgiving):
     # ---- lists -------------------------------------------------------------------------------
 
     def _list(
-        self, text: str, wanted: Wanted, values: Mapping[str, object]
+        self, name: str, wanted: Wanted, values: Mapping[str, object]
     ) -> list[Row] | None:
         """Who told readings in a time that is longer than a roll-up's.
 
@@ -108,11 +115,11 @@ class Rolling(Forgiving):
             Piece("readings", sources.others, f"{columns}, ended_ns"),
             Piece("rollups", sources.rollups, f"{columns}, {ended}"),
         ]
-        return self.ask_pieces(text, values, {"readings": pieces})
+        return self.ask_pieces(sql(name), values, {"readings": pieces})
 
     # ---- sums --------------------------------------------------------------------------------
 
-    def _sums(self, text: str, wanted: Wanted, values: Mapping[str, Any]) -> list[Row] | None:
+    def _sums(self, name: str, wanted: Wanted, values: Mapping[str, Any]) -> list[Row] | None:
         """What is added up, or merged, over whole periods of whole roll-ups."""
         since, last = values["since_ns"], values["last_ns"]
         begin, end = -(-since // GRID_NS) * GRID_NS, (last + 1) // GRID_NS * GRID_NS
@@ -140,12 +147,30 @@ class Rolling(Forgiving):
             ],
             "rolled": [Piece("rollups", sources.rollups, where=inner)],
         }
-        return self.ask_pieces(text, values, views)
+        return self.ask_pieces(sql("added") + sql(name), values, views)
 
     def _apart(
         self, sources: _Sources, values: Mapping[str, Any], begin: int, end: int
     ) -> list[int] | None:
-        """Which five minutes are to be asked from readings; None if all are."""
+        """Which five minutes are to be asked from readings; None if all are.
+
+        Files never change, so of the same files it is known from the question before.
+        """
+        paths = tuple(file.path for file in (*sources.rolled, *sources.others))
+        time = values["since_ns"], values["last_ns"]
+        asked = (paths, values["name"], frozenset(values["series"]), time)
+        known = self._apart_known
+        with suppress(KeyError):
+            return known[asked]
+        found = known[asked] = self._looked_apart(sources, values, begin, end)
+        while len(known) > APART_KNOWN:
+            with suppress(KeyError, RuntimeError):  # another thread did
+                del known[next(iter(known))]
+        return found
+
+    def _looked_apart(
+        self, sources: _Sources, values: Mapping[str, Any], begin: int, end: int
+    ) -> list[int] | None:
         shared = " OR ".join(
             f"grid_ns BETWEEN {first} AND {last}"
             for first, last in shared_times([*sources.rolled, *sources.others])
@@ -156,6 +181,7 @@ class Rolling(Forgiving):
         }
         told = {"series": values["series"], "name": values["name"]}
         told |= {"grid_ns": begin, "grid_end_ns": end}
+        told |= {"since_ns": values["since_ns"], "last_ns": values["last_ns"]}
         found = self.ask_pieces(sql("overlaps"), told, views)
         apart = [row["grid_ns"] for row in found if not row["is_raw"]]
         if len(apart) > APART_MAX or any(row["is_raw"] for row in found):

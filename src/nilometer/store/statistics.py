@@ -199,28 +199,34 @@ Sides = tuple[dict[int, int], dict[int, int]]
 
 
 class Merged:
-    """The merged buckets of each part and period, by scale and by explicit bounds."""
+    """The merged buckets of each part and period, by scale and by explicit bounds.
 
-    def __init__(self) -> None:
+    `parts` says to which parts that counts what rows tell; without it, to the part they name.
+    """
+
+    def __init__(self, parts: Sequence[tuple[int, ...]] | None = None) -> None:
+        self._parts = parts
         self._scales: dict[Key, dict[int, Sides]] = {}
         self._bounds: dict[Key, dict[tuple[float, ...], dict[int, int]]] = {}
 
     def add_buckets(self, rows: Iterable[Mapping[str, Any]], *, negative: bool) -> None:
         """Take the rows of `buckets`."""
         for row in rows:
-            scales = self._scales.setdefault((row["part"], row["period_ns"]), {})
-            sides = scales.get(row["scale"])
-            if sides is None:
-                sides = scales[row["scale"]] = ({}, {})
-            counts = row["counts"] if row["huge"] is None else map(int, row["huge"])
-            sides[negative].update(zip(row["indexes"], counts, strict=True))
+            counts = row["counts"] if row["huge"] is None else list(map(int, row["huge"]))
+            for part in self._parts[row["part"]] if self._parts else (row["part"],):
+                scales = self._scales.setdefault((part, row["period_ns"]), {})
+                sides = scales.get(row["scale"])
+                if sides is None:
+                    sides = scales[row["scale"]] = ({}, {})
+                _add(sides[negative], row["indexes"], counts)
 
     def add_bounds(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Take the rows of `bounds`."""
         for row in rows:
-            by_bounds = self._bounds.setdefault((row["part"], row["period_ns"]), {})
-            buckets = by_bounds.setdefault(tuple(row["bounds"]), {})
-            buckets[row["bucket"]] = int(row["held"])
+            for part in self._parts[row["part"]] if self._parts else (row["part"],):
+                by_bounds = self._bounds.setdefault((part, row["period_ns"]), {})
+                buckets = by_bounds.setdefault(tuple(row["bounds"]), {})
+                _add(buckets, [row["bucket"]], [int(row["held"])])
 
     def of(self, row: Mapping[str, Any]) -> Distribution:
         """All buckets that belong to a row of `measured`; if of several sorts, in our own."""
@@ -240,6 +246,14 @@ class Merged:
         if len(found) > 1:
             found = [reduce(Distribution.merged, [each.in_our_buckets() for each in found])]
         return found[0] if found else _held({})
+
+
+def _add(held: dict[int, int], buckets: Sequence[int], counts: Sequence[int]) -> None:
+    if not held:
+        held.update(zip(buckets, counts, strict=True))
+        return
+    for bucket, count in zip(buckets, counts, strict=True):
+        held[bucket] = held.get(bucket, 0) + count
 
 
 def _held(
