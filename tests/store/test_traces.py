@@ -211,6 +211,23 @@ def test_of_several_traces_together_too_large_the_small_ones_are_read_whole(
     assert {int(trace, 16): len(pairs) for trace, pairs in found.items()} == {2: 2}
 
 
+def test_traces_alike_are_those_nearest_and_first_those_that_begin_alike(tmp_path):
+    def at(minutes, trace, **more):
+        return span(trace, trace=trace, at_ns=NOW_NS + minutes * MINUTE_NS, name="a", **more)
+
+    here = at(0, 1)
+    others = [at(-3, 2), at(2, 3), at(1, 4, parent=9), at(-50, 5), at(-70, 6)]
+    reader = kept(tmp_path, ("api", [here, *others]), ("db", [at(0, 7)]))
+    around = {"since_ns": NOW_NS - HOUR_NS, "until_ns": NOW_NS + HOUR_NS}
+
+    found = reader.alike((Resource("api"), here), **around, limit=10)
+    summed = reader.summaries(found, **around)
+
+    assert found == [others[n].trace_id.hex() for n in (1, 0, 3, 2)]
+    assert [one.id for one in summed] == [others[n].trace_id.hex() for n in (1, 2, 0, 3)]
+    assert reader.alike((Resource("api"), here), **around, limit=1) == found[:1]
+
+
 def test_what_is_as_asked_in_the_time_asked_for_is_looked_at_first(tmp_path, monkeypatch):
     monkeypatch.setattr(traces, "TRACES_MAX", 3)
     rare = span(1, trace=1, at_ns=NOW_NS)

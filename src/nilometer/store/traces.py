@@ -111,12 +111,33 @@ class Traces:
             rows = self._questions.ask(
                 "latest_traces", "spans", {"started_ns": (since, last)}, met
             )
-        if not rows:
+        return self._summed_up([row["trace_id"] for row in rows], since, last)
+
+    def alike(
+        self, span: tuple[Resource, SpanRecord], *, since_ns: int, until_ns: int, limit: int
+    ) -> list[str]:
+        """The ids of other traces with a span of that service and name in that time, nearest to
+        the start of this one first; before all, those that begin with it if this one does."""
+        resource, here = span
+        since, last = ends(since_ns, until_ns)
+        values: Row = {"since_ns": since, "last_ns": last, "rows_max": max(0, limit)}
+        values |= {"name": here.name, "service": resource.service, "at_ns": here.started_ns}
+        values |= {"trace_id": here.trace_id.hex(), "begins": not any(here.parent_id)}
+        rows = self._questions.ask("alike", "spans", {"started_ns": (since, last)}, values)
+        return [row["trace_id"] for row in rows]
+
+    def summaries(
+        self, ids: Sequence[str], *, since_ns: int, until_ns: int
+    ) -> list[TraceSummary]:
+        """These traces, which have a span of that time, each summed up, latest first."""
+        return self._summed_up(ids, *ends(since_ns, until_ns))
+
+    def _summed_up(self, ids: Sequence[str], since: int, last: int) -> list[TraceSummary]:
+        if not ids:
             return []
-        ids = [row["trace_id"] for row in rows]
         wanted = {"trace_id": (min(ids), max(ids)), **self._around(since, last)}
-        summaries = self._questions.ask("traces", "spans", wanted, {"ids": ids})
-        return [TraceSummary(**row) for row in summaries]
+        rows = self._questions.ask("traces", "spans", wanted, {"ids": list(ids)})
+        return [TraceSummary(**row) for row in rows]
 
     def durations(self, **sought: Unpack[Sought]) -> list[Took]:
         """How long the traces that are as sought took, by STEPS_NS; those that none took are

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from nilometer.model.compared import Change, Pair
+    from nilometer.model.tree import Tree
     from nilometer.store.query import Reader
     from nilometer.store.traces import TraceSummary
     from nilometer.web.parts import Parts
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 MEDIAN: Final = "median"
 OTHERS_MAX: Final = 100  # that the median is of
-LOOKED_MAX: Final = 400  # for traces that begin with that operation; others only hold it
 AROUND_NS: Final = 24 * 3600 * 10**9  # so long before it others are looked for
 SHOW: Final = ("changed", "all")
 TELLING_PART: Final = 0.01  # of the longer request: what differs by less is not why
@@ -99,24 +99,29 @@ def offered(reader: Reader, trees: Trees, trace_id: str) -> Page:
 
 
 def _alike(reader: Reader, whole: Whole) -> list[TraceSummary]:
-    """Others that began with the same operation, in the day before it and the hour after;
-    those nearest in time first."""
+    """Others that began with the same operation; those nearest in time first."""
     root, began_ns = whole.tree.root, whole.started_ns
     assert root is not None
-    found = reader.find_traces(
-        service=root.resource.service,
-        name=root.span.name,
-        since_ns=began_ns - AROUND_NS,
-        until_ns=began_ns + AROUND_NS // 24,
-        limit=LOOKED_MAX,
-    )
+    found = reader.summaries(_near(reader, whole), **_around(whole))
     same = [
         one
         for one in found
         if (one.root, one.service) == (root.span.name, root.resource.service)
-        and one.id != whole.id
     ]
-    return sorted(same, key=lambda one: abs(one.started_ns - began_ns))[:OTHERS_MAX]
+    return sorted(same, key=lambda one: abs(one.started_ns - began_ns))
+
+
+def _near(reader: Reader, whole: Whole) -> list[str]:
+    """The ids of those, in the day before it and the hour after, and of some that only hold
+    the operation."""
+    root = whole.tree.root
+    assert root is not None
+    return reader.alike((root.resource, root.span), **_around(whole), limit=OTHERS_MAX)
+
+
+def _around(whole: Whole) -> dict[str, int]:
+    began_ns = whole.started_ns
+    return {"since_ns": began_ns - AROUND_NS, "until_ns": began_ns + AROUND_NS // 24}
 
 
 def look(reader: Reader, trees: Trees, trace_id: str, other: str, show: str) -> Page:
@@ -137,12 +142,20 @@ def _one(trees: Trees, here: Whole, other: str) -> Other:
 
 
 def _median(reader: Reader, here: Whole) -> Other:
-    ids = [one.id for one in _alike(reader, here)]
-    found = [tree_of(pairs) for pairs in reader.traces(ids).values()]
+    trees = map(tree_of, reader.traces(_near(reader, here)).values())
+    found = [tree for tree in trees if _begins_as(tree, here.tree)]
     if not found:
         raise _alone(here)
     median = median_of(found)
     return Other(whole_of(MEDIAN, median.tree), median.trees, f"median of {median.trees}")
+
+
+def _begins_as(tree: Tree, other: Tree) -> bool:
+    """Whether both began with the same operation."""
+    one, two = tree.root, other.root
+    if one is None or two is None:
+        return False
+    return (one.span.name, one.resource.service) == (two.span.name, two.resource.service)
 
 
 def _alone(here: Whole) -> Refusal:
