@@ -13,7 +13,7 @@ import pytest
 
 from nilometer.clock import Clock
 from nilometer.model import Batch, Distribution, Kind, Reading, Resource
-from nilometer.web import chart
+from nilometer.web import chart, paint
 from nilometer.web.assets import OURS
 from nilometer.web.moments import window
 from tests.web.pages import asking
@@ -133,6 +133,21 @@ def test_a_timer_is_told_whole_and_by_period(ask):
         (NOW - 600 * S, 4),
         (NOW - 300 * S, 1),
     ]
+
+
+def test_quantiles_of_much_come_after_the_first_page_and_are_the_same(ask, monkeypatch):
+    path = "/metrics/http.server.request"
+    whole = ask(path).text
+    monkeypatch.setattr(paint, "AT_ONCE", 3 * 12 - 1)  # three series, twelve five minutes
+
+    first, then = ask(path).text, ask(path, quantiles="true").text
+
+    assert 'data-late="quantiles"' in first
+    assert [then.count("data-late"), whole.count("data-late")] == [0, 0]
+    rows = [re.findall(r'<td class="n">(.*?)</td>', page) for page in (first, whole, then)]
+    assert rows[1] == rows[2]
+    assert [one for one in rows[0] if one != "..."] == rows[1][:-2]
+    assert ask(path, format="json").json() == ask(path, format="json", quantiles="true").json()
 
 
 def test_versions_are_lines_of_their_own(ask):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 
 import pytest
 
@@ -17,6 +18,7 @@ from nilometer.model import (
     SpanKind,
     SpanRecord,
 )
+from nilometer.web import paint
 from tests.web.pages import asking
 
 S = 10**9
@@ -94,6 +96,23 @@ def test_a_service_tells_how_busy_how_slow_how_wrong_and_how_costly_it_was(ask):
     assert p50_ns == pytest.approx(1_000_000, rel=0.012)
     assert p99_ns == pytest.approx(3_000_000, rel=0.012)
     assert [(one["pid"], one["count"]) for one in processes] == [(1, 4), (2, 4)]
+
+
+def test_what_takes_long_is_no_part_of_the_first_page_and_is_asked_for_after_it(
+    ask, monkeypatch
+):
+    whole = ask("/services").text
+    monkeypatch.setattr(paint, "AT_ONCE", 2 * 12 - 1)  # two series, twelve five minutes
+
+    first, then = ask("/services").text, ask("/services", quantiles="true").text
+    told = ask("/services", format="json").json()["services"][1]
+
+    assert 'data-late="quantiles"' in first
+    assert (first.count("..."), "2.00 ms" in first) == (2 * 3, True)  # a service, processes
+    cells = [re.findall(r'<td class="n">(.*?)</td>', page) for page in (then, whole)]
+    assert cells[0] == cells[1]
+    assert "data-late" not in whole + then
+    assert told["p99_ns"] == pytest.approx(3_000_000, rel=0.012)
 
 
 def test_a_process_is_alive_while_its_silence_is_shorter_than_three_intervals(ask):

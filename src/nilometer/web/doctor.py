@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -58,8 +59,10 @@ def router(parts: Parts) -> APIRouter:
         request: Request, since: MomentText = SINCE, until: MomentText = ""
     ) -> Response:
         shown = window(since, until, parts.clock).on_grid()
-        found = await survey(parts, "/doctor", shown)
-        timings = await parts.queries.run("/doctor", _timings, parts.reader, shown)
+        found, timings = await asyncio.gather(
+            survey(parts, "/doctor", shown, quantiles=False),
+            parts.queries.run("/doctor", _timings, parts.reader, shown),
+        )
         health = parts.health()
         told = next_steps(health, found, shown)
         page = Page(

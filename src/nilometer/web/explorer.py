@@ -16,6 +16,7 @@ from nilometer.api.problems import not_a_choice, unusable
 from nilometer.model.cells import Spread, spread
 from nilometer.store.limits import NS_PER_HOUR
 from nilometer.store.series import RESOURCE_COLUMNS, Parts, matching, parted
+from nilometer.web.paint import has_quantiles
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -59,6 +60,7 @@ class Asked(NamedTuple):
 
     `periods` and `cells` are what takes longest: what there was in each period, and how large
     a timer's values were. `every` is whether groups that are not drawn have periods, too.
+    `quantiles` is whether the whole time has them; None: if they are soon read.
     """
 
     name: str
@@ -71,6 +73,7 @@ class Asked(NamedTuple):
     periods: bool = True
     cells: bool = True
     every: bool = False
+    quantiles: bool | None = None
 
 
 class Side(NamedTuple):
@@ -87,13 +90,15 @@ class Side(NamedTuple):
 
 
 class Explored(NamedTuple):
-    """The answer. `drawn` are the groups that charts show, those with most first; `services`
-    and `dimensions` are of the series that were chosen and of all."""
+    """The answer. `late` is whether the whole time lacks its quantiles. `drawn` are the groups
+    that charts show, those with most first; `services` and `dimensions` are of the series that
+    were chosen and of all."""
 
     kind: str
     unit: str
     description: str
     statistics: tuple[str, ...]
+    late: bool
     period_ns: int
     dimensions: Mapping[str, list[str]]
     services: list[str]
@@ -163,7 +168,10 @@ def explored(reader: Reader, asked: Asked) -> Explored:
     if window.lasts_ns > POINTS_MAX * period_ns:
         remedy = f"at most {POINTS_MAX} periods are shown; take a longer one, or less time"
         raise unusable("period", f"{period_ns}ns", remedy)
-    question = _Question(reader, asked, _shares(statistics), period_ns)
+    shares = _shares(statistics)
+    times = 2 if asked.compare else 1
+    late = bool(shares) and not has_quantiles(asked.quantiles, len(chosen), window, times)
+    question = _Question(reader, asked, shares, period_ns, late=late)
     now = question.side(chosen, 0)
     earlier = None
     if asked.compare:
@@ -173,6 +181,7 @@ def explored(reader: Reader, asked: Asked) -> Explored:
         unit=found[0].unit if found else "",
         description=_description(reader, asked),
         statistics=statistics,
+        late=late,
         period_ns=period_ns,
         dimensions=dimensions,
         services=sorted({one.service for one in chosen}),
@@ -190,11 +199,18 @@ class _Question:
     of most; so of a thousand others no periods are asked for, unless all are wanted."""
 
     def __init__(
-        self, reader: Reader, asked: Asked, shares: Sequence[float], period_ns: int
+        self,
+        reader: Reader,
+        asked: Asked,
+        shares: Sequence[float],
+        period_ns: int,
+        *,
+        late: bool,
     ) -> None:
         self._reader = reader
         self._asked = asked
         self._shares = shares
+        self._late = late
         self._period_ns = period_ns
         self.drawn: list[tuple[str | None, ...]] = []
         self._held: list[tuple[int, Distribution]] | None = None
@@ -212,7 +228,11 @@ class _Question:
             return Side(shift_ns, since_ns, until_ns, [], [])
         parts = parted(found, self._asked.group_by)
         sums = self._reader.measured(
-            name, parts, since_ns=since_ns, until_ns=until_ns, quantiles=self._shares
+            name,
+            parts,
+            since_ns=since_ns,
+            until_ns=until_ns,
+            quantiles=() if self._late else self._shares,
         )
         self.drawn = self.drawn or _largest(sums)
         rows: list[Statistics] = []

@@ -42,6 +42,9 @@ VALUES_MAX: Final = 100  # of a dimension, to choose from
 
 PACKED: Final = 4  # the same names and sizes again and again: 500 kB become 30 in 6 ms
 
+BESIDE: Final = ("format", "tables", "quantiles")
+"""In an address what charts do not ask for."""
+
 THEMES: Final = tuple(chart.COLOURS)
 COMPARED: Final = (("1h", "an hour"), ("1d", "a day"), ("7d", "a week"))
 
@@ -128,13 +131,15 @@ def _add_one(routes: APIRouter, parts: Parts) -> None:
         period: DurationNs = 0,
         compare: Text = "",
         tables: bool = False,
+        quantiles: bool | None = None,
     ) -> Response:
         shown = window(since, until, parts.clock).on_grid()
         asked = _asked(name, shown, where, group_by, statistic, period, compare)
         every = request.query_params.get("format", "html") != "html"
         asked = asked._replace(every=every, periods=tables or every, cells=tables or every)
+        asked = asked._replace(quantiles=True if tables or every else quantiles)
         same = {key: request.query_params.getlist(key) for key in request.query_params}
-        left = {key: v for key, v in same.items() if key not in ("format", "tables")}
+        left = {key: v for key, v in same.items() if key not in BESIDE}
         charts = link("charts", name, **left)
         page = await parts.queries.run("/metrics/{name}", _page, parts.reader, asked, charts)
         return parts.drawing.answer(request, page)
@@ -169,6 +174,7 @@ def _add_charts(routes: APIRouter, parts: Parts) -> None:
             raise not_a_choice("theme", theme, THEMES)
         shown = window(since, until, parts.clock).on_grid()
         asked = _asked(name, shown, where, group_by, statistic, period, compare)
+        asked = asked._replace(quantiles=False)  # those of the whole time
         look = None if plain else chart.Look(theme, narrow)
         packs = "gzip" in request.headers.get("accept-encoding", "")
         answer = await parts.queries.run(
@@ -239,7 +245,10 @@ def _names(told: Explored) -> list[str]:
     plain = [one for one in known if share_of(one) is None]
     names = [*plain, *(one for one in told.statistics if share_of(one) is not None)]
     return [
-        one for one in names if any(value_of(row, one) is not None for row in told.now.sums)
+        one
+        for one in names
+        if any(value_of(row, one) is not None for row in told.now.sums)
+        or (told.late and share_of(one) is not None)
     ]
 
 
@@ -251,13 +260,19 @@ def _summed(told: Explored, names: Sequence[str]) -> list[dict[str, Any]]:
     return [
         {
             "group": row.group,
-            "now": [written(row, name) for name in names],
-            "earlier": [written(earlier[_key(row)], name) for name in names]
+            "now": [summed(row, name, told) for name in names],
+            "earlier": [summed(earlier[_key(row)], name, told) for name in names]
             if _key(row) in earlier
             else None,
         }
         for row in rows[:GROUPS_MAX]
     ]
+
+
+def summed(row: Statistics, statistic: str, told: Explored) -> str:
+    """One number of the whole time; three dots where it comes later."""
+    is_late = told.late and row.kind == "distribution" and share_of(statistic) is not None
+    return "..." if is_late else written(row, statistic)
 
 
 def _key(row: Statistics) -> tuple[Any, ...]:

@@ -160,14 +160,16 @@ def jobs(told: Mapping[str, Sequence[Series]]) -> list[Job]:
     return found
 
 
-def done(reader: Reader, window: Window, job: Job) -> dict[Group, Done]:
+def done(
+    reader: Reader, window: Window, job: Job, *, quantiles: bool = True
+) -> dict[Group, Done]:
     """How much of it each service did, and each process. Takes a thread's time."""
     rows = reader.measured(
         job.work.timer,
         _both(job.series),
         since_ns=window.since_ns,
         until_ns=window.until_ns,
-        quantiles=(0.5, 0.99),
+        quantiles=(0.5, 0.99) if quantiles else (),
     )
     return {one.group: _told(one, job, window) for one in rows if one.samples}
 
@@ -198,7 +200,7 @@ def _both(series: Sequence[Series]) -> Parts:
 
 def _told(one: Statistics, job: Job, window: Window) -> Done:
     unit_ns = job.work.unit_ns[one.unit]
-    median, most = (value for _, value in one.quantiles)
+    median, most = (value for _, value in one.quantiles or ((0, None), (0, None)))
     times = (
         None if value is None else value * unit_ns
         for value in (one.average, median, most, one.maximum)

@@ -43,14 +43,20 @@ def router(parts: Parts) -> APIRouter:
 
     @routes.get("/services")
     async def show(
-        request: Request, since: MomentText = SINCE, until: MomentText = ""
+        request: Request,
+        since: MomentText = SINCE,
+        until: MomentText = "",
+        quantiles: bool | None = None,
     ) -> Response:
         shown = window(since, until, parts.clock).on_grid()
-        rows = rows_of(await survey(parts, "/services", shown))
+        if request.query_params.get("format", "html") != "html":
+            quantiles = True
+        found = await survey(parts, "/services", shown, quantiles=quantiles)
+        rows = rows_of(found)
         page = Page(
             "services.html",
             "Services",
-            {"window": shown, "rows": rows},
+            {"window": shown, "rows": rows, "late": not found.quantiles},
             _data(shown, rows),
             Sheet(COLUMNS, _cells(rows)),
         )

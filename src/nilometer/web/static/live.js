@@ -1,12 +1,14 @@
 // Renews a page's parts while one looks at it: elements with an id and `data-live` are taken
 // from the same address, fetched again. What did not change is not touched, so nothing flickers,
-// and what has the focus stays as it is. A page that includes live.html is renewed.
+// and what has the focus stays as it is. A page that includes live.html is renewed. A part with
+// `data-late` lacks what takes longer: it is asked for at once, with the parameter of that name.
 "use strict";
 
 (() => {
   const EVERY_MS = 5000;
   const button = document.querySelector("[data-live-pause]");
-  if (!button) return;
+  const late = document.querySelector("[data-late]")?.dataset.late;
+  if (!button && !late) return;
   const said = document.querySelector("[data-live-said]");
   let paused = false;
   let timer = 0;
@@ -18,13 +20,19 @@
 
   const plan = () => {
     clearTimeout(timer);
-    if (!paused && !document.hidden) timer = setTimeout(renew, EVERY_MS);
+    if (button && !paused && !document.hidden) timer = setTimeout(renew, EVERY_MS);
+  };
+
+  const address = () => {
+    const url = new URL(location.href);
+    if (late) url.searchParams.set(late, "true");
+    return url;
   };
 
   async function renew() {
     asking = new AbortController();
     try {
-      const answer = await fetch(location.href, { signal: asking.signal, headers: { Accept: "text/html" } });
+      const answer = await fetch(address(), { signal: asking.signal, headers: { Accept: "text/html" } });
       if (answer.redirected && new URL(answer.url).pathname === "/login") {
         location.reload();
         return;
@@ -49,6 +57,8 @@
     }
   }
 
+  if (late) renew();
+  if (!button) return;
   button.hidden = false;
   button.addEventListener("click", () => {
     paused = !paused;
@@ -59,5 +69,5 @@
     else renew();
   });
   document.addEventListener("visibilitychange", plan);
-  plan();
+  if (!late) plan();
 })();

@@ -1,0 +1,26 @@
+"""What a page shows at first, and what its script asks for after that.
+
+Quantiles are read out of all buckets of all series, all else out of sums. Where that would take
+longer than one waits, the page comes without them, and its script asks for it once more, with
+them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from nilometer.web.moments import GRID_NS
+
+if TYPE_CHECKING:
+    from nilometer.web.moments import Window
+
+AT_ONCE: Final = 6000
+"""So many series, times five minutes, are merged in a tenth of a second."""
+
+
+def has_quantiles(asked: bool | None, series: int, window: Window, times: int = 1) -> bool:
+    """Whether quantiles of so many series are read at once, of as many such times; `asked` is
+    what the address says, if it says anything."""
+    if asked is not None:
+        return asked
+    return series * times * (window.lasts_ns // GRID_NS) <= AT_ONCE
