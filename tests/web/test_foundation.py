@@ -7,6 +7,7 @@ import pytest
 from nilometer.web import app
 from nilometer.web.app import POLICY
 from nilometer.web.assets import address
+from tests.collect.doors import visit
 from tests.web.pages import asking
 
 
@@ -57,6 +58,32 @@ def test_an_error_is_a_page_for_people(ask):
     assert "text/html" in answer.headers["content-type"]
     assert "yesterday&lt;script&gt;" in answer.text
     assert "<script>alert" not in answer.text
+
+
+PERSON = {"accept": "text/html,application/xhtml+xml"}
+
+
+def test_what_is_no_page_says_which_there_are(ask):
+    answer = ask("/servcies<b>", headers=PERSON)
+
+    assert (answer.status_code, answer.headers["content-security-policy"]) == (404, POLICY)
+    assert "did you mean &#39;/services&#39;? (/services, /metrics, /traces" in answer.text
+    assert "/servcies&lt;b&gt;" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [("/servcies", {}), ("/api/v1/trace", PERSON), ("/v1/nothing", PERSON)],
+)
+def test_programs_and_who_asks_where_only_they_do_get_no_page(ask, path, headers):
+    assert "text/html" not in ask(path, headers=headers).headers["content-type"]
+
+
+def test_a_path_of_programs_that_takes_no_get_says_so_and_is_no_page(tmp_path):
+    async def talk(client, _collector):
+        return await client.get("/v1/traces", headers=PERSON)
+
+    assert visit(tmp_path, talk).status_code == 405
 
 
 def test_without_the_extra_the_collector_says_what_to_install(tmp_path, monkeypatch):

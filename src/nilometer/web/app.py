@@ -15,7 +15,8 @@ from starlette.routing import BaseRoute, Match
 
 from nilometer.api.dialects import Means, application, as_it_came
 from nilometer.api.native import refuse_unknown
-from nilometer.errors import to_install
+from nilometer.api.problems import cut, missing
+from nilometer.errors import nearest, to_install
 from nilometer.web.origin import is_from_here
 from nilometer.web.parts import Parts
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, MutableMapping
     from typing import Any
 
+    from fastapi import FastAPI
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from nilometer.api.keys import Keys
@@ -35,6 +37,9 @@ PATHS: Final = frozenset(
     }
 )
 """The first parts of the paths that are pages'."""
+
+PROGRAMS: Final = ("/api/", "/v1/", "/v2/", "/v2.0/")
+"""Under these only programs ask, who read JSON."""
 
 POLICY: Final = (
     "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
@@ -89,6 +94,7 @@ def pages(
     for page in (services, metrics, traces, requests, changes, doctor):
         made.include_router(page.router(parts), dependencies=[Depends(_only_known)])
     made.include_router(assets.router())
+    _add_stray(made, means, drawing.refuse)
     if keys is not None:
         made.include_router(login.router(drawing, keys))
 
@@ -96,7 +102,21 @@ def pages(
     async def first() -> Response:
         return RedirectResponse("/services", 307)
 
-    return Pages(made)
+    return Pages(made, strays=True)
+
+
+def _add_stray(
+    made: FastAPI, means: Means, refuse: Callable[[Request, Refusal], Response]
+) -> None:
+    from nilometer.web.drawing import NAV
+
+    @made.exception_handler(404)
+    async def stray(request: Request, _error: Exception) -> Response:
+        """What was asked for is no page: which there are."""
+        means.refused("path")
+        path = request.scope["path"]
+        there = [f"/{place}" for place, _ in NAV]
+        return refuse(request, missing(f"no page {cut(path)!r}{nearest(path, there)}"))
 
 
 def _absent(means: Means) -> ASGIApp:
@@ -120,15 +140,23 @@ async def _only_known(request: Request) -> None:
 
 
 class Pages(BaseRoute):
-    """Hands on what is under a page's path, and puts the security headers on each answer."""
+    """Hands on what is under a page's path, and puts the security headers on each answer.
 
-    def __init__(self, app: ASGIApp) -> None:
+    With `strays` also what nobody else answers, where a person with a browser looks for it.
+    """
+
+    def __init__(self, app: ASGIApp, *, strays: bool = False) -> None:
         self.app = app
+        self._strays = strays
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Whether it is for us, whatever its method."""
-        ours = scope["type"] == "http" and is_page(scope["path"])
-        return (Match.FULL if ours else Match.NONE), {}
+        if scope["type"] != "http":
+            return Match.NONE, {}
+        if is_page(scope["path"]):
+            return Match.FULL, {}
+        # Half a match counts where there is no whole one, the first of them before the others.
+        return (Match.PARTIAL if self._strays and _is_stray(scope) else Match.NONE), {}
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -150,6 +178,13 @@ class Pages(BaseRoute):
             "query_string": _told(scope["query_string"]),
         }
         await self.app(asked, receive, with_headers)
+
+
+def _is_stray(scope: Scope) -> bool:
+    """Whether a person looks for it with a browser."""
+    wants = Headers(scope=scope).get("accept", "")
+    is_looked_for = scope["method"] in ("GET", "HEAD") and "text/html" in wants
+    return is_looked_for and not scope["path"].startswith(PROGRAMS)
 
 
 def _told(query: bytes) -> bytes:
