@@ -147,6 +147,8 @@ def test_traces_are_listed_whole(ask: Command, filled: Filled) -> None:
         ("--name", "GET /orders/{n}"),
         ("--error",),
         ("--min-duration", "10ms"),
+        ("--min-duration", "10ms", "--max-duration", "11ms"),
+        ("--attribute", "url.path=/orders/7", "--attribute", "http.response.status_code=500"),
         ("--since", "10m", "--until", "now"),
     ],
 )
@@ -162,6 +164,8 @@ def test_each_flag_of_the_list_finds_what_fits(ask: Command, flags: tuple[str, .
         ("--service", "other"),
         ("--name", "nothing"),
         ("--min-duration", "11ms"),
+        ("--max-duration", "10ms"),
+        ("--attribute", "url.path=/orders/7", "--attribute", "url.path.more=x"),
         ("--since", "1s"),
         ("--request-id", "r"),
     ],

@@ -146,7 +146,16 @@ def checked_id(text: str) -> str:
 @click.option("--name", help="Only traces with a span of this name.")
 @click.option("--since", default="1h", show_default=True, help="15m, 2h, or an ISO 8601 time.")
 @click.option("--until", help="The end of the time looked at; now if left out.")
-@click.option("--min-duration", metavar="TIME", help="Only those that took longer: 250ms, 2s.")
+@click.option(
+    "--min-duration", metavar="TIME", help="Only those that took so long at least: 250ms, 2s."
+)
+@click.option("--max-duration", metavar="TIME", help="Only those that took less.")
+@click.option(
+    "--attribute",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="Only those with a span that has this attribute; repeated, one span has all.",
+)
 @click.option("--error", is_flag=True, help="Only those in which something failed.")
 @click.option("--request-id", help="Only those with this request id.")
 @click.option(
@@ -165,6 +174,7 @@ def list_traces(url: str, token_file: str | None, *, as_json: bool, **wanted: An
     Examples:
       nilometer trace list --error --since 15m
       nilometer trace list --service orders --min-duration 250ms --json
+      nilometer trace list --attribute http.route=/orders --max-duration 2s
     """
     wanted["error"] = "true" if wanted["error"] else None
     answer = Collector(url, token_file).ask("traces", shape=shapes.TRACES, **wanted)
