@@ -25,6 +25,7 @@ from pika.exceptions import (
 )
 
 from nilometer.clock import elapsed_ns
+from nilometer.collect.group import WHOLE_BATCH_ROWS
 from nilometer.collect.instruments import BUS_LOST
 from nilometer.errors import ConfigError, NilometerError
 from nilometer.wire.osprofiler_points import points_of
@@ -46,6 +47,12 @@ BIND_S: Final = 10.0
 """So often queues are bound again, which takes half a millisecond each: no broker tells that an
 exchange was deleted, nor that services made one of its name anew, without our bindings."""
 POLL_S: Final = 0.2  # how long the thread may sleep before it sees that it should stop
+QUIET_S: Final = 0.05
+"""When nothing came for so long, what was taken is given to be committed; so it is when it is a
+whole batch, or has waited for `GATHER_S`. The first of thousands, given by itself, would wait
+for its group as one that comes alone does, a second, and hold up all that the broker may have
+under way."""
+GATHER_S: Final = 0.5
 END_S: Final = 8.0  # as long as requests are waited for
 HELD_BYTES_MAX: Final = 64 << 20
 """Taken and not yet in a flight; beyond that nothing is read until a commit ends."""
@@ -78,6 +85,8 @@ class Consumer:
         self._over = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._run, name="nilometer-bus", daemon=True)
+        self._gathering_ns = 0  # since when
+        self._heard_ns = 0  # when the broker last sent something, or could again
         self._flight: Flight | None = None
         self._done: Future[None] | None = None
         self._said: set[str] = set()
@@ -217,6 +226,9 @@ class Consumer:
     # ---- messages ----------------------------------------------------------------------------
 
     def _take(self, _channel: Any, method: Any, properties: Any, body: bytes) -> None:
+        self._heard_ns = elapsed_ns()
+        if not self._intake.gathered:
+            self._gathering_ns = self._heard_ns
         headers = properties.headers or {}
         compression = str(headers.get("compression") or "")
         self._intake.take(
@@ -226,13 +238,13 @@ class Consumer:
     def _consume(self, connection: Any, channel: Any) -> None:
         bound_ns = elapsed_ns()
         while not self._stop.is_set():
-            connection.process_data_events(POLL_S)
+            connection.process_data_events(QUIET_S if self._intake.gathered else POLL_S)
             if elapsed_ns() - bound_ns > BIND_S * 10**9:
                 self._bind_again(connection)
                 bound_ns = elapsed_ns()
             if self._intake.gathered_bytes > HELD_BYTES_MAX:
                 self._pause()
-            if self._acknowledged(channel, 0):
+            if self._acknowledged(channel, 0) and self._is_gathered():
                 self._depart(connection)
         self._acknowledged(channel, END_S)
         self._over.set()
@@ -242,6 +254,17 @@ class Consumer:
         for _ in range(int(HEARTBEAT_S / 4 / POLL_S)):
             if self._stop.is_set() or self._landed(POLL_S):
                 return
+
+    def _is_gathered(self) -> bool:
+        """Whether what was taken should be committed now."""
+        gathered, now_ns = self._intake.gathered, elapsed_ns()
+        return gathered >= WHOLE_BATCH_ROWS or (
+            gathered > 0
+            and (
+                now_ns - self._heard_ns > QUIET_S * 10**9
+                or now_ns - self._gathering_ns > GATHER_S * 10**9
+            )
+        )
 
     def _depart(self, connection: Any) -> None:
         """Begin the next flight with all that was taken."""
@@ -268,6 +291,7 @@ class Consumer:
         if self._flight is not None:
             channel.basic_ack(self._flight.tag, multiple=True)
             self._flight = None
+            self._heard_ns = elapsed_ns()
         return True
 
 

@@ -88,6 +88,11 @@ class Intake:
         self._gathered: list[Message] = []
         self.gathered_bytes = 0
 
+    @property
+    def gathered(self) -> int:
+        """How many messages wait for a flight."""
+        return len(self._gathered)
+
     def remember(self, points: Iterable[Point]) -> None:
         """Points that lie in the tables and wait for the others."""
         self._pairs.remember(points)
