@@ -80,6 +80,57 @@ def test_localhost_is_found_at_its_ipv4_while_another_listens_at_its_ipv6(
     assert listener.recv(65_535) == SENT
 
 
+HOSTILE = {
+    **MOVED,
+    "mysql\nevil:7|c": {
+        "Queries\nevil 7 1": 9,
+        "evil\r:7|g\u2028x": 8,
+        "a\nfake: all well": "x",
+    },
+}
+
+
+def test_no_name_begins_a_line_of_its_own_at_statsd_nor_in_the_log(listener, caplog) -> None:
+    with caplog.at_level(logging.WARNING):
+        send(json.dumps(HOSTILE).encode(), to(listener.getsockname()[1]), origin="here")
+
+    lines = listener.recv(65_535).splitlines()
+    assert len(lines) == 4
+    assert all(line.startswith(b"gate.") and line.count(b":") == 1 for line in lines)
+    assert len(caplog.messages) == 1
+    assert all(message.isprintable() for message in caplog.messages)
+
+
+def test_no_name_begins_a_line_of_its_own_at_graphite() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        options = to(server.getsockname()[1], host="127.0.0.1")
+        options.type = "graphite"
+        send(json.dumps(HOSTILE).encode(), options, origin="here")
+        peer, _ = server.accept()
+        with peer:
+            lines = peer.makefile("rb").read().splitlines()
+
+    assert len(lines) == 4
+    assert all(line.startswith(b"gate.") and line.count(b" ") == 2 for line in lines)
+
+
+def test_an_attachment_that_cannot_be_read_begins_no_line_in_the_log(
+    monkeypatch, caplog
+) -> None:
+    monkeypatch.setattr(cfg, "CONF", {GROUP: to(1, host="127.0.0.1")})
+    content = json.dumps({"mysql\nfake: all well": 7}).encode()
+    stream = io.BytesIO(attached(content, wall_ns=1_700_000_000 * 10**9))
+    target = Counters()
+
+    with caplog.at_level(logging.WARNING):
+        ByteStreamToStreamResult(stream).run(target)
+        target.stopTestRun()
+
+    [message] = caplog.messages
+    assert message.startswith("attachment 1 was not sent")
+    assert message.isprintable()
+
+
 def test_a_statsd_that_is_away_is_told_and_stops_no_run_from_being_loaded(
     monkeypatch, caplog
 ) -> None:

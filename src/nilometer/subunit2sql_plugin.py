@@ -81,12 +81,18 @@ class Counters(StreamResult):
         if not to.enabled:
             return
         if self._reader.because:
-            log.warning("counters may be missing: %s", self._reader.because)
+            log.warning("counters may be missing: %s", _one_line(self._reader.because))
         for number, attachment in enumerate(self._reader.whole(), 1):
             try:
                 send(attachment.content, to, origin=f"attachment {number}")
             except Exception as error:  # noqa: BLE001 - see above
-                log.warning("attachment %d was not sent to %s: %s", number, to.host, error)
+                because = _one_line(str(error))
+                log.warning("attachment %d was not sent to %s: %s", number, to.host, because)
+
+
+def _one_line(text: str) -> str:
+    """Text of a document for a log, in which it must begin no line of its own."""
+    return "".join(c if c.isprintable() else "·" for c in text)
 
 
 def send(content: bytes, to: Any, *, origin: str) -> None:
@@ -94,7 +100,7 @@ def send(content: bytes, to: Any, *, origin: str) -> None:
     document = parse(json.loads(content), origin=origin)
     batch, left_out = batch_of(document, wall_ns=clock.wall_ns())
     for because in left_out:
-        log.warning("left out: %s", because)
+        log.warning("left out: %s", _one_line(because))
     prefix = (to.prefix or "").rstrip(".")
     port = to.port or PORTS[to.type]
     host = f"[{to.host}]" if ":" in to.host else to.host
