@@ -65,9 +65,8 @@ def report(
     `curve` is when how many messages were produced: empty where somebody else produces, and
     then neither delay nor loss is known. `missed` readings failed, or were not of all
     processes; `failed` messages Kafka did not take; a `backlog` of so many was there before,
-    and is in no other figure; `others` put so many on the topic meanwhile, which cannot be told
-    apart where they are received and persisted. One that is not `is_whole` was interrupted:
-    what it did not see persisted is no loss.
+    and is in no other figure; so many `others` put on the topic meanwhile, and they are in all.
+    One that is not `is_whole` was interrupted: what it did not see persisted is no loss.
     """
     first, last = samples[0], samples[-1]
     done_ns = next(one.at_ns for one in samples if one.persisted == last.persisted)
