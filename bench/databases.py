@@ -41,6 +41,20 @@ def psycopg_cursor() -> type:
     return Cursor
 
 
+def psycopg2_cursor() -> type:
+    """The same of psycopg2's, whose class is C's."""
+    from psycopg2.extensions import cursor
+
+    class Cursor(cursor):
+        def __init__(self) -> None:
+            pass
+
+        def execute(self, query: Any, vars: Any = None) -> None:  # noqa: A002 (its name there)
+            return None
+
+    return Cursor
+
+
 def psycopg_statements(cursor: Any) -> Loop:
     """A loop of one statement with one parameter."""
 

@@ -43,6 +43,8 @@ TARGETS = (
     Target("sqlite3 traced", "nilometer C", 1_000),
     Target("psycopg untraced, its call", "nilometer C", 100),
     Target("psycopg traced, its call", "nilometer C", 1_000),
+    Target("psycopg2 untraced, its call", "nilometer C", 100),
+    Target("psycopg2 traced, its call", "nilometer C", 1_000),
     Target("sql pool untraced", "nilometer C", 1_900),  # a tenth of OpenTelemetry's
     # A tenth of what OpenTelemetry's instrumentations of the same clients took, at most.
     Target("redis untraced", "nilometer C", 300),

@@ -31,6 +31,16 @@ def psycopg_statements() -> tuple[Loop, Loop]:
     return databases.psycopg_statements(cursors()), databases.psycopg_statements(traced)
 
 
+def psycopg2_statements() -> tuple[Loop, Loop]:
+    from ddtrace import config, patch
+    from ddtrace.contrib.internal.psycopg.cursor import Psycopg2TracedCursor
+
+    patch(psycopg=True)
+    cursors = databases.psycopg2_cursor()
+    traced = Psycopg2TracedCursor(cursors(), config.psycopg)
+    return databases.psycopg_statements(cursors()), databases.psycopg_statements(traced)
+
+
 def whole_orm_queries() -> tuple[Loop, Loop]:
     """It has nothing of its own for the ORM: what is measured is the statement."""
     from ddtrace.contrib.sqlalchemy import trace_engine
@@ -45,6 +55,8 @@ CASES = {
     "sqlite3 traced": sqlite3_statements,
     "psycopg untraced, its call": off(psycopg_statements),
     "psycopg traced, its call": psycopg_statements,
+    "psycopg2 untraced, its call": off(psycopg2_statements),
+    "psycopg2 traced, its call": psycopg2_statements,
     "sql orm and statement untraced": off(whole_orm_queries),
     "sql orm and statement traced": whole_orm_queries,
 }

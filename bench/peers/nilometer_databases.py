@@ -35,11 +35,15 @@ def sqlite3_statements(*, active: bool = False, level: str = "basic") -> Pair:
     return paired(bare, databases.sqlite3_statements(sqlite3.connect), active=active)
 
 
-def psycopg_statements(*, active: bool = False, level: str = "basic") -> Pair:
-    cursors = databases.psycopg_cursor()
-    database = Instruments("psycopg", REGISTRY).database("postgresql", {})
+def psycopg_statements(
+    name: str = "psycopg", *, active: bool = False, level: str = "basic"
+) -> Pair:
+    """Of psycopg 3, or 2: both are measured by a subclass of their cursors."""
+    is_2 = name == "psycopg2"
+    cursors: Any = databases.psycopg2_cursor() if is_2 else databases.psycopg_cursor()
+    database = Instruments(name, REGISTRY).database("postgresql", {})
     measured = type("Cursor", (cursors,), {"execute": database.executing(cursors.execute)})
-    nilometer.set_level("integrations.psycopg", level)
+    nilometer.set_level(f"integrations.{name}", level)
     return paired(
         databases.psycopg_statements(cursors()),
         databases.psycopg_statements(measured()),
@@ -85,6 +89,9 @@ CASES = {
     "psycopg switched off, its call": lambda: psycopg_statements(level="off"),
     "psycopg untraced, its call": psycopg_statements,
     "psycopg traced, its call": lambda: psycopg_statements(active=True),
+    "psycopg2 switched off, its call": lambda: psycopg_statements("psycopg2", level="off"),
+    "psycopg2 untraced, its call": lambda: psycopg_statements("psycopg2"),
+    "psycopg2 traced, its call": lambda: psycopg_statements("psycopg2", active=True),
     "sql pool switched off": lambda: checkouts(level="off"),
     "sql pool untraced": checkouts,
     "sql orm switched off, its call": lambda: orm_queries(level="off"),

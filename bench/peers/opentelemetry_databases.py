@@ -29,6 +29,14 @@ def psycopg_statements(sampler: Sampler) -> tuple[Loop, Loop]:
     return databases.psycopg_statements(bare()), databases.psycopg_statements(traced())
 
 
+def psycopg2_statements(sampler: Sampler) -> tuple[Loop, Loop]:
+    from opentelemetry.instrumentation import psycopg2
+
+    bare = databases.psycopg2_cursor()
+    traced = psycopg2._new_cursor_factory(base_factory=bare, tracer_provider=tracers(sampler))
+    return databases.psycopg_statements(bare()), databases.psycopg_statements(traced())
+
+
 def checkouts() -> tuple[Loop, Loop]:
     bare, engine = databases.pooled_engine(), databases.pooled_engine()
     instrument(engine, ALWAYS_OFF)
@@ -56,6 +64,8 @@ CASES = {
     "sqlite3 traced": lambda: sqlite3_statements(ALWAYS_ON),
     "psycopg untraced, its call": lambda: psycopg_statements(ALWAYS_OFF),
     "psycopg traced, its call": lambda: psycopg_statements(ALWAYS_ON),
+    "psycopg2 untraced, its call": lambda: psycopg2_statements(ALWAYS_OFF),
+    "psycopg2 traced, its call": lambda: psycopg2_statements(ALWAYS_ON),
     "sql pool untraced": checkouts,
     "sql orm and statement untraced": lambda: whole_orm_queries(ALWAYS_OFF),
     "sql orm and statement traced": lambda: whole_orm_queries(ALWAYS_ON),
