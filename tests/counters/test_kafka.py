@@ -42,6 +42,8 @@ def test_the_client_is_told_how_to_get_in_and_nothing_shows_the_password() -> No
         ("kafka://h?tls=on", "choose from yes, no"),
         ("kafka://u@h?mechanism=GSSAPI", "choose from PLAIN"),
         ("kafka://h?acks=all", "no option 'acks'"),
+        ("kafka://h?others=i:99999", "it is HOST:PORT"),
+        ("kafka://h?others=:1", "it is HOST:PORT"),
     ],
 )
 def test_options_that_cannot_be_are_refused(url: str, because: str) -> None:
@@ -50,18 +52,19 @@ def test_options_that_cannot_be_are_refused(url: str, because: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "host", "port"),
+    ("said", "asked"),
     [
-        ("a:1,b:2", "a", 1),
-        ("PLAINTEXT://a:1", "a", 1),
-        ("a", "a", 9092),
-        ("[::1]:7", "::1", 7),
+        ("a:1,b:2, SSL://c ,", "a:1,b:2,c:9092"),
+        ("PLAINTEXT://a:1", "a:1"),
+        ("a", "a:9092"),
+        ("[::1]:7,me:s3@[::2]", "[::1]:7,[::2]:9092"),
     ],
 )
-def test_it_is_where_the_variable_says(said: str, host: str, port: int) -> None:
+def test_it_is_where_the_variable_says(said: str, asked: str) -> None:
     around = Surroundings({"KAFKA_BOOTSTRAP_SERVERS": said}, Path("/nowhere"))
+    [target] = kafka.find(around)
 
-    assert [(one.host, one.port) for one in kafka.find(around)] == [(host, port)]
+    assert kafka.settings(target)["bootstrap.servers"] == asked
 
 
 def test_without_a_variable_it_is_looked_for_on_this_machine(

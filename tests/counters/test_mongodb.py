@@ -123,10 +123,48 @@ def test_any_status_is_counted_or_left(said: dict) -> None:
         ),
         ("mongodb://h?replicaSet=rs0", "mongodb://h:27017/?replicaSet=rs0"),
         ("mongodb+srv://h", "mongodb+srv://h/?"),
+        (
+            "mongodb://h?replicaSet=rs0&others=i:1,[::1]",
+            "mongodb://h:27017,i:1,[::1]:27017/?replicaSet=rs0",
+        ),
     ],
 )
 def test_the_client_is_given_what_the_target_says(url: str, asked: str) -> None:
-    assert mongodb.url_of(Target.parse(url, origin="x", schemes=SCHEMES)) == asked
+    target = Target.parse(url, origin="x", schemes=SCHEMES)
+
+    assert [str.__str__(one) for one in mongodb.urls_of(target).values()] == [asked]
+
+
+def test_the_first_host_that_answers_is_read_and_stays_the_one(free_port) -> None:
+    with mongod(lambda _name: status(**OPERATIONS), FIRST) as port:
+        away = free_port()
+        found = connect(f"mongodb://127.0.0.1:{away}?others=127.0.0.1:{port}", origin="x")
+        shots = [snapshot(found, Clock()) for _ in range(2)]
+        found.close()
+
+    assert {shot.instance for shot in shots} == {f"127.0.0.1:{port}"}
+    assert delta(*shots).because == ""
+
+
+def test_a_host_that_answers_and_refuses_is_not_passed_over(free_port) -> None:
+    def denied(_name: str) -> dict:
+        return {"ok": 0.0, "errmsg": "not authorized on admin", "code": 13}
+
+    with mongod(denied, FIRST) as port:
+        url = f"mongodb://127.0.0.1:{port}?others=127.0.0.1:{free_port()}"
+        with pytest.raises(BackendError) as caught:
+            connect(url, origin="x").read()
+
+    assert str(caught.value).startswith(f"mongodb at 127.0.0.1:{port}: ")
+    assert "clusterMonitor" in str(caught.value)
+
+
+def test_where_nobody_answers_the_last_host_is_told(free_port, monkeypatch) -> None:
+    monkeypatch.setattr(mongodb, "CONNECT_S", 0.3)
+    first, last = free_port(), free_port()
+
+    with pytest.raises(BackendError, match=f"mongodb at 127.0.0.1:{last}: "):
+        connect(f"mongodb://127.0.0.1:{first}?others=127.0.0.1:{last}", origin="x").read()
 
 
 def test_it_is_where_the_variables_say_or_on_this_machine(
@@ -137,7 +175,7 @@ def test_it_is_where_the_variables_say_or_on_this_machine(
 
     (one,) = found(MONGO_URL="mongodb://me:s3@a:1,b:2/shop?authSource=x&maxPoolSize=5")
     assert (one.host, one.port, one.user, one.password) == ("a", 1, "me", "s3")
-    assert one.options == (("authSource", "x"),)
+    assert one.options == (("authSource", "x"), ("others", "b:2"))
     monkeypatch.setattr(mongodb, "listens", lambda port: port == 27017)
     assert [(target.host, target.port) for target in found()] == [("127.0.0.1", 27017)]
     monkeypatch.setattr(mongodb, "listens", lambda port: False)

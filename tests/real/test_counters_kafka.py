@@ -107,6 +107,16 @@ def test_somebody_else_is_told_in_bounded_time(answer) -> None:
     assert "s3cret" not in str(caught.value)
 
 
+def test_where_the_first_broker_is_away_another_is_asked(producer, free_port) -> None:
+    send(producer, "orders", 4)
+    broker = next(iter(producer.list_topics(timeout=10).brokers.values()))
+    url = f"kafka://127.0.0.1:{free_port()}?others={broker.host}:{broker.port}"
+    backend = connect(url, origin="test")
+
+    assert read(backend).totals() == {"log_end_offset": 4}
+    backend.close()
+
+
 def test_nobody_there_is_told(free_port, capfd) -> None:
     with pytest.raises(BackendError, match="Broker transport failure"):
         connect(f"kafka://127.0.0.1:{free_port()}", origin="test").read()

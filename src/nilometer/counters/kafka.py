@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from nilometer.counters.backend import BackendError
 from nilometer.counters.figures import Fact, Figures
-from nilometer.counters.link import ANSWER_S, CONNECT_S, listens, unreadable
+from nilometer.counters.link import ANSWER_S, CONNECT_S, listens, places, unreadable
 from nilometer.counters.members import Members
 from nilometer.counters.parts import Kept, bounded
 from nilometer.counters.rabbitmq_api import SCOPE_OPTIONS, scopes_of
@@ -43,26 +43,29 @@ PARTITIONS_MAX: Final = 20_000
 """Five brokers with the 4,000 partitions that Kafka's own advice gives each at most."""
 
 MECHANISMS: Final = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
-OPTIONS: Final = ("tls", "ca", "mechanism", *SCOPE_OPTIONS)
+OPTIONS: Final = ("tls", "ca", "mechanism", "others", *SCOPE_OPTIONS)
 
 
 def find(surroundings: Surroundings) -> Sequence[Target]:
-    """What ``KAFKA_BOOTSTRAP_SERVERS`` says, the first of them, else the usual port here."""
+    """What ``KAFKA_BOOTSTRAP_SERVERS`` says, else the usual port here."""
     said = surroundings.environment.get(VARIABLE, "")
     if said:
-        first = said.split(",")[0].strip().rpartition("://")[2]
-        place = first.rpartition("@")[2]  # where a user stands there is a password to be shown
-        host, _, port = place.rpartition(":")
+        brokers = (one.strip().rpartition("://")[2] for one in said.split(","))
+        # Where a user stands there is a password to be shown.
+        first, *others = (one.rpartition("@")[2] for one in brokers)
+        host, _, port = first.rpartition(":")
         if not (host and port.isascii() and port.isdigit()):
-            host, port = place, str(PORT)
-        return [Target("kafka", VARIABLE, host.strip("[]"), int(port))]
+            host, port = first, str(PORT)
+        more = (("others", ",".join(others)),) if others else ()
+        return [Target("kafka", VARIABLE, host.strip("[]"), int(port), options=more)]
     if listens(PORT):
         return [Target("kafka", "found on this machine", "127.0.0.1", PORT)]
     return []
 
 
 def connect(target: Target) -> Kafka:
-    """A cluster by one of its brokers: ``kafka://user:password@host:9092?tls=yes``."""
+    """A cluster by one of its brokers, or by the first that answers:
+    ``kafka://user:password@host:9092?tls=yes&others=host:9092,host:9092``."""
     return Kafka(target.accepting(OPTIONS))
 
 
@@ -160,8 +163,6 @@ class Kafka:
 
 def settings(target: Target) -> dict[str, Secret | str]:
     """What confluent-kafka is told; librdkafka's own log would go to standard error."""
-    host = target.host or "127.0.0.1"
-    host = f"[{host}]" if ":" in host else host
     tls = target.option("tls", "no")
     if tls not in {"yes", "no"}:
         target.refuse(f"tls={tls!r}; choose from yes, no")
@@ -170,7 +171,7 @@ def settings(target: Target) -> dict[str, Secret | str]:
         target.refuse(f"mechanism={mechanism!r}; choose from {', '.join(MECHANISMS)}")
     protocol = ("SASL_" if target.user else "") + ("SSL" if tls == "yes" else "PLAINTEXT")
     told: dict[str, Secret | str] = {
-        "bootstrap.servers": f"{host}:{target.port or PORT}",
+        "bootstrap.servers": ",".join(place.shown for place in places(target, PORT)),
         "client.id": "nilometer",
         "security.protocol": protocol,
         "socket.timeout.ms": str(int(ANSWER_S * 1000)),

@@ -45,6 +45,21 @@ def place(target: Target, port: int) -> Place:
     return Place(target.host or "127.0.0.1", target.port or port)
 
 
+def places(target: Target, port: int) -> list[Place]:
+    """Where a target says its backend is, and in its option `others` where to ask if nobody
+    answers there. Raises ConfigError."""
+    found = [place(target, port)]
+    for said in filter(None, target.option("others").split(",")):
+        host, colon, number = said.rpartition(":")
+        if not colon or said.endswith("]"):
+            host, number = said, str(port)
+        is_number = number.isascii() and number.isdigit() and len(number) <= len("65535")
+        if not (host and is_number and 0 < int(number) < 2**16):
+            target.refuse(f"others={said!r}; it is HOST:PORT, with commas between several")
+        found.append(Place(host.strip("[]"), int(number)))
+    return found
+
+
 def secure(target: Target) -> bool:
     """Whether the target asks for TLS: ``tls=yes``, or a scheme that says so."""
     default = "yes" if target.scheme in SECURE else "no"

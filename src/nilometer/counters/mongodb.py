@@ -12,7 +12,7 @@ from urllib.parse import quote, urlencode
 from nilometer.counters import link
 from nilometer.counters.backend import BackendError
 from nilometer.counters.figures import Fact, Figures
-from nilometer.counters.link import CONNECT_S, listens, unreadable
+from nilometer.counters.link import CONNECT_S, listens, places, unreadable
 from nilometer.counters.target import Secret, Target
 from nilometer.errors import to_install
 
@@ -96,49 +96,58 @@ def find(surroundings: Surroundings) -> Sequence[Target]:
 def _said(said: str, variable: str) -> Target:
     """The target of a client's own URL; what only clients need is left out.
 
-    It may name several hosts with commas between, which other URLs may not: the first is read.
+    It may name several hosts with commas between, which other URLs may not.
     """
     scheme, slashes, rest = said.partition("://")
     who, at, where = rest.rpartition("@")
     hosts, slash, path = where.partition("/")
-    first = f"{scheme}{slashes}{who}{at}{hosts.partition(',')[0]}{slash}{path}"
+    host, _, others = hosts.partition(",")
+    first = f"{scheme}{slashes}{who}{at}{host}{slash}{path}"
     target = Target.parse(first, origin=variable, schemes=SCHEMES)
     ours = tuple(one for one in target.options if one[0] in CLIENT_OPTIONS)
-    return target._replace(options=ours)
+    more = (("others", others),) if others else ()
+    return target._replace(options=(*ours, *more))
 
 
 def connect(target: Target) -> MongoDB:
-    """A server: ``mongodb://user:password@host:27017/?authSource=admin``."""
+    """A server: ``mongodb://user:password@host:27017/?authSource=admin&others=host:27017``."""
     for name in SWITCHES:  # pymongo warns of other words, and does as if nothing was said
         if (said := target.option(name, "true")) not in {"true", "false"}:
             target.refuse(f"{name}={said!r}; choose from true, false")
-    return MongoDB(target.accepting(CLIENT_OPTIONS))
+    return MongoDB(target.accepting((*CLIENT_OPTIONS, "others")))
 
 
-def url_of(target: Target) -> str:
-    """The URL as pymongo wants it, asking the very server that it names."""
+def urls_of(target: Target) -> dict[str, Secret]:
+    """The URLs to try as pymongo wants them, each asking the very server that it names, by what
+    may be shown of them. Of a replica set pymongo itself finds the one to ask."""
+    hosts = [place.shown for place in places(target, PORT)]
+    if "replicaSet" in dict(target.options):
+        return {hosts[0]: Secret(_url(target, ",".join(hosts)))}
+    return {host: Secret(_url(target, host)) for host in hosts}
+
+
+def _url(target: Target, hosts: str) -> str:
     options = dict(target.options)
+    options.pop("others", None)
     service = target.scheme == "mongodb+srv"
     if not service and "replicaSet" not in options:
         options.setdefault("directConnection", "true")
     password = f":{quote(target.password, safe='')}" if target.password else ""
     who = f"{quote(target.user, safe='')}{password}@" if target.user else ""
-    host = target.host or "127.0.0.1"
-    host = f"[{host}]" if ":" in host else host
-    port = "" if service else f":{target.port or PORT}"
+    where = target.host if service else hosts
     scheme = target.scheme if service else "mongodb"
-    return f"{scheme}://{who}{host}{port}/?{urlencode(options)}"
+    return f"{scheme}://{who}{where}/?{urlencode(options)}"
 
 
 class MongoDB:
-    """Reads a server by a client that stays connected."""
+    """Reads a server, the first that answers, by a client that stays connected."""
 
     name = "mongodb"
     settle_s = 0.0
 
     def __init__(self, target: Target) -> None:
-        self.instance = f"{target.host or '127.0.0.1'}:{target.port or PORT}"
-        self._url = Secret(url_of(target))
+        self._urls = urls_of(target)
+        self.instance = next(iter(self._urls))
         self._client: Any = None
         self._facts: dict[str, Fact] = dict(FACTS)
         self.servers: tuple[tuple[str, str], ...] = ()
@@ -168,17 +177,21 @@ class MongoDB:
         return Figures(values, began(hello, status), str(status.get("version", "")))
 
     def _connected(self) -> Any:
-        if self._client is None:
-            from pymongo import MongoClient
+        from pymongo.errors import ConnectionFailure
 
-            ms = int(CONNECT_S * 1000)
-            self._client = MongoClient(
-                str.__str__(self._url),
-                appname="nilometer",
-                connectTimeoutMS=ms,
-                serverSelectionTimeoutMS=ms,
-                socketTimeoutMS=int(link.ANSWER_S * 1000),
-            )
+        if self._client is not None:
+            return self._client
+        *others, last = self._urls
+        for host in others:
+            client = _client(self._urls[host])
+            try:
+                client.admin.command("hello")
+            except ConnectionFailure:
+                client.close()
+                continue
+            self._client, self.instance = client, host
+            return client
+        self._client, self.instance = _client(self._urls[last]), last
         return self._client
 
     def facts(self) -> Mapping[str, Fact]:
@@ -190,6 +203,19 @@ class MongoDB:
         if self._client is not None:
             self._client.close()
         self._client = None
+
+
+def _client(url: Secret) -> Any:
+    from pymongo import MongoClient
+
+    ms = int(CONNECT_S * 1000)
+    return MongoClient(
+        str.__str__(url),
+        appname="nilometer",
+        connectTimeoutMS=ms,
+        serverSelectionTimeoutMS=ms,
+        socketTimeoutMS=int(link.ANSWER_S * 1000),
+    )
 
 
 TOLD_CHARS_MAX: Final = 300
