@@ -180,7 +180,23 @@ def test_sarif_tells_each_place_once_however_many_parts_come_from_it() -> None:
     whole = json.loads(FORMATS["sarif"](replace(ALARM, findings=(twice,))))
 
     (result,) = whole["runs"][0]["results"]
-    assert (len(result["locations"]), result["relatedLocations"]) == (1, [])
+    assert len(result["locations"]) == 1
+    assert "relatedLocations" not in result
+
+
+@pytest.mark.parametrize(("suite", "uri"), [("shop tests", "shop%20tests"), ("", "suite")])
+def test_each_result_of_sarif_has_a_place_or_github_refuses_them_all(
+    suite: str, uri: str
+) -> None:
+    (finding,) = ALARM.findings
+    placeless = replace(
+        ALARM, run=ALARM.run._replace(suite=suite), findings=(replace(finding, parts=()),)
+    )
+
+    (result,) = json.loads(FORMATS["sarif"](placeless))["runs"][0]["results"]
+
+    (location,) = result["locations"]
+    assert location["physicalLocation"]["artifactLocation"] == {"uri": uri}
 
 
 def test_sarif_without_a_finding_closes_old_alerts() -> None:

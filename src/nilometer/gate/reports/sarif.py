@@ -22,6 +22,7 @@ SCHEMA: Final = (
 )
 LEVELS: Final = {Outcome.FAIL: "error", Outcome.WARN: "warning"}
 RULE: Final = "costs-more"
+SUITE: Final = "suite"  # where it has no name
 
 
 def sarif(verdict: Verdict) -> str:
@@ -62,8 +63,13 @@ def _result(finding: Finding, verdict: Verdict) -> dict[str, Any]:
         "partialFingerprints": {"counter/v1": blake2b(same, digest_size=16).hexdigest()},
     }
     places = dict.fromkeys(part.place for part in finding.parts if part.place)
-    if locations := [_location(place.file, place.line) for place in places]:
-        found["locations"] = locations[:1]
+    # GitHub refuses the whole file for one result without a place. Where no line of code is known
+    # the suite stands for it, as the name of an image does in the reports of other scanners.
+    locations = [_location(place.file, place.line) for place in places] or [
+        _location(verdict.run.suite.strip("/") or SUITE, 1)
+    ]
+    found["locations"] = locations[:1]
+    if locations[1:]:
         found["relatedLocations"] = locations[1:]  # no two alike, or GitHub refuses them all
     return found
 
