@@ -21,7 +21,8 @@ from nilometer.store.broken import broken_of
 from nilometer.store.copies import Copies, CutError
 from nilometer.store.places import NS_PER_MS, store_error
 from nilometer.store.reading import database, show, sql
-from nilometer.store.stored import ROW_GROUP, is_conflict, removal
+from nilometer.store.stored import is_conflict, removal
+from nilometer.store.tables import ROW_GROUP
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

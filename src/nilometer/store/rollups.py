@@ -18,8 +18,8 @@ from nilometer.store.compaction import MEMORY_MAX, Maintained, take_turn
 from nilometer.store.copies import Copies, CutError
 from nilometer.store.places import NS_PER_MS, store_error
 from nilometer.store.reading import database, show, sql
-from nilometer.store.stored import ROW_GROUP, removal
-from nilometer.store.tables import file_schema
+from nilometer.store.stored import removal
+from nilometer.store.tables import ROW_GROUP, file_schema
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -38,10 +38,6 @@ if TYPE_CHECKING:
 
 EPOCH: Final = date(1970, 1, 1)
 
-ROW_GROUP: Final = 32_768
-"""Rows that are read or skipped together. A trace among a million spans took 6.6 ms of CPU;
-9 ms by groups half that size, as the footer grows, and 9 ms by groups twice that size."""
-
 BOUND_CHARACTERS_MAX: Final = 64
 """Of a text's least and greatest value so much goes into the log: enough for a trace id."""
 
@@ -135,7 +131,7 @@ class StoredTable:
                 for piece in pieces:
                     exact = piece.cast(schema) if piece.schema != schema else piece
                     whole = pa.table(exact) if isinstance(exact, pa.RecordBatch) else exact
-                    writer.write_table(whole, row_group_size=ROW_GROUP)
+                    writer.write_table(whole, row_group_size=self.table.row_group)
                     bounds.add(whole)
             sink.flush()
         action.size, action.modification_time = self.place.finish(path, durable=self._sync)

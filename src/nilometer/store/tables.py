@@ -23,6 +23,11 @@ HISTORY: Final = {
 PARTITION: Final = "date"
 
 
+ROW_GROUP: Final = 32_768
+"""Rows that are read or skipped together. A trace among a million spans took 6.6 ms of CPU;
+9 ms by groups half that size, as the footer grows, and 9 ms by groups twice that size."""
+
+
 class Column(NamedTuple):
     """One column: its name, its type and what it means."""
 
@@ -37,7 +42,8 @@ class Table(NamedTuple):
     Files carry the least and greatest value of the `bounded` columns, so that a question opens
     only the files that can answer it. A dictionary of the `unlike` columns would hold nearly
     every value once: without it files of spans are a fifth smaller and sooner written.
-    `since` is the version of the schema that the columns are of.
+    `since` is the version of the schema that the columns are of. Of `row_group` rows together
+    a question reads all or none.
     """
 
     name: str
@@ -48,6 +54,7 @@ class Table(NamedTuple):
     bounded: tuple[str, ...]
     unlike: tuple[str, ...] = ()
     since: int = 1
+    row_group: int = ROW_GROUP
 
 
 TEXT: Final = pa.string()
@@ -280,9 +287,10 @@ ROLLUPS: Final = Table(
         *(column for column in READINGS.columns if column.name in _BUCKETS),
     ),
     time="ended_ns",
-    order=("name", "series", "grid_ns"),
+    order=("name", "grid_ns", "series"),
     bounded=("file", "name", "ended_ns"),
     since=3,
+    row_group=2048,  # of some 5 kB each, with their buckets: an hour of 160 series
 )
 
 TABLES: Final = {

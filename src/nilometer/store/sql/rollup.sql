@@ -115,4 +115,4 @@ LEFT JOIN aboves
 LEFT JOIN belows
   ON NOT is_raw AND merged.series = belows.series AND merged.grid_ns = belows.grid_ns
     AND merged.sharpness = belows.sharpness
-ORDER BY name, merged.series, merged.grid_ns
+ORDER BY name, merged.grid_ns, merged.series

@@ -1,8 +1,13 @@
 -- Summaries of these traces, each of all its spans, the latest first.
-WITH once AS (
-  SELECT trace_id, span_id, parent_id, name, service, started_ns, ended_ns, status
+-- Materialized, or the window would read the files once more for the rows that it keeps.
+WITH found AS MATERIALIZED (
+  SELECT trace_id, span_id, parent_id, name, service, started_ns, ended_ns, status, append
   FROM spans
   WHERE trace_id IN (SELECT UNNEST($ids))
+),
+once AS (
+  SELECT *
+  FROM found
   QUALIFY ROW_NUMBER() OVER (PARTITION BY trace_id, span_id ORDER BY append) = 1
 )
 SELECT
