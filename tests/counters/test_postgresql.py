@@ -126,7 +126,7 @@ def test_a_total_that_lost_a_part_says_so_from_then_on() -> None:
     losses = Losses()
 
     said = [
-        losses.seen(values)
+        losses.seen(values, {})
         for values in ({a: 1, b: 1}, {a: 2, b: 1}, {a: 9}, {a: 9}, {a: 3, b: 1})
     ]
 
@@ -135,11 +135,34 @@ def test_a_total_that_lost_a_part_says_so_from_then_on() -> None:
     assert said == [{}, {}, one, one, two]
 
 
+def test_another_table_of_the_same_name_is_not_taken_for_the_one_before() -> None:
+    table = ("table", "public.a")
+    losses = Losses()
+
+    losses.seen({("n_tup_ins", (table,)): 250}, {table: "7"})
+    said = losses.seen({("n_tup_ins", (table,)): 300}, {table: "8"})
+
+    assert said == {
+        ("n_tup_ins", ()): "1 of its parts went, or began anew, since the first read",
+        ("n_tup_ins", (table,)): "made anew under the same name, once since the first read",
+    }
+
+
+def test_statements_that_made_room_for_others_leave_their_totals_unknown() -> None:
+    told, columns = {"resets": {}}, {STATEMENTS: ("calls",)}
+    kept = statements_begun({**told, "dealloc": 0}, columns)
+    evicted = statements_begun({**told, "dealloc": 39}, columns)
+
+    assert kept == statements_begun(told, columns)
+    assert kept["statement.select.calls", ()] != evicted["statement.select.calls", ()]
+    assert "39 times" in evicted["statement.calls", ()]
+
+
 def test_a_level_that_falls_lost_nothing() -> None:
     losses = Losses()
     level = ("numbackends", (("db", "a"),))
 
-    assert (losses.seen({level: 3}), losses.seen({level: 1})) == ({}, {})
+    assert (losses.seen({level: 3}, {}), losses.seen({level: 1}, {})) == ({}, {})
 
 
 @pytest.mark.parametrize(
@@ -187,9 +210,9 @@ def test_a_statement_that_went_is_lost_to_the_total_of_those_that_do_the_same() 
     losses = Losses()
     insert = ("statement.calls", (("db", "a"), ("query", "INSERT INTO t")))
 
-    losses.seen({insert: 3})
+    losses.seen({insert: 3}, {})
 
-    assert {name for name, _ in losses.seen({})} == {
+    assert {name for name, _ in losses.seen({}, {})} == {
         "statement.calls",
         "statement.insert.calls",
     }

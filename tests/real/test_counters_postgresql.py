@@ -278,6 +278,56 @@ def test_a_dropped_table_takes_its_counts_along_and_its_total_is_not_known(
     assert "1 of its parts went" in moves.unknown["n_tup_ins", ()]
 
 
+def test_a_table_that_was_made_anew_is_not_taken_for_the_one_before(
+    server: PostgreSQL, backend: Backend
+) -> None:
+    """Also where more was counted in it by then than in the earlier one."""
+    fill = "INSERT INTO old SELECT generate_series(1, {})"
+    execute(shop(server), "CREATE TABLE old (i INT)", fill.format(250))
+    ended(server)
+    (before,) = snapshots(backend)
+    execute(shop(server), "DROP TABLE old", "CREATE TABLE old (i INT)", fill.format(300))
+    ended(server)
+    (after,) = snapshots(backend)
+
+    moves = delta(before, after)
+
+    assert "made anew" in moves.unknown["n_tup_ins", (("table", "public.old"),)]
+    assert "began anew" in moves.unknown["n_tup_ins", ()]
+
+
+def test_a_database_that_was_made_anew_is_not_taken_for_the_one_before(
+    server: PostgreSQL, backend: Backend
+) -> None:
+    other = server.url.removesuffix("postgres") + "other"
+    made = ("DROP DATABASE IF EXISTS other", "CREATE DATABASE other")
+    fill = ("CREATE TABLE t (i INT)", *["INSERT INTO t VALUES (1)"] * 9)
+    shots = []
+    for _ in range(2):
+        for statement in made:
+            execute(server.url, statement)
+        execute(other, *fill)
+        ended(server)
+        shots += snapshots(backend)
+
+    moves = delta(*shots)
+
+    assert "made anew" in moves.unknown["xact_commit", (("db", "other"),)]
+    assert "began anew" in moves.unknown["xact_commit", ()]
+    execute(server.url, "DROP DATABASE other")
+
+
+def test_how_often_statements_made_room_for_others_is_read(
+    server: PostgreSQL, backend: Backend
+) -> None:
+    from nilometer.counters.postgresql_views import EVICTIONS
+
+    (shot,) = snapshots(backend)
+
+    assert f"'{EVICTIONS}'" in backend._catalogue.statement
+    assert "made room" not in shot.incarnations["statement.calls", ()]
+
+
 # --- What may not be seen, or is not there -------------------------------------------------
 
 

@@ -17,10 +17,12 @@ from nilometer.counters.postgresql_facts import GAUGES, fact_of
 from nilometer.counters.postgresql_options import OPTIONS, PORT, find, parameters
 from nilometer.counters.postgresql_views import (
     CATALOGUE,
+    EVICTIONS,
     HIDDEN,
     HIDDEN_TEXT,
     OURS,
     STATEMENTS,
+    STATEMENTS_INFO,
     VIEWS,
     Catalogue,
     catalogue_of,
@@ -156,8 +158,13 @@ def incarnation_of(reply: Mapping[str, Any]) -> str:
 def statements_begun(
     reply: Mapping[str, Any], columns: Mapping[str, Sequence[str]]
 ) -> dict[Series, str]:
-    """Since when statements are counted: those that were not at first have no earlier value."""
-    at = reply["resets"].get("pg_stat_statements_info") or "the server started"
+    """Since when statements are counted: those that were not at first have no earlier value.
+
+    One that comes and makes room for another between two reads takes along what no read saw.
+    """
+    at = reply["resets"].get(STATEMENTS_INFO) or "the server started"
+    if times := reply.get(EVICTIONS):
+        at += f", less those that made room for others, {times:,} times"
     names = [f"statement.{column}" for column in columns.get(STATEMENTS, ())]
     return {(name, ()): f"counted since {at}" for of in names for name in (of, *by_verb(of))}
 
@@ -170,19 +177,50 @@ class Losses:
 
     def __init__(self) -> None:
         self._before: Mapping[Series, Number] = {}
+        self._oids: Mapping[tuple[str, str], object] = {}
         self._lost: dict[str, int] = {}
+        self._anew: dict[Series, int] = {}
 
-    def seen(self, values: Mapping[Series, Number]) -> dict[Series, str]:
-        """What has been lost so far of each total, told as its incarnation."""
+    def seen(
+        self, values: Mapping[Series, Number], oids: Mapping[tuple[str, str], object]
+    ) -> dict[Series, str]:
+        """What has been lost so far of each total, and which parts are of another table or
+        database of the same name by now, told as their incarnations."""
         for (name, part), earlier in self._before.items():
-            if part and name not in GAUGES and values.get((name, part), 0) < earlier:
+            if not part or name in GAUGES:
+                continue
+            anew = oids.get(part[0]) != self._oids.get(part[0])
+            if anew or values.get((name, part), 0) < earlier:
                 for total in totals_of(name, part):
                     self._lost[total] = self._lost.get(total, 0) + 1
-        self._before = values
-        return {
+            if anew:
+                self._anew[name, part] = self._anew.get((name, part), 0) + 1
+        self._before, self._oids = values, oids
+        lost: dict[Series, str] = {
             (name, ()): f"{lost} of its parts went, or began anew, since the first read"
             for name, lost in self._lost.items()
         }
+        again = {
+            series: f"made anew under the same name, {_often(times)} since the first read"
+            for series, times in self._anew.items()
+            if series in values
+        }
+        return {**lost, **again}
+
+
+def _often(times: int) -> str:
+    return "once" if times == 1 else f"{times} times"
+
+
+def oids_of(reply: Mapping[str, Any]) -> dict[tuple[str, str], object]:
+    """What tells tables and databases from others that had, or will have, the same name."""
+    return {
+        (label, name): oid
+        for view in VIEWS
+        if view.oid
+        for label in view.labels
+        for name, oid in (reply.get(view.oid) or {}).items()
+    }
 
 
 def connect(target: Target) -> PostgreSQL:
@@ -231,7 +269,7 @@ class PostgreSQL:
         raw = values_of(reply, self._catalogue.columns)
         incarnations = {
             **statements_begun(reply, self._catalogue.columns),
-            **self._losses.seen(raw),
+            **self._losses.seen(raw, oids_of(reply)),
         }
         for series, pages in whole_pages(raw).items():
             incarnations[series] = "; ".join(filter(None, (incarnations.get(series), pages)))

@@ -20,20 +20,25 @@ OURS: Final = "read_by_nilometer"
 class View(NamedTuple):
     """A view of the statistics, the prefix of its counters, and what tells its rows apart.
 
-    `only` are the columns read of it; all that are numbers, if empty.
+    `only` are the columns read of it; all that are numbers, if empty. `oid` is what another
+    thing of the same name does not have.
     """
 
     name: str
     prefix: str = ""
     labels: Mapping[str, str] = {}  # never written to
     only: tuple[str, ...] = ()
+    oid: str = ""
 
 
 STATEMENTS: Final = "pg_stat_statements"
+STATEMENTS_INFO: Final = "pg_stat_statements_info"
+EVICTIONS: Final = "dealloc"
+"""Its column that says how often some statements made room for others."""
 
 VIEWS: Final = (
-    View("pg_stat_database", "", {"db": "coalesce(v.datname, '')"}),
-    View("pg_stat_user_tables", "", {"table": "v.schemaname || '.' || v.relname"}),
+    View("pg_stat_database", "", {"db": "coalesce(v.datname, '')"}, oid="datid"),
+    View("pg_stat_user_tables", "", {"table": "v.schemaname || '.' || v.relname"}, oid="relid"),
     View("pg_stat_wal"),
     View("pg_stat_bgwriter", "bgwriter."),
     View("pg_stat_checkpointer", "checkpointer."),
@@ -61,7 +66,7 @@ VIEWS: Final = (
 NUMBERS: Final = ("int2", "int4", "int8", "numeric", "float4", "float8")
 RESETS: Final = (
     *("pg_stat_wal", "pg_stat_bgwriter", "pg_stat_checkpointer", "pg_stat_io"),
-    "pg_stat_statements_info",
+    STATEMENTS_INFO,
 )
 """Views of the whole server that say when they were reset."""
 
@@ -146,7 +151,11 @@ def catalogue_of(reply: Mapping[str, Any], *, loaded: bool = True) -> Catalogue:
     if STATEMENTS not in columns:
         notes = (NOT_LOADED,) if reply["extension"] else (MISSING,)
     schema = reply["extension"] or ""
-    can = {"flush": bool(reply["flush"]), "farewell": bool(reply["plpgsql"])}
+    can = {
+        "flush": bool(reply["flush"]),
+        "farewell": bool(reply["plpgsql"]),
+        "evicted": loaded and EVICTIONS in types.get(STATEMENTS_INFO, {}),
+    }
     statement = _statement(columns, resets, schema, **can)
     return Catalogue(columns, statement, notes)
 
@@ -158,6 +167,7 @@ def _statement(
     *,
     flush: bool,
     farewell: bool,
+    evicted: bool,
 ) -> str:
     """The statement that reads it all, and lets what it costs itself be seen by the next."""
 
@@ -179,6 +189,13 @@ def _statement(
             row = f"json_build_array({', '.join(read)})"
             rows = f"SELECT json_agg({row}) FROM {relation(view.name)} v"  # noqa: S608 - ours
             pieces.append(f"'{view.name}', ({rows})")
+            if view.oid:
+                named = f"json_object_agg({read[0]}, v.{view.oid})"
+                oids = f"SELECT {named} FROM {relation(view.name)} v"  # noqa: S608 - ours
+                pieces.append(f"'{view.oid}', ({oids})")
+    if evicted:
+        times = f"SELECT {EVICTIONS} FROM {relation(STATEMENTS_INFO)}"  # noqa: S608 - ours
+        pieces.append(f"'{EVICTIONS}', ({times})")
     last = ", pg_stat_force_next_flush()" if flush else ""
     first = FAREWELL if farewell else ""
     return f"{first}SELECT 1 AS {OURS}, json_build_object({', '.join(pieces)}){last}"

@@ -63,8 +63,8 @@ def _result(finding: Finding, verdict: Verdict) -> dict[str, Any]:
         "partialFingerprints": {"counter/v1": blake2b(same, digest_size=16).hexdigest()},
     }
     places = dict.fromkeys(part.place for part in finding.parts if part.place)
-    # GitHub refuses the whole file for one result without a place. Where no line of code is known
-    # the suite stands for it, as the name of an image does in the reports of other scanners.
+    # GitHub refuses the whole file for one result without a place. Where no line of code is
+    # known the suite stands for it, as an image's name does in the reports of other scanners.
     locations = [_location(place.file, place.line) for place in places] or [
         _location(verdict.run.suite.strip("/") or SUITE, 1)
     ]
