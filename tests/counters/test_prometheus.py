@@ -262,6 +262,32 @@ def test_a_sum_of_which_a_series_vanished_or_began_anew_is_unknown_and_no_other(
     assert delta(after, next_after).moved["reqs_total", ()] == 100
 
 
+JOBS = """\
+# TYPE jobs counter
+jobs_total{{queue="a"}} {value}
+jobs_created{{queue="a"}} {created}
+# TYPE files counter
+files_total 7
+files_created {files}
+"""
+
+
+def test_a_series_that_was_created_anew_has_not_moved_by_what_it_is_ahead() -> None:
+    """An endpoint that does not show when its process began may show that of each counter."""
+    before, same, anew = reads(
+        JOBS.format(value=100, created=1.7951819e9, files=3),
+        JOBS.format(value=130, created=1.7951819e9, files=4),
+        JOBS.format(value=150, created=1.7951829e9, files=5),
+    )
+
+    moves = delta(before, same)
+    assert moves.moved["jobs_total", (("queue", "a"),)] == 30
+    unknown = delta(same, anew).unknown
+    assert "began anew" in unknown["jobs_total", ()]
+    assert "began anew" in unknown["jobs_total", (("queue", "a"),)]
+    assert delta(same, anew).moved["files_total", ()] == 0
+
+
 def test_a_series_that_was_gone_and_is_back_has_not_moved_by_all_it_ever_counted() -> None:
     began = "process_start_time_seconds 1\n"
     gone = PODS.replace('reqs_total{pod="a"} 500\n', "")

@@ -33,6 +33,8 @@ MEANING: Final = "any endpoint for Prometheus or OpenMetrics, named by its URL"
 PORT: Final = 9100  # of the exporter of what the kernel counts, which is the most common one
 ACCEPT: Final = "text/plain;version=0.0.4,application/openmetrics-text;version=1.0.0;q=0.5"
 STARTED: Final = "process_start_time_seconds"
+CREATED: Final = "_created"
+UNIX_S_MIN: Final = 1e9  # the year 2001: less is a number of things created
 HIDDEN: Final = "*"
 """What stands for a random id in a label: `/orders/*/items`."""
 
@@ -148,6 +150,7 @@ def counted(shown: Exposition, scopes: Scopes, *, known_start: bool) -> Counted:
     values: dict[Series, Number] = {}
     facts: dict[str, Fact] = {}
     summands: dict[Series, tuple[Number, tuple[Dimensions, ...]]] = {}
+    created = _created(shown)
     for name, family in declared(shown):
         values[name, ()] = 0
         facts[name] = _fact(name, family, grows=True, from_zero=known_start)
@@ -159,11 +162,26 @@ def counted(shown: Exposition, scopes: Scopes, *, known_start: bool) -> Counted:
             total = (sample.name, ())
             values[total] = values.get(total, 0) + sample.value
         if grows:
-            earlier, _ = summands.get((sample.name, sample.labels), (0, ()))
+            # One that was created again is another, whatever it has counted by now.
+            own = (*sample.labels, *created.get((_stem(sample.name), sample.labels), ()))
+            earlier, _ = summands.get((sample.name, own), (0, ()))
             sums = (labels, ()) if labels else ((),)
-            summands[sample.name, sample.labels] = (earlier + sample.value, sums)
+            summands[sample.name, own] = (earlier + sample.value, sums)
         facts[sample.name] = _fact(sample.name, family, grows=grows, from_zero=known_start)
     return Counted(values, facts, summands)
+
+
+def _created(shown: Exposition) -> dict[Series, Dimensions]:
+    """When each series of a counter began, where the endpoint shows it beside it."""
+    return {
+        (name.removesuffix(CREATED), labels): ((CREATED, str(value)),)
+        for name, labels, value in shown.samples
+        if name.endswith(CREATED) and value > UNIX_S_MIN
+    }
+
+
+def _stem(name: str) -> str:
+    return name.removesuffix("_total").removesuffix("_count").removesuffix("_sum")
 
 
 def _folded(labels: Dimensions, scopes: Scopes) -> Dimensions:
