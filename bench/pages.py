@@ -33,18 +33,19 @@ PATIENCE_S = 120
 
 class Took(NamedTuple):
     """One page: how long until all of it was there, how long the collector worked for it, on
-    all processors together, and how much it was."""
+    all processors together, and how much it was. `is_later` is what a page's script asks for
+    once it is painted."""
 
     name: str
     ms: list[float]
     cpu_ms: list[float]
     size: int
-    is_chart: bool
+    is_later: bool
 
     @property
     def is_met(self) -> bool:
-        """Whether it is as quick and as small as is wanted; charts come after the page."""
-        return self.is_chart or (median(self.ms) <= MS_MAX and self.size <= KB_MAX * 1000)
+        """Whether it is as quick and as small as is wanted."""
+        return self.is_later or (median(self.ms) <= MS_MAX and self.size <= KB_MAX * 1000)
 
 
 def asked_of(made: Seeded, trace: str) -> dict[str, str]:
@@ -58,6 +59,7 @@ def asked_of(made: Seeded, trace: str) -> dict[str, str]:
     return {
         "services": during(1, "/services"),
         "services, a day": during(24, "/services"),
+        "later: services, a day": during(24, "/services", quantiles="true"),
         "metrics": during(1, "/metrics"),
         "metrics, searched": during(1, "/metrics", q="step"),
         "a counter": during(1, "/metrics/http.server.responses"),
@@ -65,8 +67,11 @@ def asked_of(made: Seeded, trace: str) -> dict[str, str]:
         "a timer by route": during(1, f"/metrics/{timer}", group_by="http.route"),
         "a timer, a day by service": during(24, f"/metrics/{timer}", group_by="service"),
         "a timer beside the hour before": during(1, f"/metrics/{timer}", compare="1h"),
-        "chart: a timer": during(1, f"/charts/{timer}"),
-        "chart: a timer, a day": during(24, f"/charts/{timer}"),
+        "later: the same with quantiles": during(
+            1, f"/metrics/{timer}", compare="1h", quantiles="true"
+        ),
+        "later: a timer's charts": during(1, f"/charts/{timer}"),
+        "later: a timer's charts, a day": during(24, f"/charts/{timer}"),
         "traces": during(1, "/traces"),
         "traces, six hours": during(6, "/traces"),
         "traces of a service": during(1, "/traces", service="service3"),
@@ -108,7 +113,7 @@ def _asked(collector: Collector, name: str, path: str, times: int) -> Took:
             size = len(page.read())
         took.append((time.perf_counter() - started) * 1e3)
         worked.append((collector.cpu_s() - cpu_s) * 1e3)
-    return Took(name, took, worked, size, name.startswith("chart"))
+    return Took(name, took, worked, size, name.startswith("later"))
 
 
 def shown(found: list[Took]) -> Table:
@@ -119,7 +124,7 @@ def shown(found: list[Took]) -> Table:
     for each in found:
         figures = (each.ms[0], median(each.ms), max(each.ms), median(each.cpu_ms))
         figures = (*figures, each.size / 1000)
-        verdict = "" if each.is_chart else "met" if each.is_met else "missed"
+        verdict = "" if each.is_later else "met" if each.is_met else "missed"
         table.add_row(each.name, *(f"{value:,.0f}" for value in figures), verdict)
     return table
 

@@ -78,6 +78,21 @@ def test_everything_can_be_reached_with_the_keyboard(page):
     assert (first, inside) == ("Skip to the page", True)
 
 
+@pytest.mark.parametrize(
+    ("path", "part"),
+    [("/services", "#services"), ("/metrics/http.server.request?since=1h&until=now", "#whole")],
+)
+def test_what_takes_longer_comes_by_itself_after_the_page(page, path, part):
+    mark = "&" if "?" in path else "?"
+    first = page.request.get(f"{path}{mark}quantiles=false").text()
+
+    page.goto(f"{path}{mark}quantiles=false")
+
+    expect(page.locator(f"{part}[data-late]")).to_have_count(0)
+    expect(page.locator(part)).not_to_contain_text("...")
+    assert "data-late" in first
+
+
 def test_a_page_renews_itself_until_it_is_paused(page):
     page.goto("/services")
     page.evaluate("document.querySelector('#services caption').textContent = 'old'")

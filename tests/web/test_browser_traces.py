@@ -81,6 +81,34 @@ def test_from_the_list_to_the_repeated_statement_that_made_a_request_slow(page):
     expect(page.locator(".fall .times")).to_contain_text("40")
 
 
+def test_on_a_phone_the_search_is_folded_and_opens_by_a_touch(browser, seeded):
+    with tab(browser, seeded.url, viewport=NARROW) as page:
+        page.goto("/traces?error=false")
+        search = page.get_by_role("search")
+        expect(search).to_be_hidden()
+        assert page.locator("#durations h2").bounding_box()["y"] < NARROW["height"]
+
+        page.get_by_text("Search: error false").click()
+        search.get_by_label("operation").fill("POST /orders")
+        search.get_by_role("button", name="Search").click()
+
+        expect(page.locator("#found tbody tr").first).to_be_visible()
+        assert asked(page)["name"] == "POST /orders"
+
+
+def test_on_a_wide_screen_the_search_is_there_without_a_click(page):
+    page.goto("/traces")
+
+    expect(page.get_by_role("search").get_by_label("operation")).to_be_visible()
+
+
+def test_the_list_of_traces_renews_itself(page):
+    page.goto("/traces")
+    page.evaluate("document.querySelector('#found caption').textContent = 'old'")
+
+    expect(page.locator("#found caption")).not_to_have_text("old")
+
+
 def test_what_is_dragged_across_chooses_the_traces_of_all_those_bars(page):
     page.goto("/traces")
     first = page.get_by_role("link", name="15.0 ms to 20.0 ms").bounding_box()
