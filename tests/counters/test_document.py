@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from nilometer.counters.document import Document, DocumentError, difference, document, parse
 from nilometer.counters.gather import Unread
+from nilometer.counters.parts import OVERFLOW
 from tests.counters.snapshots import snapshot_of
 
 PART = ("calls", (("digest", "SELECT ?"),))
@@ -93,6 +94,23 @@ def test_a_restarted_server_has_no_difference_and_is_named() -> None:
     assert made.told["invalid"] == {
         "mysql": "restarted, or its figures were reset, meanwhile: "
         "start-1 before, start-2 after"
+    }
+
+
+def test_parts_beyond_the_limit_may_be_others_in_each_document() -> None:
+    """Each process shows the first by their names: a new one takes the place of another."""
+    b, c, new = (("calls", (("digest", name),)) for name in ("b", "c", "a"))
+    rest = ("calls", OVERFLOW)
+
+    made = difference(
+        at(1, {"calls": 1530, b: 10, c: 500, rest: 1020}),
+        at(2, {"calls": 1539, new: 7, b: 12, rest: 1520}),
+    )
+
+    assert "unknown" not in made.told
+    assert made.totals == {"mysql": {"calls": 9}}
+    assert made.parts == {
+        "mysql": [("calls", {"digest": "b"}, 2), ("calls", {"overflow": "true"}, 7)]
     }
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from nilometer.counters.delta import Delta, delta
 from nilometer.counters.figures import Fact
+from nilometer.counters.parts import OVERFLOW
 from nilometer.counters.snapshot import Snapshot
 from nilometer.errors import NilometerError
 from nilometer.model.dimensions import dimensions_of
@@ -247,6 +248,7 @@ def difference(before: Document, after: Document) -> Document:
 
 def _moves(before: Snapshot, after: Snapshot) -> Delta:
     """How far counters moved; not known of a total that lost what a part of it had counted."""
+    before, after = _with_same_rest(before, after), _with_same_rest(after, before)
     moves = delta(before, after)
     moved, unknown = dict(moves.moved), dict(moves.unknown)
     for name, number in _shrunken(before, after).items():
@@ -254,6 +256,21 @@ def _moves(before: Snapshot, after: Snapshot) -> Delta:
             what = "1 part" if number == 1 else f"{number} parts"
             unknown[name, ()] = f"not one count throughout: {what} of it vanished or went back"
     return moves._replace(moved=moved, unknown=unknown)
+
+
+def _with_same_rest(one: Snapshot, other: Snapshot) -> Snapshot:
+    """The same, but of counters with more parts than are shown those that only one of two
+    documents shows are summed in both: which are, each process chooses for itself."""
+    names = {name for name, part in (*one.values, *other.values) if part == OVERFLOW}
+    values: dict[Series, Number] = {}
+    begun = dict(one.incarnations)
+    for (name, part), value in one.values.items():
+        apart = name not in names or not part or (name, part) in other.values
+        shown = (name, part if apart else OVERFLOW)
+        values[shown] = values.get(shown, 0) + value
+        if (name, part) in one.incarnations:
+            begun.setdefault(shown, one.incarnations[name, part])
+    return one._replace(values=values, incarnations=begun)
 
 
 def _shrunken(before: Snapshot, after: Snapshot) -> dict[str, int]:
