@@ -15,6 +15,7 @@ from nilometer.errors import ConfigError, StoreError
 from nilometer.model import notification as names
 from nilometer.testing import FakeTime
 from nilometer.wire.notifications import time_ns
+from nilometer.wire.osprofiler import START_INFO, STOP_INFO
 from nilometer.wire.osprofiler_points import STARTED, STOPPED
 
 BASE = "f09d33fd-1234-4f5e-8d3e-0b8e6b0a9c11"
@@ -229,6 +230,28 @@ def test_points_that_come_together_leave_no_events():
     tables = flown([point(1, "wsgi-start", "a", 1), point(2, "wsgi-stop", "a", 2)])
 
     assert (len(tables.rows("spans")), tables.rows("events")) == (1, [])
+
+
+def test_numbers_that_no_json_can_say_are_text_in_points_and_nowhere_else():
+    told = point(1, "x-start", "a", n=float("nan"), m=float("-inf"), large=1.5)
+    told = told.replace(b"1.5", b"-1e999")
+    enveloped = json.dumps(
+        {
+            "oslo.version": "2.0",
+            "oslo.message": point(2, "x-stop", "a", n=float("nan")).decode(),
+        }
+    ).encode()
+    other = notification(3, payload={"n": float("nan")})
+    tables = flown([told, enveloped, other])
+
+    [span] = tables.rows("spans")
+    infos = [json.loads(span.attributes[key]) for key in (START_INFO, STOP_INFO)]
+    host = {"host": "api-1"}
+    assert infos == [
+        {**host, "n": "NaN", "m": "-Infinity", "large": "-1e999"},
+        {**host, "n": "NaN"},
+    ]
+    assert [(row.reason, row.body) for row in tables.rows("rejected")] == [("json", other)]
 
 
 def test_of_points_that_come_twice_none_is_left_out():

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from math import isinf
 from typing import TYPE_CHECKING, Any, Final
 
 from starlette.requests import ClientDisconnect, Request
@@ -23,6 +22,7 @@ from nilometer.collect.group import NotCommitted, Overloaded
 from nilometer.collect.instruments import ACCEPTED
 from nilometer.collect.points import Pairs
 from nilometer.errors import NilometerError, WireError, said_by
+from nilometer.wire.notifications import number_or_text
 from nilometer.wire.osprofiler_points import point_of, points_of
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class PointsDoor:
     def _read(self, body: bytes) -> tuple[list[Point], Counter[str]]:
         try:
             # NaN, which Python's services write, and 1e999: as text any JSON can tell them.
-            told = json.loads(body, parse_constant=str, parse_float=_finite)
+            told = json.loads(body, parse_constant=str, parse_float=number_or_text)
         except RecursionError:
             raise Refused(400, "too-deep", "JSON nested too deep") from None
         except ValueError as error:
@@ -127,8 +127,3 @@ class PointsDoor:
             return pairs  # what waits there is found by whoever asks for its trace
         pairs.remember(found)
         return pairs
-
-
-def _finite(digits: str) -> float | str:
-    found = float(digits)
-    return digits if isinf(found) else found
