@@ -14,7 +14,7 @@ from nilometer.web.moments import GRID_NS
 if TYPE_CHECKING:
     from nilometer.web.moments import Window
 
-AT_ONCE: Final = 6000
+AT_ONCE: Final = 3000
 """So many series, times five minutes, are merged in a tenth of a second."""
 
 
