@@ -9,6 +9,7 @@ import pytest
 
 from nilometer.clock import wall_ns
 from nilometer.model import Batch, Resource, SpanKind, SpanRecord, Status
+from nilometer.web import paint
 from tests import asked
 from tests.notified import IMAGE, NETWORK, REQUEST, SECOND, SERVER, THIRD, cloud, notified
 from tests.web.pages import asking
@@ -89,6 +90,18 @@ def test_a_request_leads_to_its_traces_and_its_resources(ask):
     assert f'href="/traces/{SPAN.trace_id.hex()}"' in page
     assert f'href="/resources/{SERVER}"' in page
     assert f'href="/requests/{REQUEST}"' in ask(f"/resources/{SERVER}").text
+
+
+def test_operations_of_many_notifications_come_after_the_first_page(ask, monkeypatch):
+    whole = ask("/requests", view="operations").text
+    monkeypatch.setattr(paint, "NOTIFICATIONS", 1)
+
+    first = ask("/requests", view="operations").text
+    then = ask("/requests", view="operations", wait="true").text
+
+    assert ["data-late" in page for page in (first, then, whole)] == [True, False, False]
+    assert ["<table>" in page for page in (first, then, whole)] == [False, True, True]
+    assert told(ask, "/requests", view="operations")["timings"]
 
 
 def test_a_request_s_operations_are_its_attempts_with_their_outcomes(ask):

@@ -213,6 +213,13 @@ class Notices:
             RequestSummary(**{**row, "resources": list(row["resources"] or ())}) for row in rows
         ]
 
+    def notice_number(self, *, since_ns: int | None = None, until_ns: int | None = None) -> int:
+        """How many notifications came in that time; those that came twice count twice."""
+        since, last = ends(since_ns, until_ns)
+        values: Row = {"since_ns": since, "last_ns": last, "scope": SCOPE}
+        rows = self._questions.ask("notice_number", "events", {"at_ns": (since, last)}, values)
+        return sum(row["number"] for row in rows)
+
     def notice_counts(
         self, *, since_ns: int | None = None, until_ns: int | None = None
     ) -> list[Count]:

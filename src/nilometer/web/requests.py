@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
-from nilometer.api.attempts import attempts, tracked
+from nilometer.api.attempts import REQUEST_SIGHT_NS, attempts, tracked
 from nilometer.api.happenings import indicator_row, request_row, rows_of, timing_row
 from nilometer.api.parameters import Text  # noqa: TC001 - FastAPI reads annotations
 from nilometer.api.problems import not_a_choice
 from nilometer.model.operations import indicators_of, timings_of
-from nilometer.web import happened
+from nilometer.store.notices import beginning
+from nilometer.web import happened, paint
 from nilometer.web.addresses import link
 from nilometer.web.drawing import Page
 from nilometer.web.moments import SINCE, MomentText, window
@@ -53,6 +54,7 @@ def router(parts: Parts) -> APIRouter:
         since: MomentText = SINCE,
         until: MomentText = "",
         limit: Limit = LIMIT,
+        wait: bool = False,
     ) -> Response:
         if told := id.strip():
             return await _found(parts, told)
@@ -60,7 +62,9 @@ def router(parts: Parts) -> APIRouter:
             raise not_a_choice("view", view, list(VIEWS))
         shown = window(since, until, parts.clock)
         if view == "operations":
-            page = await _operations(parts, shown, operation, project)
+            wait = wait or request.query_params.get("format", "html") != "html"
+            late = not wait and await _are_many(parts, shown)
+            page = await _operations(parts, shown, operation, project, late=late)
         elif view == "failures":
             page = await _failures(parts, shown, service, project, limit)
         else:
@@ -113,7 +117,20 @@ async def _requests(
     )
 
 
-async def _operations(parts: Parts, shown: Window, operation: str, project: str | None) -> Page:
+async def _are_many(parts: Parts, shown: Window) -> bool:
+    """Whether to put the operations of that time together takes long."""
+    number = await parts.queries.run(
+        "/requests",
+        parts.reader.notice_number,
+        since_ns=beginning(shown.since_ns, REQUEST_SIGHT_NS),
+        until_ns=beginning(shown.until_ns, -REQUEST_SIGHT_NS),
+    )
+    return number > paint.NOTIFICATIONS
+
+
+async def _operations(
+    parts: Parts, shown: Window, operation: str, project: str | None, *, late: bool
+) -> Page:
     ends = shown.since_ns, shown.until_ns
     names, shares = list(SHARES), list(SHARES.values())
 
@@ -128,10 +145,13 @@ async def _operations(parts: Parts, shown: Window, operation: str, project: str 
         rows = indicators_of(chosen, shares)
         return [indicator_row(one, names).model_dump() for one in rows]
 
-    asked = (parts.queries.run("/requests", ask) for ask in (timings, indicators))
-    data = dict(zip(("timings", "kpi"), await asyncio.gather(*asked), strict=True))
+    asks = () if late else (timings, indicators)
+    asked = (parts.queries.run("/requests", ask) for ask in asks)
+    found = await asyncio.gather(*asked) if asks else ([], [])
+    data = dict(zip(("timings", "kpi"), found, strict=True))
     told: dict[str, Any] = {"window": shown, "operation": operation, "project": project}
     told |= {"shares": names, "views": VIEWS, "view": "operations", **data}
+    told["late"] = late
     columns = ("of", "operation", "project_id", "count", "min_ns", "avg_ns", *_in_ns(names))
     sheet = Sheet(
         (*columns, "max_ns", "failed", "unfinished"),
