@@ -20,6 +20,7 @@ from nilometer.wire.osprofiler_points import STARTED, STOPPED
 
 BASE = "f09d33fd-1234-4f5e-8d3e-0b8e6b0a9c11"
 AT = "2026-11-20T10:00:0{}.000000"
+NOW_NS = time_ns("2026-11-20 11:00:00")
 
 
 def notification(number, event_type="compute.instance.update", payload=None, **more):
@@ -338,6 +339,83 @@ def test_what_comes_again_counts_in_no_budget_a_second_time():
     ]
     assert told == [f"m{n}" for n in range(10)]
     assert [e.name for e in tables.rows("events")].count(STARTED) == 3
+
+
+def told_in_vain(bodies, *, times, tables, bus, refusals):
+    """Tables after these were taken so often, the connection lost each time, and then flew."""
+
+    def losing(group):
+        made = Intake(group, refusals, bus, clock=FakeTime(wall_ns=NOW_NS).clock)
+        for _ in range(times):
+            for tag, body in enumerate(bodies):
+                made.take(tag, body, "nova", "notifications.info")
+            made.forget()
+        return made
+
+    return flown(bodies, tables=tables, intake=losing)
+
+
+def test_what_comes_again_after_the_connection_was_lost_counts_in_no_budget_again():
+    bus = Bus((Host("b", 1),), rate=1, trace_points=3)
+    sent = [f"2026-11-20 10:{n // 60:02}:{n % 60:02}" for n in range(300)]
+    waited = [notification(n, timestamp=at) for n, at in enumerate(sent)]
+    points = [point(1000 + n, "x-start", f"p{n}") for n in range(3)]
+    tables = told_in_vain(
+        [*waited, *points], times=3, tables=Tables(), bus=bus, refusals=Refusals()
+    )
+
+    told = [e.attributes.get(names.IDENTITY) for e in tables.rows("events")]
+    assert told == [*(f"m{n}" for n in range(300)), *[None] * 3]
+
+
+def test_who_floods_gains_nothing_by_a_lost_connection_and_is_counted_once():
+    counted = []
+
+    class Counting(Refusals):
+        def count(self, door, reason, items=1, *, detail=""):
+            counted.append((reason, detail))
+
+    bus = Bus((Host("b", 1),), rate=1)  # ten at once
+    loud = [notification(n) for n in range(15)]
+    tables = told_in_vain(loud, times=2, tables=Tables(), bus=bus, refusals=Counting())
+
+    assert len(tables.rows("events")) == 10
+    assert counted == [("flood", "publisher compute c1")] * 5
+
+
+def test_what_was_given_up_in_flight_counts_in_no_budget_when_it_comes_again():
+    tables = Tables()
+
+    async def whole():
+        group = GroupCommit(tables.append, window_s=0)
+        bus = Bus((Host("b", 1),), rate=1)  # ten at once
+        intake = Intake(group, Refusals(), bus, clock=FakeTime().clock)
+        for number in range(10):
+            intake.take(number, notification(number), "nova", "notifications.info")
+        commit = asyncio.ensure_future(intake.commit(intake.flight()))
+        await asyncio.sleep(0)
+        commit.cancel()
+        await asyncio.gather(commit, return_exceptions=True)
+        tables.batches.clear()
+        for number in range(11):
+            intake.take(number, notification(number), "nova", "notifications.info")
+        await intake.commit(intake.flight())
+        await group.close()
+
+    asyncio.run(whole())
+
+    told = [e.attributes[names.IDENTITY] for e in tables.rows("events")]
+    assert set(told) == {f"m{n}" for n in range(10)}
+
+
+def test_what_budgets_said_of_messages_that_never_came_again_is_not_kept_for_ever(monkeypatch):
+    monkeypatch.setattr("nilometer.collect.notifications.SEEN_MAX", 10)
+    intake = Intake(None, Refusals(), Bus((Host("b", 1),)), clock=Clock())
+    for number in range(100):
+        intake.take(number, notification(number), "nova", "notifications.info")
+        intake.forget()
+
+    assert len(intake._judged) == 10
 
 
 def test_a_trace_has_so_many_points_and_the_next_has_them_again():

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from nilometer.collect.budget import Rates, Totals
 from nilometer.collect.group import NotCommitted, Overloaded
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from nilometer.collect.bus_url import Bus
     from nilometer.collect.group import GroupCommit
     from nilometer.collect.instruments import Refusals
+    from nilometer.wire.notifications import Opened
     from nilometer.wire.osprofiler_points import Point
 
 DOOR: Final = "notifications"
@@ -85,6 +86,9 @@ class Intake:
         self._traces = Totals(bus.trace_points)
         self._pairs = Pairs()
         self._seen: dict[str, None] = {}
+        # What the budgets said of messages that are in no flight: they come again when the
+        # connection is lost, and count only once.
+        self._judged: dict[str, bool] = {}
         self._gathered: list[Message] = []
         self.gathered_bytes = 0
 
@@ -121,14 +125,27 @@ class Intake:
             return message
         if found.name.startswith(PROFILER):
             point = point_of(found.message["payload"], at_ns=found.at_ns)
-            who = point.resource
-            within = self._within(found.at_ns, "service", who.service, who.attributes)
-            if within and self._within_trace(point):
+            if self._may_have(found, point):
                 return message._replace(point=point)
-        elif self._within(found.at_ns, "publisher", *resource_of(found.publisher)[:2]):
+        elif self._may_have(found):
             resource, event = event_of(found, exchange=exchange, topic=topic)
             return message._replace(batch=Batch(resource, events=(event,)))
         return message
+
+    def _may_have(self, found: Opened, point: Point | None = None) -> bool:
+        """Whether it is within the budgets, in which it counts once, however often it comes."""
+        judged = self._judged.get(found.identity)
+        if judged is None:
+            judged = self._judged[found.identity] = self._counted(found, point)
+            _bound(self._judged)
+        return judged
+
+    def _counted(self, found: Opened, point: Point | None) -> bool:
+        if point is None:
+            return self._within(found.at_ns, "publisher", *resource_of(found.publisher)[:2])
+        who = point.resource
+        within = self._within(found.at_ns, "service", who.service, who.attributes)
+        return within and self._within_trace(point)
 
     def _within(self, sent_ns: int, *key: object) -> bool:
         taken = self._rates.takes(key, sent_ns)
@@ -158,7 +175,7 @@ class Intake:
 
     def forget(self) -> None:
         """The connection is gone: what is in no flight will be delivered again."""
-        self._gathered.clear()
+        self._gathered.clear()  # but not what the budgets said of it
         self.gathered_bytes = 0
 
     def flight(self) -> Flight | None:
@@ -168,6 +185,8 @@ class Intake:
         gathered, self._gathered = self._gathered, []
         self.gathered_bytes = 0
         fresh = [message for message in gathered if self._is_new(message.identity)]
+        for message in gathered:
+            self._judged.pop(message.identity, None)
         units = [Unit([each.batch], [each]) for each in fresh if each.batch is not None]
         events = len(units)
         points = [each.point for each in fresh if each.point is not None]
@@ -183,8 +202,7 @@ class Intake:
             DUPLICATES.bind(kind=DOOR).add()
             return False
         self._seen[identity] = None
-        if len(self._seen) > SEEN_MAX:
-            del self._seen[next(iter(self._seen))]
+        _bound(self._seen)
         return True
 
     async def commit(self, flight: Flight) -> None:
@@ -193,6 +211,9 @@ class Intake:
             await self._committed(flight.units)
         except BaseException:  # it will be delivered again, and is then not known
             self._seen.clear()
+            told = (each.identity for unit in flight.units for each in unit.messages)
+            # A new one, as the bus's thread may be taking messages.
+            self._judged = self._judged | dict.fromkeys(filter(None, told), True)
             raise
         ACCEPTED.bind(door=DOOR, kind="events").add(flight.events)
         ACCEPTED.bind(door=DOOR, kind="points").add(flight.points)
@@ -220,3 +241,8 @@ class Intake:
         messages = units[0].messages
         rejected = [self._rejected(each, "not-storable", because) for each in messages]
         await self._committed([Unit(rejected, [])] if messages else [])
+
+
+def _bound(remembered: dict[str, Any]) -> None:
+    if len(remembered) > SEEN_MAX:
+        del remembered[next(iter(remembered))]
