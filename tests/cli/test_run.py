@@ -305,6 +305,21 @@ def test_a_sitecustomize_of_the_programs_own_still_runs_once(
     assert (ran.stderr, counted(sink)) == ("", [("app", 1)])
 
 
+def test_what_stands_before_the_program_is_not_searched_for_its_garbage(
+    run: Command, tmp_path: Path, python: str
+) -> None:
+    script(
+        tmp_path,
+        "import gc, types\n"
+        "functions = [o for o in gc.get_objects() if isinstance(o, types.FunctionType)]\n"
+        "print({(f.__module__ or '').partition('.')[0] for f in functions} & {'nilometer'})\n"
+        "print(gc.isenabled())\n",
+    )
+    ran = run(python, "app.py")
+
+    assert ran.stdout.split() == ["set()", "True"]
+
+
 def test_a_sitecustomize_that_raises_is_told_by_python_and_the_rest_is_measured(
     run: Command, sink: Path, tmp_path: Path, python: str
 ) -> None:
