@@ -36,6 +36,8 @@ LAYOUTS = {
     "flat": ("shop", 'packages = ["shop"]\n'),
     "renamed": ("code/things", 'packages = ["shop"]\npackage-dir = {shop = "code/things"}\n'),
 }
+pytestmark = pytest.mark.slow
+
 SECONDS_MAX = 240  # twelve runs of pytest with a worker, where other tests want the processor
 IGNORED = "build/\n*.egg-info\n__pycache__/\n.venv/\n*.so\n_version.py\n"
 

@@ -80,6 +80,7 @@ def stored_ids(store, trace_id):
     return sorted(int.from_bytes(span.span_id, "big") for span in spans)
 
 
+@pytest.mark.slow
 def test_kill_9_under_load_loses_nothing_that_was_acknowledged(tmp_path):
     with start(tmp_path, window="50ms") as collector:
         acknowledged = 0

@@ -386,6 +386,7 @@ def test_more_rows_than_may_wait_are_told_to_come_again(tmp_path):
     assert tables.rejected == {("otlp", "overloaded"): 1}
 
 
+@pytest.mark.slow
 @settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -413,6 +414,7 @@ def test_any_bytes_at_any_path_get_an_answer_and_the_next_request_is_served(
     assert b"12345678" in [span.span_id for span in tables.spans]
 
 
+@pytest.mark.slow
 @settings(
     max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

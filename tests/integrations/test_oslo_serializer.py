@@ -153,6 +153,7 @@ def test_what_a_message_asks_for_is_the_sender_s_child(carried):
     assert parents(root) == [("work", True)] * 3
 
 
+@pytest.mark.slow
 @pytest.mark.real
 @pytest.mark.timeout(180)
 def test_over_a_real_broker_it_is_so_too(carried, rabbitmq):  # noqa: F811

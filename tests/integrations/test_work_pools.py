@@ -252,6 +252,7 @@ def test_greenlets_at_work_and_free_are_told_and_who_waits(green, registry):
     assert full == {name: (2, 0, 3)}
 
 
+@pytest.mark.slow
 def test_green_pools_that_are_collected_have_no_part(green, registry):
     pools = [made(green, 2), made(green, 3)]
     both = gauges(registry, "green_pool", f"{HERE}:made")

@@ -167,6 +167,7 @@ def grown_kib(core, use):
         tracemalloc.stop()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("use", USES, ids=[use.__name__ for use in USES])
 def test_using_it_again_and_again_holds_no_more_memory_than_python_does(use):
     python, c = (grown_kib(core, use) for core in (pure, _core))

@@ -162,6 +162,7 @@ span = st.builds(
 )
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.builds(Resource, st.just("s"), st.sampled_from("hi")), span)))
 def test_of_any_spans_the_path_lasts_as_long_as_the_request(pairs):
     tree = tree_of(pairs)

@@ -57,6 +57,7 @@ def bench(*words):
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ["dropwizard", "monasca"])
 def test_all_that_is_produced_is_seen_received_and_persisted(running, source):
     admin, collector, brokers, influxdb = running

@@ -63,6 +63,7 @@ def agent(rabbitmq, tmp_path):  # noqa: F811
         process.wait(20)
 
 
+@pytest.mark.slow
 def test_points_of_the_agent_s_queues_become_spans(rabbitmq, agent, tmp_path):  # noqa: F811
     connection = pika.BlockingConnection(pika.URLParameters(rabbitmq.amqp_url))
     channel = connection.channel()

@@ -177,6 +177,7 @@ def test_the_incarnation_stays_while_the_seconds_go_by(backend: MySQL) -> None:
     assert len({s.incarnation for s in taken}) == 1
 
 
+@pytest.mark.slow
 def test_two_starts_within_one_second_are_told_apart(spare: MariaDB) -> None:
     seen = {}
     for _ in range(2):  # on an idle machine a start takes half a second

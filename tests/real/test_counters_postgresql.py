@@ -212,6 +212,7 @@ def test_a_session_that_did_something_makes_the_figures_wait_for_it(
     assert backend.settle_s == 0
 
 
+@pytest.mark.slow
 def test_figures_of_a_session_that_stays_are_waited_for(
     server: PostgreSQL, backend: Backend
 ) -> None:

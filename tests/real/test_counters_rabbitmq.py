@@ -199,6 +199,7 @@ def test_a_queue_made_and_deleted_in_between_makes_every_scope_unknown(
     assert moved[RECEIVED] == 8
 
 
+@pytest.mark.slow
 def test_a_broker_that_restarted_is_not_compared(
     rabbitmq,  # noqa: F811
     wait_until: Callable[..., None],
@@ -258,6 +259,7 @@ def loaded(reachable_folder: Path) -> Iterator[RabbitMQ]:  # noqa: F811
             load.kill()
 
 
+@pytest.mark.slow
 def test_a_busy_broker_s_figures_hold_all_of_the_run_and_nothing_of_before(
     loaded: RabbitMQ,
     wait_until: Callable[..., None],

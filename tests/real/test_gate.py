@@ -30,6 +30,7 @@ def judged(name: str) -> Score:
             return score(postgresql(other), UNCHANGED, CHANGED)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["MariaDB", "PostgreSQL"])
 def test_five_percent_more_selects_and_wider_rows_alarm_and_nothing_else_does(
     name: str,

@@ -90,6 +90,7 @@ def point(name):
     return {"name": name, "timestamp": NOW // MS, "value": 1}
 
 
+@pytest.mark.slow
 def test_a_project_sends_and_sees_its_own_points_and_an_administrator_all(keystone, collector):
     ana, bob = keystone.token("ana", "shop"), keystone.token("bob", "bank")
     admin = keystone.token("admin", "admin")
@@ -172,6 +173,7 @@ def test_a_keystone_that_is_gone_is_no_open_door(keystone, tmp_path):
         assert asked(collector, OURS) == (200, [])
 
 
+@pytest.mark.slow
 def test_a_keystone_that_hangs_holds_up_neither_others_nor_the_end(tmp_path):
     tokens, settings = tmp_path / "tokens", tmp_path / "keystone.conf"
     tokens.write_text(OURS)

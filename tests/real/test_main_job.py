@@ -57,6 +57,7 @@ def walk(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from walk(child)
 
 
+@pytest.mark.slow
 def test_every_request_is_counted_once_with_its_status(job: Done) -> None:
     asked = "metrics/http.server.responses/statistics"
     by = "group_by=http.response.status_class&where=service=orders"

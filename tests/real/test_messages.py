@@ -345,6 +345,7 @@ print(sorted(set(ours) & set(chosen.installed)) == ours, chosen.failed)
 """
 
 
+@pytest.mark.slow
 def test_each_arrives_with_its_library_in_a_fresh_process():
     ran = subprocess.run([sys.executable, "-c", ARRIVING], capture_output=True, text=True)
 

@@ -230,6 +230,7 @@ def wait(condition: Any, what: str, persister: Persister) -> None:
         time.sleep(0.2)
 
 
+@pytest.mark.slow
 def test_what_was_produced_is_what_each_processor_received_completed_and_dropped(
     story: Story,
 ) -> None:
@@ -300,6 +301,7 @@ def test_what_a_killed_processor_measured_since_its_report_is_lost_and_nothing_e
     assert (seen.lost, len(lines)) == (before.lost + 1, 1)
 
 
+@pytest.mark.slow
 def test_by_the_group_statsd_of_its_own_file_it_sends_to_a_statsd(
     story: Story, servers: Servers, tmp_path: Path
 ) -> None:

@@ -178,6 +178,7 @@ def test_what_is_no_notification_is_acknowledged_kept_and_counted(rabbitmq, tmp_
         assert left_in(rabbitmq, "bad.info") == 0
 
 
+@pytest.mark.slow
 def test_kill_9_of_the_collector_loses_no_notification_and_counts_none_twice(
     rabbitmq,  # noqa: F811
     tmp_path,
@@ -203,6 +204,7 @@ def test_kill_9_of_the_collector_loses_no_notification_and_counts_none_twice(
         collector.stop()
 
 
+@pytest.mark.slow
 def test_a_restart_of_rabbitmq_loses_no_notification_and_is_said_once(
     rabbitmq,  # noqa: F811
     tmp_path,
@@ -230,6 +232,7 @@ def test_a_restart_of_rabbitmq_loses_no_notification_and_is_said_once(
         assert "guest:guest" not in collector.output()
 
 
+@pytest.mark.slow
 def test_a_collector_whose_tables_refuse_ends_at_once_and_nothing_is_lost(
     rabbitmq,  # noqa: F811
     tmp_path,
@@ -258,6 +261,7 @@ def test_a_collector_whose_tables_refuse_ends_at_once_and_nothing_is_lost(
         assert sorted(stored(collector)) == later.ids
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("made_anew", [True, False], ids=["by its service", "by nobody"])
 def test_an_exchange_that_was_deleted_while_we_consume_is_bound_again(
     rabbitmq,  # noqa: F811
@@ -367,6 +371,7 @@ def certificates(reachable_folder, program):  # noqa: F811
     return folder
 
 
+@pytest.mark.slow
 def test_notifications_come_by_tls_and_only_from_whom_the_authority_signed(
     reachable_folder,  # noqa: F811
     certificates,
@@ -399,6 +404,7 @@ def test_notifications_come_by_tls_and_only_from_whom_the_authority_signed(
             start(tmp_path, notifications=url(ssl_ca_file="/nowhere/ca"))
 
 
+@pytest.mark.slow
 def test_a_trace_of_osprofiler_becomes_a_tree_though_the_collector_ended_in_its_midst(
     rabbitmq,  # noqa: F811
     tmp_path,

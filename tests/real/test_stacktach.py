@@ -137,6 +137,7 @@ def get(url, path):
         return json.load(answer)
 
 
+@pytest.mark.slow
 def test_a_request_is_told_across_services_with_its_log_lines(url):
     told = get(url, f"requests/{REQUEST}")
 
@@ -207,6 +208,7 @@ def test_stacky_s_commands_are_answered(url, slash):
     ]
 
 
+@pytest.mark.slow
 def test_stacky_s_watch_sees_all_of_them_in_turns(url):
     stacky, lines, since = Stacky(url), [], str(int(time.time()) - 600)
     until = time.monotonic() + 20

@@ -342,6 +342,7 @@ def celery(name, *errors):
     return ",".join(sorted([*errors, "celery", f"work.{name}"]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("setting", "pool"),
     [

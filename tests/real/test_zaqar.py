@@ -65,6 +65,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
     return Ran(done.returncode, done.stdout + done.stderr, text, left_of(mark))
 
 
+@pytest.mark.slow
 def test_all_comes_true_and_every_process_has_ended(ran: Ran) -> None:
     assert (ran.code, ran.left) == (0, []), ran.said
 
@@ -139,6 +140,7 @@ def test_every_way_to_run_it_was_measured_in_the_same_run(ran: Ran) -> None:
     }
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_it_and_all_that_it_started() -> None:
     mark = uuid.uuid4().hex
     demo = subprocess.Popen(

@@ -123,6 +123,7 @@ questions = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @settings(
     max_examples=30,
     deadline=None,

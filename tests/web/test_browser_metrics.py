@@ -115,6 +115,7 @@ def test_charts_that_are_renewed_keep_what_was_chosen(page):
     expect(page.locator("#zoomed")).to_be_visible()
 
 
+@pytest.mark.slow
 def test_charts_are_renewed_while_one_looks_and_not_while_they_are_paused(page):
     drawn(page, TIMER)
     with page.expect_request(lambda request: "plain=true" in request.url):
