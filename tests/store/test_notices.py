@@ -275,6 +275,32 @@ def test_a_request_that_began_before_or_goes_on_after_the_time_asked_for_is_summ
     assert reader.requests(since_ns=at(3 * day)) == []
 
 
+def test_requests_are_chosen_of_all_of_the_time_however_many_others_there_are(tmp_path):
+    def one(number, name=f"{CREATE}.end", seconds=None, **told):
+        when = at(number if seconds is None else seconds)
+        return notified(name, instance(**told), when, request=f"req-{number}")
+
+    reader = kept(
+        tmp_path,
+        *(one(number) for number in range(2, 30)),
+        one(1, f"{CREATE}.error", seconds=-60),  # before the time that is asked for
+        one(1, project=ZENITH, seconds=31),
+        one(0, f"{CREATE}.error"),
+        one(40, f"{CREATE}.error", seconds=90),  # after it
+    )
+
+    def ids(limit, **asked):
+        found = reader.requests(since_ns=at(0), until_ns=at(60), limit=limit, **asked)
+        return [one.id for one in found]
+
+    assert ids(1, failed=True) == ["req-0"]
+    assert ids(9, failed=True) == ["req-0", "req-1"]
+    assert ids(1, failed=True, project_id=ZENITH) == ids(1, project_id=ZENITH) == ["req-1"]
+    assert ids(1, service="compute", failed=True) == ["req-0"]
+    assert ids(2) == ids(2, failed=False) == ["req-29", "req-28"]
+    assert ids(1, project_id="nobody") == []
+
+
 def test_operations_of_a_resource_are_found_with_starts_that_did_not_know_it(tmp_path):
     reader = kept(
         tmp_path,

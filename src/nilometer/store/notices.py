@@ -27,15 +27,13 @@ OPERATIONS_MAX: Final = 200_000
 WHOLE_NS: Final = 7 * NS_PER_DAY
 """So far before and after the time asked for the rest of a request is looked for."""
 
-REQUESTS_MAX: Final = 100_000
-"""So many requests of the time asked for, the latest, are summed up: an hour of 30 a second."""
-
 COUNTS_MAX: Final = 100_000
 """Names by host: 100 names on each of 1,000 hosts."""
 
 PATHS: Final = {field: f'$."{attribute}"' for field, attribute in FACTS.items()}
 
 _GLOBAL: Final = "_context_global_request_id"
+_CHOSEN_BY: Final = {"request": "request_id", "project": "project_id", "state": "state"}
 _FILTERS: Final = (
     *("service", "host", "deployment", "id", "publisher", "request_id", "project_id"),
     *("user_id", "resource_id", "state", "old_state", "task", "old_task", "failed"),
@@ -197,18 +195,15 @@ class Notices:
         """The requests that notifications of that time tell of, the latest first, each summed
         up whole, also of what was told up to a week before and after; all given must hold for
         one of a request's notifications."""
-        since, last = ends(since_ns, until_ns)
-        met: Row = {"since_ns": since, "last_ns": last, "scope": SCOPE}
-        met |= {"path": PATHS["request_id"], "ids_max": REQUESTS_MAX}
-        ids = self._questions.ask("request_ids", "events", {"at_ns": (since, last)}, met)
-        if not ids:
+        asked: Row = {"project_id": project_id, "service": service, "failed": failed}
+        asked["rows_max"] = max(0, limit)
+        met = self._met(since_ns, until_ns, asked)
+        if not met:
             return []
-        values: Row = {"project_id": project_id, "service": service, "failed": failed}
-        values |= {"request_ids": [row["id"] for row in ids], "rows_max": max(0, limit)}
-        # Whole, but not of all there ever was: that would be read, too.
-        since_ns = max(TIME_MIN, since - WHOLE_NS)
-        until_ns = min(TIME_MAX, last + WHOLE_NS)
-        rows = self._told("requests", since_ns, until_ns, values)
+        asked["request_ids"] = [row["id"] for row in met]
+        since_ns = min(row["first_ns"] for row in met)
+        until_ns = max(row["last_ns"] for row in met) + 1
+        rows = self._told("requests", since_ns, until_ns, asked)
         return [
             RequestSummary(**{**row, "resources": list(row["resources"] or ())}) for row in rows
         ]
@@ -219,6 +214,16 @@ class Notices:
         values: Row = {"since_ns": since, "last_ns": last, "scope": SCOPE}
         rows = self._questions.ask("notice_number", "events", {"at_ns": (since, last)}, values)
         return sum(row["number"] for row in rows)
+
+    def _met(self, since_ns: int | None, until_ns: int | None, asked: Row) -> list[Row]:
+        """The ids of those requests, and when each is told of first and last."""
+        since, last = ends(since_ns, until_ns)
+        # Whole, but not of all there ever was: that would be read, too.
+        first, final = max(TIME_MIN, since - WHOLE_NS), min(TIME_MAX, last + WHOLE_NS)
+        values: Row = {"since_ns": since, "last_ns": last, "first_ns": first}
+        paths = {f"{field}_path": PATHS[fact] for field, fact in _CHOSEN_BY.items()}
+        values |= {"final_ns": final, "scope": SCOPE, **paths, **asked}
+        return self._questions.ask("request_ids", "events", {"at_ns": (first, final)}, values)
 
     def notice_counts(
         self, *, since_ns: int | None = None, until_ns: int | None = None
