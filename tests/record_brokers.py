@@ -87,6 +87,7 @@ def rabbitmq(folder: Path) -> Mapping[str, bytes]:
                 f"{api}/exchanges?columns=name,vhost,{stats}publish_in,{stats}publish_out",
                 user="guest:guest",
             ),
+            "vhosts.json": got(f"{api}/vhosts?columns=name,{stats}publish", user="guest:guest"),
             "nodes.json": got(f"{api}/nodes?columns=name,os_pid,running", user="guest:guest"),
             "overview.json": got(
                 f"{api}/overview?columns=rabbitmq_version,churn_rates,disable_stats",

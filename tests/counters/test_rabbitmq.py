@@ -33,7 +33,7 @@ DATA = Path(__file__).parent.parent / "data" / "counters" / "rabbitmq"
 HEX = "0123456789abcdef" * 2
 API = {
     f"/api/{name}": (DATA / f"{name}.json").read_bytes()
-    for name in ("queues", "exchanges", "nodes", "overview")
+    for name in ("queues", "exchanges", "vhosts", "nodes", "overview")
 }
 METRICS = (DATA / "metrics.txt").read_bytes()
 
@@ -375,6 +375,95 @@ def test_an_exchange_that_was_deleted_makes_its_scope_and_the_total_unknown() ->
     assert moves.moved["exchange.publish_in", (("exchange", "a"),)] == 0
     assert ("exchange.publish_in", (("exchange", "b"),)) in moves.unknown
     assert ("exchange.publish_in", ()) in moves.unknown
+
+
+def exchange(name: str, messages: int, vhost: str = "/") -> dict[str, Any]:
+    return {"name": name, "vhost": vhost, "message_stats": {"publish_in": messages}}
+
+
+def hosts(**messages: int) -> bytes:
+    return json.dumps(
+        [{"name": n, "message_stats": {"publish": m}} for n, m in messages.items()]
+    ).encode()
+
+
+A, B = ((("exchange", name),) for name in "ab")
+
+
+def test_an_exchange_that_was_made_anew_is_not_taken_for_the_one_before() -> None:
+    """It has more by now than it had, and its virtual host has all that went into either."""
+    with broker("exchanges", exchange("a", 50, "v"), exchange("b", 9, "v")) as (
+        bodies,
+        backend,
+    ):
+        bodies["/api/vhosts"] = hosts(v=59)
+        before = shot(backend)
+        bodies["/api/exchanges"] = json.dumps(
+            [exchange("a", 60, "v"), exchange("b", 9, "v")]
+        ).encode()
+        bodies["/api/vhosts"] = hosts(v=119)
+        moves = delta(before, shot(backend))
+
+    because = moves.unknown["exchange.publish_in", ()]
+    assert because.startswith("50 messages by now went into exchanges that were deleted")
+    assert moves.unknown["exchange.publish_in", A] == because
+    assert moves.moved[f"{rabbitmq._GLOBAL}received_total", ()] == 0
+
+
+def test_an_exchange_that_no_read_saw_leaves_what_went_into_all_unknown() -> None:
+    with broker("exchanges", exchange("a", 5, "v")) as (bodies, backend):
+        bodies["/api/vhosts"] = hosts(v=5)
+        before = shot(backend)
+        bodies["/api/vhosts"] = hosts(v=38)
+        moves = delta(before, shot(backend))
+
+    assert moves.unknown["exchange.publish_in", ()].startswith("33 messages")
+
+
+def test_an_exchange_that_was_seen_and_deleted_leaves_only_its_scope_unknown() -> None:
+    with broker("exchanges", exchange("a", 5, "v"), exchange("b", 7, "v")) as (bodies, backend):
+        bodies["/api/vhosts"] = hosts(v=20)  # the 8 others were before the first read
+        before = shot(backend)
+        bodies["/api/exchanges"] = json.dumps([exchange("a", 6, "v")]).encode()
+        bodies["/api/vhosts"] = hosts(v=21)
+        moves = delta(before, shot(backend))
+
+    assert moves.moved["exchange.publish_in", A] == 1
+    assert "1 exchange of it deleted" in moves.unknown["exchange.publish_in", B]
+
+
+def test_a_virtual_host_whose_exchanges_may_not_be_seen_hides_none() -> None:
+    with broker("exchanges", exchange("a", 5, "v")) as (bodies, backend):
+        bodies["/api/vhosts"] = hosts(v=5, theirs=100)
+        before = shot(backend)
+        bodies["/api/vhosts"] = hosts(v=5, theirs=900)
+        moves = delta(before, shot(backend))
+
+    assert moves.moved["exchange.publish_in", ()] == 0
+
+
+def test_a_virtual_host_that_was_made_anew_leaves_what_went_into_exchanges_unknown() -> None:
+    with broker("exchanges", exchange("a", 5, "v"), exchange("b", 7, "w")) as (bodies, backend):
+        bodies["/api/vhosts"] = hosts(v=5, w=7)
+        before = shot(backend)
+        bodies["/api/exchanges"] = json.dumps(
+            [exchange("a", 4, "v"), exchange("b", 7, "w")]
+        ).encode()
+        bodies["/api/vhosts"] = hosts(v=4, w=7)
+        moves = delta(before, shot(backend))
+
+    assert ("exchange.publish_in", ()) in moves.unknown
+    assert "a virtual host was made anew" in moves.unknown["exchange.publish_in", B]
+
+
+def test_a_broker_that_says_nothing_of_virtual_hosts_is_read_and_it_is_told() -> None:
+    with broker("exchanges", exchange("a", 5)) as (bodies, backend):
+        del bodies["/api/vhosts"]
+        read = shot(backend)
+
+    assert read.values["exchange.publish_in", ()] == 5
+    (note,) = read.notes
+    assert note.startswith("exchanges made anew would not be recognised: rabbitmq at 127")
 
 
 def test_something_else_that_speaks_http_is_not_taken_for_a_broker() -> None:

@@ -16,6 +16,7 @@ from nilometer.clock import Clock
 from nilometer.counters.backend import BackendError, connect
 from nilometer.counters.bracket import Bracket
 from nilometer.counters.delta import delta
+from nilometer.counters.document import difference, document
 from nilometer.counters.gather import Gatherer
 from nilometer.counters.snapshot import Snapshot, snapshot
 from tests.brokers import rabbitmq, reachable_folder  # noqa: F401
@@ -200,6 +201,42 @@ def test_a_queue_made_and_deleted_in_between_makes_every_scope_unknown(
 
 
 @pytest.mark.slow
+def test_exchanges_made_anew_or_unseen_leave_what_went_into_any_unknown(
+    rabbitmq,  # noqa: F811
+    channel,
+    wait_until: Callable[..., None],
+) -> None:
+    """Also where one has more by now than it had, and where two documents are compared."""
+
+    def declared(name: str, messages: int) -> None:
+        channel.exchange_declare(name, "fanout")
+        for _ in range(messages):
+            channel.basic_publish(name, "", b"x")
+
+    def shows(name: str, messages: int) -> bool:
+        part = (("exchange", name),)
+        return read(other).values.get(("exchange.publish_in", part)) == messages
+
+    url = exact(rabbitmq, f"127.0.0.1:{rabbitmq.api_port}")
+    with opened(url) as backend, opened(url) as other:
+        wait_until(lambda: not read(backend).unread, what="the broker has statistics")
+        declared("orders", 5)
+        wait_until(lambda: shows("orders", 5), what="the broker has collected")
+        before = read(backend)
+        channel.exchange_delete("orders")
+        declared("orders", 6)
+        declared("brief", 3)
+        channel.exchange_delete("brief")
+        wait_until(lambda: shows("orders", 6), what="the broker has collected")
+        after = read(backend)
+
+    moves = delta(before, after)
+    told = difference(*(document([one], wall_ns=one.taken_ns) for one in (before, after))).told
+    assert "8 messages by now went" in moves.unknown["exchange.publish_in", ()]
+    assert "8 messages by now went" in told["unknown"]["rabbitmq"]["exchange.publish_in"]
+    assert moves.moved[RECEIVED] == 9
+
+
 def test_a_broker_that_restarted_is_not_compared(
     rabbitmq,  # noqa: F811
     wait_until: Callable[..., None],

@@ -123,6 +123,7 @@ def _told(one: Snapshot) -> dict[str, Any]:
         "gauges": sorted(gauges),
         "from_zero": sorted(fresh),
         **({"whole": True} if one.whole else {}),
+        **({"unseen": one.unseen} if one.unseen else {}),
         **_begun(one),
         **({"notes": list(one.notes)} if one.notes else {}),
     }
@@ -342,7 +343,7 @@ def _snapshot(
         if isinstance(since := of_parts if part else begun, dict) and name in since
     }
     known = Snapshot(key, instance, version, incarnation, 0, 0, 0, values, facts)
-    return known._replace(incarnations=incarnations)
+    return known._replace(incarnations=incarnations, unseen=str(said.get("unseen", "")))
 
 
 def _about(one: Document, key: str) -> Mapping[str, Any]:

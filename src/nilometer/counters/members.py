@@ -29,6 +29,7 @@ class Members:
     def __init__(self) -> None:
         self._seen: dict[Member, tuple[str, Mapping[str, int]]] = {}
         self._lost: dict[str, int] = {}
+        self._taken: dict[tuple[str, str], int] = {}
 
     def read(
         self, members: Iterable[tuple[Member, str, Mapping[str, int]]]
@@ -48,10 +49,18 @@ class Members:
             now = seen[member][1] if member in seen else {}
             if member not in seen or any(now.get(n, 0) < v for n, v in earlier.items()):
                 self._lost[scope] = self._lost.get(scope, 0) + 1
+                for name, value in earlier.items():
+                    one = member[0], name
+                    self._taken[one] = self._taken.get(one, 0) + value
         for scope in self._lost:
             sums.setdefault(scope, {})
         self._seen = seen
         return sums, dict(self._lost)
+
+    def taken(self, figure: str) -> dict[str, int]:
+        """What the members that were lost had of a figure when they were last seen, by virtual
+        host."""
+        return {host: value for (host, name), value in self._taken.items() if name == figure}
 
 
 class Summands:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from nilometer import clock
 from nilometer.counters.backend import BackendError
+from nilometer.counters.exchanges import Exchanged, Exchanges
 from nilometer.counters.exposition import joined, parse
 from nilometer.counters.figures import Fact, Figures
 from nilometer.counters.http_get import Http
@@ -22,7 +23,6 @@ from nilometer.counters.link import (
     tls_context,
     unreadable,
 )
-from nilometer.counters.members import Members
 from nilometer.counters.parts import Kept, bounded
 from nilometer.counters.rabbitmq_api import (
     API_PORT,
@@ -34,7 +34,6 @@ from nilometer.counters.rabbitmq_api import (
     Api,
     Emissions,
     configured,
-    figures_of,
     lag_s,
     running,
     scopes_of,
@@ -116,9 +115,6 @@ FACTS: Final[Mapping[str, Fact]] = {
 
 """Exact: of 12 runs of one workload by four threads on 3.10.8, all moved these by the same."""
 
-EXCHANGES: Final = {"publish_in": "exchange.publish_in", "publish_out": "exchange.publish_out"}
-DEFAULT_EXCHANGE: Final = "(default)"  # its name is empty
-
 STARTED: Final = "process_start_time_seconds"
 BUILD: Final = "rabbitmq_build_info"
 IDENTITY: Final = "rabbitmq_identity_info"
@@ -172,8 +168,7 @@ class RabbitMQ:
         self._must = bool(target.option("api")) and not self.guessed  # somebody named the API
         self._lag_s = lag_s(target)
         self.settle_s = 0.0 if self._api is None else self._lag_s
-        self._scopes = scopes_of(target)
-        self._members = Members()
+        self._exchanges = Exchanges(scopes_of(target))
         self._emissions = Emissions()
         self._complete_ns: int | None = None
         self._kept = Kept()
@@ -199,45 +194,34 @@ class RabbitMQ:
         if cluster := cluster_of(shown):
             node = (self.name, f"{cluster} {incarnation}")
             self.servers = (self._queues, ("queues", cluster), node)
-        notes = list(shown.faults)
-        incarnations: dict[Series, str] = {}
-        unread = ""
+        exchanged, unread = Exchanged({}, {}, ""), ""
         if self._api is not None:
             try:
-                values |= self._exchanges(self._api, incarnations)
+                exchanged = self._exchanged(self._api)
             except BackendError as error:
                 self.settle_s = 0.0  # nothing that lags is read
                 unread = f"exchanges are not read: {error}"
-        kept, left = bounded(values, kept=self._kept)
+        kept, left = bounded(values | exchanged.values, kept=self._kept)
+        missing = [unread] if unread and not self._must else []
         return Figures(
             kept,
             incarnation,
             version,
-            (*notes, *left, *([unread] if unread and not self._must else [])),
-            incarnations,
+            (*shown.faults, *exchanged.notes, *left, *missing),
+            exchanged.incarnations,
             complete_ns=self._complete_ns,
+            unseen=exchanged.unseen,
             unread=unread if self._must else "",
         )
 
-    def _exchanges(self, api: Api, incarnations: dict[Series, str]) -> dict[Series, Number]:
-        """What exchanges took and gave, by scope. Raises BackendError."""
+    def _exchanged(self, api: Api) -> Exchanged:
+        """What exchanges took and gave, having seen up to when. Raises BackendError."""
         asked_ns = clock.elapsed_ns()
         nodes = running(api.list("nodes", *NODE_COLUMNS))
         self._complete_ns = self._emissions.seen(nodes, asked_ns)
-        found = api.list(
-            "exchanges", "name", "vhost", *(f"message_stats.{key}" for key in EXCHANGES)
-        )
+        found = self._exchanges.read(api)
         self.settle_s = self._lag_s
-        sums, lost = self._members.read(
-            (
-                (str(one.get("vhost")), str(name)),
-                self._scopes.of(name) if name else DEFAULT_EXCHANGE,
-                figures_of(one, EXCHANGES),
-            )
-            for one in found
-            if isinstance(name := one.get("name"), str)
-        )
-        return summed(sums, lost, incarnations)
+        return found
 
     def facts(self) -> Mapping[str, Fact]:
         """What is known of each counter."""
@@ -273,33 +257,6 @@ def cluster_of(shown: Exposition) -> str:
     """The id that a cluster made up when it began; empty where it is not shown."""
     told = (dict(labels) for name, labels, _ in shown.samples if name == IDENTITY)
     return next((one.get("rabbitmq_cluster_permanent_id", "") for one in told), "")
-
-
-def summed(
-    sums: Mapping[str, Mapping[str, int]],
-    lost: Mapping[str, int],
-    incarnations: dict[Series, str],
-) -> dict[Series, Number]:
-    """Exchanges' figures by scope and altogether; what lost an exchange says so."""
-    values: dict[Series, Number] = {}
-    for counter in EXCHANGES.values():
-        total = 0
-        for scope, figures in sums.items():
-            part = (counter, (("exchange", scope),))
-            if scope in lost or counter in figures:
-                values[part] = figures.get(counter, 0)
-                total += figures.get(counter, 0)
-            if scope in lost:
-                incarnations[part] = _deleted(lost[scope])
-        values[counter, ()] = total
-        if lost:
-            incarnations[counter, ()] = _deleted(sum(lost.values()))
-    return values
-
-
-def _deleted(number: int) -> str:
-    what = "1 exchange" if number == 1 else f"{number} exchanges"
-    return f"{what} of it deleted, or emptied of figures, since the first read"
 
 
 def _api_of(target: Target, where: Place) -> Api | None:
