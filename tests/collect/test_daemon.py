@@ -19,6 +19,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from nilometer.clock import wall_ns
 from nilometer.store.lake import Lake
 from nilometer.store.query import Reader
+from tests import collector as collector_process
 from tests.collector import start
 
 pytestmark = pytest.mark.real
@@ -121,6 +122,45 @@ def test_a_signal_answers_who_waits_and_writes_what_statsd_gathered(tmp_path, wo
 
     assert code == 0
     assert set(stored_ids(collector.store, sender.trace_id)) == sender.acknowledged
+    assert [row.total for row in gathered] == [7]
+
+
+ENDLESS = """
+import time
+from nilometer.api import traces
+def endless(_):
+    print("drawing", flush=True)
+    while True:
+        time.sleep(0.01)
+traces.FORMATS["html"] = ("text/html", endless)
+"""
+
+
+@pytest.mark.parametrize("signals", [1, 2])
+def test_a_question_that_never_ends_does_not_keep_it_from_ending(
+    tmp_path, monkeypatch, signals
+):
+    monkeypatch.setattr(collector_process, "_PROGRAM", ENDLESS + collector_process._PROGRAM)
+    trace_id = bytes(range(16))
+    with start(tmp_path, flush="1h") as collector:
+        asking = http.client.HTTPConnection(collector.url.removeprefix("http://"), timeout=30)
+        asking.request("POST", "/v1/traces", request_of(trace_id, 1), PROTOBUF)
+        asking.getresponse().read()
+        asking.request("GET", f"/api/v1/traces/{trace_id.hex()}?format=html")
+        while "drawing" not in collector.output():
+            time.sleep(0.01)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+            udp.sendto(b"gathered:7|c", ("127.0.0.1", collector.statsd_port))
+        time.sleep(0.2)
+        for _ in range(signals):
+            collector.process.send_signal(signal.SIGTERM)
+            time.sleep(0.5)
+        code = collector.process.wait(30)
+        asking.close()
+        with ReaderOf(collector) as reader:
+            gathered = reader.statistics("gathered")
+
+    assert code == 0
     assert [row.total for row in gathered] == [7]
 
 

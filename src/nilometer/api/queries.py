@@ -81,6 +81,11 @@ class Queries:
     def _free(self) -> None:
         self._running -= 1
 
+    @property
+    def running(self) -> int:
+        """How many run or wait, those that were given up on included."""
+        return self._running
+
     def at_close(self, close: Callable[[], None]) -> None:
         """Have this called, too, when nothing is asked any more."""
         self._closing.append(close)

@@ -3,7 +3,8 @@
 Exit codes: 0 ended as asked, 2 a setting cannot be used, 3 an address is taken, 4 the store
 cannot be opened. SIGTERM, SIGINT and SIGHUP (unless it is ignored, as under nohup) end it in
 order: no new requests, the running ones are answered, what statsd gathered is written, the last
-commit is made; a second signal ends it now.
+commit is made, and what is still being looked into is given up; a second signal ends it now,
+with the last commit.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import resource
 import signal
 import socket
 from importlib.metadata import version
@@ -45,6 +45,7 @@ from nilometer.collect.instruments import (
 )
 from nilometer.collect.otlp import OtlpDoor
 from nilometer.collect.own import OwnReadings
+from nilometer.collect.own_process import allow_files, be_heard, leave
 from nilometer.collect.points_door import PointsDoor
 from nilometer.collect.settings import Address, cannot_listen
 from nilometer.collect.since_start import SinceStart
@@ -70,9 +71,6 @@ EXIT_STORE: Final = 4
 
 # A connection takes a few kB; what its requests hold is bounded elsewhere.
 CONNECTIONS_MAX: Final = 1000
-# Those, the ones that are told so, and a few hundred files of the tables; the usual 1024 would
-# be used up by connections, and then nothing could be committed.
-FILES: Final = 4096
 BACKLOG: Final = 512  # a burst of senders that start together waits, and does not fail
 GRACE_S: Final = 8  # a request waits for one commit; service managers kill after 10 s or later
 TOKENS_S: Final = (
@@ -225,6 +223,11 @@ class Collector:
         if self._keystone is not None:
             self._keystone.close()
 
+    @property
+    def is_asked(self) -> bool:
+        """Whether a question is being looked into."""
+        return self._queries.running > 0
+
     async def renew_tokens(self) -> None:
         """Look whether the file of tokens changed, and let them open from now on."""
         if self._token_file is not None:
@@ -285,8 +288,8 @@ def serve(settings: CollectorSettings, *, say: Callable[[str], None] | None = No
     """
     complain = say or log.error
     if say is None:
-        _be_heard()
-    _allow_files()
+        be_heard(log)
+    allow_files()
     with contextlib.ExitStack() as open_parts:
         # Attributes may be private: what is made here is not for every user of the machine.
         open_parts.callback(os.umask, os.umask(0o027))
@@ -312,24 +315,9 @@ def serve(settings: CollectorSettings, *, say: Callable[[str], None] | None = No
         config = _config(dropwizard.AtRoot(collector.app, admin_port))
         with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
             runner.run(_run(collector, Server(config), listening, receiver, say or log.info))
+    if collector.is_asked:
+        leave()
     return 0
-
-
-def _allow_files() -> None:
-    """As many open files as are wanted, or as many as we may have."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-def _be_heard() -> None:
-    """The daemon is the application: where nobody set logging up, it logs to standard error."""
-    if not log.hasHandlers():
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-        log.addHandler(handler)
-        log.setLevel(logging.INFO)
 
 
 async def _run(

@@ -68,11 +68,12 @@ def encode(tree: Tree) -> str:
     root = tree.root
     title = _shown(root.span.name if root else "no spans")
     trace_id = root.span.trace_id.hex() if root else ""
+    began_ns, whole_ns = tree.started_ns, tree.duration_ns  # each asks every span
     summary = (
         f"trace {trace_id}: {tree.spans} spans, {tree.errors} failed, "
-        f"{tree.duration_ns / NS_PER_MS:.3f} ms"
+        f"{whole_ns / NS_PER_MS:.3f} ms"
     )
-    rows = "".join(_row(node, tree.started_ns, tree.duration_ns or 1) for node in tree.walk())
+    rows = "".join(_row(node, began_ns, whole_ns or 1) for node in tree.walk())
     return _HEAD.format(title=title, summary=summary) + rows + "</body>\n</html>\n"
 
 

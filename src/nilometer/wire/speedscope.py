@@ -17,7 +17,8 @@ SCHEMA = "https://www.speedscope.app/file-format-schema.json"
 def encode(tree: Tree) -> str:
     """A JSON object as speedscope's schema demands: what opens is closed, innermost first."""
     frames: dict[tuple[str, str], int] = {}
-    profiles = [_profile(lane, frames, tree.duration_ns) for lane in lanes_of(tree)]
+    duration_ns = tree.duration_ns  # asks every span
+    profiles = [_profile(lane, frames, duration_ns) for lane in lanes_of(tree)]
     root = tree.root
     document = {
         "$schema": SCHEMA,
