@@ -10,6 +10,7 @@ from rich.table import Table
 from nilometer.cli import shapes
 from nilometer.cli.collector import Collector, collector_options, json_option
 from nilometer.cli.exits import Exit
+from nilometer.cli.listing import REQUESTS, listed
 from nilometer.cli.terminal import cell, plain, say, show, show_json, stop
 from nilometer.model.units import counted, duration, moment
 
@@ -71,7 +72,7 @@ def requests(
         return
     if not answer["requests"]:
         stop("no such requests; look further back with --since", Exit.NOT_FOUND)
-    show(_requests_table(answer["requests"]))
+    show(listed(answer["requests"], REQUESTS))
     if answer["more"]:
         say("there are more; choose with the other flags, or raise --limit")
 
@@ -176,27 +177,6 @@ def _show_history(
     show(_history_table(answer["happenings"], told))
     if answer["more"]:
         say(f"these are the latest {HISTORY_MAX}; there are more, choose with --until")
-
-
-def _requests_table(rows: list[dict[str, Any]]) -> Table:
-    """One line a request; ids are never cut, as they are what one goes on with."""
-    table = Table(box=None, padding=(0, 1))
-    table.add_column("id", no_wrap=True, min_width=40)
-    for heading in ("started", "project", "last"):
-        table.add_column(heading, overflow="fold")
-    for heading in ("time", "told", "failed"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for row in rows:
-        table.add_row(
-            cell(row["id"]),
-            moment(row["started_ns"]),
-            cell(row["project_id"], "cyan"),
-            cell(row["last"], "bold"),
-            duration(row["duration_ns"]),
-            f"{row['notifications']:,}",
-            cell(str(row["errors"] or ""), "red"),
-        )
-    return table
 
 
 def _history_table(rows: list[dict[str, Any]], about: str) -> Table:

@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
-from rich.table import Table
 
 from nilometer.cli import shapes
 from nilometer.cli.collector import Collector, collector_options, json_option
 from nilometer.cli.commands import InOrder, OneOf
 from nilometer.cli.exits import Exit
+from nilometer.cli.listing import TRACES, listed
 from nilometer.cli.terminal import (
-    cell,
     console,
     say,
     show,
@@ -25,7 +24,6 @@ from nilometer.cli.terminal import (
 )
 from nilometer.cli.trace_import import import_traces
 from nilometer.cli.waterfall import draw, headline
-from nilometer.model.units import duration, moment
 
 FORMATS: Final = ("tree", "json", "osprofiler", "chrome", "speedscope", "dot", "html")
 TRACES_MAX: Final = 1000  # as many as the collector lists at once
@@ -183,30 +181,9 @@ def list_traces(url: str, token_file: str | None, *, as_json: bool, **wanted: An
         return
     if not answer["traces"]:
         stop("no such traces; look further back with --since", Exit.NOT_FOUND)
-    show(traces_table(answer["traces"]))
+    show(listed(answer["traces"], TRACES))
     if answer["more"]:
         say("there are more; choose with the other flags, or raise --limit")
 
 
 trace.add_command(import_traces)
-
-
-def traces_table(rows: list[dict[str, Any]]) -> Table:
-    """One line a trace; ids are never cut, as they are what one goes on with."""
-    table = Table(box=None, padding=(0, 1))
-    table.add_column("id", no_wrap=True, min_width=32)
-    for heading in ("started", "service", "root"):
-        table.add_column(heading, overflow="fold")
-    for heading in ("time", "spans", "failed"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for row in rows:
-        table.add_row(
-            cell(row["id"]),
-            moment(row["started_ns"]),
-            cell(row["service"], "cyan"),
-            cell(row["root"], "bold"),
-            duration(row["duration_ns"]),
-            f"{row['spans']:,}",
-            cell(str(row["errors"] or ""), "red"),
-        )
-    return table
