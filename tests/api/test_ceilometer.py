@@ -480,6 +480,38 @@ def test_a_query_that_would_have_to_look_at_too_much_is_refused_and_never_cut(as
     of(ask("/v2/samples", **where(("resource", "eq", f"profiler-{BASE}"))))
 
 
+def test_spans_that_came_again_hide_no_others_and_count_once(tmp_path, monkeypatch):
+    many = [ours(number, "op", at_s=number) for number in range(1, 13)]
+    again = many[-3:] * 2
+    with asking(tmp_path, [Batch(ORDERS, spans=(each,)) for each in many + again]) as ask:
+        asked = [
+            ("/v2/samples", {"limit": 100}),
+            ("/v2/meters", {"limit": 100}),
+            ("/v2/meters/op-start/statistics", {}),
+        ]
+        for looked in (4, 10, 11):
+            monkeypatch.setattr(finding, "SPANS_LOOKED", looked)
+            answers = [ask(path, **told) for path, told in asked]
+            assert [answer.status_code for answer in answers] == [400] * 3
+        monkeypatch.setattr(finding, "SPANS_LOOKED", 12)
+        samples, _, [statistics] = (of(ask(path, **told)) for path, told in asked)
+
+    assert (len(samples), statistics["count"]) == (24, 12)
+
+
+def test_spans_that_came_very_often_are_refused_where_others_may_be_behind_them(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(finding, "SPANS_LOOKED", 2)
+    often = [Batch(ORDERS, spans=(ours(9, at_s=9),) * 30)]
+    with asking(tmp_path, [*often, Batch(ORDERS, spans=(ours(1), ours(2)))]) as ask:
+        answer = ask("/v2/samples", limit=100)
+
+    assert answer.status_code == 400
+    told = answer.json()["error_message"]["faultstring"]
+    assert "came more than 8 times each; ask for less time" in told
+
+
 SAMPLES = [told for pair in [(NOVA, each) for each in PAIRS] for told in told_of(*pair)]
 OPS = {"=": operator.eq, "!=": operator.ne, "<": operator.lt, ">=": operator.ge}
 leaves = st.tuples(

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from itertools import islice
+from typing import TYPE_CHECKING, Final
 
-from nilometer.store.limits import MARGIN_NS, POINTS, POINTS_MAX, ends
+from nilometer.store.limits import MARGIN_NS, POINTS, POINTS_MAX, TooMuch, ends
 from nilometer.store.rows import events_of, spans_of
 
 if TYPE_CHECKING:
     from nilometer.model import Event, Resource, SpanRecord
     from nilometer.store.broken import Forgiving
     from nilometer.store.reading import Row, Wanted
+
+TIMES: Final = (1, 2, 4, 8)
+"""So often spans may have come, on the average, that are looked through."""
 
 
 class Points:
@@ -34,12 +38,22 @@ class Points:
     def spans_between(
         self, since_ns: int | None, until_ns: int | None, *, latest: bool, limit: int
     ) -> list[tuple[Resource, SpanRecord]]:
-        """Spans of any trace that ran in that time, at most so many: those that ended last
-        first, or, if not `latest`, those that started first."""
+        """Spans of any trace that ran in that time, at most so many, each once: those that
+        ended last first, or, if not `latest`, those that started first."""
         since, last = ends(since_ns, until_ns)
-        values = {"since_ns": since, "last_ns": last, "latest": latest, "rows_max": limit}
+        values: Row = {"since_ns": since, "last_ns": last, "latest": latest}
         wanted: Wanted = {"started_ns": (None, last)}
-        first: dict[tuple[str, str], Row] = {}
-        for row in self._questions.ask("spans_between", "spans", wanted, values):
-            first.setdefault((row["trace_id"], row["span_id"]), row)
-        return spans_of(first.values())
+        for times in TIMES:
+            values["rows_max"] = limit * times
+            rows = self._questions.ask("spans_between", "spans", wanted, values)
+            first: dict[tuple[str, str], Row] = {}
+            for row in rows:
+                first.setdefault((row["trace_id"], row["span_id"]), row)
+            # Where some came again there may be others behind them.
+            if len(first) >= limit or len(rows) < limit * times:
+                return spans_of(islice(first.values(), limit))
+        raise TooMuch(
+            f"the spans of this time came more than {TIMES[-1]} times each",
+            "ask for less time, or for one trace",
+            "since",
+        )
