@@ -102,3 +102,53 @@ def test_a_page_renews_itself_until_it_is_paused(page):
     paused = page.get_by_role("button", name="Go on").get_attribute("aria-pressed")
 
     assert paused == "true"
+
+
+OLD = "document.querySelector('#services caption').textContent = 'old'"
+HELD = "document.activeElement.getAttribute('aria-labelledby')"
+
+
+def test_a_table_that_was_clicked_into_goes_on_and_stays_where_it_was_scrolled(browser, seeded):
+    with tab(browser, seeded.url, viewport=NARROW) as page:
+        page.goto("/services")
+        expect(page.locator("#services[data-late]")).to_have_count(0)
+        page.locator("#services tbody th").first.click()
+        clicked = page.evaluate(HELD)
+        page.evaluate("document.activeElement.scrollLeft = 40")
+        page.evaluate("document.activeElement.kept = true")
+        page.evaluate(OLD)
+        expect(page.locator("#services caption").first).not_to_have_text("old")
+        held = page.evaluate(HELD)
+        scrolled = page.evaluate("document.activeElement.scrollLeft")
+        kept = page.evaluate("document.activeElement.kept")
+
+    assert (clicked, held) == ("services-caption", "services-caption")
+    assert (scrolled, kept) == (40, True)
+
+
+def test_a_link_that_has_the_focus_has_it_again_in_the_renewed_table(page):
+    page.goto("/services")
+    expect(page.locator("#services[data-late]")).to_have_count(0)
+    page.locator("#services tbody a").nth(1).focus()
+    before = page.evaluate("document.activeElement.outerHTML")
+
+    page.evaluate("document.activeElement.old = true")
+    page.evaluate(OLD)
+    expect(page.locator("#services caption").first).not_to_have_text("old")
+
+    assert page.evaluate("document.activeElement.outerHTML") == before
+    assert page.evaluate("document.activeElement.old") is None
+
+
+def test_what_is_selected_is_left_as_it_is_and_the_page_says_so(page):
+    page.goto("/services")
+    expect(page.locator("#services[data-late]")).to_have_count(0)
+    page.evaluate("getSelection().selectAllChildren(document.querySelector('#services thead'))")
+    page.evaluate(OLD)
+
+    expect(page.locator("[data-live-said]")).to_contain_text("Not renewed while")
+    assert page.locator("#services caption").first.inner_text() == "old"
+
+    page.evaluate("getSelection().removeAllRanges()")
+    expect(page.locator("#services caption").first).not_to_have_text("old")
+    expect(page.locator("[data-live-said]")).to_have_text("")

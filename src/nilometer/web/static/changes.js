@@ -9,12 +9,12 @@
       const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
       if (!answer.ok) return;
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      let isLeft = false;
       for (const part of document.querySelectorAll("[data-judged][id], [data-live][id]")) {
         const now = page.getElementById(part.id);
-        if (!now || now.isEqualNode(part) || part.contains(document.activeElement)) continue;
-        part.replaceWith(document.adoptNode(now));
+        if (now && !now.isEqualNode(part) && !renewPart(part, now)) isLeft = true;
       }
-      if (page.querySelector("[data-pending]")) setTimeout(look, EVERY_MS);
+      if (isLeft || page.querySelector("[data-pending]")) setTimeout(look, EVERY_MS);
     } catch {
       setTimeout(look, 5 * EVERY_MS);
     }

@@ -1,7 +1,7 @@
 // Renews a page's parts while one looks at it: elements with an id and `data-live` are taken
-// from the same address, fetched again. What did not change is not touched, so nothing flickers,
-// and what has the focus stays as it is. A page that includes live.html is renewed. A part with
-// `data-late` lacks what takes longer: it is asked for at once, with the parameter of that name.
+// from the same address, fetched again. What did not change is not touched, so nothing flickers.
+// A page that includes live.html is renewed. A part with `data-late` lacks what takes longer: it
+// is asked for at once, with the parameter of that name.
 "use strict";
 
 (() => {
@@ -39,8 +39,7 @@
       }
       if (!answer.ok) throw new Error(`status ${answer.status}`);
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-      if (!paused) replace(page);
-      say("");
+      say(!paused && replace(page) ? "Not renewed while you write or select here" : "");
     } catch (error) {
       if (error.name !== "AbortError") say("The collector does not answer; trying again");
     }
@@ -48,13 +47,17 @@
     plan();
   }
 
+  // Whether there is something new that was not shown.
   function replace(page) {
+    let isLeft = false;
     for (const part of document.querySelectorAll("[data-live][id]")) {
       const now = page.getElementById(part.id);
-      if (!now || now.isEqualNode(part) || part.contains(document.activeElement)) continue;
-      part.replaceWith(document.adoptNode(now));
-      now.dispatchEvent(new CustomEvent("renewed", { bubbles: true }));
+      if (!now || now.isEqualNode(part)) continue;
+      const renewed = renewPart(part, now);
+      if (renewed) renewed.dispatchEvent(new CustomEvent("renewed", { bubbles: true }));
+      else isLeft = true;
     }
+    return isLeft;
   }
 
   if (late) renew();
