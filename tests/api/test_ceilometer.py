@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nilometer.api import traces
 from nilometer.api.ceilometer import complex as tree
 from nilometer.api.ceilometer import found as finding
 from nilometer.api.ceilometer.faults import Fault
@@ -510,6 +511,19 @@ def test_spans_that_came_very_often_are_refused_where_others_may_be_behind_them(
     assert answer.status_code == 400
     told = answer.json()["error_message"]["faultstring"]
     assert "came more than 8 times each; ask for less time" in told
+
+
+def test_a_trace_that_is_too_large_is_refused_and_never_cut(ask, monkeypatch):
+    of_trace = where(("resource", "eq", f"profiler-{BASE}"))
+
+    whole = of(ask("/v2/samples", **of_trace))
+    monkeypatch.setattr(traces, "SPANS_MAX", 1)
+    answer = ask("/v2/samples", **of_trace)
+
+    assert len(whole) == 5
+    assert answer.status_code == 400
+    told = answer.json()["error_message"]["faultstring"]
+    assert f"trace {TRACE} has more than" in told
 
 
 SAMPLES = [told for pair in [(NOVA, each) for each in PAIRS] for told in told_of(*pair)]

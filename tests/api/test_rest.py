@@ -7,12 +7,14 @@ import json
 import threading
 from contextlib import contextmanager
 from urllib.parse import quote
+from uuid import UUID
 
 import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from nilometer.api import traces
 from nilometer.api.native import api
 from nilometer.api.queries import THREADS, Queries
 from nilometer.api.trees import NESTED_MAX
@@ -33,6 +35,7 @@ from nilometer.store import measured
 from nilometer.store.lake import Lake
 from nilometer.store.query import Reader
 from nilometer.store.reading import Questions
+from nilometer.wire.osprofiler_points import point_of
 
 S = 10**9
 NOW = wall_ns() // (3600 * S) * 3600 * S  # a whole hour, so that periods are told in advance
@@ -234,6 +237,37 @@ def test_a_list_that_was_cut_says_so(ask):
     answer = ask("traces", limit=1).json()
 
     assert (len(answer["traces"]), answer["more"]) == (1, True)
+
+
+def test_a_trace_with_more_spans_than_are_read_says_so_and_counts_none_twice(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(traces, "SPANS_MAX", 4)
+    many = [span(n, 1 if n > 1 else 0, "op", n, n + 1) for n in range(1, 6)]
+    lone = {
+        "name": "x-start",
+        "base_id": str(UUID(bytes=TRACE)),
+        "parent_id": str(UUID(bytes=TRACE)),
+        "info": {},
+    }
+    points = [
+        point_of({**lone, "trace_id": f"p{after}"}, at_ns=NOW + after).event for after in (3, 7)
+    ]
+    alone = Batch(Resource("orders"), events=tuple(points))
+
+    def shown(*batches):
+        place = tmp_path / str(len(list(tmp_path.iterdir())))
+        with asking(place, batches) as ask:
+            told = ask(f"traces/{TRACE.hex()}").json()
+            drawn = ask(f"traces/{TRACE.hex()}", format="html").text
+        assert told["more"] == ("those that started first, the trace has more" in drawn)
+        return told["spans"], told["more"]
+
+    spans, four = (Batch(Resource("orders"), (), tuple(many[:end])) for end in (5, 4))
+    assert shown(spans) == shown(spans, spans) == (4, True)
+    assert shown(four) == shown(four, four, four) == (4, False)
+    assert shown(four, alone) == (6, False)
+    assert shown(spans, alone) == (5, True)  # the other point may be of a span left out
 
 
 def test_a_trace_is_a_tree_with_self_times_errors_and_orphans(ask):

@@ -115,6 +115,15 @@ def test_a_name_of_a_megabyte_is_cut_in_a_table_and_whole_in_json(quick: Command
     assert long in document.stdout
 
 
+@pytest.mark.parametrize("more", [True, False])
+def test_a_trace_that_is_not_shown_whole_says_so(quick: Command, *, more: bool) -> None:
+    with FakeCollector(always(trace(node("x"), more=more))) as fake:
+        ran = quick("trace", "show", "ab" * 16, "--url", fake.url)
+
+    said = "these are the spans that started first; the trace has more\n"
+    assert (ran.returncode, ran.stderr) == (0, said if more else "")
+
+
 REFUSALS = [
     (always({"detail": "no token"}, 401), 4, "wants a token: --token-file FILE"),
     (always({"detail": "foreign host"}, 403), 4, "answered 403 Forbidden: foreign host"),

@@ -188,6 +188,18 @@ def test_an_attribute_is_found_by_its_text_whatever_it_is_called(tmp_path, key, 
     assert reader.find_traces(attributes={key: text + "!"}) == []
 
 
+@pytest.mark.parametrize("times", [1, 2, 5])
+def test_of_a_trace_so_many_spans_are_read_each_once_however_often_they_came(tmp_path, times):
+    spans = [span(n, at_ns=NOW_NS + n // 2) for n in range(1, 8)]
+    batches = [("api", spans), ("api", spans[:3])] * times
+    reader = kept(tmp_path, *batches, ("api", [span(50, trace=2)] * 9))
+    trace_id = spans[0].trace_id.hex()
+
+    for limit in (1, 4, 6, 7, 8, 100):
+        read = [each for _, each in reader.trace(trace_id, limit=limit)]
+        assert read == spans[:limit]
+
+
 def test_several_traces_are_read_at_once_each_as_it_is_alone(scattered):
     reader, whole = scattered
     ids = [pairs[0][1].trace_id.hex() for pairs in whole if pairs]

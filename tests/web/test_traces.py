@@ -9,6 +9,7 @@ from itertools import pairwise
 
 import pytest
 
+from nilometer.api import traces
 from nilometer.model import Batch, Event, Resource
 from tests.web.pages import asking
 from tests.web.seeded import HOSTILE
@@ -118,6 +119,23 @@ def test_the_list_is_a_sheet_too(ask):
     )
 
 
+def test_the_spans_of_a_trace_are_the_same_in_json_and_csv(ask):
+    sheet = list(csv.DictReader(io.StringIO(ask(SLOW_PAGE, format="csv").text)))
+
+    spans = ask(SLOW_PAGE, format="json").json()["spans"]
+    assert [{key: str(value) for key, value in one.items()} for one in spans] == sheet
+    assert len(sheet) > 1
+
+
+def test_what_a_trace_can_be_compared_with_is_a_sheet_too(ask):
+    answer = ask(f"{SLOW_PAGE}/against", format="csv")
+
+    offered = ask(f"{SLOW_PAGE}/against", format="json").json()["traces"]
+    ids = [row["id"] for row in csv.DictReader(io.StringIO(answer.text))]
+    assert ids == [one["id"] for one in offered]
+    assert ids
+
+
 def test_where_there_is_nothing_the_page_says_what_to_do(ask):
     answer = ask("/traces", service="nobody")
 
@@ -198,6 +216,18 @@ def test_ten_thousand_spans_are_a_small_page_and_compact_rows(ask):
     assert len(rows.json()["rows"]) == 1 + PAGES * (1 + LINES)
     assert len(page.content) < 500_000
     assert len(rows.content) < 1_500_000
+
+
+def test_a_trace_with_more_spans_than_are_read_says_so_on_each_page(tmp_path, monkeypatch):
+    spans = [span(SLOW, n, n > 1, "op", n, n + 1, NOW - 9 * S) for n in range(1, 5)]
+    said = "those that started first; the trace has more"
+    pages = [SLOW_PAGE, f"{SLOW_PAGE}/flame", f"{SLOW_PAGE}/against"]
+    for most, more in ((4, False), (3, True)):
+        monkeypatch.setattr(traces, "SPANS_MAX", most)
+        with asking(tmp_path / str(most), [Batch(Resource("s"), (), tuple(spans))]) as ask:
+            told_so = [said in ask(page).text for page in pages]
+            assert told(ask, SLOW_PAGE)["more"] is more
+        assert told_so == [more] * 3
 
 
 def test_texts_of_a_megabyte_make_no_page_that_large(tmp_path):

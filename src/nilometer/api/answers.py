@@ -83,6 +83,7 @@ class TraceTree(BaseModel):
     spans: int
     errors: int
     duplicates: int = Field(description="How often a span came again and was left out.")
+    more: bool = Field(description="Whether there are spans that started after these.")
     services: list[str]
     roots: list[Node]
 

@@ -20,6 +20,7 @@ from nilometer.api.parameters import (
 from nilometer.api.problems import Problem, missing, not_a_choice, ordered, unusable
 from nilometer.api.trees import nested
 from nilometer.model.tree import tree_of
+from nilometer.store.limits import POINTS_MAX, SPANS_MAX
 from nilometer.wire import chrome, dot, html, osprofiler, speedscope
 from nilometer.wire.osprofiler_points import points_of, spans_of_points
 
@@ -145,21 +146,29 @@ def _add_one(routes: APIRouter, reader: Reader, queries: Queries) -> None:
         return Response(content, media_type=FORMATS[form][0])
 
 
-def spans_of_trace(reader: Reader, trace_id: str) -> list[tuple[Resource, SpanRecord]]:
-    """All spans of a trace, and what OSProfiler's points tell of those that are none yet."""
-    pairs = reader.trace(trace_id)
-    points = points_of(reader.trace_points(trace_id))
+def spans_of_trace(
+    reader: Reader, trace_id: str
+) -> tuple[list[tuple[Resource, SpanRecord]], bool]:
+    """The spans of a trace, and what OSProfiler's points tell of those that are none yet; and
+    whether there are more, which started later."""
+    pairs = reader.trace(trace_id, limit=SPANS_MAX + 1)
+    told = reader.trace_points(trace_id)
+    more = len(pairs) > SPANS_MAX or len(told) >= POINTS_MAX
+    points = points_of(told)
+    if len(pairs) > SPANS_MAX:
+        next_ns = pairs.pop()[1].started_ns  # a point from then on may be of a span left out
+        points = [point for point in points if point.at_ns < next_ns]
     if points:
         known = {span.span_id for _, span in pairs}
         pairs += spans_of_points(point for point in points if point.span_id not in known)
-    return pairs
+    return pairs, more
 
 
 def drawn(reader: Reader, trace_id: str, form: str) -> str | None:
     """The trace in one of FORMATS; None if there is no such trace. Takes a thread's time."""
-    pairs = spans_of_trace(reader, trace_id)
+    pairs, more = spans_of_trace(reader, trace_id)
     if not pairs:
         return None
-    tree = tree_of(pairs)
+    tree = tree_of(pairs, more=more)
     draw = FORMATS[form][1]
     return draw(tree) if draw else json.dumps(nested(trace_id, tree), allow_nan=False)

@@ -36,6 +36,7 @@ def nested(trace_id: str, tree: Tree) -> dict[str, Any]:
         "spans": tree.spans,
         "errors": tree.errors,
         "duplicates": tree.duplicates,
+        "more": tree.more,
         "services": sorted({node.resource.service for node in tree.walk()}),
         "roots": roots,
     }

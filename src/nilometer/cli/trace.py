@@ -123,6 +123,8 @@ def show_trace(
         else:
             show(headline(answer))
             show(draw(answer, console().width))
+            if answer.get("more"):
+                say("these are the spans that started first; the trace has more")
         return
     show_document(collector.ask_text("traces", trace_id, format=form))
 

@@ -51,12 +51,14 @@ class Node:
 
 
 class Tree(NamedTuple):
-    """All spans of a request. `duplicates` is how often a span came again and was left out."""
+    """All spans of a request. `duplicates` is how often a span came again and was left out;
+    `more` that there are others, which were too many to be read."""
 
     roots: tuple[Node, ...]
     spans: int
     errors: int
     duplicates: int
+    more: bool = False
 
     @property
     def started_ns(self) -> int:
@@ -83,7 +85,7 @@ class Tree(NamedTuple):
             waiting.extend(reversed(node.children))
 
 
-def tree_of(pairs: Iterable[tuple[Resource, SpanRecord]]) -> Tree:
+def tree_of(pairs: Iterable[tuple[Resource, SpanRecord]], *, more: bool = False) -> Tree:
     """The tree of these spans; the same for any order of the pairs that differ in their start.
 
     Two spans with the same trace and span id are one: the one that started first is kept.
@@ -100,7 +102,7 @@ def tree_of(pairs: Iterable[tuple[Resource, SpanRecord]]) -> Tree:
     for root in roots:
         _measure(root)
     errors = sum(node.is_error for node in nodes.values())
-    return Tree(tuple(roots), len(nodes), errors, duplicates)
+    return Tree(tuple(roots), len(nodes), errors, duplicates, more)
 
 
 def _order(pair: tuple[Resource, SpanRecord]) -> tuple[int, int, bytes]:

@@ -79,12 +79,19 @@ class Traces:
 
     _questions: Forgiving
 
-    def trace(self, trace_id: str) -> list[tuple[Resource, SpanRecord]]:
-        """All spans of a trace (32 hex digits), oldest first; empty if there is none."""
+    def trace(
+        self, trace_id: str, *, limit: int = SPANS_MAX
+    ) -> list[tuple[Resource, SpanRecord]]:
+        """The spans of a trace (32 hex digits), oldest first, at most so many; empty if there
+        is none."""
         wanted = {"trace_id": (trace_id, trace_id)}
-        values = {"trace_id": trace_id, "rows_max": SPANS_MAX}
+        values = {"trace_id": trace_id, "rows_max": limit}
         rows = self._questions.ask("trace", "spans", wanted, values)
-        return _each_once(rows)
+        found = _each_once(rows)
+        if len(found) < len(rows) == limit:  # some came again, and others are behind them
+            rows = self._questions.ask("trace_once", "spans", wanted, values)
+            found = _each_once(rows)
+        return found
 
     def traces(self, ids: Sequence[str]) -> dict[str, list[tuple[Resource, SpanRecord]]]:
         """The same of several, by id; those with fewest spans first, as long as all together

@@ -165,6 +165,7 @@ def summary_of(whole: Whole) -> dict[str, Any]:
         "span_count": tree.spans,
         "errors": tree.errors,
         "duplicates": tree.duplicates,
+        "more": tree.more,
         "services": sorted({node.resource.service for node in whole.nodes}),
     }
 

@@ -103,10 +103,10 @@ class Trees:
             read_ns, kept = self._kept.get(trace_id, (0, None))
         if kept is not None and now_ns - read_ns < KEPT_NS:
             return kept
-        pairs = spans_of_trace(self._reader, trace_id)
+        pairs, more = spans_of_trace(self._reader, trace_id)
         if not pairs:
             raise unknown(trace_id)
-        whole = whole_of(trace_id, tree_of(pairs))
+        whole = whole_of(trace_id, tree_of(pairs, more=more))
         self._keep(trace_id, now_ns, whole)
         return whole
 

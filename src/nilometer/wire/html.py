@@ -73,6 +73,8 @@ def encode(tree: Tree) -> str:
         f"trace {trace_id}: {tree.spans} spans, {tree.errors} failed, "
         f"{whole_ns / NS_PER_MS:.3f} ms"
     )
+    if tree.more:
+        summary += "; those that started first, the trace has more"
     rows = "".join(_row(node, began_ns, whole_ns or 1) for node in tree.walk())
     return _HEAD.format(title=title, summary=summary) + rows + "</body>\n</html>\n"
 

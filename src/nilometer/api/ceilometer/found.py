@@ -8,7 +8,7 @@ from nilometer.api.ceilometer.complex import NEWEST_FIRST, OLDEST_FIRST
 from nilometer.api.ceilometer.told import told_of
 from nilometer.api.ceilometer.wanted import field_of
 from nilometer.api.traces import spans_of_trace
-from nilometer.store.limits import POINTS_MAX, TooMuch
+from nilometer.store.limits import POINTS_MAX, SPANS_MAX, TooMuch
 from nilometer.wire.osprofiler_points import points_of, spans_of_points
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def found(
     if wanted.trace_id == "":
         return []
     if wanted.trace_id is not None:
-        return _ordered(_told(spans_of_trace(reader, wanted.trace_id), wanted), order)[:limit]
+        return _ordered(_told(_whole(reader, wanted.trace_id), wanted), order)[:limit]
     latest = order[:1] == NEWEST_FIRST
     pairs = reader.spans_between(
         wanted.since_ns, wanted.until_ns, latest=latest, limit=SPANS_LOOKED + 1
@@ -54,6 +54,17 @@ def found(
                 "limit",
             )
     return _ordered(told, order)[:limit]
+
+
+def _whole(reader: Reader, trace_id: str) -> Pairs:
+    pairs, more = spans_of_trace(reader, trace_id)
+    if more:
+        raise TooMuch(
+            f"trace {trace_id} has more than {SPANS_MAX} spans",
+            "`nilometer trace show` has those that started first",
+            "limit",
+        )
+    return pairs
 
 
 def _told(pairs: Iterable[tuple[Resource, SpanRecord]], wanted: Wanted) -> list[Told]:
