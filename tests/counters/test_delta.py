@@ -133,3 +133,16 @@ def test_two_equal_snapshots_moved_by_nothing(values: dict) -> None:
     moves = delta(snapshot_of(values), snapshot_of(values))
 
     assert set(moves.moved.values()) <= {0}
+
+
+def test_a_part_of_another_thing_of_its_name_is_unknown_whatever_it_has_by_now() -> None:
+    part, kept = (("calls", (("table", name),)) for name in "ab")
+    before, after = (
+        snapshot_of({part: 5 * n, kept: n}, ids={("table", "a"): str(n), ("table", "b"): "9"})
+        for n in (1, 2)
+    )
+
+    moves = delta(before, after)
+
+    assert moves.moved == {kept: 1}
+    assert moves.unknown == {part: "table 'a' was made anew meanwhile, under the same name"}

@@ -142,12 +142,55 @@ def test_a_total_of_which_a_part_vanished_or_went_back_is_unknown(later: dict) -
         at(1, {"reqs": 1501, a: 500, b: 1000}), at(2, {"reqs": 2501, b: 1700, **later})
     )
 
-    assert made.told["unknown"] == {
-        "mysql": {"reqs": "not one count throughout: 1 part of it vanished or went back"}
-    }
+    because = "not one count throughout: 1 part of it vanished, went back or was made anew"
+    assert made.told["unknown"] == {"mysql": {"reqs": because}}
     assert made.totals == {"mysql": {"c": 1}}
     assert made.parts == {"mysql": [("reqs", {"pod": "b"}, 700)]}
     assert parts_beside.totals == {"mysql": {"reqs": 1000}}
+
+
+TABLE = ("table", "a")
+ROWS = ("rows", (TABLE,))
+
+
+@pytest.mark.parametrize("parts", [True, False])
+@pytest.mark.parametrize("now", [{TABLE: "8"}, {}])
+def test_a_total_is_unknown_where_a_thing_is_another_of_its_name_or_gone(
+    parts: bool, now: dict
+) -> None:
+    """Also where the first document was written without parts."""
+    other = ("rows", (("table", "b"),))
+    written = document([snapshot_of({"rows": 50, ROWS: 50}, ids={TABLE: "7"})], wall_ns=S)
+    before = parse(json.loads(json.dumps(written.as_json(parts=parts))), origin="b")
+    table = {ROWS: 60} if now else {}
+
+    made = difference(before, at(2, {"rows": 70 + 60 * bool(now), other: 70, **table}, ids=now))
+    same = difference(before, at(2, {"rows": 60, ROWS: 60}, ids={TABLE: "7"}))
+
+    because = "not one count throughout: 1 part of it vanished, went back or was made anew"
+    assert made.told["unknown"] == {"mysql": {"rows": because}}
+    assert same.totals == {"mysql": {"rows": 10}}
+
+
+def test_how_far_parts_moved_is_not_known_from_a_document_without_any() -> None:
+    """Else all that they ever counted would be told."""
+    written = document([snapshot_of({"calls": 50, PART: 50})], wall_ns=S)
+    before = parse(json.loads(json.dumps(written.as_json())), origin="before.json")
+
+    made = difference(before, at(2, {"calls": 57, PART: 57}))
+
+    assert (made.totals, made.parts) == ({"mysql": {"calls": 7}}, {"mysql": []})
+    assert made.told["without_parts"] == ["mysql"]
+
+
+def test_what_was_unseen_is_compared_with_that_of_the_first_document() -> None:
+    before, same, other = (
+        at(second, {"calls": second}, unseen=text)
+        for second, text in enumerate(["5 messages", "5 messages", "9 messages"])
+    )
+
+    assert difference(before, same).totals == {"mysql": {"calls": 1}}
+    assert difference(before, other).told["unknown"] == {"mysql": {"calls": "9 messages"}}
 
 
 def test_a_backend_that_is_in_one_document_only_is_named() -> None:
@@ -178,7 +221,7 @@ def test_a_document_of_os_collect_counters_is_subtracted_from_ours() -> None:
 
 @pytest.mark.parametrize("odd", [3, [{}], {"a": 1}, "level", None])
 def test_what_others_wrote_about_a_backend_is_not_trusted(odd: object) -> None:
-    about = {"gauges": odd, "from_zero": odd, "incarnation": odd}
+    about = {"gauges": odd, "from_zero": odd, "incarnation": odd, "ids": odd, "unseen": odd}
     after = parse({"__meta__": {"backends": {"mysql": about}}, "mysql": {"a": 3}}, origin="f")
 
     made = difference(parse({"mysql": {"a": 1}}, origin="f"), after)

@@ -113,12 +113,13 @@ def test_a_server_is_known_by_its_start_and_its_resets(change: dict) -> None:
 def test_statements_that_were_not_counted_at_first_have_no_earlier_value() -> None:
     reply = RECORDED[15]["reply"]
 
-    assert statements_begun(reply, {}) == {}
-    begun = statements_begun(reply, {STATEMENTS: ("plans",)})
+    assert statements_begun(reply, {}, {}) == {}
+    begun = statements_begun(reply, {STATEMENTS: ("plans",)}, {})
     assert begun == {
         ("statement.plans", ()): (f"counted since {reply['resets']['pg_stat_statements_info']}")
     }
-    assert ("statement.insert.rows", ()) in statements_begun(reply, {STATEMENTS: ("rows",)})
+    columns = {STATEMENTS: ("rows",)}
+    assert ("statement.insert.rows", ()) in statements_begun(reply, columns, {})
 
 
 def test_a_total_that_lost_a_part_says_so_from_then_on() -> None:
@@ -143,19 +144,33 @@ def test_another_table_of_the_same_name_is_not_taken_for_the_one_before() -> Non
     said = losses.seen({("n_tup_ins", (table,)): 300}, {table: "8"})
 
     assert said == {
-        ("n_tup_ins", ()): "1 of its parts went, or began anew, since the first read",
-        ("n_tup_ins", (table,)): "made anew under the same name, once since the first read",
+        ("n_tup_ins", ()): "1 of its parts went, or began anew, since the first read"
     }
 
 
-def test_statements_that_made_room_for_others_leave_their_totals_unknown() -> None:
-    told, columns = {"resets": {}}, {STATEMENTS: ("calls",)}
-    kept = statements_begun({**told, "dealloc": 0}, columns)
-    evicted = statements_begun({**told, "dealloc": 39}, columns)
+def test_statements_of_a_database_that_was_made_anew_are_not_lost() -> None:
+    """They stay, under no database's name, and so does their total."""
+    database = ("db", "a")
+    calls = ("statement.calls", (database, ("query", "SELECT 1")))
+    losses = Losses()
 
-    assert kept == statements_begun(told, columns)
-    assert kept["statement.select.calls", ()] != evicted["statement.select.calls", ()]
-    assert "39 times" in evicted["statement.calls", ()]
+    losses.seen({calls: 5}, {database: "7"})
+
+    assert losses.seen({calls: 5}, {database: "8"}) == {}
+
+
+def test_statements_that_made_room_for_others_leave_all_of_them_unknown() -> None:
+    told, columns = {"resets": {}}, {STATEMENTS: ("calls",)}
+    part = ("statement.calls", (("db", "a"), ("query", "SELECT 1")))
+    kept = statements_begun({**told, "dealloc": 0}, columns, {part: 5})
+    evicted = statements_begun({**told, "dealloc": 39}, columns, {part: 60})
+
+    assert kept == statements_begun(told, columns, {part: 5})
+    assert part not in kept
+    assert {*evicted.values()} == {
+        "counted since the server started, but for 39 evictions: raise pg_stat_statements.max"
+    }
+    assert evicted.keys() == {*kept, part}
 
 
 def test_a_level_that_falls_lost_nothing() -> None:

@@ -19,6 +19,7 @@ import pytest
 from examples.servers.databases import PostgreSQL, folder
 from nilometer.counters.backend import BackendError, Surroundings, connect, module_of
 from nilometer.counters.delta import delta
+from nilometer.counters.document import difference, document
 from nilometer.counters.overlap import places_of
 from nilometer.counters.postgresql_facts import EXACT
 from nilometer.counters.postgresql_views import HIDDEN, HIDDEN_TEXT, LAG_S, MISSING, NOT_LOADED
@@ -295,6 +296,11 @@ def test_a_table_that_was_made_anew_is_not_taken_for_the_one_before(
 
     assert "made anew" in moves.unknown["n_tup_ins", (("table", "public.old"),)]
     assert "began anew" in moves.unknown["n_tup_ins", ()]
+    with closing(connect(shop(server), origin="test")) as another_process:
+        (after,) = snapshots(another_process)
+    documents = [document([one], wall_ns=one.taken_ns) for one in (before, after)]
+    unknown = difference(*documents).told["unknown"]["postgresql"]
+    assert "1 part of it vanished, went back or was made anew" in unknown["n_tup_ins"]
 
 
 def test_a_database_that_was_made_anew_is_not_taken_for_the_one_before(
@@ -315,18 +321,38 @@ def test_a_database_that_was_made_anew_is_not_taken_for_the_one_before(
 
     assert "made anew" in moves.unknown["xact_commit", (("db", "other"),)]
     assert "began anew" in moves.unknown["xact_commit", ()]
+    calls = {series: n for series, n in moves.moved.items() if series[0] == "statement.calls"}
+    assert calls["statement.calls", ()] >= len(made) + len(fill)  # what ran is not forgotten
+    assert not any(("db", "other") in part for _, part in calls)
     execute(server.url, "DROP DATABASE other")
 
 
-def test_how_often_statements_made_room_for_others_is_read(
-    server: PostgreSQL, backend: Backend
+@pytest.mark.parametrize("version", [15, 18])
+def test_statements_that_made_room_for_others_leave_all_of_them_unknown(
+    version: int,
 ) -> None:
-    from nilometer.counters.postgresql_views import EVICTIONS
+    """Among 100 that are kept the old, often sent, stay, and the new evict one another."""
 
-    (shot,) = snapshots(backend)
+    def asked(columns: int) -> str:
+        return f"SELECT {', '.join(['1'] * columns)}"
 
-    assert f"'{EVICTIONS}'" in backend._catalogue.statement
-    assert "made room" not in shot.incarnations["statement.calls", ()]
+    most = ("pg_stat_statements.max=100",)
+    with folder() as place, PostgreSQL(place / "pg", version=version, options=most) as server:
+        execute(server.url, "CREATE EXTENSION pg_stat_statements")
+        execute(server.url, *[asked(number) for number in range(1, 41)] * 9)
+        ended(server)
+        with closing(connect(server.url, origin="test")) as backend:
+            (before,) = snapshots(backend)
+            execute(server.url, *(asked(number) for number in range(41, 441)))
+            ended(server)
+            (after,) = snapshots(backend)
+
+    moves = delta(before, after)
+
+    for name in ("statement.calls", "statement.select.calls"):
+        assert "evictions: raise pg_stat_statements.max" in moves.unknown[name, ()]
+    assert not any(name.startswith("statement.") for name, _ in moves.moved)
+    assert moves.moved["xact_commit", ()] >= 400
 
 
 # --- What may not be seen, or is not there -------------------------------------------------

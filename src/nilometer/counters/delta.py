@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from nilometer.counters.figures import Number, Series
     from nilometer.counters.snapshot import Snapshot
+    from nilometer.model.dimensions import Dimensions
 
 
 class Delta(NamedTuple):
@@ -45,6 +46,8 @@ def delta(before: Snapshot, after: Snapshot) -> Delta:
         earlier = before.values.get(series, 0 if fact.from_zero and was_read else None)
         if begun := _begun_anew(series, before, after, families):
             unknown[series] = f"not one count throughout: {begun}"
+        elif anew := made_anew(series[1], before, after):
+            unknown[series] = f"{anew} was made anew meanwhile, under the same name"
         elif fact.from_zero and before.unseen != after.unseen:
             unknown[series] = after.unseen or before.unseen
         elif earlier is None:
@@ -73,6 +76,15 @@ def _begun_anew(
         was = before.incarnations.get(series, "")
         return "" if was == now else now or was
     return "" if (series[0], now) in families else now
+
+
+def made_anew(part: Dimensions, before: Snapshot, after: Snapshot) -> str:
+    """Which of its dimensions names another thing than it did; empty if none does."""
+    for pair in part:
+        was, now = before.ids.get(pair), after.ids.get(pair)
+        if was is not None and now is not None and was != now:
+            return f"{pair[0]} {pair[1]!r}"
+    return ""
 
 
 def _not_comparable(before: Snapshot, after: Snapshot) -> str:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from math import isclose, isfinite
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from nilometer.counters.delta import Delta, delta
+from nilometer.counters.delta import Delta, delta, made_anew
 from nilometer.counters.figures import Fact
 from nilometer.counters.parts import OVERFLOW
 from nilometer.counters.snapshot import Snapshot
@@ -125,6 +125,7 @@ def _told(one: Snapshot) -> dict[str, Any]:
         **({"whole": True} if one.whole else {}),
         **({"unseen": one.unseen} if one.unseen else {}),
         **_begun(one),
+        **_ids(one),
         **({"notes": list(one.notes)} if one.notes else {}),
     }
 
@@ -141,6 +142,14 @@ def _begun(one: Snapshot) -> dict[str, Any]:
         **({"incarnations": dict(sorted(totals.items()))} if totals else {}),
         **({"incarnations_of_parts": dict(sorted(parts.items()))} if parts else {}),
     }
+
+
+def _ids(one: Snapshot) -> dict[str, Any]:
+    """Which things the names in dimensions mean, by dimension and name."""
+    ids: dict[str, dict[str, str]] = {}
+    for (label, name), text in sorted(one.ids.items()):
+        ids.setdefault(label, {})[name] = text
+    return {"ids": ids} if ids else {}
 
 
 def parse(value: object, *, origin: str) -> Document:
@@ -202,7 +211,8 @@ def difference(before: Document, after: Document) -> Document:
     clock was set back meanwhile nobody knows it, and ``clock_went_back_s`` says by how much at
     least. A backend that restarted is left out, named under ``invalid`` with the reason; so is,
     under ``unknown``, a counter of which the move is not known: it vanished, is new, or went
-    back, or a part of it did, where both documents have the parts. Another tool's document
+    back, or a part of it did, where both documents have the parts. Of backends that are
+    ``without_parts`` in the first document no part's move is known. Another tool's document
     knows few backends: those it lacks are ``passed_over``. So no counter's move is ever
     negative, unless it is a gauge.
     """
@@ -218,6 +228,7 @@ def difference(before: Document, after: Document) -> Document:
     invalid: dict[str, str] = {}
     passed_over: dict[str, str] = dict(after.told.get("passed_over", {}))
     unknown: dict[str, dict[str, str]] = {}
+    without_parts: list[str] = []
     for key in after.totals:
         if key not in before.totals:
             absent = invalid if "backends" in before.told else passed_over
@@ -228,6 +239,9 @@ def difference(before: Document, after: Document) -> Document:
             invalid[key] = moves.because
             continue
         totals[key], parts[key] = _split(moves.moved)
+        if parts[key] and key not in before.parts:  # they were there, and not written
+            without_parts.append(key)
+            parts[key] = []
         why = {n: because for (n, of), because in sorted(moves.unknown.items()) if not of}
         if why:
             unknown[key] = why
@@ -241,6 +255,7 @@ def difference(before: Document, after: Document) -> Document:
             **({"invalid": invalid} if invalid else {}),
             **({"passed_over": passed_over} if passed_over else {}),
             **({"unknown": unknown} if unknown else {}),
+            **({"without_parts": without_parts} if without_parts else {}),
         },
         totals,
         parts,
@@ -255,7 +270,8 @@ def _moves(before: Snapshot, after: Snapshot) -> Delta:
     for name, number in _shrunken(before, after).items():
         if moved.pop((name, ()), None) is not None:
             what = "1 part" if number == 1 else f"{number} parts"
-            unknown[name, ()] = f"not one count throughout: {what} of it vanished or went back"
+            went = "vanished, went back or was made anew"
+            unknown[name, ()] = f"not one count throughout: {what} of it {went}"
     return moves._replace(moved=moved, unknown=unknown)
 
 
@@ -277,28 +293,44 @@ def _with_same_rest(one: Snapshot, other: Snapshot) -> Snapshot:
 def _shrunken(before: Snapshot, after: Snapshot) -> dict[str, int]:
     """How many parts vanished or went back of each counter whose total is what its parts are
     together."""
-    found: dict[str, int] = {}
+    found = _gone(before, after)
     for series, value in before.values.items():
         lost = series not in after.values or after.values[series] < value
+        # What ran in a thing may stay when that goes; what is told of itself does not.
+        lost = lost or (len(series[1]) == 1 and bool(made_anew(series[1], before, after)))
         if series[1] and lost and after.fact(series[0]).kind is not Kind.GAUGE:
             found[series[0]] = found.get(series[0], 0) + 1
-    sums = [_sums(one, found) for one in (before, after)]
+    known = {name for name, part in before.values if part}
     return {
         name: number
         for name, number in found.items()
         if all(
-            isclose(of[name], one.values.get((name, ()), 0))
-            for of, one in zip(sums, (before, after), strict=True)
+            isclose(_sum(one, name), one.values.get((name, ()), 0))
+            for one in ((before, after) if name in known else (after,))
         )
     }
 
 
-def _sums(one: Snapshot, names: Iterable[str]) -> dict[str, Number]:
-    sums: dict[str, Number] = dict.fromkeys(names, 0)
-    for (name, part), value in one.values.items():
-        if part and name in sums:
-            sums[name] += value
-    return sums
+def _gone(before: Snapshot, after: Snapshot) -> dict[str, int]:
+    """How many things went of those that a counter is told of, where only the later document
+    has its parts: whatever the earlier ones had counted is in the earlier total."""
+    gone: dict[str, int] = {}
+    for pair, text in before.ids.items():
+        if after.ids.get(pair) != text:
+            gone[pair[0]] = gone.get(pair[0], 0) + 1
+    known = {name for name, part in before.values if part}
+    return {
+        name: gone[part[0][0]]
+        for name, part in after.values
+        if len(part) == 1
+        and part[0][0] in gone
+        and name not in known
+        and after.fact(name).kind is not Kind.GAUGE
+    }
+
+
+def _sum(one: Snapshot, name: str) -> Number:
+    return sum(value for (of, part), value in one.values.items() if of == name and part)
 
 
 def _snapshots(before: Document, after: Document, key: str) -> tuple[Snapshot, Snapshot]:
@@ -343,7 +375,17 @@ def _snapshot(
         if isinstance(since := of_parts if part else begun, dict) and name in since
     }
     known = Snapshot(key, instance, version, incarnation, 0, 0, 0, values, facts)
-    return known._replace(incarnations=incarnations, unseen=str(said.get("unseen", "")))
+    ids = {
+        (label, name): str(text)
+        for label, of in _table(said.get("ids")).items()
+        for name, text in _table(of).items()
+    }
+    unseen = str(said.get("unseen", ""))
+    return known._replace(incarnations=incarnations, ids=ids, unseen=unseen)
+
+
+def _table(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _about(one: Document, key: str) -> Mapping[str, Any]:

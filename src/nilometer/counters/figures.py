@@ -51,7 +51,9 @@ class Figures(NamedTuple):
     knows by how much: whatever happened before this moment of the monotonic clock is in them.
     `unseen` changes when something came and went between two reads and took along what it had
     counted, nobody knows where: how far a counter that is `from_zero` moved is unknown then.
-    `unread` says why what was asked for by name could not be read, where the rest was.
+    `unread` says why what was asked for by name could not be read, where the rest was. `ids`
+    say of dimensions which thing they name, as a table that is made anew has another than the
+    one before: what is told of it is not compared.
     """
 
     values: Mapping[Series, Number]
@@ -63,3 +65,4 @@ class Figures(NamedTuple):
     complete_ns: int | None = None
     unseen: str = ""
     unread: str = ""
+    ids: Mapping[tuple[str, str], str] = {}  # never written to

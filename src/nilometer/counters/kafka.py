@@ -1,8 +1,8 @@
 """Kafka: records written, exactly: how far the end of each partition's log has moved.
 
 An offset is given to every record once. In topics with transactions their markers take offsets,
-too; compaction takes records away, and no offset back. A topic that was deleted, or made again,
-makes its part and the total unknown.
+too; compaction takes records away, and no offset back. A topic that was deleted, or made again
+and one of whose logs ends earlier than it did, makes its part and the total unknown.
 """
 
 from __future__ import annotations

@@ -156,17 +156,32 @@ def incarnation_of(reply: Mapping[str, Any]) -> str:
 
 
 def statements_begun(
-    reply: Mapping[str, Any], columns: Mapping[str, Sequence[str]]
+    reply: Mapping[str, Any],
+    columns: Mapping[str, Sequence[str]],
+    values: Mapping[Series, Number],
 ) -> dict[Series, str]:
     """Since when statements are counted: those that were not at first have no earlier value.
 
-    One that comes and makes room for another between two reads takes along what no read saw.
+    One that makes room for others takes its counts along, and begins at 0 when it comes again;
+    one that comes and goes between two reads nobody sees.
     """
-    at = reply["resets"].get(STATEMENTS_INFO) or "the server started"
-    if times := reply.get(EVICTIONS):
-        at += f", less those that made room for others, {times:,} times"
+    since = f"counted since {reply['resets'].get(STATEMENTS_INFO) or 'the server started'}"
     names = [f"statement.{column}" for column in columns.get(STATEMENTS, ())]
-    return {(name, ()): f"counted since {at}" for of in names for name in (of, *by_verb(of))}
+    totals: list[Series] = [(name, ()) for of in names for name in (of, *by_verb(of))]
+    if not (evictions := reply.get(EVICTIONS)):
+        return dict.fromkeys(totals, since)
+    since += f", but for {evictions:,} evictions: raise pg_stat_statements.max"
+    parts = [(name, part) for name, part in values if part and name in names]
+    return dict.fromkeys([*totals, *parts], since)
+
+
+def together(*told: Mapping[Series, str]) -> dict[Series, str]:
+    """What is told of each series by whichever."""
+    found: dict[Series, str] = {}
+    for one in told:
+        for series, text in one.items():
+            found[series] = f"{found[series]}; {text}" if series in found else text
+    return found
 
 
 class Losses:
@@ -177,45 +192,33 @@ class Losses:
 
     def __init__(self) -> None:
         self._before: Mapping[Series, Number] = {}
-        self._oids: Mapping[tuple[str, str], object] = {}
+        self._ids: Mapping[tuple[str, str], str] = {}
         self._lost: dict[str, int] = {}
-        self._anew: dict[Series, int] = {}
 
     def seen(
-        self, values: Mapping[Series, Number], oids: Mapping[tuple[str, str], object]
+        self, values: Mapping[Series, Number], ids: Mapping[tuple[str, str], str]
     ) -> dict[Series, str]:
-        """What has been lost so far of each total, and which parts are of another table or
-        database of the same name by now, told as their incarnations."""
+        """What has been lost so far of each total, told as its incarnation."""
         for (name, part), earlier in self._before.items():
             if not part or name in GAUGES:
                 continue
-            anew = oids.get(part[0]) != self._oids.get(part[0])
+            # Statements stay when their database goes, and are counted under no name then.
+            is_thing = not name.startswith("statement.")
+            anew = is_thing and ids.get(part[0]) != self._ids.get(part[0])
             if anew or values.get((name, part), 0) < earlier:
                 for total in totals_of(name, part):
                     self._lost[total] = self._lost.get(total, 0) + 1
-            if anew:
-                self._anew[name, part] = self._anew.get((name, part), 0) + 1
-        self._before, self._oids = values, oids
-        lost: dict[Series, str] = {
+        self._before, self._ids = values, ids
+        return {
             (name, ()): f"{lost} of its parts went, or began anew, since the first read"
             for name, lost in self._lost.items()
         }
-        again = {
-            series: f"made anew under the same name, {_often(times)} since the first read"
-            for series, times in self._anew.items()
-            if series in values
-        }
-        return {**lost, **again}
 
 
-def _often(times: int) -> str:
-    return "once" if times == 1 else f"{times} times"
-
-
-def oids_of(reply: Mapping[str, Any]) -> dict[tuple[str, str], object]:
+def ids_of(reply: Mapping[str, Any]) -> dict[tuple[str, str], str]:
     """What tells tables and databases from others that had, or will have, the same name."""
     return {
-        (label, name): oid
+        (label, name): str(oid)
         for view in VIEWS
         if view.oid
         for label in view.labels
@@ -267,13 +270,13 @@ class PostgreSQL:
             self.close()
         self.servers = ((self.name, f"started {reply['started']}Z"),)
         raw = values_of(reply, self._catalogue.columns)
-        incarnations = {
-            **statements_begun(reply, self._catalogue.columns),
-            **self._losses.seen(raw, oids_of(reply)),
-        }
-        for series, pages in whole_pages(raw).items():
-            incarnations[series] = "; ".join(filter(None, (incarnations.get(series), pages)))
+        ids = ids_of(reply)
         values, notes = bounded(raw, gauges=GAUGES, kept=self._kept)
+        incarnations = together(
+            statements_begun(reply, self._catalogue.columns, values),
+            self._losses.seen(raw, ids),
+            whole_pages(raw),
+        )
         for name, _ in values:
             if name not in self._facts:
                 self._facts[name] = fact_of(name)
@@ -285,6 +288,7 @@ class PostgreSQL:
             version,
             (*self._catalogue.notes, *notes, *((HIDDEN,) if hidden else ())),
             incarnations,
+            ids={pair: ids[pair] for _, part in values for pair in part if pair in ids},
         )
 
     def facts(self) -> Mapping[str, Fact]:

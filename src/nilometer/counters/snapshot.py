@@ -39,6 +39,7 @@ class Snapshot(NamedTuple):
     complete_ns: int | None = None
     unseen: str = ""
     unread: str = ""
+    ids: Mapping[tuple[str, str], str] = {}  # never written to
 
     def totals(self) -> dict[str, Number]:
         """The counters without their parts, by name."""
@@ -71,4 +72,5 @@ def snapshot(backend: Backend, clock: Clock) -> Snapshot:
         figures.complete_ns,
         figures.unseen,
         figures.unread,
+        figures.ids,
     )
