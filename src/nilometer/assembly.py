@@ -23,6 +23,7 @@ from nilometer.export.threads import (
     call_at_end,
     is_in_hub,
     threads_cannot_run,
+    wait_s,
 )
 from nilometer.integrations import LIBRARIES, Chosen, automatic
 from nilometer.integrations.greening import Greening
@@ -30,7 +31,8 @@ from nilometer.measure import REGISTRY
 from nilometer.model import Batch, Resource
 from nilometer.own import Own
 from nilometer.trace import RING, current_span, drain_spans
-from nilometer.trace.trigger import HEADERS, Triggers
+from nilometer.trace.configured import ConfiguredTriggers
+from nilometer.trace.trigger import Triggers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -39,7 +41,6 @@ if TYPE_CHECKING:
     from nilometer.export import Exporter
     from nilometer.integrations.flight import FlightRecorder
     from nilometer.integrations.patching import Patching
-    from nilometer.trace import Joined, Trace
 
 log = logging.getLogger("nilometer")
 
@@ -67,6 +68,7 @@ class System:
             Outlet(name, exporter, lost=_lost, rows_max=settings.queue_rows)
             for name, exporter in exporters
         ]
+        self.also: dict[str, Callable[[], Callable[..., object]]] = {}
         self.own = Own(REGISTRY, outlets)
         self._readers = Readers()
         self.pump = Pump(
@@ -80,12 +82,12 @@ class System:
             chosen_integrations(settings),
             triggers=self.triggers,
             flush=_flush_at_end,
-            watch_forks=lambda: call_after_uwsgi_forks(_after_uwsgi_fork, _flush_at_end),
+            watch_forks=_watch_uwsgi_forks,
             values=settings.osprofiler_values,
             parameters=settings.statement_parameters,
             slow_callback_s=settings.slow_callback_s,
             state=settings.state,
-            export_also=self.export_also,
+            export_also=_export_also,
             read_options=_read_options,
         )
         self.greening = Greening(self._pause_threads, self._start_threads)
@@ -131,6 +133,7 @@ class System:
 
         if any(outlet.name == name for outlet in self.pump.outlets):
             return
+        self.also[name] = get
         rows_max = self.settings.queue_rows
         outlet = Outlet(name, Notifying(get), lost=_lost, rows_max=rows_max)
         self.pump.add(outlet)
@@ -138,8 +141,14 @@ class System:
         if not self.pump.is_running:
             self._start_threads()
 
-    def start(self) -> None:
-        """Set levels, install integrations, start the pump."""
+    def start(self, before: System | None = None) -> None:
+        """Set levels, install integrations, start the pump.
+
+        What `before` left behind when it stopped goes on here, as these settings say.
+        """
+        if before is not None:
+            self.triggers = before.triggers.become(self.triggers)
+            self.integrations.given["triggers"] = self.triggers
         REGISTRY.series_max = self.settings.series_max
         REGISTRY.set_level("", self.settings.level)
         for prefix, level in self.settings.levels.items():
@@ -150,7 +159,10 @@ class System:
             from nilometer.integrations.http_client import send_to  # only for those who need it
 
             send_to(self.settings.trace_hosts)
-        self.integrations.begin()
+        self.integrations.begin(None if before is None else before.integrations)
+        if before is not None and "osprofiler" in self.integrations.installed:
+            for name, get in before.also.items():
+                self.export_also(name, get)
         if self.settings.tach_config is not None:
             for note in self.settings.tach_config.notes:
                 log.warning("%s [tach-left-out]", note)
@@ -165,8 +177,11 @@ class System:
             if why := threads_cannot_run():
                 log.error("%s: nothing will be sent [threads-cannot-run]", why)
 
-    def stop(self, timeout_s: float) -> bool:
-        """Flush and end all that `start` started; whether everything was taken."""
+    def stop(self, timeout_s: float, *, goes_on: bool = False) -> bool:
+        """Flush and end all that `start` started; whether everything was taken.
+
+        If another one `goes_on`, integrations are left to it: it ends what it does not need.
+        """
         if self.flight is not None:
             self.flight.stop()
         RING.on_half_full = None
@@ -178,7 +193,8 @@ class System:
         self._readers.end()
         if self.patching is not None:
             self.patching.end()
-        self.integrations.end()
+        if not goes_on:
+            self.integrations.end()
         for prefix in sorted(self.settings.levels, key=len):
             REGISTRY.set_level(prefix, REGISTRY.level_of(prefix.rpartition(".")[0]))
         return was_taken
@@ -233,28 +249,9 @@ def current() -> System | None:
     return _current
 
 
-class ConfiguredTriggers(Triggers):
-    """The triggers of whatever system runs at the moment of a request; none without one.
-
-    So an application may be put into its middleware before `configure`, and after it again.
-    """
-
-    def accept(
-        self, headers: Callable[[str], str | None], names: Sequence[str] = HEADERS
-    ) -> Trace | Joined | None:
-        """What the system's triggers say; never raises."""
-        system = _current
-        return None if system is None else system.triggers.accept(headers, names)
-
-    def begin(self) -> Trace:
-        """A trace that begins here, signed onward by the first key of the system."""
-        system = _current
-        return super().begin() if system is None else system.triggers.begin()
-
-
 def triggers() -> Triggers:
     """Which requests are traced: as configured now, or later."""
-    return ConfiguredTriggers()
+    return ConfiguredTriggers(lambda: None if _current is None else _current.triggers)
 
 
 def configure(arguments: Mapping[str, object], *, origin: str = "configure({}=...)") -> System:
@@ -277,10 +274,11 @@ def start(settings: Settings, exporters: Sequence[tuple[str, Exporter]]) -> Syst
             call_after_fork(_resume_after_fork, _at_end)
             call_at_end(_at_end)
             _is_registered = True
-        if _current is not None:
-            _current.stop(SHUTDOWN_S)
+        before = _current
+        if before is not None:
+            before.stop(SHUTDOWN_S, goes_on=True)
         _current = system
-        system.start()
+        system.start(before)
     return system
 
 
@@ -302,7 +300,7 @@ def chosen_integrations(settings: Settings) -> list[str]:
 
 def flush(timeout_s: float) -> bool:
     """Send what is measured so far; whether all of it was taken in time."""
-    timeout_s = _seconds(timeout_s)
+    timeout_s = wait_s(timeout_s)
     system = _current
     if system is None or not system.pump.outlets:
         return False
@@ -316,7 +314,7 @@ def shutdown(timeout_s: float = SHUTDOWN_S) -> bool:
     wait, it is left to the end of the process.
     """
     global _current
-    timeout_s = _seconds(timeout_s)
+    timeout_s = wait_s(timeout_s)
     if is_in_hub():
         return False
     lock = _lock  # a fork meanwhile makes another
@@ -329,14 +327,6 @@ def shutdown(timeout_s: float = SHUTDOWN_S) -> bool:
         return system.stop(timeout_s) and bool(system.pump.outlets)
     finally:
         lock.release()
-
-
-def _seconds(timeout_s: float) -> float:
-    """How long to wait, from nothing to the longest wait there is. Raises TypeError."""
-    try:
-        return max(0.0, min(timeout_s + 0.0, threading.TIMEOUT_MAX))
-    except TypeError:
-        raise TypeError(f"timeout_s={timeout_s!r} is not a number of seconds") from None
 
 
 def _read_options(conf: object) -> None:
@@ -369,6 +359,15 @@ def _resume_after_fork() -> None:
             _current.resume_after_fork()
         except Exception as error:  # noqa: BLE001 - a fork of the service must not fail by us
             log.debug("no pump in the child: %r", error)
+
+
+def _export_also(name: str, get: Callable[[], Callable[..., object]]) -> None:
+    if _current is not None:
+        _current.export_also(name, get)
+
+
+def _watch_uwsgi_forks() -> None:
+    call_after_uwsgi_forks(_after_uwsgi_fork, _flush_at_end)
 
 
 def _flush_at_end() -> bool:

@@ -190,6 +190,34 @@ def test_what_ended_before_it_arrived_is_not_installed(library, serving):
     assert late.calls == []
 
 
+def test_what_is_chosen_again_for_the_same_stays_as_it_is(library, serving):
+    names = ["same", "other", "gone"]
+    same, other, gone = (serving(name, "sys") for name in names)
+    gone.install = lambda *, slow=0: True
+    first = Chosen(["same", "gone"], triggers=7, slow=1)
+    first.begin()
+
+    second = Chosen(["same", "other"], triggers=7, slow=2)
+    second.begin(first)
+
+    assert (list(second.installed), first.installed) == (["same", "other"], {})
+    assert same.calls == other.calls == [("install", 7)]
+    assert gone.calls == [("uninstall",)]
+    second.end()
+
+
+def test_what_is_chosen_again_for_another_end_ends_and_begins_anew(library, serving):
+    served = serving("served", "sys")
+    first = Chosen(["served"], triggers=7)
+    first.begin()
+
+    second = Chosen(["served"], triggers=8)
+    second.begin(first)
+    second.end()
+
+    assert served.calls == [("install", 7), ("uninstall",), ("install", 8), ("uninstall",)]
+
+
 @pytest.mark.parametrize("name", HERE)
 def test_every_integration_can_be_put_on_and_taken_off(name):
     module = importlib.import_module(f"nilometer.integrations.{name}")

@@ -263,9 +263,9 @@ def test_its_keys_open_a_trace_also_where_osprofiler_is_not(service):
     service("[profiler]", "enabled = true", f"hmac_keys = {KEY}")
     triggers = assembly.current().triggers
 
-    assert isinstance(triggers.handed(KEY, BASE), Trace)
+    assert isinstance(triggers.handed(KEY, BASE, own=True), Trace)
     service("[profiler]", f"hmac_keys = another of {KEY}")
-    assert triggers.handed(f"another of {KEY}", BASE) is None
+    assert triggers.handed(f"another of {KEY}", BASE, own=True) is None
 
 
 @pytest.mark.parametrize(("lines", "traced"), [([], 0), (["hmac_keys = SECRET_KEY"], 1)])

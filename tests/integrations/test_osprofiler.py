@@ -27,6 +27,7 @@ from nilometer.integrations import sqlalchemy as our_sqlalchemy
 from nilometer.integrations import threads, urllib3
 from nilometer.integrations.osprofiler import group
 from nilometer.integrations.osprofiler.group import ProfilerGroup
+from nilometer.integrations.osprofiler.points import Verified
 from nilometer.measure import REGISTRY
 from nilometer.model import Batch, Resource, Status
 from nilometer.trace import CURRENT, Trace, drain_spans, start_root
@@ -412,7 +413,7 @@ def test_15_the_default_key_is_nobody_s(drop_in, caplog, monkeypatch):
 
 def test_16_a_message_is_traced_as_itself_whatever_the_one_before_left_open(drop_in):
     def message(base_id):
-        profiler.init(KEY, base_id=base_id)
+        profiler.init(Verified(KEY), base_id=base_id)
         profiler.start("left open")
         return profiler.get()
 
@@ -474,7 +475,7 @@ def test_points_of_every_kind_hang_in_one_tree_under_the_sender(drop_in):
         def method(self):
             Manager().method()
 
-    profiler.init(KEY, base_id=BASE)
+    profiler.init(Verified(KEY), base_id=BASE)
     Traced().method()
     Manager()._private()
     profiler.clean()
@@ -596,7 +597,7 @@ def test_an_argument_that_cannot_be_shown_costs_no_call(showing):
 
 
 def test_headers_are_those_that_osprofiler_itself_would_verify(drop_in):
-    profiler.init(KEY, base_id=BASE)
+    profiler.init(Verified(KEY), base_id=BASE)
     with profiler.Trace("point"):
         sent = web.get_trace_id_headers()
         here = profiler.get().get_id()
@@ -615,7 +616,7 @@ def test_where_osprofiler_s_form_is_off_it_is_neither_believed_nor_sent(registry
         assert app(request) == "answered"
         assert drain_spans() == ()
 
-        profiler.init(KEY, base_id=BASE)
+        profiler.init(Verified(KEY), base_id=BASE)
         assert sorted(web.get_trace_id_headers()) == ["traceparent", "tracestate"]
 
 
@@ -666,6 +667,45 @@ def test_enabled_again_every_key_is_as_it_was(drop_in):
     served(app, **signed(key="its own"))
 
     assert len(drain_spans()) == 2
+
+
+def test_a_key_that_another_one_replaced_after_disable_opens_nothing(drop_in):
+    app = web.WsgiMiddleware(lambda *_: [b"ok"])
+    web.enable("K1")
+    web.disable()
+    web.enable("K2")
+
+    served(app, **signed(key="K1"))
+    assert drain_spans() == ()
+    served(app, **signed(key="K2"))
+    assert len(drain_spans()) == 1
+
+
+@pytest.mark.parametrize("keys", ["", "SECRET_KEY", ",".join(f"T{i}" for i in range(17))])
+def test_enabled_without_a_key_that_is_left_no_message_opens_a_trace(registry, keys):
+    for _ in installed(Triggers(clear_key=True), registry):
+        web.enable(keys)
+        for key in ("SECRET_KEY", "made up"):
+            for ids in ({"base_id": BASE, "parent_id": PARENT}, {"base_id": BASE}):
+                profiler.init(key, **ids)
+                assert profiler.get() is None
+
+
+@pytest.mark.parametrize("ids", [{"base_id": BASE, "parent_id": PARENT}, {"base_id": BASE}])
+def test_a_message_with_the_key_in_clear_opens_a_trace_on_request_only(registry, ids):
+    for _ in installed(Triggers([KEY]), registry):
+        assert profiler.init(KEY, **ids).request is None
+
+
+def test_messages_with_the_key_in_clear_keep_to_the_budget(registry):
+    door = Triggers([KEY], clear_key=True, requests_per_second=2)
+    for _ in installed(door, registry):
+        traced = 0
+        for _ in range(5):
+            traced += profiler.init(KEY, base_id=BASE).request is not None
+            profiler.clean()
+
+    assert traced == 2
 
 
 def test_a_key_that_is_none_of_ours_opens_nothing_and_costs_nothing(drop_in):

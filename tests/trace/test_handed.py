@@ -9,7 +9,7 @@ from nilometer.measure import REGISTRY
 from nilometer.model.identity import uuid_text
 from nilometer.trace import Trace
 from nilometer.trace.signing import Key, sign_osprofiler
-from nilometer.trace.trigger import KEYS_MAX, Triggers
+from nilometer.trace.trigger import KEYS_MAX, Triggers, new_trigger
 
 BASE = "f09d33fd-1234-4f5e-8d3e-0b8e6b0a9c11"
 PARENT = "f09d33fd-1234-4f5e-b6d7-0c9d1e2f3a4b"  # the span b6d70c9d1e2f3a4b of it
@@ -30,7 +30,7 @@ def counted():
 def sender(**options):
     """A door with the key K1, and what it accepted."""
     triggers = Triggers(["K1"], **options)
-    return triggers, triggers.handed("K1", BASE)
+    return triggers, triggers.handed("K1", BASE, own=True)
 
 
 def test_what_is_handed_on_is_a_signature_that_another_process_verifies_once(counted):
@@ -126,12 +126,47 @@ def test_what_is_handed_over_keeps_to_the_budget(counted):
 def test_keys_that_are_trusted_later_sign_and_are_taken_away_again():
     door = Triggers(["K1"])
     door.trust(["K2"])
-    assert isinstance(door.handed("K2", BASE), Trace)
+    assert isinstance(door.handed("K2", BASE, own=True), Trace)
 
     door.trust([])
 
-    assert door.handed("K2", BASE) is None
-    assert isinstance(door.handed("K1", BASE), Trace)
+    assert door.handed("K2", BASE, own=True) is None
+    assert isinstance(door.handed("K1", BASE, own=True), Trace)
+
+
+def test_a_key_in_clear_without_a_parent_is_from_elsewhere_all_the_same(counted):
+    assert Triggers(["K1"]).handed("K1", BASE) is None
+    door = Triggers(["K1"], clear_key=True, requests_per_second=1)
+    traced = [door.handed("K1", BASE) for _ in range(3)]
+
+    assert [isinstance(one, Trace) for one in traced] == [True, False, False]
+    assert counted() == {"clear_key": 1, "accepted": 1, "budget_requests": 2}
+
+
+def test_keys_that_are_refused_leave_nobody_believed(counted):
+    door = Triggers()
+    with pytest.raises(ConfigError):
+        door.trust([f"T{i}" for i in range(KEYS_MAX + 1)])
+
+    assert door.handed("made up", BASE) is None
+    assert door.handed("made up", BASE, own=True) is None
+    assert counted() == {"bad_signature": 2}
+
+
+def test_a_door_that_becomes_another_keeps_what_it_saw_and_whom_a_service_trusts(counted):
+    door = Triggers(["K1"])
+    door.trust(["K9"])
+    told = {name.lower(): text for name, text in new_trigger("K2").headers.items()}
+
+    same = door.become(Triggers(["K2"]))
+
+    assert same is door
+    assert isinstance(door.accept(told.get), Trace)
+    door.become(Triggers(["K2"]))
+    assert not isinstance(door.accept(told.get), Trace)
+    assert counted()["replayed"] == 1
+    assert isinstance(door.handed("K9", BASE, own=True), Trace)
+    assert door.handed("K1", BASE, own=True) is None
 
 
 def test_no_more_keys_are_trusted_than_are_tried():

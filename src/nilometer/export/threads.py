@@ -74,6 +74,14 @@ def wait_until(
     return True
 
 
+def wait_s(timeout_s: float) -> float:
+    """How long to wait, from nothing to the longest wait there is. Raises TypeError."""
+    try:
+        return max(0.0, min(timeout_s + 0.0, threading.TIMEOUT_MAX))
+    except TypeError:
+        raise TypeError(f"timeout_s={timeout_s!r} is not a number of seconds") from None
+
+
 def start_thread(run: Callable[[], None], name: str) -> None:
     """Run a function in a daemon thread, green where threads are green.
 

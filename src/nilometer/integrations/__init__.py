@@ -108,11 +108,17 @@ class Chosen:
         self.waiting = {name: LIBRARIES[name] for name in names}
         self.installed: dict[str, ModuleType] = {}
         self.failed: dict[str, str] = {}
-        self._given = given
+        self.given = given
         self._arrivals = Arrivals(self._arrived)
 
-    def begin(self) -> None:
-        """Install what is imported already, and the rest when it is."""
+    def begin(self, before: Chosen | None = None) -> None:
+        """Install what is imported already, and the rest when it is.
+
+        What was installed `before`, and is given the same here, stays: what it measures exists
+        already, or is just being made, and would be lost. The rest of it ends.
+        """
+        if before is not None:
+            self._take_over(before)
         for library in set(self.waiting.values()):
             if library in sys.modules:
                 self._arrived(library)
@@ -129,6 +135,20 @@ class Chosen:
                 self._fail(name, error)
         self.installed.clear()
 
+    def _take_over(self, before: Chosen) -> None:
+        for name, module in list(before.installed.items()):
+            if name in self.waiting and self._given_to(module) == before._given_to(module):
+                del self.waiting[name], before.installed[name]
+                self.installed[name] = module
+        before.end()
+        self.failed = before.failed  # where those that stay tell of what fails yet
+        for name in self.failed.keys() - self.installed.keys():
+            del self.failed[name]
+
+    def _given_to(self, module: Any) -> dict[str, Any]:
+        wanted = signature(module.install).parameters
+        return {name: value for name, value in self.given.items() if name in wanted}
+
     def _arrived(self, library: str) -> None:
         for name in [name for name, awaited in self.waiting.items() if awaited == library]:
             del self.waiting[name]
@@ -139,10 +159,11 @@ class Chosen:
 
     def _install(self, name: str) -> None:
         module: Any = import_module(f"{__name__}.{name}")
-        wanted = signature(module.install).parameters
-        given = {**self._given, "fail": partial(self._fail, name)}
+        given = self._given_to(module)
+        if "fail" in signature(module.install).parameters:
+            given["fail"] = partial(self._fail, name)
         try:
-            done = module.install(**{k: v for k, v in given.items() if k in wanted})
+            done = module.install(**given)
         except Exception:
             with suppress(Exception):  # why it failed is what is told
                 module.uninstall()  # what was done before

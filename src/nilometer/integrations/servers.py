@@ -139,6 +139,8 @@ class Served:
         def measured(original: Callable[..., Any]) -> Callable[..., Any]:
             def taken_up(server: Any, /, *args: Any, **kwargs: Any) -> Any:
                 result = original(server, *args, **kwargs)
+                if not self._patches.active:  # the application has read that we leave it alone
+                    return result
                 app = getattr(server, self._attribute, None)
                 if callable(app) and (self._concerns is None or self._concerns(server)):
                     self._serving.begin(server)

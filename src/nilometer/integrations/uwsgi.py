@@ -130,6 +130,8 @@ class Embedded:
 
     def _wrap(self, namespace: dict[str, Any], name: str) -> None:
         """Put the application of that name, or what its factory ``name()`` makes, into ours."""
+        if not self._patches.active:  # the application has read that we leave it alone
+            return
         self._watch_forks()  # again: uWSGI's own decorators take its hook for themselves
         self._report()
         is_factory = name.endswith("()")

@@ -193,8 +193,9 @@ def _apply(read: Any) -> None:
         return
     said = group.read(read)
     system = assembly.current()
-    if not osprofiler.apply(said) and system is not None and said.enabled:
-        system.triggers.trust(said.keys, origin="[profiler] hmac_keys")
+    if not osprofiler.apply(said) and system is not None:
+        keys = said.keys if said.enabled else ()
+        system.triggers.trust(keys, origin="[profiler] hmac_keys")
 
 
 class _Again(cfg.ConfigOpts):

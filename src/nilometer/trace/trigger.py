@@ -10,12 +10,15 @@ from __future__ import annotations
 import os
 from _thread import allocate_lock
 from hmac import compare_digest
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 from weakref import WeakSet
 
 from nilometer.clock import Clock
 from nilometer.errors import ConfigError
 from nilometer.measure import REGISTRY
+from nilometer.trace.asking import EXPIRY_AHEAD_S_MAX as EXPIRY_AHEAD_S_MAX
+from nilometer.trace.asking import Header as Header
+from nilometer.trace.asking import new_trigger as new_trigger
 from nilometer.trace.budget import REQUESTS_PER_SECOND, Nonces
 from nilometer.trace.current import Joined
 from nilometer.trace.ids import ids_of
@@ -44,39 +47,9 @@ if TYPE_CHECKING:
 HEADERS: Final = ("traceparent", "tracestate", "x-trace-info", "x-trace-hmac")
 """All that is ever looked at."""
 
-EXPIRY_AHEAD_S_MAX: Final = 900
-"""How far ahead an expiry may lie. A header is made to be sent, not to be kept: each nonce has
-to be remembered until its expiry. One minute more is allowed for clocks that differ."""
-
 CLOCK_SKEW_S: Final = 60
 
-TTL_S: Final = 300
-"""Validity of what we sign ourselves: enough for a request that waits in a queue."""
-
 _signer: Final = tuple.__new__  # makes a NamedTuple in a third of the time
-
-
-class Header(NamedTuple):
-    """A trigger to send with one request, and the trace it asks for."""
-
-    trace_id: str
-    headers: dict[str, str]
-
-
-def new_trigger(
-    key: bytes | str, *, ttl_s: int = TTL_S, clock: Clock | None = None, origin: str = "key"
-) -> Header:
-    """Headers of both forms that ask for one request to be traced, and its trace id."""
-    if not 1 <= ttl_s <= EXPIRY_AHEAD_S_MAX:
-        raise ConfigError(
-            f"{origin}: a trigger is valid for 1 to {EXPIRY_AHEAD_S_MAX} s, not {ttl_s}",
-            slug="trigger-ttl",
-        )
-    clock = clock or Clock()
-    trace_id = os.urandom(16).hex()
-    expiry_s = clock.wall_ns() // 1_000_000_000 + ttl_s
-    signer = Signer(parse_key(key, origin), "", expiry_s, "", clock)
-    return Header(trace_id, signer.headers(trace_id, trace_id[16:]))  # no parent, see signing
 
 
 _ALL: Final[WeakSet[Triggers]] = WeakSet()
@@ -116,7 +89,8 @@ class Triggers:
                 slug="trigger-budget",
             )
         self._keys = self._own = parse_keys(keys, origin=origin)
-        self._is_shut = False  # nobody is trusted any more
+        self._trusted: tuple[bytes | str, ...] = ()
+        self._is_shut = False  # without keys nobody is believed
         self._clear = dict(zip(self._own, keys, strict=True)) if clear_key else None
         self._clock = clock or Clock()
         self._spans_max = spans_per_trace
@@ -138,11 +112,24 @@ class Triggers:
         self._lock = allocate_lock()
         self._budget.reset_after_fork()
 
-    def trust(self, keys: Sequence[bytes | str], *, origin: str = "keys") -> None:
-        """Let these sign, too, instead of those trusted before; with none no key is believed.
+    def become(self, other: Triggers) -> Triggers:
+        """Do as `other` from now on, for all who hold this one already; answers itself.
 
-        Raises ConfigError.
+        Nonces seen stay seen, and whom a service trusts stays trusted.
         """
+        trusted, was_shut = self._trusted, self._is_shut
+        kept = {"_nonces", "_lock", "_add"}
+        vars(self).update((k, v) for k, v in vars(other).items() if k not in kept)
+        if was_shut:
+            self.trust(trusted[: KEYS_MAX - len(self._own)])
+        return self
+
+    def trust(self, keys: Sequence[bytes | str], *, origin: str = "keys") -> None:
+        """Let these sign, too, instead of those trusted before; without any key none opens.
+
+        Raises ConfigError; then, too, nobody is believed who is not known.
+        """
+        self._is_shut = True
         trusted = parse_keys(keys, origin=origin)
         if len(self._own) + len(trusted) > KEYS_MAX:
             raise ConfigError(
@@ -150,8 +137,8 @@ class Triggers:
                 f"{KEYS_MAX} keys that are tried on a header",
                 slug="trigger-keys",
             )
+        self._trusted = tuple(keys)
         self._keys = (*self._own, *trusted)
-        self._is_shut = not self._keys
         may_trace()
         if self._clear is not None:
             self._clear |= zip(trusted, keys, strict=True)
@@ -196,23 +183,29 @@ class Triggers:
         return Trace(os.urandom(16), signer=signer, spans_max=self._spans_max)
 
     def handed(
-        self, key: str, base_id: str, parent_id: str = "", *, verified: bool = False
+        self,
+        key: str,
+        base_id: str,
+        parent_id: str = "",
+        *,
+        verified: bool = False,
+        own: bool = False,
     ) -> Trace | Joined | None:
         """What becomes of work whose ids and right to be traced are handed over in code.
 
         `key` is what `to_hand_on` gave on the other side, or a key itself: where keys are
-        configured, one of these. With a `parent_id`, so from elsewhere, that is OSProfiler's
+        configured, one of these. Unless the ids are the caller's `own`, that is OSProfiler's
         convention on message buses and believed only with `clear_key`, or if the caller says
-        that he `verified` it. Where nobody ever named one it is a client's own. Never raises.
+        that he `verified` it. Where nobody ever named one it is a client's. Never raises.
         """
         try:
-            return self._handed(key, base_id, parent_id, verified)
+            return self._handed(key, base_id, parent_id, verified, own)
         except Exception:  # noqa: BLE001 -- tracing must not cost a request
             self._count("fault")
             return None
 
     def _handed(
-        self, key: str, base_id: str, parent_id: str, verified: bool
+        self, key: str, base_id: str, parent_id: str, verified: bool, own: bool
     ) -> Trace | Joined | None:
         may_trace()
         ids, attributes = ids_of({"base_id": base_id, "parent_id": parent_id})
@@ -225,11 +218,11 @@ class Triggers:
             signing = None if signing is None else self._same(signing)
             if signing is None:
                 return self._refused("bad_signature")
-            if parent_id and not verified and self._clear is None:
+            if not own and not verified and self._clear is None:
                 return self._refused("clear_key")
         elif self._is_shut and not verified:
             return self._refused("bad_signature")
-        if parent_id and not self._budget.take():
+        if not own and not self._budget.take():
             return self._refused("budget_requests")
         if self._keys:
             self._count("accepted")

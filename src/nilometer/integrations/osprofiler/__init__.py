@@ -71,6 +71,13 @@ class DropIn:
         self.patches.undo()
         self.keyring.turn_off()
 
+    def follow(self, said: group.ProfilerGroup) -> None:
+        """Its keys may sign, or nobody's."""
+        if said.enabled:
+            self.keyring.add(said.keys)
+        else:
+            self.keyring.turn_off()
+
     def _arrived(self, name: str) -> None:
         try:
             self._replace(name)
@@ -192,7 +199,8 @@ class DropIn:
 
 
 _drop_in: DropIn | None = None
-_group = group.ProfilerGroup()
+_NOTHING: Final = group.ProfilerGroup()
+_group = _NOTHING
 
 
 def _is_off(name: str) -> bool:
@@ -210,10 +218,7 @@ def apply(said: group.ProfilerGroup) -> bool:
         REGISTRY.set_level(prefix, Level.OFF)
     if _drop_in is None:
         return False
-    if said.enabled:
-        _drop_in.keyring.add(said.keys)
-    else:
-        _drop_in.keyring.turn_off()
+    _drop_in.follow(said)
     return True
 
 
@@ -247,8 +252,8 @@ def install(
         made.end()
         raise
     _drop_in = made
-    if _group.enabled:
-        made.keyring.add(_group.keys)
+    if _group != _NOTHING:
+        made.follow(_group)
     return True
 
 

@@ -39,6 +39,7 @@ class ProfilerGroup(NamedTuple):
     keys: tuple[str, ...] = ()
     switches: Mapping[str, bool] = {}
     connection_string: str = ""  # empty: nobody set one
+    is_there: bool = False  # so that somebody reads it: a service, no client
 
     def is_off(self, name: str) -> bool:
         """Whether points of that name are switched off."""
@@ -69,6 +70,7 @@ def read(conf: Any) -> ProfilerGroup:
         accepted(split(_value(group, "hmac_keys", "")), conf),
         switches,
         str(given),
+        is_there=True,
     )
 
 

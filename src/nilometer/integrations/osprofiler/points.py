@@ -179,6 +179,7 @@ class Tracing:
         super().__init__(hmac_key, base_id=base_id, parent_id=parent_id)  # type: ignore[call-arg]
         self.request: Any = request
         self._was_asked = False
+        self._is_own = base_id is None  # which OSProfiler's class has made by now
         self.sender = parent_id
         self.stand: Any = None
         self.before: Any = None
@@ -193,6 +194,7 @@ class Tracing:
                 self.get_base_id(),
                 parent_id or "",
                 verified=isinstance(key, Verified),
+                own=self._is_own and not parent_id,
             )
         return self.request
 

@@ -32,6 +32,7 @@ class Ready(NamedTuple):
 
     app: Any
     keys: Any
+    named: Any
     middleware: Middleware
 
 
@@ -40,32 +41,35 @@ class Keyring:
 
     def __init__(self, triggers: Triggers) -> None:
         self._triggers = triggers
-        self._named: dict[str, None] = {}  # in their order, each once
-        self._off = False
+        self.named: dict[str, None] = {}  # in their order, each once; another one once off
+        self._is_told = False
 
     def __contains__(self, key: str) -> bool:
-        return key in self._named
+        return key in self.named
 
     def add(self, keys: Iterable[str]) -> None:
-        """From now on these may sign, too. What cannot be a key is said, once."""
-        fresh = [key for key in keys if key not in self._named]
-        if not fresh and not self._off:
+        """From now on these may sign, too; even where none is left, nobody is believed.
+
+        What cannot be a key is said, once.
+        """
+        fresh = [key for key in keys if key not in self.named]
+        if not fresh and self._is_told:
             return
-        self._off = False
-        self._named |= dict.fromkeys(fresh)
+        self.named |= dict.fromkeys(fresh)
         self._tell(fresh)
 
     def turn_off(self) -> None:
-        """Until another is added only those configured may sign."""
-        self._off = True
+        """Forget them: until another is added only those configured may sign."""
+        self.named, self._is_told = {}, False
         self._triggers.trust([])
 
     def _tell(self, fresh: list[str]) -> None:
+        self._is_told = True
         try:
-            self._triggers.trust(list(self._named), origin="[profiler] hmac_keys")
+            self._triggers.trust(list(self.named), origin="[profiler] hmac_keys")
         except ConfigError as fault:
             for key in fresh:
-                del self._named[key]
+                del self.named[key]
             REGISTRY.lost("keys", fault.slug, len(fresh))
             log.warning("%s", fault)
 
@@ -119,6 +123,7 @@ class Web:
     def serving(self, _: Any) -> Callable[..., Any]:
         """The middleware's ``__call__``: by WSGI, or with a request of webob's."""
         module, prepared, by_request = self._module, self._prepared, self._by_request
+        keyring = self._keyring
 
         def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N807
             if len(args) == 1 and not isinstance(args[0], dict):
@@ -131,6 +136,7 @@ class Web:
                 ready is None
                 or ready.app is not self.application
                 or ready.keys is not (module._HMAC_KEYS or self.hmac_keys)
+                or ready.named is not keyring.named
             ):
                 ready = prepared(self)
             return ready.middleware(*args, **kwargs)
@@ -144,7 +150,7 @@ class Web:
         ours = Middleware(
             middleware.application, triggers=self._points.triggers, registry=self._registry
         )
-        ready = Ready(middleware.application, keys, ours)
+        ready = Ready(middleware.application, keys, self._keyring.named, ours)
         setattr(middleware, READY, ready)
         return ready
 
