@@ -146,9 +146,9 @@ def test_what_is_known_of_a_client_goes_with_it(kind, registry):
     with traced_request():
         store.do("GET")
         store.run()
-    known = store.commands._servers
+    known = store.commands.servers.by_id
 
-    assert list(known.values()) == [{"server.address": "here"}]
+    assert [one.attributes for one in known.values()] == [{"server.address": "here"}]
 
     del store.client
     gc.collect()
@@ -172,6 +172,104 @@ def test_a_batch_is_one_call_and_counts_its_commands(kind, registry):
         "db.client.operation": series(1, "ALL"),
         "db.client.batch.operation": {**series(1, "GET"), **series(1, "OTHER")},
     }
+
+
+def told_by_port(client, *, ended):
+    return {"server.port": client.port}
+
+
+def test_clients_of_one_server_are_told_apart_from_those_of_another(kind, registry):
+    store = Measured(kind, registry, told=told_by_port)
+    clients = [type(store.client)() for _ in range(4)]
+    for port, client in enumerate(clients):
+        client.port = port % 2
+    with traced_request() as spans:
+        for store.client in clients * 2:
+            store.do("GET")
+            store.run()
+
+    ports = [(span.name, span.attributes["server.port"]) for span in spans[:-1]]
+    assert ports == [(name, port) for port in (0, 1) * 4 for name in ("GET", "ALL")]
+
+
+def test_a_client_in_the_place_of_one_that_is_gone_is_asked_itself(kind, registry):
+    store = Measured(kind, registry, told=told_by_port)
+    kind_of_client = type(store.client)
+    with traced_request() as spans:
+        for port in range(50):
+            store.client = None  # its memory is the next one's
+            store.client = kind_of_client()
+            store.client.port = port
+            store.do("GET")
+
+    assert [span.attributes["server.port"] for span in spans[:-1]] == list(range(50))
+
+
+def test_servers_beyond_those_that_are_shared_are_measured_alike(kind, registry, monkeypatch):
+    monkeypatch.setattr("nilometer.integrations.store_servers.SERVERS_SHARED_MAX", 1)
+    store = Measured(kind, registry, told=told_by_port)
+    with traced_request() as spans:
+        for port in (1, 2, 3, 2):
+            store.client.port = port
+            store.commands.servers.by_id.clear()
+            store.do("GET")
+
+    assert [span.attributes["server.port"] for span in spans[:-1]] == [1, 2, 3, 2]
+    assert len(store.commands.servers._shared) == 1
+
+
+@pytest.mark.parametrize("limit", ["SHAPES_MAX", "SHAPE_COMMANDS_MAX", "SPELLINGS_MAX", None])
+def test_batches_say_the_same_whether_their_shape_is_remembered_or_not(
+    kind, registry, monkeypatch, limit
+):
+    if limit:
+        monkeypatch.setattr(f"nilometer.integrations.batches.{limit}", 0)
+    said = [["GET", "get", b"SET"], ["SET"], ["GET", []], ["GET", "evil"], []]
+    batches = iter(said * 3)
+    store = Measured(kind, registry, read=lambda store: ("ALL", next(batches)))
+    with traced_request() as spans:
+        for _ in said * 2:
+            store.run()
+    for _ in said:
+        store.run()
+
+    summaries = [span.attributes["db.query.summary"] for span in spans[:-1]]
+    sizes = [span.attributes["db.operation.batch.size"] for span in spans[:-1]]
+    assert summaries == ["ALL GET SET", "ALL SET", "ALL GET OTHER", "ALL GET OTHER"] * 2
+    assert sizes == [3, 1, 2, 2] * 2
+    assert read(registry) == {
+        "db.client.operation": series(12, "ALL"),
+        "db.client.batch.operation": {
+            **series(12, "GET"),
+            **series(6, "OTHER"),
+            **series(6, "SET"),
+        },
+    }
+
+
+def test_a_flood_of_shapes_is_not_remembered(kind, registry, monkeypatch):
+    monkeypatch.setattr("nilometer.integrations.batches.SHAPES_MAX", 3)
+    lengths = iter(range(1, 21))
+    store = Measured(kind, registry, read=lambda store: ("ALL", ["GET"] * next(lengths)))
+    with traced_request() as spans:
+        for _ in range(20):
+            store.run()
+    (server,) = store.commands.servers.by_id.values()
+
+    sizes = [span.attributes["db.operation.batch.size"] for span in spans[:-1]]
+    assert (sizes, len(server.runs)) == (list(range(1, 21)), 3)
+
+
+def test_the_place_of_the_caller_is_told_once_that_is_asked_for(kind, registry):
+    store = Measured(kind, registry)
+    with traced_request() as spans:
+        for level in (Level.BASIC, Level.DEEP, Level.BASIC):
+            registry.set_level("integrations.store", level)
+            store.do("GET")
+            store.run()
+
+    places = ["code.line.number" in span.attributes for span in spans[:-1]]
+    assert places == [False, False, True, True, False, False]
 
 
 def test_what_is_off_is_passed_on_and_so_is_what_has_ended(kind, registry):

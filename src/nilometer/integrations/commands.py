@@ -10,27 +10,25 @@ from __future__ import annotations
 from contextlib import suppress
 from functools import partial, update_wrapper
 from typing import TYPE_CHECKING, Any, Final
-from weakref import ref
 
 from nilometer.clock import elapsed_ns
 from nilometer.integrations import client_costs, databases, faults
-from nilometer.integrations.batch_pure import Counted
+from nilometer.integrations.batches import OTHER, SPELLINGS_MAX, Batches
 from nilometer.integrations.callers import where
 from nilometer.integrations.calls import Calls
-from nilometer.integrations.standing import batched, chosen
+from nilometer.integrations.store_servers import Late, Servers
 from nilometer.measure.decorate import kind_of
 from nilometer.trace import CURRENT, span
-
-_current: Final = CURRENT.get
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import TypeVar
 
     from nilometer.integrations.batch_pure import Stack
+    from nilometer.integrations.batches import Read
+    from nilometer.integrations.calls import Inside
+    from nilometer.integrations.store_servers import Told
     from nilometer.measure import Registry
-
-    Told = Callable[..., Mapping[str, object] | None]
 
     Kind = tuple[Callable[..., Any], Callable[..., Any]]
     """How a command is run outside of a traced request, and inside of one."""
@@ -40,14 +38,6 @@ if TYPE_CHECKING:
 
     Found = TypeVar("Found", Kind, Executed)
 
-    Read = Callable[[Any], tuple[str, list[object]]]
-
-SPELLINGS_MAX: Final = 1000
-"""Spellings (GET, get, b"get") remembered at each place that is measured, 0.3 KiB each with
-their wrappers; others are looked up anew each time."""
-
-OTHER: Final = "OTHER"
-SHOWN_MAX: Final = 10  # names of a batch that its span shows
 _NAME_CHARS_MAX: Final = 40  # of the longest known name, twice
 
 
@@ -61,8 +51,8 @@ class Commands:
     """
 
     __slots__ = (
-        *("calls", "_names", "_fold", "_told", "_system", "_batched", "_registry"),
-        *("_servers", "_integration", "_counters", "_spellings", "_lasting"),
+        *("calls", "servers", "_names", "_fold", "_system", "_batches", "_registry"),
+        "_integration",
     )
 
     def __init__(
@@ -87,18 +77,10 @@ class Commands:
         self._integration = integration
         self._names = names
         self._fold = fold
-        self._told = told
-        self._lasting = lasting
         self._system = {"db.system.name": system}
-        self._batched = registry.counter(
-            "db.client.batch.operation",
-            unit="{operation}",
-            description="Operations that were sent in batches (pipelines, transactions).",
-        )
+        self.servers = Servers(told, lasting, self.unreadable)
+        self._batches = Batches(self, registry)
         self._registry = registry
-        self._counters: dict[str, Counted] = {}
-        self._spellings: dict[object, Counted] = {}
-        self._servers: dict[ref[Any], Mapping[str, object]] = {}
 
     def name_of(self, given: object) -> str:
         """The command's name as it is shown; of one with a subcommand, the first word."""
@@ -132,7 +114,7 @@ class Commands:
         """To stand for a function whose second argument is the command's name."""
 
         def kind(name: str) -> Executed:
-            series = self._dimensions(name)
+            series = self.dimensions(name)
             failed = partial(self.calls.failed, series)
             return self.calls.record_for(series), self._inside(original, name), failed
 
@@ -178,24 +160,7 @@ class Commands:
         `stack` that it reads, nothing of it runs in Python outside of traced requests.
         """
 
-        def measured(original: Callable[..., Any]) -> Callable[..., Any]:
-            depth = self.calls.depth
-            runs: dict[str, Callable[..., Any]] = {}
-            is_async = kind_of(original) == "coroutine"
-            within = _within_async if is_async else _within
-            choose = partial(self._batch, original, read, runs, within)
-
-            async def execute_async(*args: Any, **options: Any) -> Any:
-                run = choose(*args) if depth.on else original
-                return await run(*args, **options)
-
-            if is_async:
-                return update_wrapper(execute_async, original)
-            if stack is None:
-                return chosen(depth, original, choose)
-            return batched(depth, original, choose, self._spellings, runs, stack)
-
-        return measured
+        return partial(self._batches.measured, read=read, stack=stack)
 
     def end(self) -> None:
         """Pass everything on from now on, also where somebody has wrapped our wrappers."""
@@ -232,160 +197,86 @@ class Commands:
         return update_wrapper(made, original)
 
     def _kind(self, original: Callable[..., Any], name: str) -> Kind:
-        timed = self.calls.timed(self._dimensions(name))
+        timed = self.calls.timed(self.dimensions(name))
         return timed(original), timed(self._inside(original, name))
 
-    def _dimensions(self, name: str) -> dict[str, str]:
+    def dimensions(self, name: str) -> dict[str, str]:
+        """Those of a command, or of a batch of that name."""
         return {**self._system, "db.operation.name": name}
 
     def _inside(self, original: Callable[..., Any], name: str) -> Callable[..., Any]:
         """The original with a span around it."""
-        attributes: dict[str, Any] = dict(self._dimensions(name))
-        begun = partial(self._span, name, attributes)
+        attributes = self.dimensions(name)
+        key, depth = object(), self.calls.depth
+        servers, lasting = self.servers.by_id, self.servers.lasting
 
         def inside(*args: Any, **options: Any) -> Any:
-            with begun(args[0]):
-                return original(*args, **options)
+            client = args[0]
+            try:  # all in one function: it runs at each command
+                server = servers[id(getattr(client, lasting, client) if lasting else client)]
+                run = server.runs[key]
+            except Exception:  # noqa: BLE001  a new one, or one that cannot be read
+                run = self.inside(client, key, original, name, attributes)
+            return run[depth.deep](*args, **options)
 
         async def inside_async(*args: Any, **options: Any) -> Any:
-            with begun(args[0]):
-                return await original(*args, **options)
+            return await inside(*args, **options)
 
         return inside_async if kind_of(original) == "coroutine" else inside
 
-    def _span(self, name: str, attributes: Mapping[str, Any], client: object) -> Any:
-        """A span for a ``with`` statement around what a client does."""
-        lasting = getattr(client, self._lasting, client) if self._lasting else client
-        server: Any
-        try:
-            server = self._servers[ref(lasting)]
-        except Exception:  # noqa: BLE001  a new one, or one of which there are no references
-            server = self._server_of(client, lasting)
-        made: Any = span(name, **attributes, **(server or {}))
-        if made.recording:
-            made.kind = self.calls.kind
-            if self.calls.depth.deep:
-                made.set_attributes(where())
-            if server is None:
-                return _Late(made, self, client)
-        return made
-
-    def _server_of(self, client: Any, lasting: Any) -> Mapping[str, object] | None:
-        """Where a client's server is, asked once; None if only the command's end tells."""
-        try:
-            known = self._told(client, ended=False)
-            if known is not None:
-                self._servers[ref(lasting, self._forget)] = known
-        except Exception as error:  # noqa: BLE001  built otherwise: its command goes on
-            self._unreadable(error)
-            return {}
-        return known
-
-    def _forget(self, gone: ref[Any]) -> None:
-        self._servers.pop(gone, None)
-
-    def tell(self, made: Any, client: Any) -> None:
-        """Let a span that ends say where the client's server is."""
-        try:
-            made.set_attributes(self._told(client, ended=True))
-        except Exception as error:  # noqa: BLE001  built otherwise: its command goes on
-            self._unreadable(error)
-
-    def _unreadable(self, error: Exception) -> None:
-        faults.ours(self._integration, "what a client knows", error, self._registry)
-
-    def _batch(
+    def inside(
         self,
+        client: Any,
+        key: object | None,
         original: Callable[..., Any],
-        read: Read,
-        runs: dict[str, Callable[..., Any]],
-        within: Callable[..., Callable[..., Any]],
-        *args: Any,
-        **_: object,
-    ) -> Callable[..., Any]:
-        """What runs a batch, with its span where one is traced; an empty one, as if untouched.
+        name: str,
+        attributes: Mapping[str, object],
+    ) -> Inside:
+        """What runs the original with a span of that name, with these and the server's
+        attributes: without and with the caller's place.
 
-        `runs` has the original in the clock of each batch's name; ``within(span, run)`` puts it
-        into the span.
+        Made once for each server and key; anew if that is None or the server is not known.
         """
-        try:
-            name, commands = read(args[0])
-            names: dict[str, int] = {}  # a Counter takes five times as long to be made
-            for given in commands:
-                known = self._spellings.get(given) if type(given) is str else None
-                one = (known or self._counted(given)).name
-                names[one] = names.get(one, 0) + 1
-        except Exception as error:  # noqa: BLE001  another version's: it runs without us
-            self._unreadable(error)
-            return original
-        if not names:
-            return original
-        for one, count in names.items():
-            self._counters[one].add(count)
-        run = runs.get(name)
+        server = self.servers.ask(client)
+        if server is None:
+            late = self._late(original, name, attributes)
+            return late, late
+        run = server.runs.get(key)
         if run is None:
-            run = runs[name] = self.calls.timed(self._dimensions(name))(original)
-        if _current() is None:
-            return run
-        attributes = {
-            **self._dimensions(name),
-            "db.operation.batch.size": len(commands),
-            "db.query.summary": " ".join([name, *list(names)[:SHOWN_MAX]]),
-        }
-        return within(self._span(name, attributes, args[0]), run)
+            said = {**attributes, **server.attributes}
+            run = self.calls.inside(original, name, said)
+            if key is not None:
+                server.runs[key] = run
+        return run
 
-    def _counted(self, given: object) -> Counted:
-        """What counts a command that was sent in a batch, as it is spelt there."""
-        try:
-            return self._spellings[given]
-        except (KeyError, TypeError):  # not spelt as before, or without a hash
-            name = self.name_of(given)
-        found = self._counters.get(name)
-        if found is None:
-            add = self._batched.bind(**self._dimensions(name)).add
-            found = self._counters[name] = Counted(name, add)
-        if name != OTHER and len(self._spellings) < SPELLINGS_MAX:
-            self._spellings[given] = found
-        return found
+    def _late(
+        self, original: Callable[..., Any], name: str, attributes: Mapping[str, Any]
+    ) -> Callable[..., Any]:
+        """The same where only the command's end tells of the server."""
 
+        def late(*args: Any, **options: Any) -> Any:
+            with self._span(name, attributes, args[0]):
+                return original(*args, **options)
 
-def _within(made: Any, run: Callable[..., Any]) -> Callable[..., Any]:
-    """What runs a batch within its span."""
+        async def late_async(*args: Any, **options: Any) -> Any:
+            with self._span(name, attributes, args[0]):
+                return await original(*args, **options)
 
-    def inside(*args: Any, **options: Any) -> Any:
-        with made:
-            return run(*args, **options)
+        return late_async if kind_of(original) == "coroutine" else late
 
-    return inside
+    def _span(self, name: str, attributes: Mapping[str, Any], client: object) -> Any:
+        made: Any = span(name, **attributes)
+        if not made.recording:
+            return made
+        made.kind = self.calls.kind
+        if self.calls.depth.deep:
+            made.set_attributes(where())
+        return Late(made, self.servers, client)
 
-
-def _within_async(made: Any, run: Callable[..., Any]) -> Callable[..., Any]:
-    """The same of a coroutine function."""
-
-    async def inside(*args: Any, **options: Any) -> Any:
-        with made:
-            return await run(*args, **options)
-
-    return inside
+    def unreadable(self, error: Exception) -> None:
+        """Count that a client is built otherwise than we know; it is served all the same."""
+        faults.ours(self._integration, "what a client knows", error, self._registry)
 
 
 def _nothing(_error: BaseException) -> None:
     """Count nothing: each command has what counts its errors."""
-
-
-class _Late:
-    """A span whose client finds its server while the command runs."""
-
-    __slots__ = ("_made", "_commands", "_client")
-
-    def __init__(self, made: Any, commands: Commands, client: object) -> None:
-        self._made = made
-        self._commands = commands
-        self._client = client
-
-    def __enter__(self) -> None:
-        self._made.__enter__()
-
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        self._commands.tell(self._made, self._client)
-        self._made.__exit__(kind, error, traceback)
