@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import io
+from collections import Counter
+
 import pytest
 
 from nilometer.clock import Clock
@@ -48,6 +52,23 @@ def test_what_measuring_cost_is_told_by_service_and_request(ask):
             "requests": 8,
             "per_request_ns": 5000.0,
         }
+    ]
+
+
+def test_the_sheet_has_all_parts_of_the_page(ask):
+    rows = list(csv.DictReader(io.StringIO(ask("/doctor", format="csv").text)))
+
+    data = ask("/doctor", format="json").json()
+    parts = Counter(row["part"] for row in rows)
+    by_part = {row["part"]: row for row in reversed(rows)}
+    assert parts["next"] == len(data["next"]) > 0
+    assert parts["losses"] == len(data["losses"]) > 0
+    assert parts["services"] == len(data["services"]) > 0
+    assert parts["overhead"] == len(data["overhead"]) > 0
+    assert by_part["losses"]["count"] == "7"
+    assert by_part["overhead"]["avg_ns"] == "5000.0"
+    assert ("health", "status", "ok") in [
+        (row["part"], row["name"], row["what_and_why"]) for row in rows
     ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 
 import pytest
 
@@ -11,7 +12,17 @@ from nilometer.clock import wall_ns
 from nilometer.model import Batch, Resource, SpanKind, SpanRecord, Status
 from nilometer.web import paint
 from tests import asked
-from tests.notified import IMAGE, NETWORK, REQUEST, SECOND, SERVER, THIRD, cloud, notified
+from tests.notified import (
+    IMAGE,
+    NETWORK,
+    REQUEST,
+    SECOND,
+    SERVER,
+    THIRD,
+    cloud,
+    instance,
+    notified,
+)
 from tests.web.pages import asking
 
 S = 10**9
@@ -90,6 +101,23 @@ def test_a_request_leads_to_its_traces_and_its_resources(ask):
     assert f'href="/traces/{SPAN.trace_id.hex()}"' in page
     assert f'href="/resources/{SERVER}"' in page
     assert f'href="/requests/{REQUEST}"' in ask(f"/resources/{SERVER}").text
+
+
+def test_ends_whose_start_nobody_told_are_counted_as_such(tmp_path):
+    ended = notified("volume.create.end", instance(), NOW)
+    with asking(tmp_path / "store", [ended]) as ask:
+        page = ask("/requests", view="operations").text
+        sheet = ask("/requests", view="operations", format="csv").text
+
+    names = ("of", "operation", "count", "min_ns", "unfinished", "end_only")
+    rows = csv.DictReader(io.StringIO(sheet))
+    assert [[row[name] for name in names] for row in rows] == [
+        ["timings", "volume.create", "0", "", "0", "1"],
+        ["kpi", "volume.create", "0", "", "", "1"],
+    ]
+    assert "Not begun" in page
+    ends = r'volume\.create</a>.*?<td class="n">0</td><td class="n">1</td></tr>'
+    assert re.search(ends, page, re.DOTALL)
 
 
 def test_operations_of_many_notifications_come_after_the_first_page(ask, monkeypatch):

@@ -40,6 +40,7 @@ CHANGES_SHOWN: Final = 30
 OFFERED: Final = 30
 NAME_CHARACTERS_MAX: Final = 200
 
+OFFERED_COLUMNS: Final = ("id", "started_ns", "duration_ns", "spans", "errors")
 COLUMNS: Final = (
     *("depth", "name", "service", "note", "here_ns", "there_ns", "longer_ns"),
     *("self_here_ns", "self_there_ns", "self_longer_ns", "span_id", "other_span_id"),
@@ -95,7 +96,9 @@ def offered(reader: Reader, trees: Trees, trace_id: str) -> Page:
         "longest_ns": max([one.duration_ns for one in found[:OFFERED]] + [1]),
     }
     title = f"Compare {_name(whole)}"
-    return Page("against_what.html", title, shown, {**summary_of(whole), "traces": rows})
+    data = {**summary_of(whole), "traces": rows}
+    sheet = Sheet(OFFERED_COLUMNS, [[row[key] for key in OFFERED_COLUMNS] for row in rows])
+    return Page("against_what.html", title, shown, data, sheet)
 
 
 def _alike(reader: Reader, whole: Whole) -> list[TraceSummary]:

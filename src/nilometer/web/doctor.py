@@ -32,6 +32,13 @@ TIMERS: Final[Mapping[str, tuple[str, ...]]] = {
 """What the collector measures of itself, and by which dimensions it is shown."""
 
 
+COLUMNS: Final = (
+    *("part", "service", "name", "what_and_why", "count", "alive", "recording_ns"),
+    *("export_ns", "avg_ns", "p99_ns", "max_ns", "advice"),
+)
+"""Of the sheet."""
+
+
 class Advice(NamedTuple):
     """What to do, why, and where to look, if a page shows it."""
 
@@ -77,7 +84,7 @@ def router(parts: Parts) -> APIRouter:
                 "advice": told,
             },
             _data(health, found, told, shown) | {"collector": [t._asdict() for t in timings]},
-            Sheet(("service", "counter", "what_and_why", "count", "advice"), _cells(found)),
+            _sheet(health, found, timings, told),
         )
         return parts.drawing.answer(request, page)
 
@@ -172,14 +179,52 @@ def _data(
     }
 
 
-def _cells(found: Survey) -> list[list[Any]]:
-    return [
-        [
-            one.service,
-            one.name,
-            " ".join(f"{key}={value}" for key, value in one.dimensions.items()),
-            one.items,
-            one.advice,
-        ]
+def _sheet(
+    health: Mapping[str, Any],
+    found: Survey,
+    timings: Sequence[Timing],
+    steps: Sequence[Advice],
+) -> Sheet:
+    """All that the page says; a cell is empty where a part has no such thing."""
+    rows = [_row("next", advice=one.text, what_and_why=one.because) for one in steps]
+    rows += [
+        _row("health", name=name, what_and_why=one)
+        for name, told in health.items()
+        for one in (told if isinstance(told, list) else [told])
+    ]
+    rows += [
+        _row("services", service=one.name, count=len(one.processes), alive=one.alive)
+        for one in found.services
+    ]
+    rows += [
+        _row(
+            *("losses", one.service, one.name),
+            what_and_why=" ".join(f"{key}={told}" for key, told in one.dimensions.items()),
+            count=one.items,
+            advice=one.advice,
+        )
         for one in found.losses
     ]
+    rows += [
+        _row(
+            *("overhead", service),
+            count=requests_of(found, service),
+            recording_ns=cost.recording_ns,
+            export_ns=cost.export_ns,
+            avg_ns=cost.per_request_ns(requests_of(found, service)),
+        )
+        for service, cost in sorted(found.costs.items())
+    ]
+    for one in timings:
+        times: dict[str, Any] = {
+            "avg_ns": one.avg_ns,
+            "p99_ns": one.p99_ns,
+            "max_ns": one.max_ns,
+        }
+        rows.append(_row("collector", name=one.what, count=one.times, **times))
+    return Sheet(COLUMNS, rows)
+
+
+def _row(part: str, service: str = "", name: str = "", **cells: object) -> list[object]:
+    """A row of the part of that name."""
+    return [part, service, name, *(cells.get(column) for column in COLUMNS[3:])]

@@ -158,6 +158,8 @@ def _json(data: Any) -> str:
 def _plain(value: Any) -> Any:
     if isinstance(value, BaseModel):
         return value.model_dump()
+    if isinstance(value, partial):  # much, which only who wants JSON is to wait for
+        return value()
     raise TypeError(f"{type(value).__name__} is not JSON")
 
 

@@ -154,12 +154,12 @@ async def _operations(
     told["late"] = late
     columns = ("of", "operation", "project_id", "count", "min_ns", "avg_ns", *_in_ns(names))
     sheet = Sheet(
-        (*columns, "max_ns", "failed", "unfinished"),
+        (*columns, "max_ns", "failed", "unfinished", "end_only"),
         [
             [
                 *(of, one["operation"], one["project_id"], one["count"], one["min"]),
                 *(one["avg"], *(one["quantiles"][name] for name in names), one["max"]),
-                *(one["failed"], one.get("unfinished")),
+                *(one["failed"], one.get("unfinished"), one["end_only"]),
             ]
             for of, rows in data.items()
             for one in rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
 from fastapi import APIRouter, Path, Request, Response
@@ -130,6 +131,7 @@ def _page(whole: Whole, state: State, events: list[tuple[Resource, Event]]) -> P
             {"where": place_of(gap), "duration_ns": gap.duration_ns} for gap in whole.gaps
         ],
         "events": logs,
+        "spans": partial(_spans, whole),
     }
     selected = state.span or root.span.span_id.hex()
     shown = {
