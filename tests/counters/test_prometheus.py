@@ -268,6 +268,7 @@ jobs_total{{queue="a"}} {value}
 jobs_created{{queue="a"}} {created}
 # TYPE files counter
 files_total 7
+# TYPE files_created counter
 files_created {files}
 """
 
@@ -286,6 +287,14 @@ def test_a_series_that_was_created_anew_has_not_moved_by_what_it_is_ahead() -> N
     assert "began anew" in unknown["jobs_total", ()]
     assert "began anew" in unknown["jobs_total", (("queue", "a"),)]
     assert delta(same, anew).moved["files_total", ()] == 0
+
+
+def test_what_openmetrics_says_of_when_a_counter_began_is_believed_whatever_it_is() -> None:
+    text = "# TYPE jobs counter\njobs_total {}\njobs_created {}\n# EOF\n"
+
+    before, after = reads(text.format(100, 1000.0), text.format(150, 2000.0))
+
+    assert "began anew" in delta(before, after).unknown["jobs_total", ()]
 
 
 def test_a_series_that_was_gone_and_is_back_has_not_moved_by_all_it_ever_counted() -> None:

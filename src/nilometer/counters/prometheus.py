@@ -172,11 +172,13 @@ def counted(shown: Exposition, scopes: Scopes, *, known_start: bool) -> Counted:
 
 
 def _created(shown: Exposition) -> dict[Series, Dimensions]:
-    """When each series of a counter began, where the endpoint shows it beside it."""
+    """When each series of a counter began, where the endpoint shows it beside it: OpenMetrics
+    as a part of the counter's family, the older format as a gauge of its own."""
     return {
-        (name.removesuffix(CREATED), labels): ((CREATED, str(value)),)
+        (stem, labels): ((CREATED, str(value)),)
         for name, labels, value in shown.samples
-        if name.endswith(CREATED) and value > UNIX_S_MIN
+        if (stem := name.removesuffix(CREATED)) != name
+        and (value > UNIX_S_MIN or (stem in shown.families and name not in shown.families))
     }
 
 
