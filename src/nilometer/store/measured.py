@@ -105,17 +105,8 @@ class Measured:
         until_ns: int | None = None,
     ) -> list[Series]:
         """The series of an instrument whose dimensions and resource are as `where` says."""
-        since, last = ends(since_ns, until_ns)
-        values = {
-            "name": name,
-            "since_ns": since,
-            "last_ns": last,
-            "rows_max": SERIES_MAX + 1,
-        }
-        wanted = {"name": (name, name), "ended_ns": (since, last)}
-        rows = self._questions.ask("series", "readings", wanted, values)
-        refuse_many(name, rows, SERIES_MAX)
-        return matching([series_of(row) for row in rows], where or {})
+        found = self._of_names([name], *ends(since_ns, until_ns)).get(name, [])
+        return matching(found, where or {})
 
     def several(
         self,
@@ -127,13 +118,18 @@ class Measured:
         """The series of these instruments, by name, in one question; of those that statistics
         of that time know. Names without any are left out."""
         since, last = ends(since_ns, until_ns)
-        since = max(TIME_MIN, since - SIGHT_NS)
+        return self._of_names(names, max(TIME_MIN, since - SIGHT_NS), last)
+
+    def _of_names(
+        self, names: Collection[str], since: int, last: int
+    ) -> dict[str, list[Series]]:
+        """The series of these instruments, by name, that were heard of in that time."""
         first, final = min(names), max(names)
         values: Row = {"names": sorted(names), "first": first, "last": final}
         values |= {"since_ns": since, "last_ns": last, "rows_max": SERIES_MAX + 1}
         wanted: Wanted = {"name": (first, final), "ended_ns": (since, last)}
         rows = self._questions.ask("several", "readings", wanted, values)
-        refuse_many(f"{first} to {final}", rows, SERIES_MAX)
+        refuse_many(first if first == final else f"{first} to {final}", rows, SERIES_MAX)
         found: dict[str, list[Series]] = {}
         for row in rows:
             found.setdefault(row.pop("name"), []).append(series_of(row))

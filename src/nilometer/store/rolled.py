@@ -37,7 +37,7 @@ APART_KNOWN: Final = 16
 SHARED_MAX: Final = 100
 """Of stretches of time that several files tell of, one at each file's beginning or end."""
 
-LISTS: Final = ("series", "catalogue", "names", "keys", "processes", "several")
+LISTS: Final = ("catalogue", "names", "keys", "processes", "several")
 """Questions about who told readings in some time."""
 
 
