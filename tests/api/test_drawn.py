@@ -42,7 +42,7 @@ class OneTrace:
     def __init__(self, pairs):
         self._pairs = pairs
 
-    def trace(self, _):
+    def trace(self, _, **__):
         return list(self._pairs)
 
     def trace_points(self, _):
