@@ -21,6 +21,7 @@ from nilometer.counters.backend import BackendError, Surroundings, connect, modu
 from nilometer.counters.delta import delta
 from nilometer.counters.document import difference, document
 from nilometer.counters.overlap import places_of
+from nilometer.counters.parts import PARTS_MAX
 from nilometer.counters.postgresql_facts import EXACT
 from nilometer.counters.postgresql_views import HIDDEN, HIDDEN_TEXT, LAG_S, MISSING, NOT_LOADED
 from tests.databases import moved, of, postgresql_15, postgresql_18, snapshots
@@ -327,23 +328,49 @@ def test_a_database_that_was_made_anew_is_not_taken_for_the_one_before(
     execute(server.url, "DROP DATABASE other")
 
 
+def wide(columns: int) -> str:
+    """A table of which as many statements can ask as it has columns."""
+    return f"CREATE TABLE wide ({', '.join(f'c{one:04} INT' for one in range(columns))})"
+
+
+def asked(column: int) -> str:
+    return f"SELECT c{column:04} FROM wide"
+
+
+def test_of_more_statements_than_are_shown_each_process_may_show_others(
+    server: PostgreSQL,
+) -> None:
+    """One that is new and first by its name takes the place of another in the second."""
+    documents = []
+    for statements in (
+        [wide(PARTS_MAX + 20), *(asked(one) for one in range(PARTS_MAX + 20))],
+        ["ALTER TABLE orders ADD note TEXT", *[asked(0)] * 7],
+    ):
+        execute(shop(server), *statements)
+        with closing(connect(shop(server), origin="test")) as backend:
+            (shot,) = snapshots(backend)
+        documents.append(document([shot], wall_ns=shot.taken_ns))
+
+    made = difference(*documents)
+
+    assert made.totals["postgresql"]["statement.calls"] == 8
+    parts = [value for name, _, value in made.parts["postgresql"] if name == "statement.calls"]
+    assert sum(parts) == 8
+
+
 @pytest.mark.parametrize("version", [15, 18])
 def test_statements_that_made_room_for_others_leave_all_of_them_unknown(
     version: int,
 ) -> None:
     """Among 100 that are kept the old, often sent, stay, and the new evict one another."""
-
-    def asked(columns: int) -> str:
-        return f"SELECT {', '.join(['1'] * columns)}"
-
     most = ("pg_stat_statements.max=100",)
     with folder() as place, PostgreSQL(place / "pg", version=version, options=most) as server:
-        execute(server.url, "CREATE EXTENSION pg_stat_statements")
-        execute(server.url, *[asked(number) for number in range(1, 41)] * 9)
+        execute(server.url, "CREATE EXTENSION pg_stat_statements", wide(440))
+        execute(server.url, *[asked(one) for one in range(40)] * 9)
         ended(server)
         with closing(connect(server.url, origin="test")) as backend:
             (before,) = snapshots(backend)
-            execute(server.url, *(asked(number) for number in range(41, 441)))
+            execute(server.url, *(asked(one) for one in range(40, 440)))
             ended(server)
             (after,) = snapshots(backend)
 
