@@ -20,6 +20,7 @@ pytestmark = pytest.mark.real
 
 S = 10**9
 SELECT = "mysql:Com_select"
+ODD = "two\nlines\u200b\u202e of it"
 LOOKS = [("light", WIDE), ("dark", WIDE), ("light", NARROW)]
 PATHS = [
     "/requests",
@@ -55,6 +56,8 @@ def write(store):
         one = shop_run(at, 80 if at == 25 else 40)
         part = Count("mysql", "statement.calls", at // 25 * 40, (("digest", HOSTILE),))
         history.append(one._replace(counts=(*one.counts, part)))
+    for at in range(26):
+        history.append(shop_run(at, 80 if at == 25 else 40)._replace(suite=ODD))
     history.append(shop_run(0, 40)._replace(suite=HOSTILE, revision=HOSTILE, branch=HOSTILE))
     history.close()
 
@@ -132,3 +135,15 @@ def test_nothing_is_accepted_without_a_reason(page):
 
     assert page.evaluate("document.querySelector('.reason').matches(':invalid')")
     assert page.url.endswith(f"/changes/counter?suite=shop&counter={SELECT}")
+
+
+def test_a_form_accepts_in_the_suite_that_is_shown_whatever_letters_its_name_has(page):
+    page.goto("/changes")
+    page.get_by_role("link", name="lines?? of it").click()
+    page.get_by_role("link", name="r25").first.click()
+    page.get_by_label("Why").fill("it is meant")
+    page.get_by_role("button", name="Accept").click()
+
+    expect(
+        page.get_by_text("no earlier run shows the level that was accepted").first
+    ).to_be_visible()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import parse_qs, urlencode, urlsplit
+
 import pytest
 from playwright.sync_api import expect
 
@@ -46,6 +48,15 @@ def test_hostile_names_are_text(page, path):
     page.goto(path)
 
     assert page.get_by_text(HOSTILE[:-1]).count() > 0
+
+
+def test_a_form_hands_on_a_name_with_letters_that_nobody_sees_as_it_is(page):
+    page.goto(f"/traces?{urlencode({'service': HOSTILE})}")
+
+    page.get_by_role("button", name="Search").click()
+    page.wait_for_url("**name=**")
+
+    assert parse_qs(urlsplit(page.url).query)["service"] == [HOSTILE]
 
 
 @pytest.mark.parametrize(

@@ -186,9 +186,9 @@ def branches_of(branch: str) -> tuple[str, ...]:
 async def suite_of(parts: Parts, judging: Judging, name: str) -> Suite:
     """The suite of that name as it stands; Refusal 404 if there is none."""
     suites = await parts.queries.run("/changes", judging.suites)
-    for one in suites:
-        if one.name == name:
-            return one
+    one = changes_form.named(suites, name)
+    if one is not None:
+        return one
     if not suites:
         raise missing("there are no measured runs here; the page Changes says how they come")
     raise not_a_choice("suite", name, [one.name for one in suites])

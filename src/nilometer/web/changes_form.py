@@ -15,7 +15,9 @@ from nilometer.web.addresses import link
 from nilometer.web.judging import ANSWER_S_MAX, made
 
 if TYPE_CHECKING:
-    from nilometer.web.judging import Judging
+    from collections.abc import Sequence
+
+    from nilometer.web.judging import Judging, Suite
     from nilometer.web.parts import Parts
 
 FORM_BYTES_MAX: Final = 262_144  # names of a thousand counters, and a reason
@@ -40,7 +42,7 @@ def add(routes: APIRouter, parts: Parts, judging: Judging) -> None:
         if counters and everything:
             raise unusable("all", "yes", "all counters or some of them: leave one out")
         suites = await parts.queries.run("/changes", judging.suites)
-        one = next((each for each in suites if each.name == suite), None)
+        one = named(suites, suite)
         if one is None:
             raise missing(f"no suite {suite!r}; the page Changes has all")
         future = judging.accept(
@@ -63,7 +65,7 @@ def add(routes: APIRouter, parts: Parts, judging: Judging) -> None:
         if accepted is None:
             detail = "it is not recorded yet, as the history takes long; look at the page again"
             raise _refusal(503, detail)
-        kept = {"suite": suite, "branch": branch or None}
+        kept = {"suite": one.name, "branch": branch or None}
         if back:
             return RedirectResponse(link("changes", "counter", counter=back, **kept), 303)
         return RedirectResponse(link("changes", "run", run=accepted.run_id, **kept), 303)
@@ -77,9 +79,23 @@ async def _fields_of(request: Request) -> dict[str, list[str]]:
         if len(body) > FORM_BYTES_MAX:
             raise _refusal(413, f"the form has more than {FORM_BYTES_MAX:,} bytes")
     try:
-        return parse_qs(body.decode(errors="replace"), max_num_fields=FIELDS_MAX)
+        fields = parse_qs(body.decode(errors="replace"), max_num_fields=FIELDS_MAX)
     except ValueError:
         raise _refusal(422, f"the form has more than {FIELDS_MAX:,} fields") from None
+    return {name: [_as_it_was(each) for each in told] for name, told in fields.items()}
+
+
+def named(suites: Sequence[Suite], name: str) -> Suite | None:
+    """The suite of that name, be it one that a form told."""
+    for each in suites:
+        if each.name == name:
+            return each
+    return next((each for each in suites if _as_it_was(each.name) == _as_it_was(name)), None)
+
+
+def _as_it_was(text: str) -> str:
+    """What a field held: forms send the end of a line as two letters, whatever it was."""
+    return text.replace("\r\n", "\n")
 
 
 def _refusal(status: int, detail: str) -> Refusal:
