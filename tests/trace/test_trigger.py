@@ -10,7 +10,7 @@ from nilometer.measure import REGISTRY
 from nilometer.model import Reading
 from nilometer.model.identity import id_bytes
 from nilometer.trace import CURRENT, Joined, Trace, drain_spans, headers, span, start_root
-from nilometer.trace import budget as budget_module
+from nilometer.trace import trigger as trigger_module
 from nilometer.trace.signing import (
     MEMBERS_MAX,
     TRACESTATE_CHARS_MAX,
@@ -264,7 +264,7 @@ def test_a_traceparent_changed_on_its_way_is_let_in_by_the_other_form(now, count
 
 
 def test_nonces_are_forgotten_when_they_expire_and_no_more_than_fit(now, counted, monkeypatch):
-    monkeypatch.setattr(budget_module, "NONCES_MAX", 3)
+    monkeypatch.setattr(trigger_module, "NONCES_MAX", 3)
     triggers = Triggers(["K1"], clock=now.clock, requests_per_second=100)
 
     def send(n, ttl_s):

@@ -1,6 +1,6 @@
 /* Spans: the C twin of pure.py and request_pure.py (spans.h), ring_pure.py (records.h),
  * wrap_pure.py (wrappers.h), info_pure.py (info.h), onward_pure.py (onward.h), key_pure.py (key.h),
- * identified_pure.py (identified.h) and of a class of budget.py (budget.h).
+ * identified_pure.py (identified.h) and of the classes of budget.py (budget.h, nonces.h).
  *
  * The Python files are the specification: same names, same order, same errors. tests/trace runs
  * every test on both. Change them together or not at all.
@@ -21,6 +21,7 @@
 #include "trace/identified.h"
 #include "trace/info.h"
 #include "trace/key.h"
+#include "trace/nonces.h"
 #include "trace/signed.h"
 #include "trace/spans.h"
 #include "trace/held.h"
@@ -523,6 +524,7 @@ core_exec(PyObject *module)
         make_type(module, &Ring_spec, &core.Ring) < 0 ||
         make_type(module, &Trace_spec, &core.Trace) < 0 ||
         make_type(module, &Budget_spec, &core.Budget) < 0 ||
+        make_type(module, &Nonces_spec, &core.Nonces) < 0 ||
         make_type(module, &Key_spec, &core.Key) < 0 ||
         make_type(module, &Identified_spec, &core.Identified) < 0 ||
         make_type(module, &Span_spec, &core.Span) < 0 ||

@@ -50,13 +50,22 @@ class Budget:
 
 
 class Nonces:
-    """Nonces seen, each until it expires."""
+    """Nonces seen, each until it expires; at most so many.
 
-    __slots__ = ("_alive", "_by_expiry")
+    The specification of C's `Nonces`; threads may share it.
+    """
 
-    def __init__(self) -> None:
+    # No slots: where eventlet makes locks green it looks into none.
+
+    def __init__(self, most: int) -> None:
+        self._most = most
         self._alive: set[str] = set()
         self._by_expiry: list[tuple[int, str]] = []
+        self._lock = RLock()
+
+    def reset_after_fork(self) -> None:
+        """The lock may be held by a thread that did not survive."""
+        self._lock = RLock()
 
     def __len__(self) -> int:
         return len(self._alive)
@@ -69,16 +78,17 @@ class Nonces:
         What has expired is forgotten, two at a time as one comes in: no request pays for many.
         """
         alive, by_expiry = self._alive, self._by_expiry
-        if nonce in alive:
-            return "replayed"
-        for _ in (1, 2):
-            if not by_expiry or by_expiry[0][0] >= now_s:
-                break
-            alive.discard(heappop(by_expiry)[1])
-        if len(alive) >= NONCES_MAX:
-            return "nonces_full"
-        if not may():
-            return "budget_requests"
-        alive.add(nonce)
-        heappush(by_expiry, (expiry_s, nonce))
+        with self._lock:
+            if nonce in alive:
+                return "replayed"
+            for _ in (1, 2):
+                if not by_expiry or by_expiry[0][0] >= now_s:
+                    break
+                alive.discard(heappop(by_expiry)[1])
+            if len(alive) >= self._most:
+                return "nonces_full"
+            if not may():
+                return "budget_requests"
+            alive.add(nonce)
+            heappush(by_expiry, (expiry_s, nonce))
         return None

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from nilometer.model.event import Event
 from nilometer.model.span import SpanKind, SpanRecord, Status
-from nilometer.trace.budget import Budget
+from nilometer.trace.budget import Budget, Nonces
 from nilometer.trace.current import CURRENT, Untraced, current_trace_id
 from nilometer.trace.held import delete_name, set_name
 from nilometer.trace.identified_pure import identified
@@ -50,6 +50,7 @@ __all__ = [
     "RING",
     "UNTRACED",
     "Budget",
+    "Nonces",
     "Ring",
     "Span",
     "Trace",

@@ -69,6 +69,36 @@ message_of(const unsigned char *parent, const unsigned char *expiry, Py_ssize_t 
     return PyBytes_FromStringAndSize(message, to - message);
 }
 
+/* So many ASCII characters as text. */
+static PyObject *
+text_of(const char *from, Py_ssize_t chars)
+{
+    PyObject *text = PyUnicode_New(chars, 127);
+
+    if (text != NULL)
+        memcpy(PyUnicode_1BYTE_DATA(text), from, (size_t)chars);
+    return text;
+}
+
+/* A tuple of these, whose references it takes; NULL if one of them is. */
+static PyObject *
+tuple_of(PyObject *const *items, Py_ssize_t size)
+{
+    PyObject *tuple = PyTuple_New(size);
+    int failed = tuple == NULL;
+
+    for (Py_ssize_t i = 0; i < size; i++) {
+        failed |= items[i] == NULL;
+        if (tuple == NULL)
+            Py_XDECREF(items[i]);
+        else
+            PyTuple_SET_ITEM(tuple, i, items[i]);
+    }
+    if (failed)
+        Py_CLEAR(tuple);
+    return tuple;
+}
+
 static PyObject *
 core_signed_parts(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t given)
 {
@@ -100,11 +130,16 @@ core_signed_parts(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t
     uint64_t sender = number_of(parent_id);
     if ((first | last) == 0 || sender == 0)
         Py_RETURN_NONE;
-    return Py_BuildValue("(y#NNLs#s#N)", (char *)trace_id, (Py_ssize_t)sizeof(trace_id),
-                         sender == last ? Py_NewRef(core.empty_bytes) : bytes_of(sender),
-                         PyBool_FromLong(flags & 1), (long long)expiry_s, (const char *)nonce,
-                         (Py_ssize_t)NONCE_CHARS, (const char *)mac, (Py_ssize_t)MAC_CHARS,
-                         message_of(parent, expiry, digits));
+    PyObject *parts[] = {
+        PyBytes_FromStringAndSize((char *)trace_id, sizeof(trace_id)),
+        sender == last ? Py_NewRef(core.empty_bytes) : bytes_of(sender),
+        PyBool_FromLong(flags & 1),
+        PyLong_FromLongLong(expiry_s),
+        text_of((const char *)nonce, NONCE_CHARS),
+        text_of((const char *)mac, MAC_CHARS),
+        message_of(parent, expiry, digits),
+    };
+    return tuple_of(parts, sizeof(parts) / sizeof(*parts));
 }
 
 #endif

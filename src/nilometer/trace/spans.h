@@ -36,7 +36,8 @@ typedef struct {
     PyObject *str_headers, *str_onward, *str_wall_ns, *str_mac_sha256, *str_traceparent;
     PyObject *time_ns, *str_tracestate, *osprofiler_keyword; /* a tuple of one name */
     PyObject *str_mac_sha1, *str_info, *str_hmac;
-    PyTypeObject *Span, *Trace, *Ring, *Untraced, *Traced, *Awaited, *Budget, *Key, *Identified;
+    PyTypeObject *Span, *Trace, *Ring, *Untraced, *Traced, *Awaited, *Budget, *Key;
+    PyTypeObject *Identified, *Nonces;
     PyObject *trace_names[TRACE_NAMES]; /* of Trace's arguments, interned */
     PyObject *root_names[ROOT_NAMES];   /* of start_root's keywords */
     uint64_t random[4];

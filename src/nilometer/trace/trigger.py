@@ -8,7 +8,6 @@ Each refusal is counted in ``nilometer.trigger`` by its reason. There is no defa
 from __future__ import annotations
 
 import os
-from _thread import allocate_lock
 from hmac import compare_digest
 from typing import TYPE_CHECKING, Final
 from weakref import WeakSet
@@ -19,7 +18,7 @@ from nilometer.measure import REGISTRY
 from nilometer.trace.asking import EXPIRY_AHEAD_S_MAX as EXPIRY_AHEAD_S_MAX
 from nilometer.trace.asking import Header as Header
 from nilometer.trace.asking import new_trigger as new_trigger
-from nilometer.trace.budget import REQUESTS_PER_SECOND, Nonces
+from nilometer.trace.budget import NONCES_MAX, REQUESTS_PER_SECOND
 from nilometer.trace.current import Joined
 from nilometer.trace.ids import ids_of
 from nilometer.trace.keys import KEYS_MAX, parse_key, parse_keys
@@ -37,7 +36,7 @@ from nilometer.trace.signing import (
     read_signed,
     sender_of,
 )
-from nilometer.trace.twin import Budget, Trace, osprofiler_ids, signed_parts
+from nilometer.trace.twin import Budget, Nonces, Trace, osprofiler_ids, signed_parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -97,8 +96,7 @@ class Triggers:
         self._join = join
         self.osprofiler = osprofiler
         self._budget = Budget(requests_per_second, self._clock.elapsed_ns)
-        self._nonces = Nonces()
-        self._lock = allocate_lock()
+        self._nonces = Nonces(NONCES_MAX)
         self._add: dict[str, Callable[[], None]] = {}
         _ALL.add(self)
         if self._keys or join:
@@ -108,8 +106,8 @@ class Triggers:
         return f"Triggers({len(self._keys)} keys)"
 
     def reset_after_fork(self) -> None:
-        """The lock may be held by a thread that did not survive."""
-        self._lock = allocate_lock()
+        """Locks may be held by threads that did not survive."""
+        self._nonces.reset_after_fork()
         self._budget.reset_after_fork()
 
     def become(self, other: Triggers) -> Triggers:
@@ -118,7 +116,7 @@ class Triggers:
         Nonces seen stay seen, and whom a service trusts stays trusted.
         """
         trusted, was_shut = self._trusted, self._is_shut
-        kept = {"_nonces", "_lock", "_add"}
+        kept = {"_nonces", "_add"}
         vars(self).update((k, v) for k, v in vars(other).items() if k not in kept)
         if was_shut:
             self.trust(trusted[: KEYS_MAX - len(self._own)])
@@ -299,7 +297,15 @@ class Triggers:
         else:
             self._count("bad_signature")
             return None, False
-        reason = self._refusal(expiry_s, nonce) if sampled else "not_sampled"
+        now_s = self._clock.wall_ns() // 1_000_000_000
+        if not sampled:
+            reason: str | None = "not_sampled"
+        elif expiry_s < now_s:
+            reason = "expired"
+        elif expiry_s > now_s + EXPIRY_AHEAD_S_MAX + CLOCK_SKEW_S:
+            reason = "expiry_too_far"
+        else:
+            reason = self._nonces.spend(nonce, expiry_s, now_s, self._budget.take)
         if reason:
             self._count(reason)
             return None, True
@@ -307,16 +313,6 @@ class Triggers:
         onward = (key, "", expiry_s, others, self._clock, self.osprofiler)
         signer = _signer(Signer, onward)
         return Trace(trace_id, parent_id, signer=signer, spans_max=self._spans_max), True
-
-    def _refusal(self, expiry_s: int, nonce: str) -> str | None:
-        """Why a correctly signed header is refused all the same; if not, its nonce is spent."""
-        now_s = self._clock.wall_ns() // 1_000_000_000
-        if expiry_s < now_s:
-            return "expired"
-        if expiry_s > now_s + EXPIRY_AHEAD_S_MAX + CLOCK_SKEW_S:
-            return "expiry_too_far"
-        with self._lock:
-            return self._nonces.spend(nonce, expiry_s, now_s, self._budget.take)
 
     def _from_osprofiler(self, info: str, mac: str | None, others: str) -> Trace | None:
         mac = mac or ""

@@ -17,6 +17,7 @@ else:
 RING = chosen.RING
 UNTRACED = chosen.UNTRACED
 Budget = chosen.Budget
+Nonces = chosen.Nonces
 Ring = chosen.Ring
 Span = chosen.Span
 Trace = chosen.Trace
