@@ -204,6 +204,45 @@ def test_pairs_are_found_however_many_days_lie_between(tmp_path):
         assert of(-91, -88) == [(move, 1, 1, 0, 0)]
 
 
+@pytest.mark.parametrize("other", [{"publisher": "compute.b"}, {"server": None}])
+def test_the_start_of_an_end_is_the_same_from_wherever_one_looks(tmp_path, other):
+    """One of its own publisher, or resource, is its start, though another one is nearer."""
+    move, minute = "compute.instance.live_migration", 60 * S
+
+    def told(name, minutes, server=SERVER, **more):
+        payload = instance(server) if server else {}
+        more = {"publisher": "compute.a", **more}
+        return notified(f"{move}.{name}", payload, NOW + minutes * minute, **more)
+
+    batches = [
+        told("start", -300),
+        told("start", -5, **other),
+        told("start", -290, request=SECOND),
+        told("start", 1, request=SECOND, **other),
+        told("end", 9, request=SECOND),  # within sight, beyond what is asked for
+        told("start", -280, request=THIRD),
+        told("start", 3, request=THIRD, **other),
+        told("end", 4),
+        told("end", 200, request=THIRD),
+        *(told(name, 2, request="req-plain") for name in ("start", "end")),
+        told("end", 4, server=None, request=""),  # of nothing
+    ]
+    with asking(tmp_path, batches) as ask:
+
+        def of(since, until):
+            times = {"since": NOW + since * minute, "until": NOW + until * minute}
+            found = ask("/api/v1/timings", **times).json()["timings"]
+            return [
+                (one["count"], one["max"], one["unfinished"], one["end_only"]) for one in found
+            ]
+
+        for since in (-400, -6, 0):
+            open_there = 3 if since < 0 else 2
+            assert of(since, 5) == [(2, 304 * minute, open_there, 1)]
+        assert of(5, 10) == [(1, 299 * minute, 0, 0)]
+        assert of(-400, 300) == [(4, 480 * minute, 3, 1)]
+
+
 def test_pairs_that_tell_no_request_are_found_by_their_resource_however_long_they_took(
     tmp_path,
 ):
