@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlencode
+
+from markupsafe import Markup
+
+from nilometer.api.parameters import pair, plain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from fastapi import Request
+
+PAIRS: Final = ("attribute", "where")
+"""Parameters that are a key and its value."""
 
 
 def link(*path: str, **parameters: Any) -> str:
@@ -19,6 +26,41 @@ def link(*path: str, **parameters: Any) -> str:
     """
     told = _query(list(parameters.items()))
     return "/" + "/".join(quote(part, safe="") for part in path) + told
+
+
+def to(*path: str, **parameters: Any) -> Markup:
+    """The attribute of a link to a page of ours; none where that page would be refused, as a
+    name may be longer than what can be asked for.
+
+    >>> to("requests", "a/b"), to("requests", 5000 * "a"), to("traces", attribute="=1")
+    (Markup(' href="/requests/a%2Fb"'), Markup(''), Markup(''))
+    """
+    return _href(link(*path, **parameters)) if _leads(path, parameters) else Markup()
+
+
+def here(request: Request, /, **changes: Any) -> Markup:
+    """The attribute of a link to this page with other parameters, as those of `to`."""
+    return _href(again(request, **changes)) if _leads((), changes) else Markup()
+
+
+def _href(address: str) -> Markup:
+    return Markup(' href="{}"').format(address)
+
+
+def _leads(path: tuple[str, ...], parameters: Mapping[str, Any]) -> bool:
+    """Whether pages take such parts of a path and such parameters."""
+    if any(part in ("", ".", "..") for part in path):  # browsers take these away
+        return False
+    told = [*path, *(value for value in parameters.values() if isinstance(value, str))]
+    pairs = [one for key in PAIRS if isinstance(one := parameters.get(key), str)]
+    try:
+        for text in told:
+            plain(text)
+        for text in pairs:
+            pair(text)
+    except ValueError:
+        return False
+    return True
 
 
 def again(request: Request, /, **changes: Any) -> str:

@@ -19,7 +19,7 @@ from pydantic import BaseModel
 
 from nilometer.api.problems import Refusal, not_a_choice
 from nilometer.model.units import ago, counted, duration, moment, quantity
-from nilometer.web.addresses import again, fields, link
+from nilometer.web.addresses import again, fields, here, link, to
 from nilometer.web.assets import address
 from nilometer.web.moments import QUICK
 from nilometer.web.sheet import Sheet, encode
@@ -88,6 +88,7 @@ class Drawing:
         self._environment.globals |= {
             "asset": address,
             "link": link,
+            "to": to,
             "nav": NAV,
             "quick": QUICK,
             "login": login,
@@ -113,6 +114,7 @@ class Drawing:
             formats=[*["json"] * (page.data is not None), *["csv"] * (page.sheet is not None)],
             path=request.scope["path"],
             again=partial(again, request),
+            here=partial(here, request),
             fields=partial(fields, request),
             **page.shown,
         )
