@@ -127,7 +127,7 @@ def test_a_total_that_lost_a_part_says_so_from_then_on() -> None:
     losses = Losses()
 
     said = [
-        losses.seen(values, {})
+        losses.seen(values, {}, {})
         for values in ({a: 1, b: 1}, {a: 2, b: 1}, {a: 9}, {a: 9}, {a: 3, b: 1})
     ]
 
@@ -136,16 +136,22 @@ def test_a_total_that_lost_a_part_says_so_from_then_on() -> None:
     assert said == [{}, {}, one, one, two]
 
 
-def test_another_table_of_the_same_name_is_not_taken_for_the_one_before() -> None:
+COLUMNS = {"pg_stat_user_tables": ("n_tup_ins", "n_tup_del", "n_live_tup")}
+
+
+@pytest.mark.parametrize("now", [{("table", "public.a"): "8"}, {}])
+def test_a_table_that_went_or_was_made_anew_is_lost_to_all_that_is_told_of_tables(
+    now: dict,
+) -> None:
+    """Also to what it had counted none of: nobody knows what was done to it since."""
     table = ("table", "public.a")
     losses = Losses()
 
-    losses.seen({("n_tup_ins", (table,)): 250}, {table: "7"})
-    said = losses.seen({("n_tup_ins", (table,)): 300}, {table: "8"})
+    losses.seen({("n_tup_ins", (table,)): 250}, {table: "7"}, COLUMNS)
+    said = losses.seen({("n_tup_ins", (table,)): 300} if now else {}, now, COLUMNS)
 
-    assert said == {
-        ("n_tup_ins", ()): "1 of its parts went, or began anew, since the first read"
-    }
+    because = "1 of its parts went, or began anew, since the first read"
+    assert said == {("n_tup_ins", ()): because, ("n_tup_del", ()): because}
 
 
 def test_statements_of_a_database_that_was_made_anew_are_not_lost() -> None:
@@ -154,9 +160,9 @@ def test_statements_of_a_database_that_was_made_anew_are_not_lost() -> None:
     calls = ("statement.calls", (database, ("query", "SELECT 1")))
     losses = Losses()
 
-    losses.seen({calls: 5}, {database: "7"})
+    losses.seen({calls: 5}, {database: "7"}, {})
 
-    assert losses.seen({calls: 5}, {database: "8"}) == {}
+    assert losses.seen({calls: 5}, {database: "8"}, {}) == {}
 
 
 def test_statements_that_made_room_for_others_leave_all_of_them_unknown() -> None:
@@ -177,7 +183,7 @@ def test_a_level_that_falls_lost_nothing() -> None:
     losses = Losses()
     level = ("numbackends", (("db", "a"),))
 
-    assert (losses.seen({level: 3}, {}), losses.seen({level: 1}, {})) == ({}, {})
+    assert (losses.seen({level: 3}, {}, {}), losses.seen({level: 1}, {}, {})) == ({}, {})
 
 
 @pytest.mark.parametrize(
@@ -225,9 +231,9 @@ def test_a_statement_that_went_is_lost_to_the_total_of_those_that_do_the_same() 
     losses = Losses()
     insert = ("statement.calls", (("db", "a"), ("query", "INSERT INTO t")))
 
-    losses.seen({insert: 3}, {})
+    losses.seen({insert: 3}, {}, {})
 
-    assert {name for name, _ in losses.seen({}, {})} == {
+    assert {name for name, _ in losses.seen({}, {}, {})} == {
         "statement.calls",
         "statement.insert.calls",
     }

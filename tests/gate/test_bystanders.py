@@ -114,6 +114,19 @@ def test_where_nothing_else_tells_it_a_figure_takes_part(counter: str, instead: 
     assert [one.key.counter for one in unknown.findings] == [counter]
 
 
+def test_a_figure_takes_part_where_what_tells_it_is_unknown_in_most_runs() -> None:
+    """As of a test-suite that makes its tables anew in each run but the first."""
+    unknown = FIGURES | {"n_tup_ins": None}
+    first = run(0, FIGURES, backend="postgresql")
+    history = [first, *(run(at, unknown, backend="postgresql") for at in range(1, 25))]
+
+    same = judge(run(25, unknown, backend="postgresql"), history)
+    more = judge(run(25, unknown | {"tup_inserted": 500}, backend="postgresql"), history)
+
+    assert (same.outcome, same.findings) == (Outcome.PASS, ())
+    assert [one.key.counter for one in more.findings] == ["tup_inserted"]
+
+
 def test_what_innodb_does_by_itself_hides_no_select_and_is_put_down_to_no_run() -> None:
     """Figures of a MariaDB 10.11 that was started anew for each run, as pipelines do."""
     selects = {"Com_select": 30, "Bytes_received": 2199, "Handler_commit": 60}

@@ -46,7 +46,7 @@ def delta(before: Snapshot, after: Snapshot) -> Delta:
         earlier = before.values.get(series, 0 if fact.from_zero and was_read else None)
         if begun := _begun_anew(series, before, after, families):
             unknown[series] = f"not one count throughout: {begun}"
-        elif anew := made_anew(series[1], before, after):
+        elif anew := _made_anew(series[1], before, after):
             unknown[series] = f"{anew} was made anew meanwhile, under the same name"
         elif fact.from_zero and before.unseen != after.unseen:
             unknown[series] = after.unseen or before.unseen
@@ -78,7 +78,7 @@ def _begun_anew(
     return "" if (series[0], now) in families else now
 
 
-def made_anew(part: Dimensions, before: Snapshot, after: Snapshot) -> str:
+def _made_anew(part: Dimensions, before: Snapshot, after: Snapshot) -> str:
     """Which of its dimensions names another thing than it did; empty if none does."""
     for pair in part:
         was, now = before.ids.get(pair), after.ids.get(pair)

@@ -13,7 +13,7 @@ from __future__ import annotations
 from math import isclose, isfinite
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from nilometer.counters.delta import Delta, delta, made_anew
+from nilometer.counters.delta import Delta, delta
 from nilometer.counters.figures import Fact
 from nilometer.counters.parts import OVERFLOW
 from nilometer.counters.snapshot import Snapshot
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from nilometer.counters.figures import Number, Series
     from nilometer.counters.gather import Unread
+    from nilometer.model.dimensions import Dimensions
 
 META: Final = "__meta__"
 PARTS: Final = "__parts__"
@@ -291,42 +292,38 @@ def _with_same_rest(one: Snapshot, other: Snapshot) -> Snapshot:
 
 
 def _shrunken(before: Snapshot, after: Snapshot) -> dict[str, int]:
-    """How many parts vanished or went back of each counter whose total is what its parts are
-    together."""
-    found = _gone(before, after)
-    for series, value in before.values.items():
-        lost = series not in after.values or after.values[series] < value
-        # What ran in a thing may stay when that goes; what is told of itself does not.
-        lost = lost or (len(series[1]) == 1 and bool(made_anew(series[1], before, after)))
-        if series[1] and lost and after.fact(series[0]).kind is not Kind.GAUGE:
-            found[series[0]] = found.get(series[0], 0) + 1
+    """How many parts vanished, went back or were made anew of each counter whose total is what
+    its parts are together."""
+    lost = _gone(before, after)
+    for (name, part), value in before.values.items():
+        if part and ((name, part) not in after.values or after.values[name, part] < value):
+            lost.setdefault(name, set()).add(part)
     known = {name for name, part in before.values if part}
     return {
-        name: number
-        for name, number in found.items()
-        if all(
+        name: len(parts)
+        for name, parts in lost.items()
+        if after.fact(name).kind is not Kind.GAUGE
+        and all(
             isclose(_sum(one, name), one.values.get((name, ()), 0))
             for one in ((before, after) if name in known else (after,))
         )
     }
 
 
-def _gone(before: Snapshot, after: Snapshot) -> dict[str, int]:
-    """How many things went of those that a counter is told of, where only the later document
-    has its parts: whatever the earlier ones had counted is in the earlier total."""
-    gone: dict[str, int] = {}
-    for pair, text in before.ids.items():
-        if after.ids.get(pair) != text:
-            gone[pair[0]] = gone.get(pair[0], 0) + 1
-    known = {name for name, part in before.values if part}
-    return {
-        name: gone[part[0][0]]
-        for name, part in after.values
-        if len(part) == 1
-        and part[0][0] in gone
-        and name not in known
-        and after.fact(name).kind is not Kind.GAUGE
-    }
+def _gone(before: Snapshot, after: Snapshot) -> dict[str, set[Dimensions]]:
+    """The things that went, or were made anew, of those that a counter is told of, whether or
+    not they had counted any of it: nobody knows what they did in between.
+
+    What ran in a thing may stay when that goes; what is told of the thing alone does not.
+    """
+    gone = [pair for pair, text in before.ids.items() if after.ids.get(pair) != text]
+    both = (*before.values, *after.values)
+    told = {(name, part[0][0]) for name, part in both if len(part) == 1}
+    lost: dict[str, set[Dimensions]] = {}
+    for name, label in told:
+        if parts := {(pair,) for pair in gone if pair[0] == label}:
+            lost.setdefault(name, set()).update(parts)
+    return lost
 
 
 def _sum(one: Snapshot, name: str) -> Number:

@@ -196,22 +196,29 @@ class Losses:
         self._lost: dict[str, int] = {}
 
     def seen(
-        self, values: Mapping[Series, Number], ids: Mapping[tuple[str, str], str]
+        self,
+        values: Mapping[Series, Number],
+        ids: Mapping[tuple[str, str], str],
+        columns: Mapping[str, Sequence[str]],
     ) -> dict[Series, str]:
         """What has been lost so far of each total, told as its incarnation."""
+        lost: set[tuple[str, Dimensions]] = set()
         for (name, part), earlier in self._before.items():
-            if not part or name in GAUGES:
-                continue
-            # Statements stay when their database goes, and are counted under no name then.
-            is_thing = not name.startswith("statement.")
-            anew = is_thing and ids.get(part[0]) != self._ids.get(part[0])
-            if anew or values.get((name, part), 0) < earlier:
-                for total in totals_of(name, part):
-                    self._lost[total] = self._lost.get(total, 0) + 1
+            if part and values.get((name, part), 0) < earlier:
+                lost.update((total, part) for total in totals_of(name, part))
+        # Also of what it had counted none by then: nobody knows what was done to it since.
+        for pair, oid in self._ids.items():
+            if ids.get(pair) != oid:
+                view = next(one for one in VIEWS if one.oid and pair[0] in one.labels)
+                names = (view.prefix + column for column in columns.get(view.name, ()))
+                lost.update((name, (pair,)) for name in names)
+        for total, _ in lost:
+            if total not in GAUGES:
+                self._lost[total] = self._lost.get(total, 0) + 1
         self._before, self._ids = values, ids
         return {
-            (name, ()): f"{lost} of its parts went, or began anew, since the first read"
-            for name, lost in self._lost.items()
+            (name, ()): f"{number} of its parts went, or began anew, since the first read"
+            for name, number in self._lost.items()
         }
 
 
@@ -274,7 +281,7 @@ class PostgreSQL:
         values, notes = bounded(raw, gauges=GAUGES, kept=self._kept)
         incarnations = together(
             statements_begun(reply, self._catalogue.columns, values),
-            self._losses.seen(raw, ids),
+            self._losses.seen(raw, ids, self._catalogue.columns),
             whole_pages(raw),
         )
         for name, _ in values:
@@ -288,7 +295,7 @@ class PostgreSQL:
             version,
             (*self._catalogue.notes, *notes, *((HIDDEN,) if hidden else ())),
             incarnations,
-            ids={pair: ids[pair] for _, part in values for pair in part if pair in ids},
+            ids={pair: ids[pair] for _, part in raw for pair in part if pair in ids},
         )
 
     def facts(self) -> Mapping[str, Fact]:
