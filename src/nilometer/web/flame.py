@@ -111,7 +111,7 @@ def _box(
     frame, operation = laid.frame, laid.frame.operation
     name = operation.name[:NAME_CHARACTERS_MAX] or "(no name)"
     words = (
-        f"{name} of {operation.service}: {duration(frame.width_ns)}, "
+        f"{name} of {operation.service[:NAME_CHARACTERS_MAX]}: {duration(frame.width_ns)}, "
         f"{share_text(frame.width_ns / whole_ns)}; itself {duration(frame.self_ns)}; "
         f"{counted(frame.count, 'span')}"
         + (f", {frame.errors:,} failed" if frame.errors else "")
