@@ -115,10 +115,11 @@ def test_where_nothing_else_tells_it_a_figure_takes_part(counter: str, instead: 
 
 
 def test_a_figure_takes_part_where_what_tells_it_is_unknown_in_most_runs() -> None:
-    """As of a test-suite that makes its tables anew in each run but the first."""
+    """As of a test-suite that makes its tables anew in nearly each run."""
     unknown = FIGURES | {"n_tup_ins": None}
-    first = run(0, FIGURES, backend="postgresql")
-    history = [first, *(run(at, unknown, backend="postgresql") for at in range(1, 25))]
+    history = [
+        run(at, FIGURES if at in {0, 22} else unknown, backend="postgresql") for at in range(25)
+    ]
 
     same = judge(run(25, unknown, backend="postgresql"), history)
     more = judge(run(25, unknown | {"tup_inserted": 500}, backend="postgresql"), history)
