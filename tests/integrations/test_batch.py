@@ -19,6 +19,7 @@ from nilometer.integrations.batch_pure import Counted, Stack
 from nilometer.integrations.routes import DISPATCHED
 from nilometer.trace import CURRENT
 from tests.integrations.integration_kit import read
+from tests.trace.conftest import blocks_left_by
 
 STACK = Stack("commands", "PLAIN", "TRANSACTION", ("explicit", "implicit"))
 
@@ -113,6 +114,39 @@ def test_a_batch_of_many_names_is_counted_or_chosen_for(sql_twin):
     told.batch(Client(*names))
 
     assert told.said in (["choose", "chosen"], [*((name, 1) for name in names), "PLAIN"])
+
+
+@pytest.mark.parametrize(
+    ("client", "shape"),
+    [
+        (Client("GET", b"SET", "GET"), ("PLAIN", "GET", b"SET", "GET")),
+        (Client(7, implicit=True), ("TRANSACTION", 7)),
+        (Client(), ("PLAIN",)),
+        (object(), None),
+    ],
+)
+def test_the_shape_of_a_batch_is_its_name_and_those_of_its_commands(sql_twin, client, shape):
+    assert sql_twin.shape_of(STACK, client) == shape
+
+
+@pytest.mark.parametrize("commands", [None, 7, [None], [()], [((), {})], [("GET", {}, 3)]])
+def test_a_stack_that_is_otherwise_than_expected_has_no_shape(sql_twin, commands):
+    client = Client()
+    client.commands = commands
+
+    assert sql_twin.shape_of(STACK, client) is None
+
+
+def test_shapes_leave_no_memory_behind(sql_twin):
+    whole, broken = Client("GET", "SET"), Client("GET")
+    broken.commands.append(None)
+
+    def once():
+        sql_twin.shape_of(STACK, whole)
+        sql_twin.shape_of(STACK, broken)
+        sql_twin.shape_of(STACK, None)
+
+    assert blocks_left_by(once) < 10
 
 
 def test_a_kind_of_batch_that_never_ran_is_chosen_for(sql_twin):

@@ -222,6 +222,12 @@ static int sql_exec(PyObject *self) {
     return PyModule_AddStringConstant(self, "IMPLEMENTATION", "c");
 }
 
+static PyMethodDef functions[] = {
+    {"shape_of", (PyCFunction)(void (*)(void))batch_shape_of, METH_FASTCALL,
+     "What the batch of a client is called, and the names of its commands: one tuple; None if it "
+     "is otherwise than expected."},
+    {NULL, NULL, 0, NULL}};
+
 static PyModuleDef_Slot slots[] = {
     {Py_mod_exec, sql_exec},
 #if PY_VERSION_HEX >= 0x030C0000
@@ -233,6 +239,7 @@ static struct PyModuleDef module = {
     PyModuleDef_HEAD_INIT,
     .m_name = "nilometer.integrations._sql",
     .m_doc = "One way to execute statements, in C; sql_pure.py is the specification.",
+    .m_methods = functions,
     .m_slots = slots,
 };
 

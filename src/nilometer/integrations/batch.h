@@ -131,6 +131,53 @@ static PyObject *batch_call(PyObject *callable, PyObject *const *args, size_t na
     return result;
 }
 
+enum { STACK_COMMANDS, STACK_PLAIN, STACK_TRANSACTION, STACK_FLAGS, STACK_FIELDS };
+
+/* The names of the commands in a stack, behind the batch's own: a new reference; NULL, perhaps
+ * with an exception, if it is otherwise than expected. */
+static PyObject *batch_names(PyObject *name, PyObject *commands) {
+    if (commands == NULL || !PyList_CheckExact(commands)) {
+        return NULL;
+    }
+    Py_ssize_t size = PyList_GET_SIZE(commands);
+    PyObject *shape = PyTuple_New(size + 1);
+    if (shape == NULL) {
+        return NULL;
+    }
+    PyTuple_SET_ITEM(shape, 0, Py_NewRef(name));
+    for (Py_ssize_t i = 0; i < size; i++) {
+        PyObject *entry = PyList_GET_ITEM(commands, i);
+        PyObject *args = PyTuple_Check(entry) && PyTuple_GET_SIZE(entry) == 2
+                             ? PyTuple_GET_ITEM(entry, 0)
+                             : NULL;
+        if (args == NULL || !PyTuple_Check(args) || PyTuple_GET_SIZE(args) < 1) {
+            Py_DECREF(shape);
+            return NULL;
+        }
+        PyTuple_SET_ITEM(shape, i + 1, Py_NewRef(PyTuple_GET_ITEM(args, 0)));
+    }
+    return shape;
+}
+
+/* shape_of(stack, client) */
+static PyObject *batch_shape_of(PyObject *module, PyObject *const *args, Py_ssize_t nargs) {
+    (void)module;
+    if (nargs != 2 || !PyTuple_Check(args[0]) || PyTuple_GET_SIZE(args[0]) != STACK_FIELDS ||
+        !PyTuple_Check(PyTuple_GET_ITEM(args[0], STACK_FLAGS))) {
+        PyErr_SetString(PyExc_TypeError, "shape_of() takes a Stack and a client");
+        return NULL;
+    }
+    int is = batch_is_transaction(args[1], PyTuple_GET_ITEM(args[0], STACK_FLAGS));
+    PyObject *shape = NULL;
+    if (is >= 0) {
+        PyObject *commands = attribute(args[1], PyTuple_GET_ITEM(args[0], STACK_COMMANDS));
+        int name = is ? STACK_TRANSACTION : STACK_PLAIN;
+        shape = batch_names(PyTuple_GET_ITEM(args[0], name), commands);
+        Py_XDECREF(commands);
+    }
+    return shape == NULL && !PyErr_Occurred() ? Py_NewRef(Py_None) : shape;
+}
+
 static int batch_init(Standing *self, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"original", "choose", "known", "runs", "stack", NULL};
     PyObject *original, *choose, *known, *runs, *commands, *plain, *transaction, *flags;

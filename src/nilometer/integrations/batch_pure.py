@@ -35,6 +35,16 @@ class Stack(NamedTuple):
         return name, [args[0] for args, _ in getattr(client, self.commands)]
 
 
+def shape_of(stack: Stack, client: Any) -> tuple[object, ...] | None:
+    """What the batch of a client is called, and the names of its commands: one tuple; None if
+    it is otherwise than expected."""
+    try:
+        name, commands = stack.read(client)
+    except Exception:  # noqa: BLE001  another version's
+        return None
+    return name, *commands
+
+
 class Counted(NamedTuple):
     """A command's name, and what adds to the number of those that were sent in batches."""
 

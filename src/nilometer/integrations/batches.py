@@ -7,11 +7,11 @@ name and those of its commands in their order, is found by one look into a dict.
 from __future__ import annotations
 
 from contextlib import suppress
-from functools import update_wrapper
+from functools import partial, update_wrapper
 from typing import TYPE_CHECKING, Any, Final
 
 from nilometer.integrations.batch_pure import Counted
-from nilometer.integrations.standing import batched, chosen
+from nilometer.integrations.standing import batched, chosen, shape_of
 from nilometer.measure.decorate import kind_of
 from nilometer.trace import CURRENT
 
@@ -86,7 +86,13 @@ class Batches:
         """What stands for a method that executes a batch; see `Commands.batch`."""
         depth = self._commands.calls.depth
         runs: dict[str, Callable[..., Any]] = {}
-        choose = self._choosing(original, read, runs)
+
+        def spelt(client: object) -> tuple[object, ...]:
+            name, given = read(client)
+            return name, *given
+
+        shape_is = spelt if stack is None else partial(shape_of, stack)
+        choose = self._choosing(original, read, shape_is, runs)
 
         async def execute_async(*args: Any, **options: Any) -> Any:
             run = choose(*args) if depth.on else original
@@ -99,28 +105,31 @@ class Batches:
         return batched(depth, original, choose, self._spellings, runs, stack)
 
     def _choosing(
-        self, original: Callable[..., Any], read: Read, runs: dict[str, Callable[..., Any]]
+        self,
+        original: Callable[..., Any],
+        read: Read,
+        spelt: Callable[[Any], tuple[object, ...] | None],
+        runs: dict[str, Callable[..., Any]],
     ) -> Callable[..., Callable[..., Any]]:
         """What gives for each batch what runs it; for an empty one, as if untouched.
 
-        `runs` has the original in the clock of each batch's name.
+        ``spelt(client)`` gives in one tuple what is read, if it can. `runs` has the original in
+        the clock of each batch's name.
         """
         commands, depth = self._commands, self._commands.calls.depth
         servers, lasting = commands.servers.by_id, commands.servers.lasting
-        shapes: dict[tuple[object, ...], Shape] = {}
+        shapes: dict[object, Shape] = {}
 
         def choose(*args: Any, **_: object) -> Callable[..., Any]:
+            seen = None
             try:
-                name, given = read(args[0])
-                try:
-                    shape = shapes[name, *given]
-                except Exception:  # noqa: BLE001  new, or with a name that has no hash
-                    if not given:
-                        return original
-                    shape = self._shape(name, given, shapes, runs, original)
-            except Exception as error:  # noqa: BLE001  another version's: it runs without us
-                commands.unreadable(error)
-                return original
+                seen = spelt(args[0])
+                shape = shapes[seen]
+            except Exception:  # noqa: BLE001  new, with a name without a hash, or unreadable
+                found = self._found(args, seen, read, shapes, runs, original)
+                if found is None:
+                    return original
+                shape = found
             for add, count in shape.counts:
                 add(count)
             if _current() is None:
@@ -136,11 +145,28 @@ class Batches:
 
         return choose
 
+    def _found(
+        self,
+        args: tuple[Any, ...],
+        seen: tuple[Any, ...] | None,
+        read: Read,
+        shapes: dict[object, Shape],
+        runs: dict[str, Callable[..., Any]],
+        original: Callable[..., Any],
+    ) -> Shape | None:
+        """What is to be known of a new batch; None if it is empty or cannot be read."""
+        try:
+            name, given = read(args[0]) if seen is None else (seen[0], list(seen[1:]))
+            return self._shape(name, given, shapes, runs, original) if given else None
+        except Exception as error:  # noqa: BLE001  another version's: it runs without us
+            self._commands.unreadable(error)
+            return None
+
     def _shape(
         self,
         name: str,
         given: list[object],
-        shapes: dict[tuple[object, ...], Shape],
+        shapes: dict[object, Shape],
         runs: dict[str, Callable[..., Any]],
         original: Callable[..., Any],
     ) -> Shape:

@@ -9,7 +9,7 @@ from types import MethodType
 from typing import TYPE_CHECKING, Any, Final
 
 from nilometer.integrations.asked_pure import Asked, Choice, Connecting, Switch
-from nilometer.integrations.batch_pure import Batch
+from nilometer.integrations.batch_pure import Batch, shape_of
 from nilometer.integrations.orm_pure import Loading, Query, Results
 from nilometer.integrations.statement import named_statement
 from nilometer.trace import CURRENT
@@ -25,6 +25,7 @@ __all__ = [
     "Query",
     "Results",
     "Switch",
+    "shape_of",
 ]
 
 if TYPE_CHECKING:

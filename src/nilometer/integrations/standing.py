@@ -11,12 +11,14 @@ if TYPE_CHECKING:
 
     from nilometer.integrations.asked_pure import Choice, Switch
     from nilometer.integrations.batch_pure import Batch, Counted, Stack
+    from nilometer.integrations.batch_pure import shape_of as shape_of
     from nilometer.integrations.calls import Depth
 else:
     _twin = choose("nilometer.integrations.sql_pure", "nilometer.integrations._sql")
     Batch = _twin.Batch
     Choice = _twin.Choice
     Switch = _twin.Switch
+    shape_of = _twin.shape_of
 
 
 def switched(
