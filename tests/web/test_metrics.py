@@ -247,6 +247,15 @@ def test_the_form_sends_what_the_page_shows(ask):
     assert re.search(r'type="hidden" name="since" value="6h"', page)
 
 
+def test_the_form_hands_on_all_that_the_address_says(ask):
+    page = ask("/metrics/http.server.request", period="2m", tables="true", since="6h").text
+
+    (form,) = re.findall(r'<form method="get" class="explore".*?</form>', page, re.DOTALL)
+    assert '<option value="2m" selected>2m</option>' in form
+    assert '<input type="hidden" name="tables" value="true">' in form
+    assert form.count('name="since"') == 1
+
+
 # ---- the heat map ----------------------------------------------------------------------------
 
 
@@ -348,6 +357,57 @@ def test_groups_beyond_the_colours_are_told_and_not_drawn(tmp_path):
         f"{n}" for n in range(18, 30)
     ]
     assert len(told["times"][0]["periods"]) == 30
+
+
+def objects(told):
+    """Every object of a drawing, what it stands in first."""
+    if isinstance(told, dict):
+        if told.get("type") == "object":
+            yield told
+        for one in told.values():
+            yield from objects(one)
+    elif isinstance(told, list):
+        for one in told:
+            yield from objects(one)
+
+
+def legends(drawing):
+    """Of each legend what its lines look like: colours, dashes and marks of each."""
+    found = list(objects(drawing))
+    by_id = {one["id"]: one["attributes"] for one in found if "attributes" in one}
+
+    def look(renderer):
+        told = by_id[renderer["id"]]["glyph"]["attributes"]
+        names = ("line_color", "line_dash", "marker")
+        return tuple(json.dumps(told.get(name)) for name in names)
+
+    for one in found:
+        if one["name"] == "Legend":
+            items = [by_id[item["id"]] for item in one["attributes"]["items"]]
+            yield [tuple(map(look, item["renderers"])) for item in items]
+
+
+def test_what_a_legend_tells_apart_looks_different_in_it(tmp_path):
+    many = tuple(
+        Reading(
+            "t",
+            Kind.DISTRIBUTION,
+            (("n", f"{n:02}"),),
+            Distribution.of([n, 9 * n]),
+            NOW - 60 * S,
+            NOW - 50 * S,
+            "ns",
+        )
+        for n in range(1, 13)
+    )
+    with asking(tmp_path, [Batch(Resource("a"), many)], clock=AT_NOW) as ask:
+        grouped = ask("/charts/t", group_by="n", statistic=["p50", "p99"])
+        alone = ask("/charts/t", statistic=["p50", "p99"])
+
+    for answer, lines in ((grouped, 24), (alone, 2)):
+        (looks,) = legends(answer.json()["item"])
+        assert (len(looks), len(set(looks))) == (lines, lines)
+        assert len({mark for _, mark in looks}) == len(looks)
 
 
 @pytest.mark.parametrize("theme", list(chart.COLOURS))

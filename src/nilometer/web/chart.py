@@ -24,6 +24,7 @@ HEIGHT_OVERVIEW: Final = 78
 LEGEND_COLUMNS: Final = 4
 LEGEND_ROW: Final = 22  # dots, by which a figure grows, so that its lines keep their room
 DASHES: Final = ("solid", "dashed", "dotted", "dotdash", "dashdot")
+MARKERS: Final = ("circle", "square", "triangle", "diamond", "cross")
 TIMES: Final = ("@at", "@left")  # the columns that hold some
 SHADES: Final = 32  # of the heat map; more cannot be told apart
 
@@ -290,20 +291,24 @@ def _lines(panel: Panel, at: int, drawn: Figures, time: Any, look: Look) -> Any:
         name = f"line-{at}-{number}"
         source = ColumnDataSource(drawn.columns[name], name=name)
         style = styles.index(line.style)
+        # The colours come again after the last; then the marks are others.
+        mark = (style + line.colour // len(bars) * len(styles)) if several else 0
         told = {
             "line_color": bars[(line.colour if several else style) % len(bars)],
-            "line_dash": DASHES[(style if several else 0) % len(DASHES)],
+            "line_dash": DASHES[mark % len(DASHES)],
             "line_width": 1.2 if line.is_earlier else 2,
             "line_alpha": 0.55 if line.is_earlier else 1,
         }
         rendered = [made.line("at", "value", source=source, **told)]
         if len(line.points) < 40:  # alone, a point makes no line
             dots = {"color": told["line_color"], "alpha": told["line_alpha"], "size": 4}
+            # A legend's line is short, and its mark large: by it statistics are told apart.
+            dots["marker"] = MARKERS[mark % len(MARKERS)]
             rendered.append(made.scatter("at", "value", source=source, **dots))
         items.append(LegendItem(label={"value": line.label}, renderers=rendered))
     if _from_zero(panel):
         made.y_range.start = 0
-    legend = Legend(items=items, ncols=columns, click_policy="hide")
+    legend = Legend(items=items, ncols=columns, click_policy="hide", glyph_width=36)
     legend.location = "left"
     made.add_layout(legend, "below")
     return made
