@@ -18,9 +18,11 @@ from nilometer.export import Outlet, Pump, open_exporter
 from nilometer.export.address import hidden
 from nilometer.export.readers import Readers
 from nilometer.export.threads import (
+    await_uwsgi,
     call_after_fork,
     call_after_uwsgi_forks,
     call_at_end,
+    forks_later,
     is_in_hub,
     threads_cannot_run,
     wait_s,
@@ -29,7 +31,7 @@ from nilometer.integrations import LIBRARIES, Chosen, automatic
 from nilometer.integrations.greening import Greening
 from nilometer.measure import REGISTRY
 from nilometer.model import Batch, Resource
-from nilometer.own import Own
+from nilometer.own import Own, lost
 from nilometer.trace import RING, current_span, drain_spans
 from nilometer.trace.configured import ConfiguredTriggers
 from nilometer.trace.trigger import Triggers
@@ -55,6 +57,7 @@ class System:
 
     def __init__(self, settings: Settings, exporters: Sequence[tuple[str, Exporter]]) -> None:
         self.settings = settings
+        self.pid = os.getpid()
         self.triggers = Triggers(
             settings.trace_keys,
             requests_per_second=settings.requests_per_second,
@@ -65,7 +68,7 @@ class System:
             origin=settings.origin("trace_keys"),
         )
         outlets = [
-            Outlet(name, exporter, lost=_lost, rows_max=settings.queue_rows)
+            Outlet(name, exporter, lost=lost, rows_max=settings.queue_rows)
             for name, exporter in exporters
         ]
         self.also: dict[str, Callable[[], Callable[..., object]]] = {}
@@ -90,7 +93,7 @@ class System:
             export_also=_export_also,
             read_options=_read_options,
         )
-        self.greening = Greening(self._pause_threads, self._start_threads)
+        self.greening = Greening(self._pause_threads, self.start_threads)
         self.patching: Patching | None = None
         if settings.patch:
             from nilometer.integrations.patching import Patching  # only for those who need it
@@ -135,11 +138,11 @@ class System:
             return
         self.also[name] = get
         rows_max = self.settings.queue_rows
-        outlet = Outlet(name, Notifying(get), lost=_lost, rows_max=rows_max)
+        outlet = Outlet(name, Notifying(get), lost=lost, rows_max=rows_max)
         self.pump.add(outlet)
         self.own.tell_of(outlet)
         if not self.pump.is_running:
-            self._start_threads()
+            self.start_threads()
 
     def start(self, before: System | None = None) -> None:
         """Set levels, install integrations, start the pump.
@@ -173,7 +176,7 @@ class System:
         RING.on_half_full = self.pump.wake
         self.greening.begin()
         if self.pump.outlets or self.desk:
-            self._start_threads()
+            self.start_threads()
             if why := threads_cannot_run():
                 log.error("%s: nothing will be sent [threads-cannot-run]", why)
 
@@ -201,13 +204,14 @@ class System:
 
     def resume_after_fork(self) -> None:
         """In a forked child: forget the parent's rows and threads, start the child's own."""
+        self.pid = os.getpid()
         self.pump.reset_after_fork()
         self._readers.reset_after_fork()
         for part in (self.patching, self.flight, self.desk):
             if part is not None:
                 part.reset_after_fork()
         RING.on_half_full = self.pump.wake
-        self._start_threads()
+        self.start_threads()
 
     def _pause_threads(self, timeout_s: float) -> None:
         REGISTRY.on_read = None
@@ -216,7 +220,10 @@ class System:
         self.pump.pause(timeout_s)
         self._readers.pause(timeout_s)
 
-    def _start_threads(self) -> None:
+    def start_threads(self) -> None:
+        """Start those that are needed; none yet where this process forks later."""
+        if forks_later():  # then the children do, and what is sent before, `flush` sends
+            return
         if self.desk is not None:
             self.desk.start()
         elif not self.pump.outlets:
@@ -330,7 +337,6 @@ def shutdown(timeout_s: float = SHUTDOWN_S) -> bool:
 
 
 def _read_options(conf: object) -> None:
-    """What a service's oslo.config says of us, now that it was read."""
     from nilometer.openstack import options  # only where oslo.config is
 
     options.follow(conf)
@@ -367,7 +373,10 @@ def _export_also(name: str, get: Callable[[], Callable[..., object]]) -> None:
 
 
 def _watch_uwsgi_forks() -> None:
+    await_uwsgi()
     call_after_uwsgi_forks(_after_uwsgi_fork, _flush_at_end)
+    if _current is not None and not forks_later() and not _current.pump.is_running:
+        _after_uwsgi_fork() if _current.pid != os.getpid() else _current.start_threads()
 
 
 def _flush_at_end() -> bool:
@@ -384,15 +393,8 @@ def _after_uwsgi_fork() -> None:
     _resume_after_fork()
 
 
-def _lost(what: str, reason: str, exporter: str, rows: int) -> None:
-    LOST.bind(what=what, reason=reason, exporter=exporter).add(rows)
-
-
 def _current_ids() -> tuple[bytes, bytes]:
     span = current_span()
     if not span.trace_id:
         return b"", b""
     return bytes.fromhex(span.trace_id), bytes.fromhex(span.span_id)
-
-
-LOST: Final = REGISTRY.counter("nilometer.lost", description="What we lost, and why.")

@@ -6,7 +6,9 @@ for from outside, where its metrics are kept. `nilometer.lost` counts whatever w
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+from nilometer.measure import REGISTRY
 
 # The pump's thread asks for it. A thread that imports while another one forks leaves the child
 # a module lock that nobody lets go of: what our threads use must be imported before they start.
@@ -18,6 +20,14 @@ if TYPE_CHECKING:
     from nilometer.export import Outlet
     from nilometer.measure import Registry
     from nilometer.measure.twin import Counter
+
+
+_LOST: Final = REGISTRY.counter("nilometer.lost", description="What we lost, and why.")
+
+
+def lost(what: str, reason: str, exporter: str, rows: int) -> None:
+    """Count what an exporter did not get or did not take."""
+    _LOST.bind(what=what, reason=reason, exporter=exporter).add(rows)
 
 
 class Own:

@@ -17,6 +17,8 @@ SERVERS = ["gunicorn sync", "gunicorn gthread", "gunicorn asgi"]
 if HAS_UWSGI:
     SERVERS += ["uwsgi module", "uwsgi file", "uwsgi factory"]
 
+FOUR = ["--master", "--processes", "4", "--enable-threads"]
+
 CONF = f"""
 [nilometer]
 trace_keys = {KEY}
@@ -54,14 +56,39 @@ async def application(scope, receive, send):
 """
 
 
-def started(name, module, folder, port, start_process):
+BUSY = (
+    CONFIGURING
+    + """
+from time import monotonic, sleep
+
+def busy():
+    end = monotonic() + 0.5
+    while monotonic() < end:
+        pass
+    return 7
+
+nilometer.gauge("busy").read = busy
+sleep(0.2)
+"""
+)
+
+
+def started(name, module, folder, port, start_process, *options):
     """That server under `nilometer run`, which is told nothing; where what it measures goes."""
     out = folder / "out.jsonl"
     (folder / "service.conf").write_text(CONF.replace("OUT", str(out)))
     app = module.replace("OUT", str(out)) + (ASGI if name in IS_ASGI else WSGI)
     (folder / "site_app.py").write_text(app)
     process = start_process(
-        [sys.executable, "-m", "nilometer", "run", "--", *command(name, port, folder)],
+        [
+            sys.executable,
+            "-m",
+            "nilometer",
+            "run",
+            "--",
+            *command(name, port, folder),
+            *options,
+        ],
         ready=port,
         cwd=folder,
         env={"PYTHONPATH": f"{folder}:{SOURCE}", "NILOMETER_INTEGRATIONS": "auto"},
@@ -100,3 +127,23 @@ def test_what_an_application_reads_as_it_is_loaded_holds_for_its_requests(
         return spans == 2 and triggers == {"accepted": 2} and "server.backlog.limit" in names
 
     wait_until(is_all_there, what="both requests and the socket are told")
+
+
+if HAS_UWSGI:
+
+    @pytest.mark.real
+    def test_no_worker_of_uwsgi_waits_for_a_lock_that_the_master_s_threads_held(
+        tmp_path, free_port, start_process, wait_until
+    ):
+        """It forks while any thread may hold the interpreter's lock: ours do nothing else."""
+        port = free_port()
+        module = BUSY.replace("interval_s=0.2", "interval_s=0.05")
+        _, out = started("uwsgi module", module, tmp_path, port, start_process, *FOUR)
+
+        def reporting():
+            lines = out.read_text().splitlines() if out.exists() else ()
+            batches = [json.loads(line) for line in lines]
+            told = {batch["resource"]["pid"] for batch in batches if "busy" in str(batch)}
+            return len(told)
+
+        wait_until(lambda: reporting() >= 4, what="all four workers report")

@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from nilometer.clock import Clock
 from nilometer.export.bell import Bell
-from nilometer.export.threads import start_thread, wait_until, where_threads_run
+from nilometer.export.threads import (
+    forks_later,
+    join_threads,
+    start_thread,
+    wait_until,
+    where_threads_run,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable
@@ -175,7 +181,11 @@ class Readers:
                 read.missed()
                 if read.key in busy:
                     self._say_that_it_hangs(read, busy[read.key])
-        self._go_on(done)
+        if not forks_later():
+            self._go_on(done)
+            return
+        self.pause(within_s)
+        join_threads(within_s)
 
     def _go_on(self, done: Bell) -> None:
         """Have the rest called while nobody waits; what that brings counts the next time."""

@@ -12,9 +12,11 @@ import atexit
 import os
 import sys
 import threading
+import time
 from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
+from weakref import WeakSet
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -114,9 +116,46 @@ def _make_a_thread_to_resolve_in() -> None:
 class _Native(threading.Thread):
     """A thread that ends without noise even if greenlets have replaced threads meanwhile."""
 
+    def start(self) -> None:
+        _natives.add(self)
+        super().start()
+
     def _delete(self) -> None:
         with suppress(KeyError):  # it is known by its native number, and asked for by another
             super()._delete()  # type: ignore[misc]
+
+
+_natives: Final[WeakSet[threading.Thread]] = WeakSet()
+
+
+def join_threads(timeout_s: float) -> None:
+    """Wait until those of ours that were told to end are gone, and ask for no lock any more."""
+    deadline = time.monotonic() + timeout_s
+    for thread in list(_natives):
+        if thread is not threading.current_thread():
+            thread.join(max(0.0, deadline - time.monotonic()))
+
+
+_awaits_uwsgi = False
+
+
+def await_uwsgi() -> None:
+    """This process is a uWSGI: until its module is there, take it for one that forks later."""
+    global _awaits_uwsgi
+    _awaits_uwsgi = True
+
+
+def forks_later() -> bool:
+    """Whether this is a uWSGI that forks workers: when it has loaded all, and others later.
+
+    It forks in C while any thread may hold the interpreter's lock, and in the child nobody
+    lets go of that: so here none of ours may run.
+    """
+    uwsgi = sys.modules.get("uwsgi")
+    if uwsgi is None:
+        return _awaits_uwsgi
+    master = getattr(uwsgi, "masterpid", None)
+    return master is not None and bool(master() == os.getpid())
 
 
 def threads_cannot_run() -> str:

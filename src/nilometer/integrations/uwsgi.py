@@ -81,6 +81,7 @@ class Embedded:
 
     def begin(self) -> None:
         """Wait for the application, on both ways."""
+        self._watch_forks()
         self._patches.replace(bootstrap, "_fix_up_module", self._fixing_up)
         sys.meta_path.insert(0, self)
 
