@@ -147,3 +147,31 @@ def test_a_form_accepts_in_the_suite_that_is_shown_whatever_letters_its_name_has
     expect(
         page.get_by_text("no earlier run shows the level that was accepted").first
     ).to_be_visible()
+
+
+BROKEN = """() => {
+  const broken = [];
+  for (const cell of document.querySelectorAll('.happened td:nth-child(6)')) {
+    const walk = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT);
+    while (walk.nextNode()) {
+      for (const word of walk.currentNode.data.matchAll(/\\S+/g)) {
+        const range = document.createRange();
+        range.setStart(walk.currentNode, word.index);
+        range.setEnd(walk.currentNode, word.index + word[0].length);
+        if (range.getClientRects().length > 1) broken.push(word[0]);
+      }
+    }
+  }
+  return broken;
+}"""
+
+
+@pytest.mark.parametrize("viewport", [WIDE, NARROW], ids=["wide", "narrow"])
+def test_no_word_of_a_state_is_broken(browser, seeded, viewport):
+    with tab(browser, seeded.url, viewport=viewport) as page:
+        page.goto(f"/requests/{REQUEST}")
+        states = page.locator(".happened td:nth-child(6)").all_inner_texts()
+        broken = page.evaluate(BROKEN)
+
+    assert any("building" in one for one in states)
+    assert broken == []

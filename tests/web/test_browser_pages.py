@@ -163,3 +163,17 @@ def test_what_is_selected_is_left_as_it_is_and_the_page_says_so(page):
     page.evaluate("getSelection().removeAllRanges()")
     expect(page.locator("#services caption").first).not_to_have_text("old")
     expect(page.locator("[data-live-said]")).to_have_text("")
+
+
+CELLS = """[...document.querySelectorAll('tbody tr')].map(row =>
+  new Set([...row.children].map(cell => Math.round(cell.getBoundingClientRect().bottom))).size)
+"""
+
+
+def test_the_line_under_a_row_is_one(page):
+    page.goto("/services")
+    expect(page.locator("#services[data-late]")).to_have_count(0)
+    lines = page.evaluate(CELLS)
+
+    assert len(lines) > 2
+    assert set(lines) == {1}
