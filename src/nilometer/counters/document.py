@@ -218,12 +218,7 @@ def difference(before: Document, after: Document) -> Document:
     negative, unless it is a gauge.
     """
     told = {key: value for key, value in after.told.items() if key != "backends"}
-    since, until = before.told.get("unixtime"), after.told.get("unixtime")
-    if isinstance(since, int | float) and isinstance(until, int | float):
-        if until >= since:
-            told["delta_seconds"] = until - since
-        else:
-            told[WENT_BACK] = since - until
+    told |= _between(before.told.get("unixtime"), after.told.get("unixtime"))
     totals: dict[str, dict[str, Number]] = {}
     parts: dict[str, list[tuple[str, Mapping[str, str], Number]]] = {}
     invalid: dict[str, str] = {}
@@ -249,18 +244,21 @@ def difference(before: Document, after: Document) -> Document:
     for key in before.totals.keys() - after.totals.keys():
         if before.totals[key]:  # os-collect-counters writes a section for what it did not find
             invalid[key] = "it is not in the second document"
-    return Document(
-        {
-            **told,
-            "backends": after.told.get("backends", {}),
-            **({"invalid": invalid} if invalid else {}),
-            **({"passed_over": passed_over} if passed_over else {}),
-            **({"unknown": unknown} if unknown else {}),
-            **({"without_parts": without_parts} if without_parts else {}),
-        },
-        totals,
-        parts,
-    )
+    told["backends"] = after.told.get("backends", {})
+    why: dict[str, Any] = {
+        "invalid": invalid,
+        "passed_over": passed_over,
+        "unknown": unknown,
+        "without_parts": without_parts,
+    }
+    told |= {name: found for name, found in why.items() if found}
+    return Document(told, totals, parts)
+
+
+def _between(since: object, until: object) -> dict[str, float]:
+    if not (isinstance(since, int | float) and isinstance(until, int | float)):
+        return {}
+    return {"delta_seconds": until - since} if until >= since else {WENT_BACK: since - until}
 
 
 def _moves(before: Snapshot, after: Snapshot) -> Delta:
