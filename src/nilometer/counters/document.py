@@ -245,13 +245,13 @@ def difference(before: Document, after: Document) -> Document:
         if before.totals[key]:  # os-collect-counters writes a section for what it did not find
             invalid[key] = "it is not in the second document"
     told["backends"] = after.told.get("backends", {})
-    why: dict[str, Any] = {
+    reasons: dict[str, Any] = {
         "invalid": invalid,
         "passed_over": passed_over,
         "unknown": unknown,
         "without_parts": without_parts,
     }
-    told |= {name: found for name, found in why.items() if found}
+    told |= {name: found for name, found in reasons.items() if found}
     return Document(told, totals, parts)
 
 
