@@ -73,10 +73,9 @@ class Manners:
         self.app = app
         instruments = server_instruments(registry)
         self.meters = instruments.meters("wsgi", clock or Clock(), close_root)
-        self._triggers = triggers
-        self._server = server
-        self._depth = instruments.depths["wsgi"]
         self._phases = instruments.phases
+        # One look instead of five: `__getattr__` below makes each of them slow.
+        self._means = triggers, instruments.depths["wsgi"], self._phases, server
 
     def attend(
         self,
@@ -86,8 +85,9 @@ class Manners:
     ) -> Iterable[bytes]:
         """Serve a request that asks for a trace, or whose body must be counted, or that comes
         while a span is current, or the flight recorder or the level of a phase is on."""
+        triggers, depth, phases, server = self._means
         if exchange is None:
-            if self._phases.on:
+            if phases.on:
                 return self._watched(environ, start_response)
             exchange = WsgiExchange(self.meters, environ, start_response)
         before = _current()
@@ -95,18 +95,18 @@ class Manners:
             before = None
             _make_current(None)
         request = recording = None
-        if self._triggers is not None:
+        if triggers is not None:
             if ASKED in environ or ASKED_OSPROFILER in environ:
-                request = self._triggers.accept(environ.get, HEADERS)
-            recorder = Running.recorder if before is None and self._depth.on else None
+                request = triggers.accept(environ.get, HEADERS)
+            recorder = Running.recorder if before is None and depth.on else None
             if recorder is not None and not isinstance(request, Trace):
                 recording = recorder.begin(request)
         if recording is not None:
             exchange.flight, request = recording, recording.trace
         if request is not None:
-            if self._depth.on or not isinstance(request, Trace):
+            if depth.on or not isinstance(request, Trace):
                 path = environ.get("PATH_INFO", "")
-                exchange.span = open_root(request, exchange.method, path, self._server)
+                exchange.span = open_root(request, exchange.method, path, server)
             else:
                 exchange.span = stand_in(request)
         if "HTTP_TRANSFER_ENCODING" in environ:
