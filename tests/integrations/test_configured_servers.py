@@ -17,7 +17,9 @@ SERVERS = ["gunicorn sync", "gunicorn gthread", "gunicorn asgi"]
 if HAS_UWSGI:
     SERVERS += ["uwsgi module", "uwsgi file", "uwsgi factory"]
 
-FOUR = ["--master", "--processes", "4", "--enable-threads"]
+FOUR = {"gunicorn sync": ["--workers", "4"]}
+if HAS_UWSGI:
+    FOUR["uwsgi module"] = ["--master", "--processes", "4", "--enable-threads"]
 
 CONF = f"""
 [nilometer]
@@ -129,21 +131,20 @@ def test_what_an_application_reads_as_it_is_loaded_holds_for_its_requests(
     wait_until(is_all_there, what="both requests and the socket are told")
 
 
-if HAS_UWSGI:
+@pytest.mark.real
+@pytest.mark.parametrize("name", FOUR)
+def test_no_worker_waits_for_a_lock_that_the_master_s_threads_held(
+    name, tmp_path, free_port, start_process, wait_until
+):
+    """It forks while any thread may hold the interpreter's lock: ours do nothing else."""
+    port = free_port()
+    module = BUSY.replace("interval_s=0.2", "interval_s=0.05")
+    _, out = started(name, module, tmp_path, port, start_process, *FOUR[name])
 
-    @pytest.mark.real
-    def test_no_worker_of_uwsgi_waits_for_a_lock_that_the_master_s_threads_held(
-        tmp_path, free_port, start_process, wait_until
-    ):
-        """It forks while any thread may hold the interpreter's lock: ours do nothing else."""
-        port = free_port()
-        module = BUSY.replace("interval_s=0.2", "interval_s=0.05")
-        _, out = started("uwsgi module", module, tmp_path, port, start_process, *FOUR)
+    def reporting():
+        lines = out.read_text().splitlines() if out.exists() else ()
+        batches = [json.loads(line) for line in lines]
+        told = {batch["resource"]["pid"] for batch in batches if "busy" in str(batch)}
+        return len(told)
 
-        def reporting():
-            lines = out.read_text().splitlines() if out.exists() else ()
-            batches = [json.loads(line) for line in lines]
-            told = {batch["resource"]["pid"] for batch in batches if "busy" in str(batch)}
-            return len(told)
-
-        wait_until(lambda: reporting() >= 4, what="all four workers report")
+    wait_until(lambda: reporting() >= 4, what="all four workers report")

@@ -12,11 +12,12 @@ import atexit
 import os
 import sys
 import threading
-import time
 from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
 from weakref import WeakSet
+
+from nilometer.clock import elapsed_ns
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -130,10 +131,10 @@ _natives: Final[WeakSet[threading.Thread]] = WeakSet()
 
 def join_threads(timeout_s: float) -> None:
     """Wait until those of ours that were told to end are gone, and ask for no lock any more."""
-    deadline = time.monotonic() + timeout_s
+    deadline_ns = elapsed_ns() + int(timeout_s * 1e9)
     for thread in list(_natives):
         if thread is not threading.current_thread():
-            thread.join(max(0.0, deadline - time.monotonic()))
+            thread.join(max(0.0, (deadline_ns - elapsed_ns()) / 1e9))
 
 
 _awaits_uwsgi = False
