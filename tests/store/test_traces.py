@@ -240,6 +240,22 @@ def test_traces_alike_are_those_nearest_and_first_those_that_begin_alike(tmp_pat
     assert reader.alike((Resource("api"), here), **around, limit=1) == found[:1]
 
 
+def test_traces_that_begin_below_a_parent_that_is_nowhere_have_others_that_do_first(tmp_path):
+    def at(minutes, trace, number=1, parent=99, name="a"):
+        at_ns = NOW_NS + minutes * MINUTE_NS
+        return span(number, trace=trace, at_ns=at_ns, name=name, parent=parent)
+
+    here = at(0, 1)
+    below = [one for n in (2, 3, 4) for one in (at(0, n, 5, 0, "b"), at(0, n, 6, 5))]
+    begin = [at(3, 7), at(-2, 8), at(1, 9, parent=0)]
+    reader = kept(tmp_path, ("api", [here, *below, *begin]))
+    around = {"since_ns": NOW_NS - HOUR_NS, "until_ns": NOW_NS + HOUR_NS}
+
+    found = reader.alike((Resource("api"), here), **around, limit=4)
+
+    assert [int(one, 16) for one in found] == [9, 8, 7, 2]
+
+
 def test_what_is_as_asked_in_the_time_asked_for_is_looked_at_first(tmp_path, monkeypatch):
     monkeypatch.setattr(traces, "TRACES_MAX", 3)
     rare = span(1, trace=1, at_ns=NOW_NS)

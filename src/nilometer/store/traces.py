@@ -124,13 +124,16 @@ class Traces:
         self, span: tuple[Resource, SpanRecord], *, since_ns: int, until_ns: int, limit: int
     ) -> list[str]:
         """The ids of other traces with a span of that service and name in that time, nearest to
-        the start of this one first; before all, those that begin with it if this one does."""
+        the start of this one first; before all, those that begin with it, as this one does."""
         resource, here = span
         since, last = ends(since_ns, until_ns)
         values: Row = {"since_ns": since, "last_ns": last, "rows_max": max(0, limit)}
         values |= {"name": here.name, "service": resource.service, "at_ns": here.started_ns}
-        values |= {"trace_id": here.trace_id.hex(), "begins": not any(here.parent_id)}
-        rows = self._questions.ask("alike", "spans", {"started_ns": (since, last)}, values)
+        values |= {"trace_id": here.trace_id.hex()}
+        question = "alike_below"  # looks for the parent of each: only where one is named
+        if not any(here.parent_id):
+            question = "alike"
+        rows = self._questions.ask(question, "spans", {"started_ns": (since, last)}, values)
         return [row["trace_id"] for row in rows]
 
     def summaries(
