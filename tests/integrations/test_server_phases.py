@@ -22,7 +22,7 @@ nilometer.configure(
     export="file://{path}",
     interval_s=0.1,
     integrations="auto",
-    levels={{"http.server": "detail"}},
+    levels={{"http.server": "{level}"}},
 )
 """
 
@@ -124,16 +124,16 @@ BODY = b"x" * 1000
 
 @pytest.fixture
 def serve(tmp_path, free_port, start_process):
-    """``serve(name)`` starts this server."""
+    """``serve(name)`` starts this server, whose requests are measured at that level."""
 
-    def begin(name):
+    def begin(name, level="detail"):
         port = free_port()
         start(
             name,
             tmp_path,
             port=port,
             start_process=start_process,
-            site=SITE.format(path=tmp_path / "told.jsonl"),
+            site=SITE.format(path=tmp_path / "told.jsonl", level=level),
             app=ASGI if name in IS_ASGI else WSGI,
         )
         return Client(port, tmp_path)
@@ -336,9 +336,10 @@ if HAS_UWSGI:
 
 
 @pytest.mark.real
+@pytest.mark.parametrize("level", ["basic", "detail"])
 @pytest.mark.parametrize("name", STUCK)
-def test_four_clients_of_a_stuck_server_are_where_they_wait(serve, name):
-    client = serve(name)
+def test_four_clients_of_a_stuck_server_are_where_they_wait(serve, name, level):
+    client = serve(name, level)
     stuck = [client.get("/stuck")]
     until((client.folder / "begun-stuck").exists)
     stuck += [client.get("/stuck") for _ in range(3)]

@@ -50,6 +50,25 @@ def _load(worker: Any) -> Load:
     return Load(used, max(0, getattr(worker, "worker_connections", 1) - used))
 
 
+def _counting(worker: Any, patches: Patches) -> None:
+    """Of gthread's threads, at every level; the other workers are known by their requests."""
+    for kind in type(worker).__mro__:
+        if f"{kind.__module__}.{kind.__name__}" == "gunicorn.workers.gthread.ThreadWorker":
+            patches.replace(kind, "handle", _at_work_while)
+
+
+def _at_work_while(original: Callable[..., Any]) -> Callable[..., Any]:
+    def handle(*args: Any, **kwargs: Any) -> Any:
+        thread = get_ident()
+        _at_work.add(thread)
+        try:
+            return original(*args, **kwargs)
+        finally:
+            _at_work.discard(thread)
+
+    return handle
+
+
 # --- When it has a request -------------------------------------------------------------------
 
 
@@ -82,12 +101,7 @@ def _queued(original: Callable[..., Any]) -> Callable[..., Any]:
 def _begun(original: Callable[..., Any]) -> Callable[..., Any]:
     def handle(worker: Any, connection: Any) -> Any:
         ARRIVED.set(getattr(connection, ATTRIBUTE, 0))
-        thread = get_ident()
-        _at_work.add(thread)
-        try:
-            return original(worker, connection)
-        finally:
-            _at_work.discard(thread)
+        return original(worker, connection)
 
     return handle
 
@@ -114,6 +128,7 @@ _served = Served(
     concerns=_is_wsgi,
     load=_load,
     arrivals=_arrivals,
+    counting=_counting,
 )
 install = _served.install
 uninstall = _served.uninstall

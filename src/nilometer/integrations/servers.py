@@ -39,7 +39,7 @@ class Serving:
     """What is measured of a server beside its requests, from when it took up an application.
 
     ``load(server)`` says how busy it is, ``arrivals(server, patches)`` replaces what has a
-    request first; either may be unknown.
+    request first, ``counting(server, patches)`` what `load` has to count; each may be unknown.
     """
 
     def __init__(
@@ -47,10 +47,13 @@ class Serving:
         server: str,
         load: Callable[[Any], Load] | None = None,
         arrivals: Callable[[Any, Patches], None] | None = None,
+        counting: Callable[[Any, Patches], None] | None = None,
     ) -> None:
         self._server = server
         self._load = load
         self._arrivals = arrivals
+        self._counting = counting
+        self._counted: dict[type, Patches] = {}
         self._switched: dict[type, Switched] = {}
 
     def begin(self, server: Any) -> None:
@@ -64,6 +67,10 @@ class Serving:
         if _Process.backlogs is None:
             _Process.backlogs = Backlogs()
         _Process.backlogs.begin(self._server)
+        if self._counting is not None and type(server) not in self._counted:
+            with Patches() as patches:
+                self._counting(server, patches)
+            self._counted[type(server)] = patches
         if self._load is not None:
             if _Process.servers is None:
                 _Process.servers = Servers()
@@ -82,6 +89,8 @@ class Serving:
             _Process.servers.end(self._server)
         while self._switched:
             self._switched.popitem()[1].end()
+        while self._counted:
+            self._counted.popitem()[1].undo()
 
 
 def within(
@@ -99,7 +108,7 @@ class Served:
     """A server: after ``kind.method`` of `library` ran, ``self.attribute`` is the application.
 
     `protocol` is the name of our module with the middleware. `concerns` says of which objects
-    this is true, if not of all. `load` and `arrivals` are those of `Serving`.
+    this is true, if not of all. `load`, `arrivals` and `counting` are those of `Serving`.
     """
 
     def __init__(
@@ -114,6 +123,7 @@ class Served:
         concerns: Callable[[Any], bool] | None = None,
         load: Callable[[Any], Load] | None = None,
         arrivals: Callable[[Any, Patches], None] | None = None,
+        counting: Callable[[Any, Patches], None] | None = None,
     ) -> None:
         self._server = server
         self._library = library
@@ -122,7 +132,7 @@ class Served:
         self._attribute = attribute
         self._protocol = protocol
         self._concerns = concerns
-        self._serving = Serving(server, load, arrivals)
+        self._serving = Serving(server, load, arrivals, counting)
         self._patches = Patches()
 
     def install(self, *, triggers: Triggers | None = None) -> bool:
