@@ -56,8 +56,6 @@ def test_others_are_the_nearest_in_time_not_the_latest(ask):
     ids = [row["id"] for row in offered]
     assert ids[:4] == [trace_of(3, n).hex() for n in (6, 4, 7, 3)]
     assert set(ids) == {trace_of(3, n).hex() for n in range(101) if n != 5}
-        trace_of(3, n).hex() for n in range(101) if n != 5
-    }
     assert (median["traces"], median["duration_ns"]) == (100, 10 * MS)
 
 
