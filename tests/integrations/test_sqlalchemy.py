@@ -601,3 +601,22 @@ def test_what_may_be_a_comment_of_two_slashes_turns_no_quoting_inside_out():
 
     assert "SECRET" not in normalised(text, double_quotes_strings=None)
     assert "snowflake" not in NAMES_IN_DOUBLE_QUOTES
+
+
+@pytest.mark.parametrize("quotes", [False, True, None])
+@pytest.mark.parametrize(
+    ("statement", "shown"),
+    [
+        ("select 1 from t where id%4111111111111111=1", "select ? from t where id%?=?"),
+        ("select id%.5, id%%4111", "select id%?, id%%?"),
+        ("select a[1:4111], a[:4111], a[b:4111]", "select a[?:?], a[:?], a[b:?]"),
+        ("select @4111, @-4111", "select @?, @?"),
+        ("select $4111111111111111", "select $?"),
+        ("select a where b=:1 or c = $2 or d between :3 and ?4 limit :5", None),
+        ("select a::int where b = %s or c = %(name)s or d = :name", None),
+    ],
+)
+def test_a_number_behind_an_operator_is_a_value_and_that_of_a_place_is_none(
+    statement, shown, quotes
+):
+    assert normalised(statement, double_quotes_strings=quotes) == (shown or statement)
