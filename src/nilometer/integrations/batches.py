@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from functools import partial, update_wrapper
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from nilometer.integrations.batch_pure import Counted
 from nilometer.integrations.standing import batched, chosen, shape_of
@@ -16,10 +16,11 @@ from nilometer.measure.decorate import kind_of
 from nilometer.trace import CURRENT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from nilometer.integrations.batch_pure import Stack
-    from nilometer.integrations.commands import Commands
+    from nilometer.integrations.calls import Calls, Inside
+    from nilometer.integrations.store_servers import Servers
     from nilometer.measure import Registry
 
     Read = Callable[[Any], tuple[str, list[object]]]
@@ -40,6 +41,32 @@ SHAPE_COMMANDS_MAX: Final = 50
 SHOWN_MAX: Final = 10  # names of a batch that its span shows
 
 _current: Final = CURRENT.get
+
+
+class Commands(Protocol):
+    """What batches need of the commands that they are made of."""
+
+    calls: Calls
+    servers: Servers
+
+    def name_of(self, given: object) -> str:
+        """The command's name as it is shown."""
+
+    def dimensions(self, name: str) -> dict[str, str]:
+        """Those of a command, or of a batch of that name."""
+
+    def unreadable(self, error: Exception) -> None:
+        """Count that a client is built otherwise than we know."""
+
+    def inside(
+        self,
+        client: Any,
+        key: object | None,
+        original: Callable[..., Any],
+        name: str,
+        attributes: Mapping[str, object],
+    ) -> Inside:
+        """What runs the original with a span of that name."""
 
 
 class Shape:
