@@ -189,7 +189,7 @@ once more.
 {table(heads, rows)}
 - Where nothing is traced no Python of Nilometer's runs in that thread: what measures the
   request, its pools, statements, commands, batches and route is C, 0.3% more instructions by
-  callgrind. A traced request has 3.6% more, a third of them by Zaqar's own server, which reads
+  callgrind. A traced request has 3.2% more, a third of them by Zaqar's own server, which reads
   two headers more: that is the line *without, a trigger's headers*. More than these cost, by
   its simulation of caches, 5% more misses of the second level: between two places that measure
   Zaqar has replaced all that it holds. And a process with threads pays some 30 ns more for each
