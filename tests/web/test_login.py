@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from nilometer.api.keys import LASTS_S, Keys
+from nilometer.api.problems import Refusal
 from nilometer.clock import Clock
 from nilometer.collect.settings import Tokens
 from nilometer.model import Batch, Resource
@@ -151,7 +152,7 @@ def test_wrong_tokens_wait_and_only_a_few_at_once():
     async def whole():
         door = login.Door(Keys(TOKENS))
         door._waiting = login.WRONG_AT_ONCE_MAX
-        with pytest.raises(login.Refusal) as refused:
+        with pytest.raises(Refusal) as refused:
             await door.enter("wrong")
         return refused.value.status
 

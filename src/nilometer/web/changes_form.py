@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
-from urllib.parse import parse_qs
 
 from fastapi import APIRouter, Request, Response  # noqa: TC002 - FastAPI reads annotations
 from fastapi.responses import RedirectResponse
 
-from nilometer.api.problems import Problem, Refusal, missing, unusable
+from nilometer.api.problems import missing, unusable
 from nilometer.gate.accepting import UnacceptableError
 from nilometer.gate.chosen import NoSuchRunError
 from nilometer.web.addresses import link
+from nilometer.web.form import fields_of, refusal
 from nilometer.web.judging import ANSWER_S_MAX, made
 
 if TYPE_CHECKING:
@@ -31,7 +31,8 @@ def add(routes: APIRouter, parts: Parts, judging: Judging) -> None:
     @routes.post("/changes/accept")
     async def accept(request: Request) -> Response:
         """Take a change for granted, and go back to where that shows."""
-        told = await _fields_of(request)
+        fields = await fields_of(request, bytes_max=FORM_BYTES_MAX, fields_max=FIELDS_MAX)
+        told = {name: [_as_it_was(each) for each in values] for name, values in fields.items()}
         suite, run, branch, by, reason, back = (
             told.get(name, [""])[0]
             for name in ("suite", "run", "branch", "by", "reason", "back")
@@ -64,25 +65,11 @@ def add(routes: APIRouter, parts: Parts, judging: Judging) -> None:
             raise unusable(error.parameter, error.value, str(error)) from None
         if accepted is None:
             detail = "it is not recorded yet, as the history takes long; look at the page again"
-            raise _refusal(503, detail)
+            raise refusal(503, detail)
         kept = {"suite": one.name, "branch": branch or None}
         if back:
             return RedirectResponse(link("changes", "counter", counter=back, **kept), 303)
         return RedirectResponse(link("changes", "run", run=accepted.run_id, **kept), 303)
-
-
-async def _fields_of(request: Request) -> dict[str, list[str]]:
-    """The fields of a form; Refusal 413 if it is too large, 422 if it has too many."""
-    body = b""
-    async for part in request.stream():
-        body += part
-        if len(body) > FORM_BYTES_MAX:
-            raise _refusal(413, f"the form has more than {FORM_BYTES_MAX:,} bytes")
-    try:
-        fields = parse_qs(body.decode(errors="replace"), max_num_fields=FIELDS_MAX)
-    except ValueError:
-        raise _refusal(422, f"the form has more than {FIELDS_MAX:,} fields") from None
-    return {name: [_as_it_was(each) for each in told] for name, told in fields.items()}
 
 
 def named(suites: Sequence[Suite], name: str) -> Suite | None:
@@ -96,9 +83,3 @@ def named(suites: Sequence[Suite], name: str) -> Suite | None:
 def _as_it_was(text: str) -> str:
     """What a field held: forms send the end of a line as two letters, whatever it was."""
     return text.replace("\r\n", "\n")
-
-
-def _refusal(status: int, detail: str) -> Refusal:
-    return Refusal(
-        status, Problem(detail=detail, parameter=None, value=None, nearest=None, choices=None)
-    )

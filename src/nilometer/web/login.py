@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, Final
-from urllib.parse import parse_qs
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
 from nilometer.api.keys import COOKIE, LASTS_S
 from nilometer.api.parameters import Text  # noqa: TC001 - FastAPI reads annotations
-from nilometer.api.problems import Problem, Refusal
 from nilometer.web.addresses import is_local
 from nilometer.web.drawing import Page
+from nilometer.web.form import fields_of, refusal
 
 if TYPE_CHECKING:
     from nilometer.api.keys import Keys
@@ -40,7 +39,7 @@ class Door:
         """A session, or None for a wrong token, which is counted; Refusal 429 if too many
         wrong ones wait."""
         if self._waiting >= WRONG_AT_ONCE_MAX:
-            raise _refusal(429, "too many wrong tokens at once; try again in some seconds")
+            raise refusal(429, "too many wrong tokens at once; try again in some seconds")
         session = self._keys.begin(token.strip().encode())
         if session is None:
             self._keys.refused("wrong-token" if token.strip() else "no-token")
@@ -67,7 +66,8 @@ def router(drawing: Drawing, keys: Keys) -> APIRouter:
 
     @routes.post("/login")
     async def login(request: Request) -> Response:
-        told = await _form_of(request)
+        fields = await fields_of(request, bytes_max=FORM_BYTES_MAX, fields_max=FIELDS_MAX)
+        told = {name: values[0] for name, values in fields.items()}
         to = told.get("to", HOME)
         session = await door.enter(told.get("token", ""))
         if session is None:
@@ -92,23 +92,3 @@ def _set(answer: Response, request: Request, session: str, lasts_s: int) -> None
         COOKIE, session, max_age=lasts_s, httponly=True, samesite="lax", secure=is_https
     )
     answer.headers["Cache-Control"] = "no-store"
-
-
-async def _form_of(request: Request) -> dict[str, str]:
-    """The fields of a form, the first of each; Refusal 413 if it is too large."""
-    body = b""
-    async for part in request.stream():
-        body += part
-        if len(body) > FORM_BYTES_MAX:
-            raise _refusal(413, f"a token and a path have at most {FORM_BYTES_MAX} bytes")
-    try:
-        fields = parse_qs(body.decode(errors="replace"), max_num_fields=FIELDS_MAX)
-    except ValueError:
-        raise _refusal(422, f"the form has {FIELDS_MAX} fields at most") from None
-    return {name: values[0] for name, values in fields.items()}
-
-
-def _refusal(status: int, detail: str) -> Refusal:
-    return Refusal(
-        status, Problem(detail=detail, parameter=None, value=None, nearest=None, choices=None)
-    )
