@@ -169,6 +169,19 @@ def test_a_door_that_becomes_another_keeps_what_it_saw_and_whom_a_service_trusts
     assert door.handed("K1", BASE, own=True) is None
 
 
+def test_a_door_that_is_shut_is_shut_while_it_becomes_another(monkeypatch):
+    door = Triggers()
+    door.trust([])
+    came = []
+    monkeypatch.setattr(
+        Triggers, "trust", lambda self, _: came.append(self.handed("made up", BASE, own=True))
+    )
+
+    door.become(Triggers())
+
+    assert came == [None]
+
+
 def test_no_more_keys_are_trusted_than_are_tried():
     with pytest.raises(ConfigError, match=f"more than the {KEYS_MAX} keys"):
         Triggers(["K1"]).trust([f"T{i}" for i in range(KEYS_MAX)])

@@ -115,11 +115,11 @@ class Triggers:
 
         Nonces seen stay seen, and whom a service trusts stays trusted.
         """
-        trusted, was_shut = self._trusted, self._is_shut
-        kept = {"_nonces", "_add"}
+        # Shut all the while: requests come meanwhile, and whose keys are gone believes nobody.
+        kept = {"_nonces", "_add", "_trusted", "_is_shut"}
         vars(self).update((k, v) for k, v in vars(other).items() if k not in kept)
-        if was_shut:
-            self.trust(trusted[: KEYS_MAX - len(self._own)])
+        if self._is_shut:
+            self.trust(self._trusted[: KEYS_MAX - len(self._own)])
         return self
 
     def trust(self, keys: Sequence[bytes | str], *, origin: str = "keys") -> None:
