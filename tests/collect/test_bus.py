@@ -105,6 +105,13 @@ def test_what_trickles_in_flies_after_half_a_second(flights):
     assert flights(*trickle)[0] == bus.GATHER_S * 1000 // (QUIET_MS - 10) + 1
 
 
+def test_what_is_as_much_as_may_be_held_flies_at_once(flights, monkeypatch):
+    size = bus.HELD_BYTES_MAX // 2 + 1
+    monkeypatch.setattr(Gathered, "gathered_bytes", property(lambda it: it.gathered * size))
+
+    assert flights((1, 2), (1, 3)) == [2, 3]
+
+
 def test_what_came_while_the_last_was_committed_waits_for_what_follows_its_acknowledgement(
     flights,
 ):

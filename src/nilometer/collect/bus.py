@@ -49,9 +49,9 @@ exchange was deleted, nor that services made one of its name anew, without our b
 POLL_S: Final = 0.2  # how long the thread may sleep before it sees that it should stop
 QUIET_S: Final = 0.05
 """When nothing came for so long, what was taken is given to be committed; so it is when it is a
-whole batch, or has waited for `GATHER_S`. The first of thousands, given by itself, would wait
-for its group as one that comes alone does, a second, and hold up all that the broker may have
-under way."""
+whole batch, or as much as may be held, or has waited for `GATHER_S`. The first of thousands,
+given by itself, would wait for its group as one that comes alone does, a second, and hold up
+all that the broker may have under way."""
 GATHER_S: Final = 0.5
 END_S: Final = 8.0  # as long as requests are waited for
 HELD_BYTES_MAX: Final = 64 << 20
@@ -258,12 +258,11 @@ class Consumer:
     def _is_gathered(self) -> bool:
         """Whether what was taken should be committed now."""
         gathered, now_ns = self._intake.gathered, elapsed_ns()
-        return gathered >= WHOLE_BATCH_ROWS or (
-            gathered > 0
-            and (
-                now_ns - self._heard_ns > QUIET_S * 10**9
-                or now_ns - self._gathering_ns > GATHER_S * 10**9
-            )
+        if gathered >= WHOLE_BATCH_ROWS or self._intake.gathered_bytes > HELD_BYTES_MAX:
+            return True
+        return gathered > 0 and (
+            now_ns - self._heard_ns > QUIET_S * 10**9
+            or now_ns - self._gathering_ns > GATHER_S * 10**9
         )
 
     def _depart(self, connection: Any) -> None:
