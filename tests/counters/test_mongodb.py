@@ -159,6 +159,17 @@ def test_a_host_that_answers_and_refuses_is_not_passed_over(free_port) -> None:
     assert "clusterMonitor" in str(caught.value)
 
 
+def test_a_host_that_does_not_let_in_is_the_one_that_is_told(free_port) -> None:
+    def stranger(_name: str) -> dict:
+        return {"ok": 0.0, "errmsg": "Authentication failed.", "code": 18}
+
+    with mongod(stranger, FIRST) as port:
+        others = f"127.0.0.1:{port},127.0.0.1:{free_port()}"
+        url = f"mongodb://me:wrong@127.0.0.1:{free_port()}?others={others}"
+        with pytest.raises(BackendError, match=f"mongodb at 127.0.0.1:{port}: "):
+            connect(url, origin="x").read()
+
+
 def test_where_nobody_answers_the_last_host_is_told(free_port, monkeypatch) -> None:
     monkeypatch.setattr(mongodb, "CONNECT_S", 0.3)
     first, last = free_port(), free_port()

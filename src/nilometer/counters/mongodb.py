@@ -183,14 +183,13 @@ class MongoDB:
             return self._client
         *others, last = self._urls
         for host in others:
-            client = _client(self._urls[host])
+            self._client, self.instance = _client(self._urls[host]), host
             try:
-                client.admin.command("hello")
+                self._client.admin.command("hello")
             except ConnectionFailure:
-                client.close()
+                self.close()
                 continue
-            self._client, self.instance = client, host
-            return client
+            return self._client
         self._client, self.instance = _client(self._urls[last]), last
         return self._client
 
