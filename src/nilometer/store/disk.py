@@ -124,9 +124,7 @@ def is_cut(entry: Path) -> bool:
         return bool(about) and all(
             one["operationParameters"]["mode"] == "Append" for one in about
         )
-    except FileNotFoundError:
-        return False
-    except NONSENSE:
+    except (FileNotFoundError, *NONSENSE):
         return False
 
 
