@@ -143,7 +143,8 @@ def _name(request: Request) -> str:
 
 
 def _seen(value: Any) -> Any:
-    """A text as a page may show it; Markup is ours and stays."""
+    """A text as a page may show it. Markup stays, and so what ``|e`` makes of the values that
+    forms hand on: they are sent back as they are."""
     if not isinstance(value, str) or isinstance(value, Markup) or value.isprintable():
         return value
     return "".join(c if c in "\n\t" or category(c)[0] != "C" else "?" for c in value)
