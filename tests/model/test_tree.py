@@ -24,7 +24,8 @@ def drawn(tree):
 def test_nothing_gives_an_empty_tree():
     tree = tree_of([])
 
-    assert (tree, tree.root, tree.started_ns, tree.duration_ns) == (((), 0, 0, 0), None, 0, 0)
+    assert tree == ((), 0, 0, 0, False)
+    assert (tree.root, tree.started_ns, tree.duration_ns) == (None, 0, 0)
 
 
 def test_children_hang_under_their_parent_in_the_order_of_their_start():
