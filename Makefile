@@ -1,4 +1,4 @@
-# Two commands do it all on a fresh Debian 12: `make run` and `make test`.
+# `make run` and `make test` need nothing but a fresh Debian 12; `make help` lists the others.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
