@@ -44,6 +44,7 @@ def test_the_client_is_told_how_to_get_in_and_nothing_shows_the_password() -> No
         ("kafka://h?acks=all", "no option 'acks'"),
         ("kafka://h?others=i:99999", "it is HOST:PORT"),
         ("kafka://h?others=:1", "it is HOST:PORT"),
+        ("kafka://h?others=fe80::1", "it is HOST:PORT"),
     ],
 )
 def test_options_that_cannot_be_are_refused(url: str, because: str) -> None:

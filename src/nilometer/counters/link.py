@@ -54,7 +54,8 @@ def places(target: Target, port: int) -> list[Place]:
         if not colon or said.endswith("]"):
             host, number = said, str(port)
         is_number = number.isascii() and number.isdigit() and len(number) <= len("65535")
-        if not (host and is_number and 0 < int(number) < 2**16):
+        is_host = bool(host) and (":" not in host or host[0] + host[-1] == "[]")
+        if not (is_host and is_number and 0 < int(number) < 2**16):
             target.refuse(f"others={said!r}; it is HOST:PORT, with commas between several")
         found.append(Place(host.strip("[]"), int(number)))
     return found
