@@ -169,6 +169,7 @@ def test_a_flight_that_was_given_up_is_not_known_when_it_comes_again():
         commit.cancel()
         with pytest.raises(asyncio.CancelledError):
             await commit
+        intake.forget()
         intake.take(1, notification(1), "nova", "notifications.info")
         await intake.commit(intake.flight())
         await group.close()
@@ -396,6 +397,7 @@ def test_what_was_given_up_in_flight_counts_in_no_budget_when_it_comes_again():
         await asyncio.sleep(0)
         commit.cancel()
         await asyncio.gather(commit, return_exceptions=True)
+        intake.forget()
         tables.batches.clear()
         for number in range(11):
             intake.take(number, notification(number), "nova", "notifications.info")

@@ -89,6 +89,7 @@ class Intake:
         # What the budgets said of messages that are in no flight: they come again when the
         # connection is lost, and count only once.
         self._judged: dict[str, bool] = {}
+        self._failed: list[Flight] = []
         self._gathered: list[Message] = []
         self.gathered_bytes = 0
 
@@ -174,7 +175,14 @@ class Intake:
         return Batch(self._resource, rejected=(row,))
 
     def forget(self) -> None:
-        """The connection is gone: what is in no flight will be delivered again."""
+        """The connection is gone: what is in no flight, or in one that failed, will be
+        delivered again."""
+        while self._failed:
+            self._seen.clear()
+            for unit in self._failed.pop().units:
+                told = (each.identity for each in unit.messages)
+                self._judged |= dict.fromkeys(filter(None, told), True)
+        _bound(self._judged)
         self._gathered.clear()  # but not what the budgets said of it
         self.gathered_bytes = 0
 
@@ -206,14 +214,14 @@ class Intake:
         return True
 
     async def commit(self, flight: Flight) -> None:
-        """Return when all of it is committed, however often that must be tried."""
+        """Return when all of it is committed, however often that must be tried.
+
+        What it raises ends the connection, and `forget` follows in the bus's thread.
+        """
         try:
             await self._committed(flight.units)
-        except BaseException:  # it will be delivered again, and is then not known
-            self._seen.clear()
-            told = (each.identity for unit in flight.units for each in unit.messages)
-            # A new one, as the bus's thread may be taking messages.
-            self._judged = self._judged | dict.fromkeys(filter(None, told), True)
+        except BaseException:
+            self._failed.append(flight)
             raise
         ACCEPTED.bind(door=DOOR, kind="events").add(flight.events)
         ACCEPTED.bind(door=DOOR, kind="points").add(flight.points)
@@ -244,5 +252,5 @@ class Intake:
 
 
 def _bound(remembered: dict[str, Any]) -> None:
-    if len(remembered) > SEEN_MAX:
+    while len(remembered) > SEEN_MAX:
         del remembered[next(iter(remembered))]

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class Fault:
-    """What this integration leaves unmeasured, why, and how often that was so."""
+    """What of this integration fails, why, and how often it did."""
 
     __slots__ = ("integration", "what", "because", "count")
 
@@ -28,14 +28,23 @@ def known() -> list[Fault]:
     return [*_known.copy().values()]
 
 
-def ours(integration: str, what: str, error: Exception, registry: Registry) -> None:
-    """Count and tell that this integration left something unmeasured, since we failed."""
+def ours(
+    integration: str,
+    what: str,
+    error: Exception,
+    registry: Registry,
+    *,
+    so: str = "runs unmeasured",
+) -> None:
+    """Count and tell that this integration left something undone, since we failed."""
     registry.lost("integration", integration)
-    tell(integration, what, error)
+    tell(integration, what, error, so=so)
 
 
-def tell(integration: str, what: str, error: BaseException) -> None:
-    """Tell of it only, for those who count it themselves.
+def tell(
+    integration: str, what: str, error: BaseException, *, so: str = "runs unmeasured"
+) -> None:
+    """Tell of it only, for those who count it themselves; what failed is now `so`.
 
     Of the error its class and place are told, and no word: it may quote what it was given.
     """
@@ -46,9 +55,10 @@ def tell(integration: str, what: str, error: BaseException) -> None:
         from logging import getLogger  # 4 ms of import that only a failure needs
 
         getLogger("nilometer").warning(
-            "integration %s fails, %s runs unmeasured: %s [integration-fails]",
+            "integration %s fails, %s %s: %s [integration-fails]",
             integration,
             what,
+            so,
             because,
         )
     fault.count += 1

@@ -135,5 +135,5 @@ class Redelivery:
 
     def _give_up(self, error: Exception) -> None:
         REGISTRY.lost("redelivery", type(error).__name__)
-        faults.tell("monasca_persister", "what comes again", error)
+        faults.tell("monasca_persister", "what comes again", error, so="is not known")
         self._set(looks=False)

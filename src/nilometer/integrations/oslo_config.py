@@ -29,7 +29,8 @@ def install(*, read_options: Callable[[Any], None] = lambda _: None) -> bool:
             try:
                 read_options(conf)
             except Exception as error:  # noqa: BLE001  the service runs on as it is
-                faults.ours("oslo_config", "what the service's files ask for", error, REGISTRY)
+                what = "what the service's files ask for"
+                faults.ours("oslo_config", what, error, REGISTRY, so="is not followed")
             return left
 
         return read

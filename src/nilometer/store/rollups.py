@@ -19,7 +19,7 @@ from nilometer.store.copies import Copies, CutError
 from nilometer.store.places import NS_PER_MS, store_error
 from nilometer.store.reading import database, show, sql
 from nilometer.store.stored import removal
-from nilometer.store.tables import ROW_GROUP, file_schema
+from nilometer.store.tables import file_schema
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,7 +75,7 @@ def _make(readings: StoredTable, rollups: StoredTable, file: DataFile) -> int:
         ):
             show(connection, "readings", paths)
             answer = connection.sql(_text(), params={"file": file.path})
-            batches = answer.to_arrow_reader(ROW_GROUP)
+            batches = answer.to_arrow_reader(rollups.table.row_group)
             rollups.write(file.date, batches, written, data_change=True)
         if take_turn(rollups, written):
             return 1
