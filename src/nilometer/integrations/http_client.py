@@ -92,6 +92,40 @@ watcher: Callable[[str, str, str], None] | None = None
 that say how many requests something may take."""
 
 
+has_handed_out = False
+"""Whether anybody was given our headers to send them on himself."""
+
+
+class HandedOut(str):
+    """The text of a header that we made for somebody who did not say to whom he sends it.
+
+    It stays ours, until it is known whom a request is for; elsewhere it is a text like others.
+    """
+
+    __slots__ = ()
+
+    def __reduce__(self) -> tuple[type[str], tuple[str]]:
+        return str, (str(self),)
+
+
+def hand_out(onward: dict[str, str]) -> dict[str, str]:
+    """These headers, for somebody who sends them on himself."""
+    global has_handed_out
+    has_handed_out = True
+    return {name: HandedOut(value) for name, value in onward.items()}
+
+
+def without_handed_out(present: Any) -> Any:
+    """A mapping of headers without those handed out; itself where it has none of them."""
+    handed_out = [name for name, value in present.items() if type(value) is HandedOut]
+    if not handed_out:
+        return present
+    left = present.copy()
+    for name in handed_out:
+        del left[name]
+    return left
+
+
 def send_to(patterns: Iterable[str]) -> None:
     """Further hosts that get our headers, as shell patterns; ``*`` is every host."""
     global hosts

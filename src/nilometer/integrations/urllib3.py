@@ -123,6 +123,8 @@ def requesting(client: Client) -> Callable[[Callable[..., Any]], Callable[..., A
                 return original(pool, conn, method, url, *rest, **named)
             if http_client.watcher is not None:
                 client.tell(target, path)
+            if http_client.has_handed_out and not rest:
+                named["headers"] = _judged(named.get("headers"), target, traced() is None)
             if traced() is None:
                 response = send(pool, conn, method, url, *rest, **named)
                 target.answers[response.status // 100]()
@@ -176,6 +178,17 @@ def _target(host: str, url: str) -> tuple[str, str]:
     except ValueError:  # urllib3's to refuse
         return "", url
     return parsed.host or "", parsed.path or "/"
+
+
+def _judged(present: Any, target: Target, is_untraced: bool) -> Any:
+    """Without headers of ours that somebody was handed out, unless they reach a neighbour.
+
+    In a traced request they are made anew, by the span of this very request. Those who send
+    them outside of it, as from a thread of their own, send what they were given.
+    """
+    if present is None or (is_untraced and http_client.hosts.admit(target.host)):
+        return present
+    return http_client.without_handed_out(present)
 
 
 def _with_onward(present: Any, target: Target) -> Any:

@@ -7,6 +7,7 @@ from logging import getLogger
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from nilometer.errors import ConfigError
+from nilometer.integrations.http_client import hand_out
 from nilometer.integrations.osprofiler.group import accepted, split
 from nilometer.integrations.osprofiler.points import Verified
 from nilometer.integrations.wsgi import Middleware
@@ -109,16 +110,20 @@ class Web:
         return disable
 
     def get_trace_id_headers(self) -> dict[str, str]:
-        """What to send on with a request, signed; nothing outside a traced one."""
+        """What to send on with a request, signed; nothing outside a traced one.
+
+        Nobody says for whom: what sends the request judges that.
+        """
         there = self._module.profiler.get()
         request = getattr(there, "request", None)
         if not isinstance(request, Trace) or request.signer.key is None:
             return {}
         if not request.signer.osprofiler:
-            return headers()  # the operator turned OSProfiler's form off
+            return hand_out(headers())  # the operator turned OSProfiler's form off
         signed = sign_osprofiler(there.get_base_id(), there.get_id(), request.signer.key)
         module = self._module
-        return dict(zip((module.X_TRACE_INFO, module.X_TRACE_HMAC), signed, strict=True))
+        names = (module.X_TRACE_INFO, module.X_TRACE_HMAC)
+        return hand_out(dict(zip(names, signed, strict=True)))
 
     def serving(self, _: Any) -> Callable[..., Any]:
         """The middleware's ``__call__``: by WSGI, or with a request of webob's."""
