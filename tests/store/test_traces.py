@@ -111,6 +111,9 @@ ASKED = [
     {"service": "network", "error": True, "min_duration_ns": HOUR_NS},
     {"max_duration_ns": 20 * HOUR_NS},
     {"min_duration_ns": HOUR_NS, "max_duration_ns": 40 * HOUR_NS},
+    {"min_span_ns": HOUR_NS},
+    {"service": "compute", "name": "b", "max_span_ns": HOUR_NS // 2},
+    {"name": "a", "min_span_ns": HOUR_NS // 2, "max_span_ns": HOUR_NS},
     {"attributes": {"http.route": "/a"}},
     {"attributes": {"http.route": "/b", "n": "2"}, "name": "a"},
 ]
@@ -122,6 +125,8 @@ def is_as_asked(pairs, asked):
         any(
             resource.service == asked.get("service", resource.service)
             and each.name == asked.get("name", each.name)
+            and asked.get("min_span_ns", 0) <= each.ended_ns - each.started_ns
+            and each.ended_ns - each.started_ns < asked.get("max_span_ns", 2**63)
             and all(
                 str(each.attributes[key]) == value
                 for key, value in asked.get("attributes", {}).items()

@@ -143,7 +143,7 @@ def test_a_cell_of_the_heat_map_leads_to_its_traces(page):
     page.wait_for_url("**/traces?*")
 
     told = asked(page)
-    ends = (told[key][0] for key in ("min_duration", "max_duration"))
+    ends = (told[key][0] for key in ("min_span", "max_span"))
     least, most = (int(end.removesuffix("ns")) for end in ends)
     assert 0 < least < most
     assert told["since"] < told["until"]
@@ -155,7 +155,7 @@ def test_the_table_of_cells_leads_to_the_same_by_keyboard(page):
     page.locator("#cells a").first.press("Enter")
 
     page.wait_for_url("**/traces?*")
-    assert "min_duration" in asked(page)
+    assert "min_span" in asked(page)
 
 
 def test_names_that_mean_harm_are_text_in_charts_and_what_they_tell(page):

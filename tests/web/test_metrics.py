@@ -12,7 +12,15 @@ from urllib.parse import parse_qs, quote, urlsplit
 import pytest
 
 from nilometer.clock import Clock
-from nilometer.model import Batch, Distribution, Kind, Reading, Resource
+from nilometer.model import (
+    Batch,
+    Distribution,
+    Kind,
+    Reading,
+    Resource,
+    SpanKind,
+    SpanRecord,
+)
 from nilometer.web import chart, paint
 from nilometer.web.assets import OURS
 from nilometer.web.moments import window
@@ -266,9 +274,7 @@ def test_each_value_is_in_a_cell_and_each_cell_leads_to_its_traces(ask):
         parse_qs(urlsplit(unescape(path)).query)
         for path in re.findall(r'<td class="n"><a href="(/traces[^"]+)"', page)
     ]
-    least, most = (
-        int(place[key][0].removesuffix("ns")) for key in ("min_duration", "max_duration")
-    )
+    least, most = (int(place[key][0].removesuffix("ns")) for key in ("min_span", "max_span"))
     assert place["service"] == ["orders"]
     assert least <= 100 * MS <= most
     assert most < 3 * least
@@ -289,7 +295,63 @@ def test_a_trace_with_a_part_that_took_so_long_may_take_longer(tmp_path):
 
     (place,) = re.findall(r'<td class="n"><a href="(/traces[^"]+)"', page)
     assert "min_duration=" in place
-    assert "max_duration=" not in place
+    assert not {"max_duration", "min_span", "max_span"} & set(parse_qs(unescape(place)))
+
+
+CALLER, CALLED = Resource("orders", "c1", 1), Resource("stock", "c2", 2)
+
+
+def nested(number, took_ms):
+    """A request of ours that another service made, whose own took three times as long."""
+    at, trace = NOW - 600 * S + number * 20 * S, (number + 1).to_bytes(16, "big")
+    outer, inner = (one.to_bytes(8, "big") for one in (1, 2))
+    ends = at + took_ms * MS + 80_000
+    told = (SpanKind.SERVER, at - MS, at + 3 * took_ms * MS, {})
+    caller = SpanRecord(trace, outer, b"", "POST /orders", *told)
+    told = (SpanKind.SERVER, at, ends, {})
+    called = SpanRecord(trace, inner, outer, "POST /stock", *told)
+    where = {"http__request__method": "POST", "http__route": "/stock"}
+    return Batch(CALLER, spans=(caller,)), [called], at + 5 * S, where
+
+
+@pytest.mark.parametrize(
+    ("name", "unit", "size"),
+    [
+        ("http.server.request", "ns", MS),
+        ("http.server.request.duration", "s", 0.001),
+        ("http.server.request.duration", "ms", 1),
+    ],
+)
+def test_a_cell_leads_to_its_requests_whatever_their_traces_took(tmp_path, name, unit, size):
+    batches = []
+    for number in range(12):
+        took_ms = 5 + 7 * number
+        outer, spans, told_at, where = nested(number, took_ms)
+        values = Distribution.of([took_ms * size])
+        told = reading(name, Kind.DISTRIBUTION, values, told_at, unit, **where)
+        batches += [outer, Batch(CALLED, (told,), tuple(spans))]
+    chosen = ["http.route=/stock", "http.request.method=POST"]
+    with asking(tmp_path, batches, clock=AT_NOW) as ask:
+        page = ask(f"/metrics/{name}", where=chosen, tables=True).text
+        cells = re.findall(r'<td class="n"><a href="(/traces[^"]+)"[^>]*>([0-9]+)</a>', page)
+        found = {
+            place: (int(count), len(ask(f"{unescape(place)}&format=json").json()["traces"]))
+            for place, count in cells
+        }
+
+    assert sum(count for count, _ in found.values()) == 12
+    assert {place: both for place, both in found.items() if both[1] < both[0]} == {}
+    assert max(traces for _, traces in found.values()) < 12
+
+
+def test_cells_of_what_is_no_time_lead_nowhere_and_are_not_said_to(tmp_path):
+    size = reading("body", Kind.DISTRIBUTION, Distribution.of([5]), NOW - 60 * S, "By")
+    with asking(tmp_path, [Batch(Resource("a"), (size,))], clock=AT_NOW) as ask:
+        page = ask("/metrics/body", tables=True).text
+        drawn = ask("/charts/body").text
+
+    assert "/traces?" not in page
+    assert "leads to its traces" not in page + drawn
 
 
 # ---- charts ----------------------------------------------------------------------------------

@@ -65,6 +65,8 @@ def _add_list(routes: APIRouter, reader: Reader, queries: Queries) -> None:
         until: Moment | None = None,
         min_duration: DurationNs | None = None,
         max_duration: DurationNs | None = None,
+        min_span: DurationNs | None = None,
+        max_span: DurationNs | None = None,
         error: bool | None = None,
         request_id: Text | None = None,
         attribute: Annotated[list[PairText], Query()] = [],  # noqa: B006 - FastAPI copies it
@@ -72,8 +74,8 @@ def _add_list(routes: APIRouter, reader: Reader, queries: Queries) -> None:
     ) -> TraceList:
         """Traces with a span that started in that time, newest first, each summed up whole.
 
-        What else is given must hold for the trace: `service`, `name`, `request_id` and each
-        `attribute` for one of its spans.
+        What else is given must hold for the trace: `service`, `name`, `request_id`, each
+        `attribute`, `min_span` and `max_span` for one of its spans.
         """
         found = await queries.run(
             "/traces",
@@ -84,23 +86,15 @@ def _add_list(routes: APIRouter, reader: Reader, queries: Queries) -> None:
             until_ns=until,
             min_duration_ns=min_duration,
             max_duration_ns=longer_than("max_duration", min_duration, max_duration),
+            min_span_ns=min_span,
+            max_span_ns=longer_than("max_span", min_span, max_span),
             error=error,
             request_id=request_id,
             attributes=attributes_of(attribute),
             limit=limit + 1,
         )
         rows = [
-            TraceRow(
-                id=one.id,
-                root=one.root,
-                service=one.service,
-                started_ns=one.started_ns,
-                started=iso_8601(one.started_ns),
-                duration_ns=one.duration_ns,
-                spans=one.spans,
-                errors=one.errors,
-            )
-            for one in found[:limit]
+            TraceRow(**one._asdict(), started=iso_8601(one.started_ns)) for one in found[:limit]
         ]
         return TraceList(traces=rows, more=len(found) > limit)
 
@@ -118,7 +112,8 @@ def attributes_of(told: Iterable[str]) -> dict[str, str]:
 def longer_than(parameter: str, least_ns: int | None, most_ns: int | None) -> int | None:
     """`most_ns`; Refusal if nothing takes `least_ns` or longer and less than that."""
     if most_ns is not None and most_ns <= (least_ns or 0):
-        raise unusable(parameter, f"{most_ns}ns", "it must be more than min_duration")
+        least = parameter.replace("max_", "min_")
+        raise unusable(parameter, f"{most_ns}ns", f"it must be more than {least}")
     return most_ns
 
 

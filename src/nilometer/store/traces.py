@@ -43,8 +43,9 @@ class Sought(TypedDict, total=False):
 
     Those with a span that started in that time. The rest holds for a trace as a whole: that a
     span, whenever it started, is of that service, name and request id and has these attributes,
-    by their text (one span all of these; `request_id` is the span attribute of that name), that
-    it took at least `min_duration_ns` and less than `max_duration_ns`, and has errors or none.
+    by their text (one span all of these; `request_id` is the span attribute of that name), and
+    itself took at least `min_span_ns` and less than `max_span_ns`; that the trace took at least
+    `min_duration_ns` and less than `max_duration_ns`, and has errors or none.
     """
 
     service: str | None
@@ -53,6 +54,8 @@ class Sought(TypedDict, total=False):
     until_ns: int | None
     min_duration_ns: int | None
     max_duration_ns: int | None
+    min_span_ns: int | None
+    max_span_ns: int | None
     error: bool | None
     request_id: str | None
     attributes: Mapping[str, str] | None
@@ -187,16 +190,21 @@ def _each_once(rows: Sequence[Row]) -> list[tuple[Resource, SpanRecord]]:
 def _values(sought: Sought) -> Row:
     """What the question about traces needs to know, but for the time."""
     attributes = sought.get("attributes") or {}
-    max_ns = sought.get("max_duration_ns")
     return {
         **{key: sought.get(key) for key in ("service", "name", "request_id", "error")},
         "min_duration_ns": within_64_bits(sought.get("min_duration_ns") or 0),
-        "max_duration_ns": None if max_ns is None else within_64_bits(max_ns),
+        "max_duration_ns": _bounded(sought.get("max_duration_ns")),
+        "min_span_ns": _bounded(sought.get("min_span_ns")),
+        "max_span_ns": _bounded(sought.get("max_span_ns")),
         "needle": next((f"{encode(key)}:" for key in attributes), None),
         "paths": [_path(key) for key in attributes] or None,
         "texts": list(attributes.values()) or None,
         "looked_max": TRACES_MAX,
     }
+
+
+def _bounded(ns: int | None) -> int | None:
+    return None if ns is None else within_64_bits(ns)
 
 
 def _path(key: str) -> str:

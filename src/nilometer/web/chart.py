@@ -6,10 +6,11 @@ take for mathematics or markup. Bokeh is loaded when the first chart is drawn: h
 
 from __future__ import annotations
 
-from math import ceil, floor, isfinite, nan
+from math import isfinite, nan
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from nilometer.model.units import quantity
+from nilometer.web import heat
 from nilometer.web.panels import Panel, panels, scaled
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def figures(told: Explored, asked: Asked) -> Figures:
         for number, line in enumerate(panel.lines)
     }
     if told.spread:
-        columns["cells"] = _cell_columns(told)
+        columns["cells"] = _cell_columns(told, asked)
     labels = [(p.title, _axis(p), [line.label for line in p.lines]) for p in found]
     window = asked.window
     _, word = _cell_axis(told)
@@ -134,14 +135,18 @@ def _cell_axis(told: Explored) -> tuple[float, str]:
     return scaled(told.unit, sizes[len(sizes) // 2] if sizes else 0)
 
 
-def _cell_columns(told: Explored) -> dict[str, list[Any]]:
+def _cell_columns(told: Explored, asked: Asked) -> dict[str, list[Any]]:
+    """With `low` and `high`, in nanoseconds, where a cell leads to traces."""
     cells = told.cells.cells
     size, _ = _cell_axis(told)
+    leads = heat.leads(told)
     words = {
         key: f"{quantity(key[0], told.unit)} to {quantity(key[1], told.unit)}"
         for key in {(one.low, one.high) for one in cells}
     }
     ends = [one.started_ns + told.period_ns for one in cells]
+    places = [heat.ends(one.low, one.high, told, asked) for one in cells] if leads else []
+    ways = {"low": [low for low, _ in places], "high": [high for _, high in places]}
     return {
         "left": [one.started_ns / NS_PER_MS for one in cells],
         "right": [end / NS_PER_MS for end in ends],
@@ -149,8 +154,7 @@ def _cell_columns(told: Explored) -> dict[str, list[Any]]:
         "top": [one.high / size for one in cells],
         "count": [one.values for one in cells],
         "text": [words[one.low, one.high] for one in cells],
-        "low": [floor(one.low) for one in cells],
-        "high": [ceil(one.high) for one in cells],
+        **(ways if leads else {}),
     }
 
 
@@ -334,7 +338,8 @@ def _heat(drawn: Figures, time: Any, look: Look) -> Any:
     tools = [*_tools(tooltips), TapTool()]
     made = _figure(time, look, HEIGHT + 110, tools, y_axis_type="log")
     if not look.narrow:
-        made.title.text = "How many were how large; a cell leads to its traces"
+        way = "; a cell leads to its traces" if "low" in columns else ""
+        made.title.text = f"How many were how large{way}"
     mapper = LogColorMapper(
         palette=shades(look.colours), low=0.9, high=max(columns["count"], default=1) + 1
     )

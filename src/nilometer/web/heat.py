@@ -21,9 +21,18 @@ NS_PER_S: Final = 10**9
 INTERVAL_NS: Final = 10 * NS_PER_S
 """A reading tells of what ended in the interval before it, which is so long unless set."""
 
-WHOLE_REQUESTS: Final = frozenset({"http.server.request"})
-"""Timers of whole requests: a trace takes as long as they say. A trace with any other in it
-takes at least so long."""
+UNIT_NS: Final = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9}
+"""The units of timers whose cells lead to traces."""
+
+WHOLE_REQUESTS: Final = frozenset({"http.server.request", "http.server.request.duration"})
+"""Timers of whole requests: a span takes as long as they say, and its trace longer where others
+called or work goes on. Of any other it is known that a trace takes at least so long."""
+
+LONGEST_NS: Final = 2**53  # 104 days; a browser counts no further
+
+APART_NS: Final = 100_000
+"""A request's timer and its span begin and end some steps of the program apart: what lies at
+the edge of a cell by one may lie behind it by the other."""
 
 
 class Row(NamedTuple):
@@ -76,17 +85,36 @@ def traces_of(
     started_ns: int, low: float, high: float, told: Explored, asked: Asked, period_ns: int
 ) -> str:
     """The traces that may hold what took so long and ended in that period."""
-    if told.unit != "ns":
+    if not leads(told):
         return ""
-    begun_ns = started_ns - INTERVAL_NS - ceil(high)
+    least_ns, most_ns = ends(low, high, told, asked)
+    least, most = keys(asked)
+    begun_ns = started_ns - INTERVAL_NS - most_ns
     return link(
         "traces",
         **among(told, asked),
         since=_second(max(0, floor(begun_ns / NS_PER_S))),
         until=_second(ceil((started_ns + period_ns) / NS_PER_S)),
-        min_duration=f"{floor(low)}ns",
-        max_duration=f"{ceil(high)}ns" if asked.name in WHOLE_REQUESTS else None,
+        **{least: f"{least_ns}ns", **({most: f"{most_ns}ns"} if most else {})},
     )
+
+
+def leads(told: Explored) -> bool:
+    """Whether the cells lead to traces: those of times do."""
+    return told.unit in UNIT_NS
+
+
+def keys(asked: Asked) -> tuple[str, str]:
+    """What the ends of a cell are called where traces are asked for; "" is no such end."""
+    return ("min_span", "max_span") if asked.name in WHOLE_REQUESTS else ("min_duration", "")
+
+
+def ends(low: float, high: float, told: Explored, asked: Asked) -> tuple[int, int]:
+    """The least that took as long as a cell says, and what took less, in nanoseconds."""
+    size = UNIT_NS[told.unit]
+    apart_ns = APART_NS if asked.name in WHOLE_REQUESTS else 0
+    least = max(0, floor(min(low * size, LONGEST_NS - 1)) - apart_ns)
+    return least, min(floor(min(high * size, LONGEST_NS)) + 1 + apart_ns, LONGEST_NS)
 
 
 def _second(seconds: int) -> str:

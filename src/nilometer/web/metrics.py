@@ -14,11 +14,11 @@ from nilometer.api.moments import iso_8601
 from nilometer.api.parameters import DurationNs, Text, pair
 from nilometer.api.problems import not_a_choice, unusable
 from nilometer.model.units import quantity
-from nilometer.web import chart
+from nilometer.web import chart, heat
 from nilometer.web.addresses import link
 from nilometer.web.drawing import Page
 from nilometer.web.explorer import OF_KIND, PERIODS, Asked, explored, share_of
-from nilometer.web.heat import INTERVAL_NS, WHOLE_REQUESTS, among, table_of
+from nilometer.web.heat import INTERVAL_NS, among, table_of
 from nilometer.web.moments import SINCE, MomentText, Window, window
 from nilometer.web.panels import unit_of, value_of
 from nilometer.web.sheet import Sheet
@@ -219,9 +219,9 @@ def _shown(told: Explored, asked: Asked, charts: str) -> dict[str, Any]:
     names = _names(told)
     return {
         "charts": charts,
-        "traces": link("traces", **among(told, asked)) if told.unit == "ns" else "",
+        "traces": link("traces", **among(told, asked)) if heat.leads(told) else "",
         "interval_ms": INTERVAL_NS // 10**6,
-        "is_whole": asked.name in WHOLE_REQUESTS,
+        "cell_keys": heat.keys(asked),
         "window": asked.window,
         "asked": asked,
         "told": told,

@@ -78,6 +78,8 @@ def _add_list(routes: APIRouter, parts: Parts) -> None:
         name: Text | None = None,
         min_duration: DurationNs | None = None,
         max_duration: DurationNs | None = None,
+        min_span: DurationNs | None = None,
+        max_span: DurationNs | None = None,
         error: bool | None = None,
         request_id: Text | None = None,
         attribute: Annotated[list[PairText], Query()] = [],  # noqa: B006 - FastAPI copies it
@@ -94,6 +96,8 @@ def _add_list(routes: APIRouter, parts: Parts) -> None:
             "until_ns": shown.until_ns,
             "min_duration_ns": min_duration,
             "max_duration_ns": longer_than("max_duration", min_duration, max_duration),
+            "min_span_ns": min_span,
+            "max_span_ns": longer_than("max_span", min_span, max_span),
             "error": error,
             "request_id": request_id,
             "attributes": attributes_of(attribute),

@@ -10,6 +10,8 @@ WITH met AS (
       ($service IS NULL OR service = $service)
       AND ($name IS NULL OR name = $name)
       AND ($request_id IS NULL OR request_id = $request_id)
+      AND ($min_span_ns IS NULL OR ended_ns::HUGEINT - started_ns >= $min_span_ns)
+      AND ($max_span_ns IS NULL OR ended_ns::HUGEINT - started_ns < $max_span_ns)
       AND ($needle IS NULL OR CASE WHEN CONTAINS(attributes, $needle)
         THEN JSON_EXTRACT_STRING(attributes, $paths::VARCHAR[]) = $texts ELSE false END)
     ) AS is_as_asked
@@ -31,6 +33,8 @@ chosen AS (
       ($service IS NULL OR service = $service)
       AND ($name IS NULL OR name = $name)
       AND ($request_id IS NULL OR request_id = $request_id)
+      AND ($min_span_ns IS NULL OR ended_ns::HUGEINT - started_ns >= $min_span_ns)
+      AND ($max_span_ns IS NULL OR ended_ns::HUGEINT - started_ns < $max_span_ns)
       AND ($needle IS NULL OR CASE WHEN CONTAINS(attributes, $needle)
         THEN JSON_EXTRACT_STRING(attributes, $paths::VARCHAR[]) = $texts ELSE false END)
     )

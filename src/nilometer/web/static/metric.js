@@ -110,8 +110,8 @@
     const before_ms = Number(box.dataset.intervalMs) + high[at] / 1e6;
     url.searchParams.set("since", second(left[at] - before_ms, false));
     url.searchParams.set("until", second(right[at], true));
-    url.searchParams.set("min_duration", `${low[at]}ns`);
-    if (box.dataset.isWhole) url.searchParams.set("max_duration", `${high[at]}ns`);
+    url.searchParams.set(box.dataset.least, `${low[at]}ns`);
+    if (box.dataset.most) url.searchParams.set(box.dataset.most, `${high[at]}ns`);
     leaving = true;
     location.assign(url);
   }
