@@ -146,3 +146,15 @@ def test_a_part_of_another_thing_of_its_name_is_unknown_whatever_it_has_by_now()
 
     assert moves.moved == {kept: 1}
     assert moves.unknown == {part: "table 'a' was made anew meanwhile, under the same name"}
+
+
+def test_statements_in_a_database_that_was_made_anew_are_known_to_who_read_both() -> None:
+    """They outlive it; who has not seen the earlier one cannot tell which of them ran in it."""
+    database = ("db", "a")
+    part = ("calls", (database, ("query", "SELECT a")))
+    before, after = (snapshot_of({part: 5 * n}, ids={database: str(n)}) for n in (1, 2))
+
+    known, unknown = delta(before, after), delta(before, after, one_reader=False)
+
+    assert known == Delta({part: 5}, {})
+    assert unknown == Delta({}, {part: "db 'a' was made anew meanwhile, under the same name"})

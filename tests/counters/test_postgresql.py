@@ -13,7 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nilometer.counters.backend import Surroundings, connect
-from nilometer.counters.postgresql import Losses, incarnation_of, statements_begun, values_of
+from nilometer.counters.postgresql import (
+    Losses,
+    ids_of,
+    incarnation_of,
+    statements_begun,
+    values_of,
+)
 from nilometer.counters.postgresql_facts import EXACT, GAUGES, INEXACT, fact_of
 from nilometer.counters.postgresql_options import OPTIONS, find, parameters
 from nilometer.counters.postgresql_views import (
@@ -37,7 +43,9 @@ each_version = pytest.mark.parametrize("version", RECORDED)
 
 def recorded(version: int) -> tuple[dict, dict]:
     catalogue = catalogue_of(RECORDED[version]["catalogue"])
-    return values_of(RECORDED[version]["reply"], catalogue.columns), dict(catalogue.columns)
+    reply = RECORDED[version]["reply"]
+    databases = {oid: name for (label, name), oid in ids_of(reply).items() if label == "db"}
+    return values_of(reply, catalogue.columns, databases), dict(catalogue.columns)
 
 
 # --- What it says --------------------------------------------------------------------------
@@ -204,9 +212,9 @@ def test_a_level_that_falls_lost_nothing() -> None:
     ],
 )
 def test_no_quoted_text_of_a_statement_is_shown(text: str, shown: str) -> None:
-    reply = {STATEMENTS: [["shop", text, 1]]}
+    reply = {STATEMENTS: [["5", text, 1]]}
 
-    values = values_of(reply, {STATEMENTS: ("calls",)})
+    values = values_of(reply, {STATEMENTS: ("calls",)}, {"5": "shop"})
 
     part = (("db", "shop"), ("query", shown))
     assert values["statement.calls", ()] == values["statement.calls", part] == 1
@@ -214,10 +222,10 @@ def test_no_quoted_text_of_a_statement_is_shown(text: str, shown: str) -> None:
 
 def test_statements_are_totalled_by_what_they_do_too() -> None:
     reply = {
-        STATEMENTS: [["a", "INSERT INTO t", 3], ["b", "insert\n  into u", 4], ["a", "SET x", 5]]
+        STATEMENTS: [["5", "INSERT INTO t", 3], ["6", "insert\n  into u", 4], ["5", "SET x", 5]]
     }
 
-    values = values_of(reply, {STATEMENTS: ("calls",)})
+    values = values_of(reply, {STATEMENTS: ("calls",)}, {"5": "a", "6": "b"})
 
     totals = {name: value for (name, part), value in values.items() if not part}
     verbs = dict.fromkeys(("select", "update", "delete", "merge"), 0) | {"insert": 7}
@@ -225,6 +233,17 @@ def test_statements_are_totalled_by_what_they_do_too() -> None:
         "statement.calls": 12,
         **{f"statement.{verb}.calls": calls for verb, calls in verbs.items()},
     }
+
+
+def test_statements_of_databases_of_one_name_are_counted_together() -> None:
+    """As of one that was dropped and made anew; one that nobody has seen has no name."""
+    reply = {STATEMENTS: [["5", "SELECT a", 3], ["6", "SELECT a", 4], ["7", "SELECT a", 5]]}
+
+    values = values_of(reply, {STATEMENTS: ("calls",)}, {"5": "shop", "6": "shop"})
+
+    query = ("query", "SELECT a")
+    assert values["statement.calls", (("db", "shop"), query)] == 7
+    assert values["statement.calls", (("db", ""), query)] == 5
 
 
 def test_a_statement_that_went_is_lost_to_the_total_of_those_that_do_the_same() -> None:
@@ -253,7 +272,7 @@ def test_the_parts_of_every_counter_add_up_to_its_total(data: Any) -> None:
         for view in VIEWS
     }
 
-    values = values_of(reply, columns)
+    values = values_of(reply, columns, {"": "a", "0": "b"})
 
     for view in VIEWS:
         if view.labels:

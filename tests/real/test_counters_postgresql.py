@@ -311,22 +311,28 @@ def test_a_database_that_was_made_anew_is_not_taken_for_the_one_before(
 ) -> None:
     other = server.url.removesuffix("postgres") + "other"
     made = ("DROP DATABASE IF EXISTS other", "CREATE DATABASE other")
-    fill = ("CREATE TABLE t (i INT)", *["INSERT INTO t VALUES (1)"] * 9)
     shots = []
-    for _ in range(2):
+    for number in (9, 4, 6):
         for statement in made:
             execute(server.url, statement)
-        execute(other, *fill)
+        execute(other, "CREATE TABLE t (i INT)", *["INSERT INTO t VALUES (1)"] * number)
         ended(server)
         shots += snapshots(backend)
 
-    moves = delta(*shots)
+    moves, later = (delta(*two) for two in pairwise(shots))
 
     assert "made anew" in moves.unknown["xact_commit", (("db", "other"),)]
     assert "began anew" in moves.unknown["xact_commit", ()]
-    calls = {series: n for series, n in moves.moved.items() if series[0] == "statement.calls"}
-    assert calls["statement.calls", ()] >= len(made) + len(fill)  # what ran is not forgotten
-    assert not any(("db", "other") in part for _, part in calls)
+    insert = ("query", "INSERT INTO t VALUES ($1)")
+    parts = [("statement.calls", (("db", name), insert)) for name in ("other", "")]
+    assert [moves.moved.get(part, 0) for part in parts] == [4, 0]  # what ran is not forgotten
+    assert [later.moved.get(part, 0) for part in parts] == [6, 0]
+    assert moves.moved["statement.insert.calls", ()] == 4
+    with closing(connect(shop(server), origin="test")) as another_process:
+        (after,) = snapshots(another_process)
+    documents = [document([one], wall_ns=one.taken_ns) for one in (shots[0], after)]
+    told = difference(*documents).parts["postgresql"]
+    assert not any(of.get("db") == "other" for name, of, _ in told if name == "statement.calls")
     execute(server.url, "DROP DATABASE other")
 
 

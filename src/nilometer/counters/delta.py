@@ -28,10 +28,12 @@ class Delta(NamedTuple):
     because: str = ""
 
 
-def delta(before: Snapshot, after: Snapshot) -> Delta:
+def delta(before: Snapshot, after: Snapshot, *, one_reader: bool = True) -> Delta:
     """Subtract two snapshots of one backend, the earlier one first.
 
     What restarted, was replaced or upgraded in between is not compared: ``because`` says so.
+    `one_reader` took both: it goes on to tell what was counted in a thing that was made anew,
+    as statements in a database, under its name. Another one cannot know that name.
     """
     because = _not_comparable(before, after)
     if because:
@@ -46,7 +48,7 @@ def delta(before: Snapshot, after: Snapshot) -> Delta:
         earlier = before.values.get(series, 0 if fact.from_zero and was_read else None)
         if begun := _begun_anew(series, before, after, families):
             unknown[series] = f"not one count throughout: {begun}"
-        elif anew := _made_anew(series[1], before, after):
+        elif anew := _made_anew(series[1], before, after, one_reader=one_reader):
             unknown[series] = f"{anew} was made anew meanwhile, under the same name"
         elif fact.from_zero and before.unseen != after.unseen:
             unknown[series] = after.unseen or before.unseen
@@ -78,9 +80,10 @@ def _begun_anew(
     return "" if (series[0], now) in families else now
 
 
-def _made_anew(part: Dimensions, before: Snapshot, after: Snapshot) -> str:
-    """Which of its dimensions names another thing than it did; empty if none does."""
-    for pair in part:
+def _made_anew(part: Dimensions, before: Snapshot, after: Snapshot, *, one_reader: bool) -> str:
+    """Which of its dimensions names another thing than it did; empty if none does, or if what
+    is told of others, too, outlived it."""
+    for pair in part if len(part) == 1 or not one_reader else ():
         was, now = before.ids.get(pair), after.ids.get(pair)
         if was is not None and now is not None and was != now:
             return f"{pair[0]} {pair[1]!r}"

@@ -264,7 +264,7 @@ def _between(since: object, until: object) -> dict[str, float]:
 def _moves(before: Snapshot, after: Snapshot) -> Delta:
     """How far counters moved; not known of a total that lost what a part of it had counted."""
     before, after = _with_same_rest(before, after), _with_same_rest(after, before)
-    moves = delta(before, after)
+    moves = delta(before, after, one_reader=False)
     moved, unknown = dict(moves.moved), dict(moves.unknown)
     for name, number in _shrunken(before, after).items():
         if moved.pop((name, ()), None) is not None:

@@ -65,11 +65,14 @@ was cut off goes to the end."""
 
 
 def values_of(
-    reply: Mapping[str, Any], columns: Mapping[str, Sequence[str]]
+    reply: Mapping[str, Any],
+    columns: Mapping[str, Sequence[str]],
+    databases: Mapping[str, str],
 ) -> dict[Series, Number]:
     """The counters of a reply: the total of each column and its parts; parts of 0 are left out.
 
     The total of a view with many rows is their sum; statements are totalled by verb, too.
+    `databases` are the names of those that statements ran in, by `oid`; others have none.
     """
     values: dict[Series, Number] = {}
     for view in VIEWS:
@@ -82,7 +85,7 @@ def values_of(
             if view.name == STATEMENTS:
                 if OURS in labels[-1]:
                     continue
-                labels[-1] = folded(labels[-1])
+                labels = [databases.get(labels[0], ""), folded(labels[-1])]
             part = tuple(zip(view.labels, labels, strict=True))
             for name, value in zip(names, row[len(labels) :], strict=True):
                 if isinstance(value, int | float) and value:
@@ -260,6 +263,7 @@ class PostgreSQL:
         self._catalogue = Catalogue({}, "")
         self._losses = Losses()
         self._kept = Kept()
+        self._databases: dict[str, str] = {}
         self._facts: dict[str, Fact] = {}
         self.servers: tuple[tuple[str, str], ...] = ()
 
@@ -276,8 +280,10 @@ class PostgreSQL:
         finally:
             self.close()
         self.servers = ((self.name, f"started {reply['started']}Z"),)
-        raw = values_of(reply, self._catalogue.columns)
         ids = ids_of(reply)
+        # Statements stay when their database is dropped, and remain those of its name.
+        self._databases |= {oid: name for (label, name), oid in ids.items() if label == "db"}
+        raw = values_of(reply, self._catalogue.columns, self._databases)
         values, notes = bounded(raw, gauges=GAUGES, kept=self._kept)
         incarnations = together(
             statements_begun(reply, self._catalogue.columns, values),

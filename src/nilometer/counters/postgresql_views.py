@@ -50,11 +50,7 @@ VIEWS: Final = (
     View(
         STATEMENTS,
         "statement.",
-        {
-            "db": "coalesce((SELECT datname FROM pg_catalog.pg_database d "
-            "WHERE d.oid = v.dbid), '')",
-            "query": f"left(v.query, {QUERY_CHARS_MAX})",
-        },
+        {"db": "v.dbid", "query": f"left(v.query, {QUERY_CHARS_MAX})"},
         (
             *("calls", "rows", "plans", "wal_records", "wal_fpi", "wal_bytes"),
             *("shared_blks_hit", "shared_blks_read", "shared_blks_dirtied"),
