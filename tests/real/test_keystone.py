@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from threading import Thread
 from urllib.error import HTTPError
@@ -17,10 +19,12 @@ from urllib.request import ProxyHandler, Request, build_opener
 import pytest
 
 from examples.servers.keystone import PASSWORD, Keystone
+from nilometer.api import keystone as api
 from nilometer.cli.processes import free_port
 from nilometer.clock import wall_ns
 from nilometer.model import Batch, Kind, Reading, Resource
 from nilometer.store.lake import Lake
+from nilometer.testing import FakeTime
 from tests.collector import start
 
 # Three commands of its own set keystone up, some seconds each where nobody else is busy.
@@ -86,6 +90,13 @@ def asked(collector, token, path="/v2.0/metrics", told=None):
     return answer.status, [name for name in names if not name.startswith("nilometer.")]
 
 
+def revoke(keystone, token):
+    headers = {"X-Auth-Token": token, "X-Subject-Token": token}
+    request = Request(f"{keystone.url}/auth/tokens", headers=headers, method="DELETE")
+    with _opener.open(request, timeout=30) as answer:
+        assert answer.status == 204
+
+
 def point(name):
     return {"name": name, "timestamp": NOW // MS, "value": 1}
 
@@ -127,6 +138,25 @@ def test_a_reader_sees_and_does_not_send(keystone, collector):
 
     assert asked(collector, token) == (200, [])
     assert asked(collector, token, told=point("of.desk"))[0] == 401
+
+
+def test_a_revoked_token_opens_no_longer_than_the_page_says(keystone, tmp_path):
+    file = tmp_path / "keystone.conf"
+    file.write_text(SETTINGS.format(url=keystone.url, password=PASSWORD))
+    time, token = FakeTime(), keystone.token("ana", "shop")
+
+    async def story():
+        with closing(api.Keystone(str(file), clock=time.clock)) as ours:
+            good = await ours.identity(token.encode())
+            revoke(keystone, token)
+            soon = await ours.identity(token.encode())
+            time.advance(api.KNOWN_NS / 1e9)
+            return good, soon, await ours.identity(token.encode())
+
+    good, soon, later = asyncio.run(story())
+
+    assert isinstance(good, api.Identity)
+    assert (soon, later) == (good, 401)
 
 
 @pytest.mark.parametrize("token", ["", "gAAAAA-no-token", "x" * 9000])

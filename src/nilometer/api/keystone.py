@@ -33,8 +33,8 @@ CONNECT_S_MAX: Final = 15
 for one that hangs."""
 
 KNOWN_NS: Final = 60 * 10**9
-"""So long a token may go on to open after it was revoked, or ended; the filter itself remembers
-tokens for five minutes, but looks whether they ended."""
+"""So long a token may go on to open after it was revoked, or ended. The filter itself remembers
+none: it would for five minutes more, and sees only that they ended."""
 
 KNOWN_MAX: Final = 1000  # some 300 kB; more projects than have clients in a minute
 
@@ -81,6 +81,7 @@ class Keystone:
             "oslo_config_project": "nilometer",
             "oslo_config_file": file,
             "http_connect_timeout": CONNECT_S_MAX,
+            "token_cache_time": -1,
         }
         try:
             self._filter = auth_token.AuthProtocol(_note, told)
