@@ -19,6 +19,7 @@ from nilometer.counters.postgresql import (
     incarnation_of,
     statements_begun,
     values_of,
+    whole_pages,
 )
 from nilometer.counters.postgresql_facts import EXACT, GAUGES, INEXACT, fact_of
 from nilometer.counters.postgresql_options import OPTIONS, find, parameters
@@ -244,6 +245,19 @@ def test_statements_of_databases_of_one_name_are_counted_together() -> None:
     query = ("query", "SELECT a")
     assert values["statement.calls", (("db", "shop"), query)] == 7
     assert values["statement.calls", (("db", ""), query)] == 5
+
+
+def test_whole_pages_are_told_of_the_statements_that_logged_them() -> None:
+    columns = {"pg_stat_wal": ("wal_fpi", "wal_bytes"), STATEMENTS: ("wal_fpi", "wal_bytes")}
+    created, inserted = ["5", "CREATE TABLE t", 12, 9], ["5", "INSERT INTO t", 0, 8]
+    updated = ["5", "UPDATE t", 3, 7]
+    reply = {"pg_stat_wal": [[40, 99]], STATEMENTS: [created, inserted, updated]}
+
+    told = whole_pages(values_of(reply, columns, {}))
+
+    kinds = ("", "statement.", "statement.insert.", "statement.update.")
+    pages = [told[f"{kind}wal_bytes", ()].split()[2] for kind in kinds]
+    assert pages == ["40", "15", "0", "3"]
 
 
 def test_a_statement_that_went_is_lost_to_the_total_of_those_that_do_the_same() -> None:

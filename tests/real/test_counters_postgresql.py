@@ -147,6 +147,25 @@ def test_bytes_of_wal_that_hold_whole_pages_are_not_compared(
     assert 0 < second.moved[counter] < 1000
 
 
+def test_bytes_that_inserts_log_are_known_though_making_their_table_logs_whole_pages(
+    server: PostgreSQL, backend: Backend
+) -> None:
+    """As a suite does that makes its tables in each run: an index begins with a whole page."""
+    execute(shop(server), "CHECKPOINT")  # so that none comes by time
+    ended(server)
+    (before,) = snapshots(backend)
+    rows = [f"INSERT INTO made VALUES ({one}, '{'x' * 40}')" for one in range(9)]
+    execute(shop(server), "CREATE TABLE made (id INT PRIMARY KEY, item TEXT)", *rows)
+    ended(server)
+    (after,) = snapshots(backend)
+
+    moves = delta(before, after)
+
+    assert moves.moved["statement.wal_fpi", ()] > 0
+    assert "whole pages" in moves.unknown["statement.wal_bytes", ()]
+    assert 9 * 40 < moves.moved["statement.insert.wal_bytes", ()] < 9 * 1000
+
+
 def test_two_equal_workloads_move_what_is_exact_by_the_same(
     server: PostgreSQL, backend: Backend
 ) -> None:

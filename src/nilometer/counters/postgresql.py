@@ -120,14 +120,18 @@ def whole_pages(values: Mapping[Series, Number]) -> dict[Series, str]:
     which there was more of it is not compared.
 
     The first change of a page after a checkpoint logs all of it, and checkpoints come by time.
+    CREATE TABLE logs those of its indexes each time: that is no matter of what INSERTs log.
     """
-    found: dict[Series, str] = {}
-    for name, _ in [series for series in values if not series[1]]:
-        pages = "statement.wal_fpi" if name.startswith("statement.") else "wal_fpi"
-        number = values.get((pages, ()))
-        if name.endswith("wal_bytes") and number is not None:
-            found[name, ()] = f"it holds {number:,} whole pages, logged after checkpoints"
-    return found
+    pages: dict[str, Number] = {"wal_bytes": values.get(("wal_fpi", ()), 0)}
+    for (name, part), number in values.items():
+        if name == "statement.wal_fpi" and part:
+            for total in totals_of("statement.wal_bytes", part):
+                pages[total] = pages.get(total, 0) + number
+    return {
+        (name, ()): f"it holds {pages.get(name, 0):,} whole pages, logged after checkpoints"
+        for name, part in values
+        if name.endswith("wal_bytes") and not part
+    }
 
 
 def folded(text: str) -> str:
