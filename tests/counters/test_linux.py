@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -302,6 +303,29 @@ def test_a_control_group_s_files_are_read_by_device_and_together() -> None:
         ("io.reads", ()): 1,
         ("io.writes", ()): 2,
     }
+
+
+def test_a_control_group_stays_the_same_one_while_groups_in_it_come_and_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As those of systemd: with an attribute of its own a group's times change with them."""
+    monkeypatch.setattr(linux, "CGROUPS", (tmp_path,))
+    for name in ("job", "new"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "cpu.stat").write_text("user_usec 500\n")
+    backend = connect("linux://?cgroup=/job", origin="-b")
+
+    first = backend.read().incarnation
+    changed_ns = (tmp_path / "job").stat().st_ctime_ns
+    inner = count()
+    while (tmp_path / "job").stat().st_ctime_ns == changed_ns:
+        (tmp_path / "job" / f"inner{next(inner)}").mkdir()
+    second = backend.read().incarnation
+    (tmp_path / "job").rename(tmp_path / "old")
+    (tmp_path / "new").rename(tmp_path / "job")
+    third = backend.read().incarnation
+
+    assert first == second != third
 
 
 def test_a_tree_is_walked_once_even_where_parents_go_round() -> None:

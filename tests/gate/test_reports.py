@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nilometer.cli.gate_check import FORMATS as OFFERED
+from nilometer.gate.attribution import Place
 from nilometer.gate.reports import FORMATS
 from nilometer.gate.reports.markdown import code, marker, nothing
 from nilometer.gate.verdict import Outcome, Verdict, judge
@@ -182,6 +183,20 @@ def test_sarif_tells_each_place_once_however_many_parts_come_from_it() -> None:
     (result,) = whole["runs"][0]["results"]
     assert len(result["locations"]) == 1
     assert "relatedLocations" not in result
+
+
+def test_a_file_in_sarif_has_a_first_line_where_none_is_known() -> None:
+    (finding,) = ALARM.findings
+    part = finding.parts[0]
+    parts = tuple(part._replace(place=Place("shop/app.py", line)) for line in (0, 1))
+    findings = (replace(finding, parts=parts),)
+
+    whole = json.loads(FORMATS["sarif"](replace(ALARM, findings=findings)))
+
+    (result,) = whole["runs"][0]["results"]
+    (location,) = result["locations"]
+    assert location["physicalLocation"]["region"] == {"startLine": 1}
+    assert "relatedLocations" not in result  # no two places alike
 
 
 @pytest.mark.parametrize(("suite", "uri"), [("shop tests", "shop%20tests"), ("", "suite")])

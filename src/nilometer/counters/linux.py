@@ -288,8 +288,8 @@ class Cgroup(Linux):
                 f"linux at {self.instance}: no control group of version 2 in {places}"
             )
         found = cgroup_counters({name: _text(folder / name) for name in CGROUP_FILES})
-        began = folder.stat()
-        return self._figures(found, f"{_boot()} {began.st_ino}:{began.st_ctime_ns}")
+        # The kernel (of 64 bits) gives no number twice; times change with groups made in it.
+        return self._figures(found, f"{_boot()} {folder.stat().st_ino}")
 
 
 CGROUP_FILES: Final = (

@@ -62,10 +62,13 @@ def _result(finding: Finding, verdict: Verdict) -> dict[str, Any]:
         "message": {"text": "\n".join(lines)},
         "partialFingerprints": {"counter/v1": blake2b(same, digest_size=16).hexdigest()},
     }
-    places = dict.fromkeys(part.place for part in finding.parts if part.place)
-    # GitHub refuses the whole file for one result without a place. Where no line of code is
-    # known the suite stands for it, as an image's name does in the reports of other scanners.
-    locations = [_location(place.file, place.line) for place in places] or [
+    places = dict.fromkeys(
+        (part.place.file, part.place.line or 1) for part in finding.parts if part.place
+    )
+    # GitHub refuses the whole file for one result without a place, or for a place without a
+    # line. Where no code is known the suite stands for it, as an image's name does in the
+    # reports of other scanners; and the first line for a file of which no line is known.
+    locations = [_location(file, line) for file, line in places] or [
         _location(verdict.run.suite.strip("/") or SUITE, 1)
     ]
     found["locations"] = locations[:1]
@@ -75,7 +78,5 @@ def _result(finding: Finding, verdict: Verdict) -> dict[str, Any]:
 
 
 def _location(file: str, line: int) -> dict[str, Any]:
-    physical: dict[str, Any] = {"artifactLocation": {"uri": quote(file, errors="replace")}}
-    if line:
-        physical["region"] = {"startLine": line}
-    return {"physicalLocation": physical}
+    place = {"uri": quote(file, errors="replace")}
+    return {"physicalLocation": {"artifactLocation": place, "region": {"startLine": line}}}
