@@ -43,14 +43,14 @@ def chromium():
 
 
 @contextmanager
-def tab(browser, url, *, scheme="light", viewport=WIDE, refused=()):
+def tab(browser, url, *, scheme="light", viewport=WIDE, refused=(), **more):
     """A page in a new context, paths relative to `url`; on leaving, nothing went wrong in it.
 
-    `refused` are statuses with which the collector is meant to refuse something.
+    `refused` are statuses with which the collector is meant to refuse something, `more` what
+    else the context is to be.
     """
-    with browser.new_context(
-        base_url=url, color_scheme=scheme, viewport=viewport, locale="en-GB", timezone_id="UTC"
-    ) as context:
+    more |= {"base_url": url, "color_scheme": scheme, "viewport": viewport}
+    with browser.new_context(locale="en-GB", timezone_id="UTC", **more) as context:
         page = context.new_page()
         page.set_default_timeout(PATIENCE_MS)
         wrong = watch(page, url, refused)

@@ -130,6 +130,35 @@ def test_charts_are_renewed_while_one_looks_and_not_while_they_are_paused(page):
     assert [url for url in later if "plain=true" in url] == []
 
 
+def swipe(page, x, y, by):
+    """With one finger from that point of the screen so far up, or down."""
+    session = page.context.new_cdp_session(page)
+
+    def touch(kind, *points):
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": list(points)})
+
+    touch("touchStart", {"x": x, "y": y})
+    for step in range(1, 11):
+        touch("touchMove", {"x": x, "y": y - by * step / 10})
+    touch("touchEnd")
+    session.detach()
+
+
+def test_on_a_phone_a_finger_scrolls_past_every_chart(browser, seeded):
+    with tab(browser, seeded.url, viewport=NARROW, has_touch=True, is_mobile=True) as page:
+        charts = drawn(page, TIMER)
+        for number in range(figures(charts).count()):
+            figure = figures(charts).nth(number)
+            figure.evaluate("one => one.scrollIntoView({block: 'center'})")
+            before, box = page.evaluate("scrollY"), figure.bounding_box()
+
+            swipe(page, box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, -200)
+
+            page.wait_for_timeout(500)
+            assert page.evaluate("scrollY") < before - 50
+        assert not {"since", "until"} & set(asked(page))
+
+
 def test_a_cell_of_the_heat_map_leads_to_its_traces(page):
     charts = drawn(page, f"{TIMER}?period=5m")
     heat = figures(charts).nth(figures(charts).count() - 2)

@@ -244,8 +244,8 @@ def _figure(time: Any, look: Look, height: int, tools: Sequence[Any], **more: An
     )
     made.toolbar.logo = None
     made.toolbar_location = "above"
-    if tools:
-        made.toolbar.active_drag = tools[0]
+    if tools:  # a finger that scrolls draws no box, unless that is chosen above the chart
+        made.toolbar.active_drag = None if look.narrow else tools[0]
     return made
 
 

@@ -48,6 +48,7 @@
       whole = { start: drawn.time.start, end: drawn.time.end };
       if (before) drawn.time.setv({ start: before[0], end: before[1] });
       grip();
+      touchable(box);
       drawn.time.change.connect(moved);
       const cells = doc.get_model_by_name("cells");
       if (cells) cells.selected.properties.indices.change.connect(() => follow(cells));
@@ -55,6 +56,15 @@
     } catch (error) {
       said.hidden = false;
       said.textContent = `The charts cannot be drawn: ${error.message}`;
+    }
+  }
+
+  // Up and down a finger scrolls the page, as if there were no chart under it; across it chooses
+  // a time. Bokeh would have both, and nobody could get past the charts of a phone's page.
+  function touchable(within) {
+    for (const one of within.querySelectorAll("*")) {
+      if (one.classList.contains("bk-events")) one.style.touchAction = "pan-y pinch-zoom";
+      if (one.shadowRoot) touchable(one.shadowRoot);
     }
   }
 
