@@ -110,6 +110,17 @@ def test_one_field_finds_a_resource(page):
     expect(page.get_by_role("heading", level=1)).to_contain_text(SERVER)
 
 
+def test_a_form_where_no_counter_is_ticked_accepts_none(browser, seeded):
+    with tab(browser, seeded.url, refused=(422,)) as page:
+        page.goto("/changes/run?suite=shop&run=r25")
+        for box in page.get_by_role("checkbox").all():
+            box.uncheck()
+        page.get_by_label("Why").fill("none of these")
+        page.get_by_role("button", name="Accept").click()
+
+        expect(page.get_by_text("no counter is ticked")).to_be_visible()
+
+
 def test_from_the_changes_to_the_line_of_code_that_costs_more_and_back_by_accepting_it(page):
     page.goto("/changes")
     row = page.get_by_role("row").filter(has_text="shop").filter(has_text="warn")

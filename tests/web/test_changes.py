@@ -186,6 +186,7 @@ def test_no_page_of_another_origin_accepts_anything(place, headers):
         ({"run": "zz"}, 404, "the latest are r23, r24, r25"),
         ({"suite": "shops"}, 404, "no suite"),
         ({"all": "yes", "counter": SELECT}, 422, "leave one out"),
+        ({"boxes": "shown"}, 422, "no counter is ticked; go back and choose one"),
         ({"by": "n" * 300}, 422, "at most 200 characters"),
         ({"reason": "x" * 300_000}, 413, "262,144 bytes"),
     ],

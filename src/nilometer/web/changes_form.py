@@ -42,6 +42,9 @@ def add(routes: APIRouter, parts: Parts, judging: Judging) -> None:
         counters, everything = told.get("counter", []), told.get("all") == ["yes"]
         if counters and everything:
             raise unusable("all", "yes", "all counters or some of them: leave one out")
+        if "boxes" in told and not (counters or everything):
+            # Without a name all that moved would be meant, as on the command line.
+            raise unusable("counter", "", "no counter is ticked; go back and choose one")
         suites = await parts.queries.run("/changes", judging.suites)
         one = named(suites, suite)
         if one is None:
