@@ -158,3 +158,18 @@ def test_statements_in_a_database_that_was_made_anew_are_known_to_who_read_both(
 
     assert known == Delta({part: 5}, {})
     assert unknown == Delta({}, {part: "db 'a' was made anew meanwhile, under the same name"})
+
+
+@pytest.mark.parametrize("now", [{("db", "a"): "2"}, {}])
+def test_what_a_database_left_is_not_taken_for_what_ran_since_by_who_did_not_know_it(
+    now: dict,
+) -> None:
+    query = ("query", "SELECT a")
+    part, nameless, kept = (("calls", (("db", name), query)) for name in ("a", "", "b"))
+    before = snapshot_of({part: 5, kept: 1}, ids={("db", "a"): "1"})
+    after = snapshot_of({part: 9, nameless: 5, kept: 3}, ids=now)
+
+    moves = delta(before, after, one_reader=False)
+
+    assert moves.unknown[nameless] == "it holds what db 'a' left, which went or was made anew"
+    assert moves.moved[kept] == 2

@@ -50,6 +50,8 @@ def delta(before: Snapshot, after: Snapshot, *, one_reader: bool = True) -> Delt
             unknown[series] = f"not one count throughout: {begun}"
         elif anew := _made_anew(series[1], before, after, one_reader=one_reader):
             unknown[series] = f"{anew} was made anew meanwhile, under the same name"
+        elif not one_reader and (went := _left_by(series[1], before, after)):
+            unknown[series] = f"it holds what {went} left, which went or was made anew"
         elif fact.from_zero and before.unseen != after.unseen:
             unknown[series] = after.unseen or before.unseen
         elif earlier is None:
@@ -88,6 +90,14 @@ def _made_anew(part: Dimensions, before: Snapshot, after: Snapshot, *, one_reade
         if was is not None and now is not None and was != now:
             return f"{pair[0]} {pair[1]!r}"
     return ""
+
+
+def _left_by(part: Dimensions, before: Snapshot, after: Snapshot) -> str:
+    """What went, of which this part may hold what outlived it: it is of a thing without a name,
+    as statements are whose database was dropped. Empty if nothing did."""
+    nameless = {label for label, name in part if not name} if len(part) > 1 else set()
+    gone = (pair for pair, text in before.ids.items() if after.ids.get(pair) != text)
+    return next((f"{label} {name!r}" for label, name in gone if label in nameless), "")
 
 
 def _not_comparable(before: Snapshot, after: Snapshot) -> str:
