@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import importlib
 import inspect
@@ -16,6 +17,7 @@ import pytest
 
 from nilometer.integrations import Chosen
 from nilometer.measure import Registry
+from nilometer.measure.decorate import kind_of
 from nilometer.measure.events import EventSource
 from nilometer.model import Status
 from tests.integrations.integration_kit import read, shape, traced_request
@@ -311,6 +313,53 @@ def test_a_module_that_is_imported_already_is_patched_at_once(library, laid, reg
     assert made.waiting == {}
 
 
+def test_a_module_that_is_being_imported_when_its_patches_begin_is_patched_when_complete(
+    library, laid, registry
+):
+    """An application's module that reads settings of its own, after `nilometer run` began."""
+    first = laid("patched_asks:Cart.add")
+    half_made = []
+
+    def begin_anew():
+        first.end()
+        for _ in range(2):  # the settings of the second one are what holds
+            for one in half_made:
+                one.end()
+            half_made.append(laid("patched_asks:Cart.add"))
+
+    library.begin_anew = begin_anew
+    sys.modules["patched_hands"] = library
+    library.write(
+        "import patched_hands\n"
+        "patched_hands.begin_anew()\n"
+        "class Cart:\n"
+        "    def add(self):\n"
+        "        return 1\n",
+        "patched_asks",
+    )
+    module = library.load("patched_asks")
+    module.Cart().add()
+
+    assert read(registry) == {"patched_asks.Cart.add": {"": 1}}
+    assert (half_made[-1].failed, half_made[-1].waiting) == ({}, {})
+    assert type(module.__spec__) is type(sys.__spec__)
+    assert set(vars(module.__spec__)) == set(vars(library.load().__spec__))
+
+
+def test_a_module_that_fails_while_its_patches_wait_for_it_is_patched_the_next_time(
+    library, laid, registry
+):
+    library.begin = lambda: laid("patched_asks:add")
+    sys.modules["patched_hands"] = library
+    library.write("import patched_hands\npatched_hands.begin()\n1 / 0\n", "patched_asks")
+    with pytest.raises(ZeroDivisionError):
+        library.load("patched_asks")
+    library.write("def add():\n    return 1\n", "patched_asks")
+    library.load("patched_asks").add()
+
+    assert read(registry) == {"patched_asks.add": {"": 1}}
+
+
 def test_a_module_that_is_reloaded_is_patched_again_and_classes_made_before_stay_so(
     library, laid, registry
 ):
@@ -485,6 +534,94 @@ def test_what_somebody_else_wrapped_around_ours_stays_and_passes_calls_on(
         "covered by somebody else's wrapper, or run again",
     )
     assert module.plain is theirs
+
+
+def wrapped_by_somebody_else(thing):
+    if isinstance(thing, staticmethod | classmethod):
+        return type(thing)(wrapped_by_somebody_else(thing.__func__))
+    if isinstance(thing, property):
+        return property(wrapped_by_somebody_else(thing.fget))
+
+    def theirs(*args, **kwargs):
+        return thing(*args, **kwargs)
+
+    async def theirs_awaited(*args, **kwargs):
+        return await thing(*args, **kwargs)
+
+    def their_steps(*args, **kwargs):
+        return (yield from thing(*args, **kwargs))
+
+    async def their_async_steps(*args, **kwargs):
+        async for one in thing(*args, **kwargs):
+            yield one
+
+    by_kind = {
+        "function": theirs,
+        "coroutine": theirs_awaited,
+        "generator": their_steps,
+        "async_generator": their_async_steps,
+    }
+    return functools.wraps(thing)(by_kind[kind_of(thing)])
+
+
+@pytest.mark.parametrize(
+    ("make", "dimensions"),
+    [
+        *((make, {}) for make in ("timer", "counter", "span", "event")),
+        *((make, {"a": "0"}) for make in ("timer", "counter", "span", "event")),
+        *((make, {"result": "return"}) for make in ("timer", "counter", "span")),
+    ],
+)
+def test_what_somebody_else_wrapped_around_ours_is_measured_once_also_by_later_settings(
+    library, laid, registry, make, dimensions
+):
+    steps = ("generator", "async_generator")  # which have no result
+    named = [
+        *("plain", "coroutine", "Base.save", "Base.load", "Base.static", "Base.of", "fails"),
+        *("Base.size", "Base.__init__", "Own.get", "Child.load", "fails_awaited"),
+        *(() if "result" in dimensions else steps),
+    ]
+    tables = [
+        {"target": f"patched_lib:{one}", "make": make, "dimensions": dimensions}
+        for one in named
+    ]
+    first = laid(*tables)
+    module = library.load()
+
+    def measured():
+        """What one call of each makes, but for when and how long."""
+        with traced_request() as spans:
+            assert call_all(module) == GAVE
+            with pytest.raises(KeyError):
+                module.fails(5)
+            with pytest.raises(KeyError):
+                asyncio.run(module.fails_awaited(6))
+        readings, events = registry.collect()
+        return (
+            sorted((one.name, *dict(one.dimensions)) for one in readings if samples(one)),
+            sum(samples(one) for one in readings),
+            sorted(event.name for event in events),
+            sorted(shape(spans)),
+        )
+
+    def samples(reading):
+        return getattr(reading.value, "samples", reading.value)
+
+    once = measured()
+    for one in first.applied:
+        owner, name = one.place.owner, one.place.name
+        setattr(owner, name, wrapped_by_somebody_else(vars(owner)[name]))
+    first.end()
+    after = measured()
+    second = laid(*tables)
+    again = measured()
+    second.end()
+    at_last = measured()
+
+    nothing = ([], 0, [], [("request", "", "UNSET")])
+    assert (first.failed, second.failed) == ({}, {})
+    assert once != nothing
+    assert (after, again, at_last) == (nothing, once, nothing)
 
 
 # --- What cannot be patched -------------------------------------------------------------------

@@ -149,7 +149,7 @@ def imported(patch: Patch, registry: Registry) -> Checked:
             found.append(_defined(one))
             around = wrapping(patch, patch.name_of(one.qualname), registry)
             layer = Layer((patch.make, ""), around, lambda: True)
-            wrapped(one.thing, [layer], in_class=one.in_class)  # made, and laid nowhere
+            wrapped(one.thing, [layer], in_class=one.in_class, made=[])  # laid nowhere
     except ConfigError as error:
         return Checked(patch, found, str(error))
     except (InstrumentClashError, ValueError) as error:  # a name that is taken, or is none

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 from _thread import get_ident
+from importlib.machinery import ModuleSpec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-    from importlib.machinery import ModuleSpec
     from types import ModuleType
 
 
@@ -35,6 +35,18 @@ class Arrivals:
         self._expected.clear()
         if self in sys.meta_path:
             sys.meta_path.remove(self)
+
+    def is_awaited(self, name: str) -> bool:
+        """Whether that module is just being imported, by whomever: then tell of it, too."""
+        spec: Any = getattr(sys.modules.get(name), "__spec__", None)
+        if type(spec) not in (ModuleSpec, _HalfMade) or not vars(spec).get("_initializing"):
+            return False
+        vars(spec)["_awaited_by"] = self
+        spec.__class__ = _HalfMade
+        if spec._initializing:
+            return True
+        _HalfMade.be_whole(spec)  # another thread has completed it meanwhile
+        return False
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -96,3 +108,28 @@ class _Followed:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._loader, name)
+
+
+class _HalfMade(ModuleSpec):
+    """The spec of a module that runs already, followed by nobody or by one that has ended.
+
+    Its import says only here when the module is complete, or has failed.
+    """
+
+    @property
+    def _initializing(self) -> bool:
+        return bool(vars(self)["_initializing"])
+
+    @_initializing.setter
+    def _initializing(self, is_running: bool) -> None:
+        vars(self)["_initializing"] = is_running
+        awaited_by = None if is_running else _HalfMade.be_whole(self)
+        if awaited_by is not None:
+            awaited_by.has_run(self.name)
+
+    @staticmethod
+    def be_whole(spec: Any) -> Arrivals | None:
+        """Make it again what it was; who awaits it, if nobody has been told yet."""
+        spec.__class__ = ModuleSpec
+        awaited_by: Arrivals | None = vars(spec).pop("_awaited_by", None)
+        return awaited_by

@@ -385,6 +385,22 @@ generator_vectorcall(TimedFunction *self, PyObject *const *args, size_t nargsf,
     return run;
 }
 
+/* Of one that is at rest for good. */
+static PyObject *
+passing_vectorcall(TimedFunction *self, PyObject *const *args, size_t nargsf, PyObject *kwnames)
+{
+    if (nilo_stack_check() < 0)
+        return NULL;
+    return PyObject_Vectorcall(self->function, args, nargsf, kwnames);
+}
+
+static PyObject *
+Function_rest(TimedFunction *self, PyObject *Py_UNUSED(ignored))
+{
+    self->vectorcall = (vectorcallfunc)passing_vectorcall;
+    Py_RETURN_NONE;
+}
+
 static vectorcallfunc
 vectorcall_for(const char *kind)
 {
@@ -491,6 +507,7 @@ Function_reduce(PyObject *self, PyObject *Py_UNUSED(ignored))
 
 static PyMethodDef Function_methods[] = {
     {"__reduce__", (PyCFunction)Function_reduce, METH_NOARGS, NULL},
+    {"__nilometer_rest__", (PyCFunction)Function_rest, METH_NOARGS, NULL},
     {"__set_name__", (PyCFunction)(void (*)(void))nilo_set_name, METH_FASTCALL, NULL},
     {NULL, NULL, 0, NULL},
 };

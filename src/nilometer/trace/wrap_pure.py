@@ -41,6 +41,10 @@ def function_wrapper(
     return traced
 
 
+class _Nothing:
+    """What no span is: who asks for it makes none."""
+
+
 class StepsWrapper:
     """For what runs in steps: the driver runs what the function returns inside the span.
 
@@ -74,6 +78,10 @@ class StepsWrapper:
         if its_span.recording:
             its_span.kind = self._kind
         return self._driver(made, its_span)
+
+    def __nilometer_rest__(self) -> None:
+        """From now on, only pass calls on."""
+        self._recorded = _Nothing
 
     def __get__(self, instance: object, owner: type | None = None) -> Any:
         return self if instance is None else MethodType(self, instance)

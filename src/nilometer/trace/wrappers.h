@@ -322,6 +322,22 @@ Traced_call_steps(Traced *self, PyObject *const *args, size_t nargsf, PyObject *
     return driven;
 }
 
+/* Of one that is at rest for good. */
+static PyObject *
+Traced_call_passing(Traced *self, PyObject *const *args, size_t nargsf, PyObject *kwnames)
+{
+    if (nilo_stack_check() < 0)
+        return NULL;
+    return PyObject_Vectorcall(self->function, args, nargsf, kwnames);
+}
+
+static PyObject *
+Traced_rest(Traced *self, PyObject *Py_UNUSED(ignored))
+{
+    self->vectorcall = (vectorcallfunc)Traced_call_passing;
+    Py_RETURN_NONE;
+}
+
 static int
 Traced_traverse(Traced *self, visitproc visit, void *arg)
 {
@@ -393,6 +409,7 @@ Traced_reduce(PyObject *self, PyObject *Py_UNUSED(ignored))
 
 static PyMethodDef Traced_methods[] = {
     {"__reduce__", Traced_reduce, METH_NOARGS, NULL},
+    {"__nilometer_rest__", (PyCFunction)Traced_rest, METH_NOARGS, NULL},
     {"__set_name__", (PyCFunction)(void (*)(void))nilo_set_name, METH_FASTCALL, NULL},
     {NULL},
 };

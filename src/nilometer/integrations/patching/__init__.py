@@ -65,12 +65,15 @@ class Patching:
         return list(self._applied.values())
 
     def begin(self) -> None:
-        """Patch what is imported already, and the rest when it is, or is again."""
+        """Patch what is imported already, and the rest when it is, or is again.
+
+        Of what is just being imported nothing is judged before it is complete.
+        """
         self._registry.followers.append(self._follow)
         modules = dict.fromkeys(patch.module for patch in self._patches.values())
         self._arrivals.expect(modules)
         for module in modules:
-            if module in sys.modules:
+            if module in sys.modules and not self._arrivals.is_awaited(module):
                 self._arrived(module)
 
     def end(self) -> None:
@@ -80,7 +83,7 @@ class Patching:
             self._registry.followers.remove(self._follow)
         with self._lock:
             for place in self._places:
-                place.layers.clear()
+                place.end()
             self._refresh()
             self._places.clear()
             self._applied.clear()

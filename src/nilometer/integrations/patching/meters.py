@@ -349,6 +349,10 @@ class Stepped:
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         return self._call(*args, **kwargs)
 
+    def __nilometer_rest__(self) -> None:
+        """From now on, only pass calls on."""
+        self._call = self._function
+
     def __get__(self, instance: object, owner: type | None = None) -> Any:
         return self if instance is None else MethodType(self, instance)
 

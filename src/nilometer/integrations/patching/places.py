@@ -16,6 +16,7 @@ from types import (
 )
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from nilometer.integrations.patching.resting import rest
 from nilometer.measure.decorate import kind_of
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class Layer(NamedTuple):
 class Place:
     """One attribute of a class or module and the layers around it, the first one innermost."""
 
-    __slots__ = ("owner", "name", "layers", "_before", "_put", "_made_of")
+    __slots__ = ("owner", "name", "layers", "_before", "_put", "_made_of", "_around")
 
     def __init__(self, owner: Any, name: str) -> None:
         self.owner = owner
@@ -59,6 +60,7 @@ class Place:
         self._before = vars(owner).get(name, ABSENT)
         self._put: Any = self._before
         self._made_of: tuple[Any, ...] = ()
+        self._around: list[Any] = []  # the wrappers of those layers
 
     @property
     def is_ours(self) -> bool:
@@ -82,21 +84,29 @@ class Place:
     def refresh(self, taken: set[tuple[str, str]]) -> None:
         """Let there lie what the levels ask for, each key once; some are `taken` further down.
 
-        What somebody else has put there meanwhile stays: under it, ours passes calls on.
+        What somebody else has put there meanwhile stays: under it, ours does, until `end`.
         """
         inner = self._before if self._before is not ABSENT else inherited(self.owner, self.name)
         layers = list({one.key: one for one in self.active() if one.key not in taken}.values())
         made_of = (inner, *layers) if layers else ()
         if not self.is_ours or _same(made_of, self._made_of):
             return
+        made: list[Any] = []
         if layers:
-            self._lay(wrapped(inner, layers, in_class=isinstance(self.owner, type)))
+            self._lay(wrapped(inner, layers, in_class=isinstance(self.owner, type), made=made))
         elif self._before is ABSENT:
             delattr(self.owner, self.name)
             self._put = ABSENT
         else:
             self._lay(self._before)
-        self._made_of = made_of
+        self._made_of, self._around = made_of, made
+
+    def end(self) -> None:
+        """Let no layer be, nor measure any more what must stay beneath somebody else's."""
+        self.layers.clear()
+        if not self.is_ours:
+            for wrapper in self._around:
+                rest(wrapper)
 
     def _lay(self, thing: Any) -> None:
         setattr(self.owner, self.name, thing)
@@ -115,12 +125,13 @@ def inherited(owner: Any, name: str) -> Any:
     return ABSENT
 
 
-def wrapped(thing: Any, layers: list[Layer], *, in_class: bool) -> Any:
-    """The same kind of thing, with the layers around the function in it."""
+def wrapped(thing: Any, layers: list[Layer], *, in_class: bool, made: list[Any]) -> Any:
+    """The same kind of thing, with the layers around the function in it; they are `made`."""
 
     def inside(function: Any) -> Any:
         for layer in layers:
             function = layer.around(function)
+            made.append(function)
         return function
 
     if isinstance(thing, staticmethod | classmethod):
@@ -129,8 +140,8 @@ def wrapped(thing: Any, layers: list[Layer], *, in_class: bool) -> Any:
         return thing.getter(inside(thing.fget))
     if isinstance(thing, ClassMethodDescriptorType):
         return classmethod(inside(thing))
-    made = inside(thing)
-    return made if binds(thing) or not in_class else staticmethod(made)
+    whole = inside(thing)
+    return whole if binds(thing) or not in_class else staticmethod(whole)
 
 
 def binds(thing: Any) -> bool:
