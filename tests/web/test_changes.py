@@ -13,6 +13,7 @@ from nilometer.gate.chosen import choose, verdict_on
 from nilometer.gate.rank import learn
 from nilometer.gate.reports.json import document, learned_document
 from nilometer.model.run import Accepted, Count
+from nilometer.store.query import Reader
 from nilometer.store.runs import History
 from nilometer.web import judging, login
 from tests.gate.histories import run
@@ -225,6 +226,30 @@ def test_a_store_without_runs_says_how_they_come(tmp_path):
 
     assert f"nilometer measure --history {tmp_path / 'store'}" in page
     assert missing.status_code == 404
+
+
+@pytest.mark.parametrize("is_whole", [True, False], ids=["all of it", "a file of it"])
+def test_a_history_that_cannot_be_read_is_not_shown_as_none(tmp_path, is_whole):
+    record(tmp_path, run(0, {"a": 1}))
+    (bad,) = (tmp_path / "runs").glob("**/*.parquet")
+    if not is_whole:
+        record(tmp_path, run(1, {"a": 1}, suite="other"))
+    with asking(tmp_path) as ask:
+        bad.write_bytes(b"no table")
+        told = ask("/changes", format="json").json()
+        page = ask("/changes").text
+        of_suite = ask("/changes/run", suite="shop", format="json")
+    reader = Reader(tmp_path)
+    reader.history().suites()
+    broken = reader.broken()
+    reader.close()
+
+    assert [one["suite"] for one in told["suites"]] == ([] if is_whole else ["other"])
+    assert [bad.name in why for why in told["lost"]] == [True]
+    assert bad.name in page
+    assert "no measured runs here yet" not in page
+    assert of_suite.status_code == (503 if is_whole else 422)
+    assert [(one.table, bad.name in one.path) for one in broken] == [("runs", True)]
 
 
 def test_hostile_names_reasons_and_statements_stay_text(tmp_path):

@@ -68,7 +68,8 @@ class Reader(Traces, Measured, Presences, Points, Notices):
 
     def broken(self) -> list[Broken]:
         """The files that cannot be read, as far as questions met them: they are passed over."""
-        return self._questions.broken()
+        history = self._history
+        return self._questions.broken() + list(history.broken if history is not None else ())
 
     def events(
         self,

@@ -19,6 +19,7 @@ from nilometer.clock import Clock
 from nilometer.errors import StoreError
 from nilometer.model import Batch, Event, Resource
 from nilometer.model.run import Accepted, Run
+from nilometer.store.broken import Broken
 from nilometer.store.columns import parts, table_of
 from nilometer.store.compaction import FILES_MIN, VACUUM_AFTER, maintain, tidy
 from nilometer.store.disk import LOG, is_cut, torn_end
@@ -68,7 +69,8 @@ class History:
 
     `upkeep_failed` says why small files could not be merged after the last append, which
     itself went well, and `lost` what was found torn at the end of the log, and set aside; both
-    are empty if nothing is wrong.
+    are empty if nothing is wrong. `broken` are the files of runs without which `suites` was
+    answered last.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class History:
             location = Place.of(location, storage_options)
         self.place = location
         self.upkeep_failed = ""
+        self.broken: tuple[Broken, ...] = ()
         self._clock = clock
         self._durable = durability == "disk"
         self._opened: dict[str, StoredTable] = {}
@@ -191,11 +194,13 @@ class History:
         return found + self._unlisted(suite)
 
     def suites(self, limit: int = 1000) -> list[SuiteSummary]:
-        """Whose runs there are, the suite with the latest first; without what cannot be read.
+        """Whose runs there are, the suite with the latest first; without what cannot be read,
+        which `unread` tells.
 
         Raises StoreError if there is no reading of any.
         """
         values = {"rows_max": max(0, limit)}
+        bad: list[tuple[DataFile, str]] = []
         try:
             rows = self._questions.ask("suites", "runs", {}, values)
         except StoreError as error:
@@ -204,7 +209,12 @@ class History:
                 raise
             without = [file for file, _ in bad]
             rows = self._questions.ask("suites", "runs", {}, values, without=without)
+        self.broken = tuple(Broken("runs", file.path, file.rows, why) for file, why in bad)
         return [SuiteSummary(**row) for row in rows]
+
+    def unread(self) -> list[str]:
+        """What of the runs is lost, as far as `suites` met it when it was asked last."""
+        return [_told(one, one.because) for one in self.broken] + self._torn("runs")
 
     def _unlisted(self, suite: str | None) -> list[Run]:
         """One for what each torn entry at the log's end committed: it lists no file."""
@@ -296,7 +306,7 @@ def _lost(file: DataFile, why: str, suite: str | None) -> Run:
     return Run("", told, ended_ns, ended_ns, exit_status=None, because=because)
 
 
-def _told(file: DataFile, why: str) -> str:
+def _told(file: DataFile | Broken, why: str) -> str:
     return f"lost: {file.path} of the history, {file.rows} rows, cannot be read: {why}"
 
 

@@ -16,6 +16,7 @@ from nilometer.gate.chosen import LAST, NoSuchRunError
 from nilometer.web import changes_form
 from nilometer.web.course_plot import events, plot_of
 from nilometer.web.drawing import Page
+from nilometer.web.form import refusal
 from nilometer.web.judging import ANSWER_S_MAX, Judging, made
 from nilometer.web.sheet import Sheet
 
@@ -55,15 +56,18 @@ def _add_lists(routes: APIRouter, parts: Parts, judging: Judging) -> None:
     async def changes(request: Request) -> Response:
         """Each suite with the verdict on its latest run."""
         suites = await parts.queries.run("/changes", judging.suites)
+        lost = judging.unread()
         judged = suites[:SUITES_MAX]
         asked = [judging.brief(one, one.summary.run_id, ()) for one in judged]
         verdicts = await made(asked, patience_of(request))
         rows = [_row(one, said) for one, said in zip(judged, verdicts, strict=True)]
         more = len(suites) - len(judged)
-        shown = {"rows": rows, "more": more, "place": parts.reader.history().place.url}
+        place = parts.reader.history().place.url
+        shown = {"rows": rows, "more": more, "place": place, "lost": lost}
+        data = {"suites": rows, "lost": lost}
         columns = ("suite", "runs", "run", "revision", "branch", "standing", "moved", "because")
         cells = [[one[name] for name in columns] for one in rows]
-        page = Page("changes.html", "Changes", shown, {"suites": rows}, Sheet(columns, cells))
+        page = Page("changes.html", "Changes", shown, data, Sheet(columns, cells))
         return parts.drawing.answer(request, page)
 
     @routes.get("/changes/runs")
@@ -189,6 +193,8 @@ async def suite_of(parts: Parts, judging: Judging, name: str) -> Suite:
     one = changes_form.named(suites, name)
     if one is not None:
         return one
+    if not suites and (lost := judging.unread()):
+        raise refusal(503, f"the measured runs here cannot be read: {lost[0]}")
     if not suites:
         raise missing("there are no measured runs here; the page Changes says how they come")
     raise not_a_choice("suite", name, [one.name for one in suites])

@@ -149,6 +149,10 @@ class Judging:
             for one in history.suites()
         ]
 
+    def unread(self) -> list[str]:
+        """What `suites` could not read when it was asked last. Raises StoreError."""
+        return self._reader.history().unread()
+
     def latest(self, suite: Suite, number: int) -> Future[list[Told]]:
         """The latest runs, newest first, each as a line of a list, without a verdict."""
 
