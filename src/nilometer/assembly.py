@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 import threading
 from typing import TYPE_CHECKING, Final
 
@@ -18,9 +17,7 @@ from nilometer.export import Outlet, Pump, open_exporter
 from nilometer.export.address import hidden
 from nilometer.export.readers import Readers
 from nilometer.export.threads import (
-    await_uwsgi,
     call_after_fork,
-    call_after_uwsgi_forks,
     call_at_end,
     forks_later,
     is_in_hub,
@@ -35,6 +32,7 @@ from nilometer.own import Own, lost
 from nilometer.trace import RING, current_span, drain_spans
 from nilometer.trace.configured import ConfiguredTriggers
 from nilometer.trace.trigger import Triggers
+from nilometer.uwsgi_forks import UwsgiForks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -85,7 +83,7 @@ class System:
             chosen_integrations(settings),
             triggers=self.triggers,
             flush=_flush_at_end,
-            watch_forks=_watch_uwsgi_forks,
+            watch_forks=_uwsgi_forks.watch,
             values=settings.osprofiler_values,
             parameters=settings.statement_parameters,
             slow_callback_s=settings.slow_callback_s,
@@ -93,7 +91,7 @@ class System:
             export_also=_export_also,
             read_options=_read_options,
         )
-        self.greening = Greening(self._pause_threads, self.start_threads)
+        self.greening = Greening(self.pause_threads, self.start_threads)
         self.patching: Patching | None = None
         if settings.patch:
             from nilometer.integrations.patching import Patching  # only for those who need it
@@ -162,6 +160,7 @@ class System:
             from nilometer.integrations.http_client import send_to  # only for those who need it
 
             send_to(self.settings.trace_hosts)
+        _uwsgi_forks.begin()  # before anything starts a thread
         self.integrations.begin(None if before is None else before.integrations)
         if before is not None and "osprofiler" in self.integrations.installed:
             for name, get in before.also.items():
@@ -197,6 +196,7 @@ class System:
         if self.patching is not None:
             self.patching.end()
         if not goes_on:
+            _uwsgi_forks.end()
             self.integrations.end()
         for prefix in sorted(self.settings.levels, key=len):
             REGISTRY.set_level(prefix, REGISTRY.level_of(prefix.rpartition(".")[0]))
@@ -213,7 +213,8 @@ class System:
         RING.on_half_full = self.pump.wake
         self.start_threads()
 
-    def _pause_threads(self, timeout_s: float) -> None:
+    def pause_threads(self, timeout_s: float) -> None:
+        """End them for now; `start_threads` begins them anew."""
         REGISTRY.on_read = None
         if self.desk is not None:
             self.desk.stop(timeout_s)
@@ -372,25 +373,12 @@ def _export_also(name: str, get: Callable[[], Callable[..., object]]) -> None:
         _current.export_also(name, get)
 
 
-def _watch_uwsgi_forks() -> None:
-    await_uwsgi()
-    call_after_uwsgi_forks(_after_uwsgi_fork, _flush_at_end)
-    if _current is not None and not forks_later() and not _current.pump.is_running:
-        _after_uwsgi_fork() if _current.pid != os.getpid() else _current.start_threads()
-
-
 def _flush_at_end() -> bool:
     """Send what was measured before this process ends, which nobody waits for any longer."""
     return flush(SHUTDOWN_S)
 
 
-def _after_uwsgi_fork() -> None:
-    """What our hooks of Python's fork would have done; where they ran, again does no harm."""
-    for name in ("measure.registry", "trace.twin", "trace.trigger", "integrations.http_meters"):
-        module = sys.modules.get(f"nilometer.{name}")
-        if module is not None:
-            module.after_fork()
-    _resume_after_fork()
+_uwsgi_forks: Final = UwsgiForks(current, _resume_after_fork, _flush_at_end)
 
 
 def _current_ids() -> tuple[bytes, bytes]:

@@ -21,8 +21,8 @@ SERVERS = (
 )
 
 # pylibmc is in C, and comes ready-made for Python 3.11 at most; Monasca's persister is a
-# service in an environment of its own.
-ABSENT = {"monasca_persister", *(() if sys.version_info < (3, 12) else ("pylibmc",))}
+# service in an environment of its own; pyuwsgi would take the place of uWSGI's program.
+ABSENT = {"monasca_persister", "pyuwsgi", *(() if sys.version_info < (3, 12) else ("pylibmc",))}
 HERE = [name for name in LIBRARIES if name not in ABSENT]
 
 

@@ -81,11 +81,12 @@ MODULES: dict[str, set[str]] = {
     "setting_admin": {"model", "setting_values", "wire"},
     "setting_patches": {"model", "setting_values"},
     "setting_tach": {"model"},
-    # Parts of `assembly`: what Nilometer measures of itself, what it answers for it, and
-    # which integrations it installs.
+    # Parts of `assembly`: what Nilometer measures of itself, what it answers for it, which
+    # integrations it installs, and whose forks it watches.
     "own": {"measure", "export"},
     "admin": {"config", "export", "measure", "model", "setting_admin", "wire"},
     "integrations_choice": {"integrations", "trace"},
+    "uwsgi_forks": {"export", "integrations"},
     "doctor": ANYTHING,
     "testing": {"model", "measure", "trace"},
     # Another library's API: its clients name where they send to when they are made.

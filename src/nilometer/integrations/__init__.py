@@ -29,6 +29,7 @@ LIBRARIES: Final = {
     "gunicorn_asgi": "gunicorn.workers.gasgi",
     "uvicorn": "uvicorn.config",
     "uwsgi": "sys",  # its own module is no import; whether we run in it is asked at once
+    "pyuwsgi": "pyuwsgi",
     "wsgiref": "wsgiref.simple_server",
     "werkzeug": "werkzeug.serving",
     "dispatcher": "werkzeug.middleware.dispatcher",

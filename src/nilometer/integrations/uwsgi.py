@@ -12,7 +12,6 @@ from __future__ import annotations
 import importlib._bootstrap_external as bootstrap
 import sys
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from nilometer.integrations.arrivals import Arrivals
@@ -20,6 +19,7 @@ from nilometer.integrations.http_meters import server_instruments
 from nilometer.integrations.patches import Patches
 from nilometer.integrations.servers import Serving, within
 from nilometer.integrations.serving import Load
+from nilometer.integrations.uwsgi_process import is_here
 from nilometer.integrations.wsgi import Middleware
 from nilometer.measure import REGISTRY
 
@@ -171,14 +171,6 @@ def _load(_embedded: Embedded) -> Load:
 
 
 _embedded: Embedded | None = None
-
-
-def is_here() -> bool:
-    """Whether this process is a uWSGI: its program says so, long before its module is there."""
-    try:
-        return "uwsgi" in Path("/proc/self/exe").resolve().name.lower()
-    except OSError:
-        return False
 
 
 def install(
