@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from playwright.sync_api import expect
 
@@ -21,6 +23,7 @@ pytestmark = pytest.mark.real
 S = 10**9
 SELECT = "mysql:Com_select"
 ODD = "two\nlines\u200b\u202e of it"
+PENDING = "<p data-pending>being judged just now</p>"
 LOOKS = [("light", WIDE), ("dark", WIDE), ("light", NARROW)]
 PATHS = [
     "/requests",
@@ -119,6 +122,28 @@ def test_a_form_where_no_counter_is_ticked_accepts_none(browser, seeded):
         page.get_by_role("button", name="Accept").click()
 
         expect(page.get_by_text("no counter is ticked")).to_be_visible()
+
+
+def test_a_page_that_waits_for_a_verdict_asks_again_after_a_refusal(browser, seeded):
+    with tab(browser, seeded.url, refused=(503,)) as page:
+        said = iter(["pending", "busy"])
+
+        def late(route):
+            told = next(said, "")
+            if told == "pending":
+                whole = route.fetch()
+                part = re.sub(r"(<[^>]* data-judged[^>]*>)", rf"\1{PENDING}", whole.text())
+                route.fulfill(response=whole, body=part)
+            elif told == "busy":
+                route.fulfill(status=503, body="busy")
+            else:
+                route.continue_()
+
+        page.route("**/changes/run?*", late)
+        page.goto("/changes/run?suite=shop&run=r24")
+
+        expect(page.get_by_text("being judged just now")).to_have_count(0)
+        assert next(said, "none") == "none"
 
 
 def test_from_the_changes_to_the_line_of_code_that_costs_more_and_back_by_accepting_it(page):

@@ -91,6 +91,25 @@ def test_a_time_chosen_with_the_mouse_is_in_the_address_and_in_the_form(page):
     expect(figures(page.locator("#charts"))).to_have_count(before)
 
 
+def test_charts_that_could_not_be_drawn_are_asked_for_again(browser, seeded):
+    with tab(browser, seeded.url, refused=(503,)) as page:
+        answers = iter([503])
+
+        def once(route):
+            status = next(answers, 0)
+            if status:
+                route.fulfill(status=status, json={"detail": "busy"})
+            else:
+                route.continue_()
+
+        page.route("**/charts/**", once)
+        page.goto(TIMER)
+
+        expect(page.locator("#charts-said")).to_contain_text("busy")
+        expect(page.locator("#charts canvas").first).to_be_visible()
+        expect(page.locator("#charts-said")).to_be_hidden()
+
+
 def test_all_charts_show_the_time_that_is_chosen_in_the_small_one(page):
     charts = drawn(page, TIMER)
 

@@ -7,6 +7,7 @@
   async function look() {
     try {
       const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
+      if (answer.status >= 500) throw new Error(`status ${answer.status}`); // busy: later
       if (!answer.ok) return;
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
       let isLeft = false;

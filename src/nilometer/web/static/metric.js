@@ -16,6 +16,7 @@
   let drawn = null; // document, range of time, how the charts are made up
   let whole = null; // the range that was asked for
   let settling = 0;
+  let again = 0;
   let leaving = false;
 
   const address = (more) => {
@@ -28,7 +29,9 @@
     const answer = await fetch(address(more), { headers: { Accept: "application/json" } });
     if (!answer.ok) {
       const told = await answer.json().catch(() => ({}));
-      throw new Error(told.detail || `status ${answer.status}`);
+      const error = new Error(told.detail || `status ${answer.status}`);
+      error.isRefused = answer.status < 500; // asked again, it would be so again
+      throw error;
     }
     return answer.json();
   }
@@ -56,6 +59,8 @@
     } catch (error) {
       said.hidden = false;
       said.textContent = `The charts cannot be drawn: ${error.message}`;
+      clearTimeout(again);
+      if (!drawn && !error.isRefused) again = setTimeout(draw, EVERY_MS);
     }
   }
 
