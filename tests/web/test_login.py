@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from urllib.parse import quote
 
 import pytest
 
@@ -60,6 +61,29 @@ def test_a_browser_without_a_token_is_led_to_the_login_page_and_back(tmp_path):
     )
     assert 'value="/services?since=2h"' in form.text
     assert (back.status_code, back.headers["location"]) == (303, "/services?since=2h")
+
+
+@pytest.mark.parametrize(
+    ("referer", "to"),
+    [
+        ("http://127.0.0.1:4318/changes/run?suite=a%20b", "/changes/run?suite=a%20b"),
+        ("http://evil.example/changes", "/"),
+        ("", "/"),
+    ],
+)
+def test_a_form_sent_after_the_session_ended_leads_to_the_login_page_and_back(
+    tmp_path, referer, to
+):
+    async def talk(client):
+        headers = {**HERE, **BROWSER, "host": "127.0.0.1:4318", "referer": referer}
+        return await client.post("/changes/accept", data={"suite": "a"}, headers=headers)
+
+    away = talk_to(tmp_path, talk)
+
+    assert (away.status_code, away.headers["location"]) == (
+        303,
+        f"/login?to={quote(to, safe='')}",
+    )
 
 
 def test_programs_without_a_token_are_refused_as_before(tmp_path):

@@ -89,7 +89,7 @@ class Guard:
             if self._may_look(scope, headers):
                 refusal = None
             elif self._is_seen(scope, headers):
-                await _lead_to_login(send, scope)
+                await _lead_to_login(send, scope, headers)
                 return
         if refusal is not None and self._keystone is not None:
             refusal = await self._unknown_to_keystone(scope, headers, refusal)
@@ -146,11 +146,12 @@ class Guard:
         return (looks or is_page) and self._keys is not None and self._keys.know(cookies)
 
     def _is_seen(self, scope: Scope, headers: _Headers) -> bool:
-        """Whether a person with a browser asks for a page, and brought no token."""
+        """Whether a person with a browser asks for a page, or sends one's form, and brought no
+        token."""
         wants = b",".join(headers.all(b"accept"))
         brought = headers.all(b"authorization") or headers.all(b"x-auth-token")
-        looks = scope.get("method") in ("GET", "HEAD") and self._is_page(scope["path"])
-        return looks and not brought and b"text/html" in wants
+        asks = scope.get("method") in ("GET", "HEAD", "POST") and self._is_page(scope["path"])
+        return asks and not brought and b"text/html" in wants
 
 
 def _stranger(headers: _Headers) -> Refused | None:
@@ -190,10 +191,21 @@ def is_under(path: str, prefix: str) -> bool:
     return path == prefix or path.startswith(f"{prefix}/")
 
 
-async def _lead_to_login(send: Send, scope: Scope) -> None:
+def _form_was_on(headers: _Headers) -> str:
+    """The page of ours that a form was sent from, as its browser tells; else the first."""
+    told = b"".join(headers.all(b"referer")[:1]).decode("latin-1")
+    host = b"".join(headers.all(b"host")[:1]).decode("latin-1")
+    _, _, after = told.partition("://")
+    netloc, slash, path = after.partition("/")
+    return slash + path.partition("#")[0] if slash and netloc == host else "/"
+
+
+async def _lead_to_login(send: Send, scope: Scope, given: _Headers) -> None:
     wanted = quote(scope["path"], safe="/")
     if scope["query_string"]:
         wanted += "?" + scope["query_string"].decode("latin-1")
+    if scope["method"] == "POST":
+        wanted = _form_was_on(given)
     headers = [
         (b"location", f"{LOGIN}?to={quote(wanted, safe='')}".encode()),
         (b"cache-control", b"no-store"),
