@@ -359,8 +359,8 @@ EXEMPT = {
     "signal.signal": {"cli", "collect.daemon", "integrations.monasca_ending"},
     "logging.basicConfig": {"collect.daemon"},
     # A wrapper compiled for its function's own parameters costs a third of one with *args; what
-    # is compiled holds nothing but their names. At rest, what stands for a wrapper's code has to
-    # hold the very names that the wrapper's own does.
+    # is compiled holds nothing but their names. At rest, what stands for a wrapper's code has
+    # to hold the very names that the wrapper's own does.
     "exec": {"measure.timed", "trace.wrap_pure", "integrations.patching.resting"},
 }
 

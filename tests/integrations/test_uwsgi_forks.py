@@ -9,9 +9,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.integrations.served import HAS_UWSGI, SOURCE, command
-
-pytestmark = pytest.mark.skipif(not HAS_UWSGI, reason="uWSGI is built for one Python")
+from tests.integrations.served import SOURCE, command
 
 APP = """
 import sqlite3

@@ -124,7 +124,9 @@ def is_cut(entry: Path) -> bool:
         return bool(about) and all(
             one["operationParameters"]["mode"] == "Append" for one in about
         )
-    except (FileNotFoundError, *NONSENSE):
+    except FileNotFoundError:
+        return False
+    except NONSENSE:
         return False
 
 
