@@ -89,7 +89,7 @@ def test_on_a_phone_the_search_is_folded_and_opens_by_a_touch(browser, seeded):
         assert page.locator("#durations h2").bounding_box()["y"] < NARROW["height"]
 
         page.get_by_text("Search: error false").click()
-        search.get_by_label("operation").fill("POST /orders")
+        search.get_by_label("operation", exact=True).fill("POST /orders")
         search.get_by_role("button", name="Search").click()
 
         expect(page.locator("#found tbody tr").first).to_be_visible()
@@ -99,7 +99,7 @@ def test_on_a_phone_the_search_is_folded_and_opens_by_a_touch(browser, seeded):
 def test_on_a_wide_screen_the_search_is_there_without_a_click(page):
     page.goto("/traces")
 
-    expect(page.get_by_role("search").get_by_label("operation")).to_be_visible()
+    expect(page.get_by_role("search").get_by_label("operation", exact=True)).to_be_visible()
 
 
 def test_the_list_of_traces_renews_itself(page):
