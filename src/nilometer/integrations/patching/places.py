@@ -197,7 +197,10 @@ def _unfit_inside(thing: Any) -> str:
         return f"a {word} of a class; name its methods, such as __init__"
     if not callable(function):
         return f"a {word} of a {type(function).__name__}, which is no function"
-    asks_inside = _ASKS_INSIDE and isinstance(thing, classmethod) and binds(function)
+    asks_inside = isinstance(thing, classmethod) and (
+        isinstance(function, staticmethod | classmethod)  # one way on every Python
+        or (_ASKS_INSIDE and binds(function))
+    )
     if asks_inside and not _binds_as_functions_do(function):
         return f"a {word} of a {type(function).__name__}, which binds in a way of its own"
     return ""
