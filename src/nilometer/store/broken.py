@@ -28,7 +28,7 @@ from nilometer.store.reading import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from nilometer.store.places import Place
     from nilometer.store.stored import DataFile
@@ -65,18 +65,18 @@ class Forgiving(Questions):
         wanted: Wanted,
         values: Mapping[str, object],
         *,
-        head: str | None = None,
+        heads: Sequence[str] = (),
         without: Collection[DataFile] = (),
     ) -> list[Row]:
         """As `Questions.ask`; where files cannot be read, over the others, if there are any."""
         try:
             passed = [*without, *self.passed_over(table, wanted)]
-            return super().ask(name, table, wanted, values, head=head, without=passed)
+            return super().ask(name, table, wanted, values, heads=heads, without=passed)
         except StoreError as error:
             if error.slug != "store-unreadable" or not self._look(table, wanted):
                 raise
         passed = [*without, *self.passed_over(table, wanted)]
-        return super().ask(name, table, wanted, values, head=head, without=passed)
+        return super().ask(name, table, wanted, values, heads=heads, without=passed)
 
     def broken(self) -> list[Broken]:
         """The broken files that questions met and that are still there."""

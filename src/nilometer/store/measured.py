@@ -1,11 +1,12 @@
 """What instruments measured, out of the readings: which there are, their series, their figures.
 
-How far a reading moved is said in store/sql/moved.sql; here is which readings are asked for.
+How far a reading moved is said in store/sql/plain.sql and moved.sql; here is which readings are
+asked for.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from nilometer.store.limits import (
     BUCKETS_MAX,
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
     from nilometer.model import Distribution
     from nilometer.store.broken import Forgiving
     from nilometer.store.reading import Row, Wanted
+
+MOVED: Final = ("plain", "moved")
+"""The heads of questions about how far readings moved."""
 
 
 class Instrument(NamedTuple):
@@ -245,7 +249,7 @@ class Measured:
         values |= {"places": list(places), "numbers": list(range(len(places)))}
         values["rows_max"] = max(0, limit)
         values |= dict(zip(("after_place", "after_ns", "after_part"), after, strict=True))
-        rows = self._questions.ask("points", "readings", wanted, values, head="moved")
+        rows = self._questions.ask("points", "readings", wanted, values, heads=MOVED)
         return [point_of(row) for row in rows]
 
     def _merged(
@@ -275,7 +279,7 @@ class Measured:
         self, name: str, wanted: Wanted, values: Mapping[str, object], rows_max: int
     ) -> list[Row]:
         limited = {**values, "rows_max": rows_max + 1}
-        rows = self._questions.ask(name, "readings", wanted, limited, head="moved")
+        rows = self._questions.ask(name, "readings", wanted, limited, heads=MOVED)
         if sum(row.get("buckets", 1) for row in rows) > rows_max:
             raise TooMuch(
                 f"the statistics need more than {rows_max} rows of {name!r}",

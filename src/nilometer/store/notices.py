@@ -274,7 +274,7 @@ class Notices:
         wanted: Wanted = {"at_ns": (since, last)}
         if names:
             wanted["name"] = (min(names), max(names))
-        return self._questions.ask(name, "events", wanted, {**head, **values}, head="told")
+        return self._questions.ask(name, "events", wanted, {**head, **values}, heads=("told",))
 
 
 def beginning(since_ns: int | None, sight_ns: int) -> int | None:

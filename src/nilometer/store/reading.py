@@ -64,9 +64,10 @@ Wanted = dict[str, tuple[Any, Any]]
 
 
 @cache
-def sql(name: str) -> str:
-    """The text of store/sql/<name>.sql."""
-    return (files("nilometer.store") / "sql" / f"{name}.sql").read_text(encoding="utf-8")
+def sql(*names: str) -> str:
+    """The texts of store/sql/<name>.sql, one going on with the other's WITH."""
+    folder = files("nilometer.store") / "sql"
+    return "".join((folder / f"{name}.sql").read_text(encoding="utf-8") for name in names)
 
 
 def needed(listed: Sequence[DataFile], wanted: Wanted) -> list[DataFile]:
@@ -149,15 +150,15 @@ class Questions:
         wanted: Wanted,
         values: Mapping[str, object],
         *,
-        head: str | None = None,
+        heads: Sequence[str] = (),
         without: Collection[DataFile] = (),
     ) -> list[Row]:
         """The rows that store/sql/<name>.sql gives over the files that are needed.
 
-        With `head`, that file's WITH clause comes first; both share the values. Files in
-        `without` are passed over.
+        The WITH clauses of the `heads` come first; all share the values. Files in `without`
+        are passed over.
         """
-        text = sql(name) if head is None else sql(head) + sql(name)
+        text = sql(*heads, name)
         return self.folded(list, text, table, wanted, values, without=without)
 
     def folded(

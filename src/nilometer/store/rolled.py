@@ -64,7 +64,7 @@ class Rolling(Forgiving):
         wanted: Wanted,
         values: Mapping[str, object],
         *,
-        head: str | None = None,
+        heads: Sequence[str] = (),
         without: Collection[DataFile] = (),
     ) -> list[Row]:
         """As `Questions.ask`."""
@@ -77,7 +77,7 @@ class Rolling(Forgiving):
                 found = self.retried(partial(how, name, wanted, values))
                 if found is not None:
                     return found
-        return super().ask(name, table, wanted, values, head=head, without=without)
+        return super().ask(name, table, wanted, values, heads=heads, without=without)
 
     def _sources(self, wanted: Wanted) -> _Sources | None:
         """What there is; None if nothing of it is rolled up."""
@@ -147,7 +147,7 @@ class Rolling(Forgiving):
             ],
             "rolled": [Piece("rollups", sources.rollups, where=inner)],
         }
-        return self.ask_pieces(sql("added") + sql(name), values, views)
+        return self.ask_pieces(sql("plain", "added", name), values, views)
 
     def _apart(
         self, sources: _Sources, values: Mapping[str, Any], begin: int, end: int

@@ -115,7 +115,11 @@ class Traces:
         values = _values(sought)
         if values != _values({}):
             rows = self._questions.ask(
-                "chosen_traces", "spans", self._around(since, last), met | values, head="chosen"
+                "chosen_traces",
+                "spans",
+                self._around(since, last),
+                met | values,
+                heads=("chosen",),
             )
         else:
             rows = self._questions.ask(
@@ -162,7 +166,7 @@ class Traces:
             "spans",
             self._around(since, last),
             values | _values(sought),
-            head="chosen",
+            heads=("chosen",),
         )
         return [Took(**row) for row in rows]
 
