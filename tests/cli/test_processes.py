@@ -112,6 +112,31 @@ def test_whatever_ends_the_program_ends_its_servers(
     assert [is_alive(pid) for pid in pids] == [False, False]
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_one_that_was_half_started_when_the_signal_came_is_ended_too(
+    tmp_path: Path, start_process: Callable[..., Any], wait_until: Any, number: int
+) -> None:
+    asked = f"""
+import os, subprocess
+from nilometer.cli import processes
+processes._prctl = None  # Linux would end it, only later
+start = subprocess.Popen
+def asked_to_end_meanwhile(*args, **settings):
+    process = start(*args, **settings)
+    print(process.pid, flush=True)
+    os.kill(os.getpid(), {number:d})
+    return process
+subprocess.Popen = asked_to_end_meanwhile
+"""
+    process = start_process([sys.executable, "-c", asked + JOB, tmp_path])
+    process.popen.wait(30)
+    pids = [int(line) for line in process.output().split() if line.isdigit()]
+
+    assert len(pids) == 1
+    assert "KeyboardInterrupt" in process.output()
+    assert not is_alive(pids[0])
+
+
 def test_servers_of_a_program_that_is_killed_end_with_it(
     tmp_path: Path, start_process: Callable[..., Any], wait_until: Any
 ) -> None:

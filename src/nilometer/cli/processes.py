@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, NoReturn, Self
 from urllib.error import HTTPError
 from urllib.request import ProxyHandler, build_opener
@@ -23,6 +23,7 @@ from nilometer.cli import terminal
 from nilometer.cli.exits import Exit
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 READY_S_MAX = 60.0  # a few seconds on an idle machine; ten times that on a busy one
@@ -140,8 +141,9 @@ class Processes:
 
     def begin(self, name: str, *command: str, ready: str, **env: str) -> Process:
         """Start one more; it is not up yet."""
-        process = Process(name, list(command), folder=self._folder, ready=ready, env=env)
-        self._running.append(process)
+        with _uninterrupted():
+            process = Process(name, list(command), folder=self._folder, ready=ready, env=env)
+            self._running.append(process)
         return process
 
     def start(self, name: str, *command: str, ready: str, **env: str) -> Process:
@@ -179,6 +181,24 @@ _interrupted: Final[list[int]] = []
 is lost there."""
 
 INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Signals that ask us to end wait: whom one met half started, nobody would know to end."""
+    seen: list[int] = []
+
+    def note(number: int, _frame: object) -> None:
+        seen.append(number)
+
+    before = [(one, signal.signal(one, note)) for one in INTERRUPTS]
+    try:
+        yield
+    finally:
+        for one, handler in before:
+            signal.signal(one, handler)
+        for number in seen:
+            signal.raise_signal(number)
 
 
 def end_as_by_ctrl_c() -> None:
