@@ -17,6 +17,17 @@
 #define INFO_PARENT (INFO_BASE_END + (int)sizeof(INFO_BETWEEN) - 1)
 #define INFO_PARENT_END (INFO_PARENT + UUID_CHARS)
 
+/* So many ASCII characters as a text. */
+static PyObject *
+ascii_text(const char *from, Py_ssize_t chars)
+{
+    PyObject *text = PyUnicode_New(chars, 127);
+
+    if (text != NULL)
+        memcpy(PyUnicode_1BYTE_DATA(text), from, (size_t)chars);
+    return text;
+}
+
 /* The six bits of a character of base64, and the four of a hexadecimal digit; NO_DIGIT if it is
  * none. "+" and "/" cannot come of these texts, nor can what stands for them in URLs. */
 #define NO_DIGIT 0xff

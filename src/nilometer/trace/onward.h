@@ -19,17 +19,6 @@
 
 enum { SIGNER_KEY, SIGNER_BASE_ID, SIGNER_EXPIRY, SIGNER_OTHERS, SIGNER_CLOCK, SIGNER_OSPROFILER };
 
-/* A text of our own, all ASCII. */
-static PyObject *
-ascii_text(const char *from, Py_ssize_t size)
-{
-    PyObject *text = PyUnicode_New(size, 127);
-
-    if (text != NULL)
-        memcpy(PyUnicode_1BYTE_DATA(text), from, (size_t)size);
-    return text;
-}
-
 static char *
 put_id(char *to, uint64_t id)
 {

@@ -69,17 +69,6 @@ message_of(const unsigned char *parent, const unsigned char *expiry, Py_ssize_t 
     return PyBytes_FromStringAndSize(message, to - message);
 }
 
-/* So many ASCII characters as text. */
-static PyObject *
-text_of(const char *from, Py_ssize_t chars)
-{
-    PyObject *text = PyUnicode_New(chars, 127);
-
-    if (text != NULL)
-        memcpy(PyUnicode_1BYTE_DATA(text), from, (size_t)chars);
-    return text;
-}
-
 /* A tuple of these, whose references it takes; NULL if one of them is. */
 static PyObject *
 tuple_of(PyObject *const *items, Py_ssize_t size)
@@ -135,8 +124,8 @@ core_signed_parts(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t
         sender == last ? Py_NewRef(core.empty_bytes) : bytes_of(sender),
         PyBool_FromLong(flags & 1),
         PyLong_FromLongLong(expiry_s),
-        text_of((const char *)nonce, NONCE_CHARS),
-        text_of((const char *)mac, MAC_CHARS),
+        ascii_text((const char *)nonce, NONCE_CHARS),
+        ascii_text((const char *)mac, MAC_CHARS),
         message_of(parent, expiry, digits),
     };
     return tuple_of(parts, sizeof(parts) / sizeof(*parts));
