@@ -2,9 +2,7 @@
 
 import asyncio
 import os
-import threading
 from contextlib import nullcontext
-from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import aiohttp
 import httpx
@@ -20,34 +18,21 @@ from nilometer.integrations.http_client import Hosts
 from nilometer.model import SpanKind, Status
 from nilometer.trace import Trace, drain_spans, start_root
 from nilometer.trace.trigger import Triggers
-from tests.integrations.integration_kit import KEY, read, trigger_headers
-
-
-class Quiet(WSGIRequestHandler):
-    def log_message(self, *args):
-        pass
+from tests.integrations.integration_kit import KEY, read, serving, trigger_headers
 
 
 @pytest.fixture
 def server():
     """A server that remembers the headers it was sent; /N answers with status N."""
-    seen = []
 
     def app(environ, start_response):
-        seen.append({k[5:].lower(): v for k, v in environ.items() if k.startswith("HTTP_")})
         to = [("Location", environ["QUERY_STRING"])] if "302" in environ["PATH_INFO"] else []
         path = environ["PATH_INFO"].rpartition("/")[2]
         start_response(f"{path or 200} Status", [("Content-Length", "2"), *to])
         return [b"ok"]
 
-    with make_server("127.0.0.1", 0, app, handler_class=Quiet) as made:
-        thread = threading.Thread(target=made.serve_forever, args=(0.02,), daemon=True)
-        thread.start()
-        made.seen = seen
-        made.url = f"http://127.0.0.1:{made.server_port}"
+    with serving(app) as made:
         yield made
-        made.shutdown()
-        thread.join()
 
 
 def by_requests(url, headers=None):

@@ -5,7 +5,6 @@ Those of OpenStack do, by requests: python-zaqarclient's transport, for one.
 
 import pickle
 import threading
-from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import pytest
 import requests
@@ -18,23 +17,17 @@ from nilometer.integrations import urllib3 as our_urllib3
 from nilometer.integrations.http_client import Hosts
 from nilometer.trace import drain_spans, start_root
 from nilometer.trace.trigger import Triggers, new_trigger
+from tests.integrations.integration_kit import serving
 
 KEY = "a key of the operator's"
 OURS = {"traceparent", "tracestate", "x_trace_info", "x_trace_hmac"}
 
 
-class Quiet(WSGIRequestHandler):
-    def log_message(self, *args):
-        pass
-
-
 @pytest.fixture
 def server():
     """A server that remembers the headers it was sent; what is asked of it, it redirects to."""
-    seen = []
 
     def app(environ, start_response):
-        seen.append({k[5:].lower(): v for k, v in environ.items() if k.startswith("HTTP_")})
         to = environ["QUERY_STRING"]
         start_response(
             "302 Found" if to else "200 OK",
@@ -42,15 +35,9 @@ def server():
         )
         return [b"ok"]
 
-    with make_server("127.0.0.1", 0, app, handler_class=Quiet) as made:
-        thread = threading.Thread(target=made.serve_forever, args=(0.02,), daemon=True)
-        thread.start()
-        made.seen = seen
-        made.url = f"http://127.0.0.1:{made.server_port}"
+    with serving(app) as made:
         made.stranger = f"http://localhost:{made.server_port}"
         yield made
-        made.shutdown()
-        thread.join()
 
 
 @pytest.fixture(params=[True, False], ids=["both forms", "without OSProfiler's"])

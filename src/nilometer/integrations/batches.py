@@ -44,7 +44,7 @@ SHOWN_MAX: Final = 10  # names of a batch that its span shows
 _current: Final = CURRENT.get
 
 
-class Commands(Protocol):
+class BatchedCommands(Protocol):
     """What batches need of the commands that they are made of."""
 
     calls: Calls
@@ -98,7 +98,7 @@ class Batches:
 
     __slots__ = ("_commands", "_batched", "_counters", "_spellings")
 
-    def __init__(self, commands: Commands, registry: Registry) -> None:
+    def __init__(self, commands: BatchedCommands, registry: Registry) -> None:
         self._commands = commands
         self._batched = registry.counter(
             "db.client.batch.operation",
