@@ -9,10 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nilometer.clock import Clock
 from nilometer.counters.backend import BackendError, connect
+from nilometer.counters.delta import delta
 from nilometer.counters.figures import Figures
 from nilometer.counters.overlap import places_of
-from nilometer.counters.systemd import counted, units_of
+from nilometer.counters.snapshot import Snapshot, snapshot
+from nilometer.counters.systemd import BOOT_ID, FACTS, counted, units_of
 from nilometer.errors import ConfigError
 
 SHOWN = """\
@@ -57,7 +60,10 @@ def test_figures_are_summed_and_told_by_unit_and_what_is_not_set_is_left_out() -
         ("NRestarts", two): 2,
         ("NRestarts", ()): 2,
     }
-    assert found.incarnation == "nginx.service 5d1a 1234; shop@1.service 77ff 99"
+    assert found.incarnations["CPUUsageNSec", one] == "nginx.service 5d1a 1234"
+    assert found.incarnations["CPUUsageNSec", ()] == (
+        "nginx.service 5d1a 1234; shop@1.service 77ff 99"
+    )
     assert "MemoryAccounting is off: nginx.service" in found.notes
 
 
@@ -79,7 +85,8 @@ def test_systemctl_is_asked_for_the_units(systemctl, tmp_path: Path) -> None:
 
     found = connect("systemd://?units=nginx.service,shop@*.service", origin="-b").read()
 
-    assert found == counted(units_of(SHOWN))
+    boot = BOOT_ID.read_text().strip()
+    assert found == counted(units_of(SHOWN))._replace(incarnation=boot)
     assert (tmp_path / "asked").read_text().endswith(" -- nginx.service shop@*.service\n")
 
 
@@ -178,6 +185,43 @@ def test_a_unit_is_known_by_its_name_whatever_others_are_read_with_it(
         backend.read()
 
     assert ("systemd", "nginx.service") in {*places_of(alone)} & {*places_of(among)}
+
+
+def test_a_unit_that_is_started_anew_leaves_the_others_known(systemctl, tmp_path: Path) -> None:
+    backend = connect("systemd://?units=nginx.service,shop@*.service", origin="-b")
+    systemctl(f"cat {tmp_path}/shown")
+    taken = []
+    for shown in (SHOWN, SHOWN.replace("77ff", "78aa").replace("NRestarts=2", "NRestarts=3")):
+        (tmp_path / "shown").write_text(shown)
+        taken.append(snapshot(backend, Clock()))
+
+    found = delta(*taken)
+
+    one, two = (("unit", "nginx.service"),), (("unit", "shop@1.service"),)
+    assert (found.because, found.moved["CPUUsageNSec", one]) == ("", 0)
+    assert found.moved["NRestarts", two] == found.moved["NRestarts", ()] == 1
+    assert {series[1] for series in found.unknown} == {two, ()}
+    assert "shop@1.service 78aa" in found.unknown["CPUUsageNSec", ()]
+
+
+def test_a_total_over_other_units_than_before_is_not_compared() -> None:
+    began, after = (
+        Snapshot(
+            "systemd", "", "", "boot", 1, 1, 1, found.values, FACTS, (), found.incarnations
+        )
+        for found in (counted(units_of(SHOWN)), counted(units_of(f"{SHOWN}\n{RUNS}")))
+    )
+
+    found = delta(began, after)
+
+    assert ("NRestarts", ()) in found.unknown
+    assert found.moved["NRestarts", (("unit", "nginx.service"),)] == 0
+
+
+def test_a_total_is_that_of_the_units_that_have_the_figure() -> None:
+    found = counted(units_of(SHOWN))
+
+    assert found.incarnations["IPIngressBytes", ()] == "shop@1.service 77ff 99"
 
 
 @pytest.mark.parametrize("units", ["", ",", "--help"])

@@ -11,6 +11,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from nilometer.counters.figures import Fact, Figures
@@ -58,6 +59,7 @@ SWITCHES: Final = {
 
 TOLD: Final = ("Id", "Names", "LoadState", "ActiveState")
 BEGAN: Final = ("InvocationID", "ActiveEnterTimestampMonotonic")
+BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 PEAK: Final = "MemoryPeak"
 OF_SERVICES: Final = "NRestarts"  # units of other kinds do not have it
 GAUGES: Final = frozenset(name for name, fact in FACTS.items() if fact.kind is Kind.GAUGE)
@@ -113,10 +115,11 @@ class Systemd:
             raise self._failed(f"systemctl: {' '.join(done.stderr.split())[:200]}")
         units = units_of(done.stdout)
         figures, lost = counted(units), unmatched(self._units, units)
-        if not figures.incarnation:
+        if not figures.values:
             raise self._failed("; ".join((*lost, *figures.notes)) or "no such unit is loaded")
         self.servers = tuple((self.name, unit["Id"]) for unit in units)
-        return figures._replace(notes=(*lost, *figures.notes))
+        boot = BOOT_ID.read_text().strip()
+        return figures._replace(incarnation=boot, notes=(*lost, *figures.notes))
 
     def _failed(self, reason: str) -> BackendError:
         return unreadable(self.name, self.instance, reason)
@@ -130,7 +133,10 @@ class Systemd:
 
 
 def counted(units: Iterable[Mapping[str, str]]) -> Figures:
-    """The counters of units as ``systemctl show`` tells them: totals, and parts by unit."""
+    """The counters of units as ``systemctl show`` tells them: totals, and parts by unit.
+
+    A unit that is started anew begins its own anew, and is in none of the totals what it was.
+    """
     values: dict[Series, Number] = {}
     began: dict[str, str] = {}
     reasons: dict[str, list[str]] = {}
@@ -155,7 +161,18 @@ def counted(units: Iterable[Mapping[str, str]]) -> Figures:
         for reason, names in sorted(reasons.items())
         if reason
     ]
-    return Figures(kept, "; ".join(sorted(began.values())), notes=(*notes, *more))
+    begun = {one: _begun(one, values, began) for one in kept}
+    return Figures(kept, "", notes=(*notes, *more), incarnations=begun)
+
+
+def _begun(series: Series, values: Iterable[Series], began: Mapping[str, str]) -> str:
+    """Since when a figure is one count: since its unit was started; a sum, as those in it."""
+    counter, part = series
+    # It counts these very starts, and goes on through them.
+    known = {name: name for name in began} if counter == OF_SERVICES else began
+    own = [name for label, name in part if label == "unit"]
+    own = own or sorted(of[0][1] for name, of in values if name == counter and of)
+    return "; ".join(known[name] for name in own)
 
 
 def unmatched(patterns: Iterable[str], units: Iterable[Mapping[str, str]]) -> list[str]:
