@@ -57,7 +57,8 @@ FOLDERS: dict[str, set[str]] = {
     "api": {"model", "wire", "store", "gate", "trace"},
     # A page asks what REST asks: the same queries, parameters and refusals.
     "web": {"model", "wire", "store", "gate", "trace", "api"},
-    "analyze": {"model", "store"},
+    # Logs and reports are read as the wire has them, and asked like tables.
+    "analyze": {"model", "store", "wire"},
 }
 ANYTHING = {name.partition(".")[0] for name in NAMES}
 
