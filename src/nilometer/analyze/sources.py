@@ -1,0 +1,129 @@
+"""What a question is asked over: stores of tables, and logs that are read into such files.
+
+A store is a directory or a URL that holds tables of ours. Everything else is read once, when it
+is opened (`logs`), into Parquet files of the same columns in a temporary folder, so that every
+engine reads logs as it reads tables.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Final, Protocol
+
+from nilometer.analyze.engine import Lot
+from nilometer.analyze.logs import read_file
+from nilometer.analyze.writing import Writing
+from nilometer.errors import ConfigError, nearest
+from nilometer.store.opening import open_existing
+from nilometer.store.places import Place
+from nilometer.store.reading import Shelf
+from nilometer.store.tables import TABLES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+PREFIX: Final = "nilometer-logs-"
+
+
+class Source(Protocol):
+    """Something that has rows of tables; `skipped` counts what of it could not be read."""
+
+    skipped: Mapping[str, int]
+
+    def lots(self, table: str) -> list[Lot]:
+        """The files with rows of that table by now."""
+        ...
+
+
+class Tables:
+    """The tables of a store, as far as there are any; whoever writes to them goes on."""
+
+    def __init__(self, place: Place) -> None:
+        self.skipped: Mapping[str, int] = {}
+        self._shelves = {name: Shelf(place.inside(name), TABLES[name]) for name in TABLES}
+
+    def lots(self, table: str) -> list[Lot]:
+        """Raises StoreError for a table that is damaged, foreign or of a newer schema."""
+        shelf = self._shelves[table]
+        return [Lot(shelf.place, shelf.files())]
+
+
+class Logs:
+    """Files that are no tables, read into Parquet files in this folder."""
+
+    def __init__(
+        self, files: Sequence[Path], folder: Path, tell: Callable[[str], None]
+    ) -> None:
+        self.skipped: Counter[str] = Counter()
+        self._place = Place.of(folder)
+        writing = Writing(self._place)
+        for file in files:
+            read_file(file, writing.add, self.skipped, tell)
+        writing.finish()
+        self._files = writing.files
+
+    def lots(self, table: str) -> list[Lot]:
+        """What the logs told, for that table."""
+        return [Lot(self._place.inside(table), self._files[table])]
+
+
+@contextmanager
+def opened(
+    over: Sequence[str],
+    tell: Callable[[str], None],
+    options: Mapping[str, str] | None = None,
+) -> Iterator[list[Source]]:
+    """The sources that these paths and URLs name, while the ``with`` lasts.
+
+    `options` are of the object stores. Raises ConfigError for what is no source, StoreError
+    for what cannot be read.
+    """
+    found: list[Source] = []
+    files: list[Path] = []
+    for text in over:
+        place = Place.of(text, options)
+        if _is_store(place):
+            found.append(Tables(place))
+        else:
+            files += _files(text, place)
+    with ExitStack() as stack:
+        if files:
+            folder = stack.enter_context(TemporaryDirectory(prefix=PREFIX))
+            found.append(Logs(files, Path(folder), tell))
+        yield found
+
+
+def _is_store(place: Place) -> bool:
+    """Whether a table of ours lies there; a URL that has none is nothing else, either."""
+    if place.path is not None:
+        return any((place.path / name / "_delta_log").is_dir() for name in TABLES)
+    if not any(open_existing(place.inside(name), table) for name, table in TABLES.items()):
+        raise ConfigError(f"--over: {place.url} has no tables of Nilometer", slug="bad-source")
+    return True
+
+
+def _files(text: str, place: Place) -> list[Path]:
+    path = place.path
+    assert path is not None, text  # a URL is a store
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        inside = sorted(each for each in path.iterdir() if each.is_file())
+        if inside and not (path / "_delta_log").is_dir():
+            return inside
+        because = (
+            "is a table alone: name the store that it is in"
+            if inside
+            else ("holds neither tables of Nilometer nor files")
+        )
+        raise ConfigError(f"--over: {text!r} {because}", slug="bad-source")
+    near = nearest(path.name, _beside(path)) if path.parent.is_dir() else ""
+    raise ConfigError(f"--over: there is no {text!r}{near}", slug="bad-source")
+
+
+def _beside(path: Path) -> list[str]:
+    """Some names that lie where the path would be."""
+    return sorted(each.name for each in path.parent.iterdir())[:20]
