@@ -36,7 +36,12 @@ def asked_of(question: Question, wanted: Wanted, given: Mapping[str, str | None]
     Raises ConfigError, which names the parameter, for a text that is not what is asked for.
     """
     first, last = ends(wanted.since_ns, wanted.until_ns)
-    asked: Asked = {"since_ns": first, "last_ns": last, "service": pattern(wanted.service)}
+    asked: Asked = {
+        "since_ns": first,
+        "last_ns": last,
+        "sight_ns": within_64_bits(first - SIGHT_NS),
+        "service": pattern(wanted.service),
+    }
     for one in question.parameters:
         text = given.get(one.name)
         asked[one.key] = parsed(one, one.default if text is None else text)
@@ -78,6 +83,7 @@ def _refuse(parameter: Parameter, text: str, because: str) -> None:
 
 _READERS: Final[dict[str, Callable[[str], Any]]] = {
     "text": str,
+    "glob": pattern,
     "whole": int,
     "number": float,
     "duration": duration_ns,
@@ -109,9 +115,7 @@ def ask(
 
 def _lots(table: str, sources: Sequence[Source], asked: Asked) -> list[Lot]:
     """The files that may hold rows of that time; of readings also what they moved from."""
-    since = asked["since_ns"]
-    if table == "readings":
-        since = within_64_bits(since - SIGHT_NS)
+    since = asked["sight_ns" if table == "readings" else "since_ns"]
     time = {TABLES[table].time: (since, asked["last_ns"])}
     lots = (lot for source in sources for lot in source.lots(table))
     chosen = (lot._replace(files=needed(lot.files, time)) for lot in lots)

@@ -28,7 +28,8 @@ WHOLE_MAX: Final = 2**63 - 1
 
 Asked = dict[str, Any]
 """The values that a question's SQL and its fold are given, by their names in the SQL: always
-`since_ns` and `last_ns` (the first and the last nanosecond), `service` (a pattern for
+`since_ns` and `last_ns` (the first and the last nanosecond), `sight_ns` (how far before that
+readings are looked for that others moved from), `service` (a pattern for
 `LIKE $service ESCAPE '!'`), and those of the question's own parameters."""
 
 Row = dict[str, Any]
@@ -49,13 +50,14 @@ class Column(NamedTuple):
 class Parameter(NamedTuple):
     """What a question can be told beside time, service and limit; `--name` on a command line.
 
-    Of a duration ("250ms") and a moment ("2h", ISO 8601) the value is whole nanoseconds.
+    Of a duration ("250ms") and a moment ("2h", ISO 8601) the value is whole nanoseconds, of a
+    glob ("shop-*") a pattern for `LIKE ... ESCAPE '!'`.
     `least` and `greatest` bound it, and `choices` are all that a text may be, if there are any.
     A default of None leaves the value out: SQL sees NULL.
     """
 
     name: str
-    kind: Literal["text", "whole", "number", "duration", "moment"]
+    kind: Literal["text", "glob", "whole", "number", "duration", "moment"]
     default: str | None
     meaning: str
     choices: tuple[str, ...] = ()

@@ -1,0 +1,19 @@
+"""All questions, by name, in the order in which they are listed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from nilometer.analyze import baseline, n_plus_one, slowest, usage
+
+if TYPE_CHECKING:
+    from nilometer.analyze.question import Question
+
+_ALL: Final[tuple[Question, ...]] = (
+    baseline.QUESTION,
+    slowest.QUESTION,
+    n_plus_one.QUESTION,
+    usage.QUESTION,
+)
+
+QUESTIONS: Final = {question.name: question for question in _ALL}
