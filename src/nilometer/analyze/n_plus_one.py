@@ -66,22 +66,15 @@ QUESTION: Final = Question(
     heads=("once", "shaped"),
     columns=COLUMNS,
     parameters=(
-        Parameter(
-            "least",
-            "whole",
-            "5",
-            "How often below one span, at least.",
-            least=2,
-            greatest=10**9,
-        ),
+        Parameter("least", "whole", "5", "How often below one span, at least.", least=2),
     ),
     fold=fold,
     because=(
-        "Spans with the same parent, service, name, kind and statement, the statement's values "
-        "and the lengths of its lists left out, are one repetition if there are `--least` of "
-        "them. The time to spare is total · (calls − parents) / calls: what is left is one call "
-        "of mean duration for each parent. One statement for all takes longer than one of those "
-        "that it replaces, so it is the most that can be won."
+        "Spans with the same parent, service, name, kind and statement, values and the lengths "
+        "of lists left out of it, are one repetition if there are `--least` of them. The time "
+        "to spare is total · (calls - parents) / calls: what is left is one call of mean "
+        "duration for each parent. One statement for all takes longer than one of those that it "
+        "replaces, so it is the most that can be won."
     ),
     chart=Chart("bars", ("service", "statement"), ("spare_ns",)),
 )

@@ -63,7 +63,7 @@ def fold(rows: pa.Table, asked: Asked) -> pa.Table:
 
 QUESTION: Final = Question(
     name="slowest",
-    summary="Where the time goes: operations and statements by total time and time of their own.",
+    summary="Where the time goes: operations and statements by total and own time.",
     tables=("spans",),
     heads=("once", "shaped"),
     columns=COLUMNS,

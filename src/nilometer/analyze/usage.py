@@ -104,9 +104,7 @@ QUESTION: Final = Question(
     heads=("moved",),
     columns=COLUMNS,
     parameters=(
-        Parameter(
-            "timer", "glob", "*.server.request", "The timers of requests; * is anything."
-        ),
+        Parameter("timer", "glob", "*.server.request", "The timers of requests."),
         Parameter(
             "tenant",
             "text",
