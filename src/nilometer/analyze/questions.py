@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from nilometer.analyze import baseline, n_plus_one, slowest, usage
+from nilometer.analyze import (
+    baseline,
+    critical_path,
+    dependencies,
+    n_plus_one,
+    slowest,
+    usage,
+)
 
 if TYPE_CHECKING:
     from nilometer.analyze.question import Question
@@ -13,6 +20,8 @@ _ALL: Final[tuple[Question, ...]] = (
     baseline.QUESTION,
     slowest.QUESTION,
     n_plus_one.QUESTION,
+    dependencies.QUESTION,
+    critical_path.QUESTION,
     usage.QUESTION,
 )
 

@@ -1,0 +1,42 @@
+"""A question asked over batches and runs, as DuckDB answers it."""
+
+import duckdb
+import pyarrow as pa
+
+from nilometer.analyze.asking import Wanted, asked_of
+from nilometer.store.columns import parts, table_of
+from nilometer.store.run_rows import part_of
+from nilometer.store.tables import file_schema
+
+
+def rows(question, batches=(), *, runs=(), wanted=None, **given):
+    """The rows of the answer, each a dict; `given` are texts by names of parameters."""
+    names = {name.replace("_", "-"): text for name, text in given.items()}
+    asked = asked_of(question, wanted or Wanted(), names)
+    database = duckdb.connect()
+    for name in question.tables:
+        made = [part_of(run) for run in runs] if name == "runs" else _made(name, batches)
+        database.register(name, _table(name, made))
+    [statement] = database.extract_statements(question.text)
+    bound = {name: asked[name] for name in statement.named_parameters}
+    found = database.sql(question.text, params=bound).to_arrow_table()
+    return question.answer(found, asked).to_pylist()
+
+
+def nearest_rank(values, percent):
+    """The least value that so many of a hundred are not above."""
+    return sorted(values)[-(-len(values) * percent // 100) - 1]
+
+
+def _made(name, batches):
+    """What each batch adds to that table."""
+    found = [parts(batch) for batch in batches]
+    return [one[name] for one in found if name in one]
+
+
+def _table(name, made):
+    """The table as its files have it; each part is another append."""
+    if not made:
+        return file_schema(name).empty_table()
+    each = [table_of(name, [part], append) for append, part in enumerate(made)]
+    return pa.concat_tables(each).cast(file_schema(name))
