@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from nilometer.analyze import (
     baseline,
+    compare,
     critical_path,
     dependencies,
     n_plus_one,
@@ -23,6 +24,7 @@ _ALL: Final[tuple[Question, ...]] = (
     dependencies.QUESTION,
     critical_path.QUESTION,
     usage.QUESTION,
+    compare.QUESTION,
 )
 
 QUESTIONS: Final = {question.name: question for question in _ALL}
