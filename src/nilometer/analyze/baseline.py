@@ -122,8 +122,8 @@ QUESTION: Final = Question(
     fold=fold,
     because=(
         "The quantile p is the least duration that at least this share of all calls are not "
-        "above: the one at place ⌈p·calls⌉ in their order (Hyndman and Fan, Sample Quantiles "
-        "in Statistical Packages, 1996, definition 1). The rate is calls / time, where the time "
+        "above, at place ⌈p·calls⌉ in their order (Hyndman and Fan, Sample Quantiles in "
+        "Statistical Packages, 1996, definition 1). The rate is calls / time, where the time "
         "is that part of all between the first and the last span which lies in such hours of "
         "the week, of the day, or on such days: an hour that came twice counts twice."
     ),

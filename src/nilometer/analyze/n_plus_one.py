@@ -73,8 +73,8 @@ QUESTION: Final = Question(
         "Spans with the same parent, service, name, kind and statement, values and the lengths "
         "of lists left out of it, are one repetition if there are `--least` of them. The time "
         "to spare is total · (calls - parents) / calls: what is left is one call of mean "
-        "duration for each parent. One statement for all takes longer than one of those that it "
-        "replaces, so it is the most that can be won."
+        "duration for each parent. One statement for all takes longer than one of those that "
+        "it replaces, so it is the most that can be won."
     ),
     chart=Chart("bars", ("service", "statement"), ("spare_ns",)),
 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import ExitStack, contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final, Protocol
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from nilometer.analyze.engine import Lot
 from nilometer.analyze.logs import read_file
 from nilometer.analyze.writing import Writing
-from nilometer.errors import ConfigError, nearest
+from nilometer.errors import ConfigError
 from nilometer.store.opening import open_existing
 from nilometer.store.places import Place
 from nilometer.store.reading import Shelf
@@ -120,10 +121,20 @@ def _files(text: str, place: Place) -> list[Path]:
             else ("holds neither tables of Nilometer nor files")
         )
         raise ConfigError(f"--over: {text!r} {because}", slug="bad-source")
-    near = nearest(path.name, _beside(path)) if path.parent.is_dir() else ""
-    raise ConfigError(f"--over: there is no {text!r}{near}", slug="bad-source")
+    raise ConfigError(f"--over: there is no {text!r}{_near(path)}", slug="bad-source")
 
 
-def _beside(path: Path) -> list[str]:
-    """Some names that lie where the path would be."""
-    return sorted(each.name for each in path.parent.iterdir())[:20]
+def _near(path: Path) -> str:
+    """What lies there by nearly that name; a folder may hold too much to tell all of it."""
+    if not path.parent.is_dir():
+        return f", not even {str(path.parent)!r}"
+    near = get_close_matches(path.name, [each.name for each in path.parent.iterdir()], n=1)
+    return f"; did you mean {str(path.with_name(near[0]))!r}?" if near else ""
+
+
+def skipped(sources: Sequence[Source]) -> dict[str, int]:
+    """What of all these could not be read, by its kind."""
+    found: Counter[str] = Counter()
+    for source in sources:
+        found.update(source.skipped)
+    return {kind: count for kind, count in sorted(found.items()) if count}

@@ -36,7 +36,7 @@ placed AS (
     ) AS place,
     COUNT(*) OVER (
       PARTITION BY parent_service, parent_name, service, name, kind, shape
-    ) AS groups
+    ) AS together
   FROM named
 )
 SELECT
@@ -49,7 +49,7 @@ SELECT
   COUNT(DISTINCT trace_id) AS traces,
   COUNT(*) AS parents,
   SUM(calls) AS calls,
-  MIN(CASE WHEN place * 100 >= groups * 50 THEN calls END) AS calls_p50,
+  MIN(CASE WHEN place * 100 >= together * 50 THEN calls END) AS calls_p50,
   MAX(calls) AS calls_max,
   SUM(total_ns) AS total_ns
 FROM placed
