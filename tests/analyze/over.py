@@ -4,6 +4,7 @@ import duckdb
 import pyarrow as pa
 
 from nilometer.analyze.asking import Wanted, asked_of
+from nilometer.analyze.question import rows_of
 from nilometer.store.columns import parts, table_of
 from nilometer.store.run_rows import part_of
 from nilometer.store.tables import file_schema
@@ -11,16 +12,28 @@ from nilometer.store.tables import file_schema
 
 def rows(question, batches=(), *, runs=(), wanted=None, **given):
     """The rows of the answer, each a dict; `given` are texts by names of parameters."""
+    asked = _asked(question, wanted, given)
+    return question.answer(_sums(question, batches, runs, asked), asked).to_pylist()
+
+
+def sums(question, batches=(), **given):
+    """The rows that the SQL gives, of which the answer is made."""
+    return rows_of(_sums(question, batches, (), _asked(question, None, given)))
+
+
+def _asked(question, wanted, given):
     names = {name.replace("_", "-"): text for name, text in given.items()}
-    asked = asked_of(question, wanted or Wanted(), names)
+    return asked_of(question, wanted or Wanted(), names)
+
+
+def _sums(question, batches, runs, asked):
     database = duckdb.connect()
     for name in question.tables:
         made = [part_of(run) for run in runs] if name == "runs" else _made(name, batches)
         database.register(name, _table(name, made))
     [statement] = database.extract_statements(question.text)
     bound = {name: asked[name] for name in statement.named_parameters}
-    found = database.sql(question.text, params=bound).to_arrow_table()
-    return question.answer(found, asked).to_pylist()
+    return database.sql(question.text, params=bound).to_arrow_table()
 
 
 def nearest_rank(values, percent):

@@ -10,6 +10,7 @@ from nilometer.analyze import (
     critical_path,
     dependencies,
     n_plus_one,
+    scaling,
     slowest,
     usage,
 )
@@ -25,6 +26,7 @@ _ALL: Final[tuple[Question, ...]] = (
     critical_path.QUESTION,
     usage.QUESTION,
     compare.QUESTION,
+    scaling.QUESTION,
 )
 
 QUESTIONS: Final = {question.name: question for question in _ALL}
