@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
 from nilometer.errors import ConfigError, StoreError, nearest
 from nilometer.model.moments import duration_ns, moment_ns
@@ -77,7 +77,7 @@ def parsed(parameter: Parameter, text: str | None) -> Any:
     return value
 
 
-def _refuse(parameter: Parameter, text: str, because: str) -> None:
+def _refuse(parameter: Parameter, text: str, because: str) -> NoReturn:
     raise ConfigError(f"--{parameter.name}: {text!r}; {because}", slug="bad-parameter")
 
 

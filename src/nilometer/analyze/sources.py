@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, NoReturn, Protocol
 
 from nilometer.analyze.engine import Lot
 from nilometer.analyze.logs import read_file
@@ -58,17 +58,18 @@ class Logs:
     def __init__(
         self, files: Sequence[Path], folder: Path, tell: Callable[[str], None]
     ) -> None:
-        self.skipped: Counter[str] = Counter()
+        skipped: Counter[str] = Counter()
+        self.skipped: Mapping[str, int] = skipped
         self._place = Place.of(folder)
         writing = Writing(self._place)
         for file in files:
-            read_file(file, writing.add, self.skipped, tell)
+            read_file(file, writing.add, skipped, tell)
         writing.finish()
         self._files = writing.files
 
     def lots(self, table: str) -> list[Lot]:
-        """What the logs told, for that table."""
-        return [Lot(self._place.inside(table), self._files[table])]
+        """What the logs told, for that table; nothing for those of which no log tells."""
+        return [Lot(self._place.inside(table), self._files.get(table, []))]
 
 
 @contextmanager
@@ -102,7 +103,7 @@ def _is_store(place: Place) -> bool:
     if place.path is not None:
         return any((place.path / name / "_delta_log").is_dir() for name in TABLES)
     if not any(open_existing(place.inside(name), table) for name, table in TABLES.items()):
-        raise ConfigError(f"--over: {place.url} has no tables of Nilometer", slug="bad-source")
+        _refuse(f"{place.url} has no tables of Nilometer")
     return True
 
 
@@ -111,17 +112,17 @@ def _files(text: str, place: Place) -> list[Path]:
     assert path is not None, text  # a URL is a store
     if path.is_file():
         return [path]
+    if (path / "_delta_log").is_dir():
+        _refuse(f"{text!r} is a table alone: name the store that it is in")
     if path.is_dir():
-        inside = sorted(each for each in path.iterdir() if each.is_file())
-        if inside and not (path / "_delta_log").is_dir():
-            return inside
-        because = (
-            "is a table alone: name the store that it is in"
-            if inside
-            else ("holds neither tables of Nilometer nor files")
-        )
-        raise ConfigError(f"--over: {text!r} {because}", slug="bad-source")
-    raise ConfigError(f"--over: there is no {text!r}{_near(path)}", slug="bad-source")
+        there = sorted(path.iterdir())
+        inside = [each for each in there if each.is_file() and each.name[0] != "."]
+        return inside or _refuse(f"{text!r} holds neither tables of Nilometer nor files")
+    return _refuse(f"there is no {text!r}{_near(path)}")
+
+
+def _refuse(because: str) -> NoReturn:
+    raise ConfigError(f"--over: {because}", slug="bad-source")
 
 
 def _near(path: Path) -> str:

@@ -69,7 +69,8 @@ class Writing:
         appends: list[int] = []
         for resource, listed in gathered.items():
             rows, delivery, append = zip(*listed, strict=True)
-            made.append(parts(Batch(resource, **{kind: rows}))[kind])
+            told: dict[str, Any] = {kind: rows}
+            made.append(parts(Batch(resource, **told))[kind])
             deliveries += delivery
             appends += append
         table = table_of(kind, made, 0)
