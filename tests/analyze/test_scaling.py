@@ -158,12 +158,12 @@ def test_no_other_law_is_nearer_to_noisy_points():
 def test_intervals_by_drawing_anew_hold_the_law_and_are_the_same_each_time():
     random = np.random.default_rng(4)
     held = 0
-    for _ in range(40):
+    for _ in range(20):
         concurrency = random.uniform(0.5, 40, 200)
         exact = np.array([LAW.throughput(n) for n in concurrency])
         points = Points(concurrency, exact + random.normal(0, 20, 200), np.ones(200))
-        drawn = sorted(law.contention for law in resampled(points, 80))
-        held += drawn[2] <= LAW.contention <= drawn[-3]
+        drawn = sorted(law.contention for law in resampled(points, 60))
+        held += drawn[1] <= LAW.contention <= drawn[-2]
 
-    assert held >= 33
+    assert held >= 17
     assert resampled(points, 3) == resampled(points, 3)

@@ -172,7 +172,7 @@ def _fold(rows: pa.Table, asked: Asked) -> pa.Table:
 
 def _least(row: Row) -> int:
     """How many spans are on the smaller side."""
-    return min(row["spans_before"], row["spans_after"])
+    return int(min(row["spans_before"], row["spans_after"]))
 
 
 def _verdict(delta: float) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from nilometer.analyze import (
+    anomalies,
     baseline,
     compare,
     critical_path,
@@ -27,6 +28,7 @@ _ALL: Final[tuple[Question, ...]] = (
     usage.QUESTION,
     compare.QUESTION,
     scaling.QUESTION,
+    anomalies.QUESTION,
 )
 
 QUESTIONS: Final = {question.name: question for question in _ALL}
