@@ -11,6 +11,7 @@ from nilometer.analyze import (
     critical_path,
     dependencies,
     n_plus_one,
+    pools,
     scaling,
     slowest,
     usage,
@@ -29,6 +30,7 @@ _ALL: Final[tuple[Question, ...]] = (
     compare.QUESTION,
     scaling.QUESTION,
     anomalies.QUESTION,
+    pools.QUESTION,
 )
 
 QUESTIONS: Final = {question.name: question for question in _ALL}
