@@ -8,6 +8,7 @@ from nilometer.analyze import (
     anomalies,
     baseline,
     compare,
+    cost,
     critical_path,
     dependencies,
     n_plus_one,
@@ -31,6 +32,7 @@ _ALL: Final[tuple[Question, ...]] = (
     scaling.QUESTION,
     anomalies.QUESTION,
     pools.QUESTION,
+    cost.QUESTION,
 )
 
 QUESTIONS: Final = {question.name: question for question in _ALL}
