@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Final
 
 from fastapi import APIRouter, Query
-from starlette.convertors import PathConvertor, register_url_convertor
 
 from nilometer.api.answers import (
     DimensionList,
@@ -54,15 +53,6 @@ Pairs = Annotated[list[PairText], Query(max_length=KEYS_MAX, description="Repeat
 Shares = Annotated[list[QuantileText], Query(max_length=QUANTILES_MAX, description="Repeated.")]
 
 
-class _NameConvertor(PathConvertor):
-    """A name in a path: as any text, also one with newlines, which Starlette's own stops at."""
-
-    regex = r"[\s\S]*"
-
-
-register_url_convertor("metric", _NameConvertor())
-
-
 def router(reader: Reader, queries: Queries) -> APIRouter:
     """The routes under /metrics, and /losses."""
     routes = APIRouter(tags=["metrics"])
@@ -84,7 +74,7 @@ def _add_lists(routes: APIRouter, reader: Reader, queries: Queries) -> None:
             "/metrics", _metrics, reader, prefix, _from(since, until), until, limit
         )
 
-    @routes.get("/metrics/{name:metric}/dimensions", responses={404: {"model": Problem}})
+    @routes.get("/metrics/{name:text}/dimensions", responses={404: {"model": Problem}})
     async def list_dimensions(
         name: Text, since: Moment | None = None, until: Moment | None = None
     ) -> DimensionList:
@@ -93,7 +83,7 @@ def _add_lists(routes: APIRouter, reader: Reader, queries: Queries) -> None:
             "/metrics/{name}/dimensions", _dimensions, reader, name, _from(since, until), until
         )
 
-    @routes.get("/metrics/{name:metric}/series", responses={404: {"model": Problem}})
+    @routes.get("/metrics/{name:text}/series", responses={404: {"model": Problem}})
     async def list_series(
         name: Text,
         where: Pairs = [],  # noqa: B006 - FastAPI copies defaults
@@ -116,7 +106,7 @@ def _add_lists(routes: APIRouter, reader: Reader, queries: Queries) -> None:
 
 
 def _add_statistics(routes: APIRouter, reader: Reader, queries: Queries) -> None:
-    @routes.get("/metrics/{name:metric}/statistics", responses={404: {"model": Problem}})
+    @routes.get("/metrics/{name:text}/statistics", responses={404: {"model": Problem}})
     async def show_statistics(
         name: Text,
         since: Moment | None = None,

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
+from starlette.convertors import PathConvertor, register_url_convertor
 
 from nilometer.clock import wall_ns
 
@@ -195,3 +196,12 @@ QuantileText = Annotated[
 Text = Annotated[
     str, BeforeValidator(plain), _schema(maxLength=TEXT_CHARS_MAX, pattern=r"^[^\u0000]*$")
 ]
+
+
+class _TextConvertor(PathConvertor):
+    """``{name:text}`` in a path: any text, also newlines, which Starlette's own stops at."""
+
+    regex = r"[\s\S]*"
+
+
+register_url_convertor("text", _TextConvertor())

@@ -136,7 +136,7 @@ def _add_histories(routes: APIRouter, reader: Reader, queries: Queries) -> None:
             raise _nothing_of(told)
         return history_of(told, found, limit)
 
-    @routes.get("/requests/{request_id:metric}", responses={404: {"model": Problem}})
+    @routes.get("/requests/{request_id:text}", responses={404: {"model": Problem}})
     async def show_request(
         request_id: Text,
         since: Moment | None = None,
@@ -148,7 +148,7 @@ def _add_histories(routes: APIRouter, reader: Reader, queries: Queries) -> None:
         path = "/requests/{request_id}"
         return await history(path, reader.of_request, request_id, since, until, limit)
 
-    @routes.get("/resources/{resource_id:metric}", responses={404: {"model": Problem}})
+    @routes.get("/resources/{resource_id:text}", responses={404: {"model": Problem}})
     async def show_resource(
         resource_id: Text,
         since: Moment | None = None,

@@ -62,7 +62,7 @@ class Went(NamedTuple):
 def add(routes: APIRouter, parts: Parts) -> None:
     """The routes of one request and of one resource."""
 
-    @routes.get("/requests/{request_id:metric}")
+    @routes.get("/requests/{request_id:text}")
     async def show_request(
         request: Request,
         request_id: Text,
@@ -75,7 +75,7 @@ def add(routes: APIRouter, parts: Parts) -> None:
         page = await _history(parts, "Request", ask, request_id, ends, limit)
         return parts.drawing.answer(request, page)
 
-    @routes.get("/resources/{resource_id:metric}")
+    @routes.get("/resources/{resource_id:text}")
     async def show_resource(
         request: Request,
         resource_id: Text,

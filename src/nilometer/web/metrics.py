@@ -119,7 +119,7 @@ def _cells(one: Instrument, keys: Sequence[str]) -> tuple[Any, ...]:
 
 
 def _add_one(routes: APIRouter, parts: Parts) -> None:
-    @routes.get("/metrics/{name:metric}")
+    @routes.get("/metrics/{name:text}")
     async def metric(
         request: Request,
         name: Text,
@@ -154,7 +154,7 @@ def _page(reader: Reader, asked: Asked, charts: str) -> Page:
 
 
 def _add_charts(routes: APIRouter, parts: Parts) -> None:
-    @routes.get("/charts/{name:metric}")
+    @routes.get("/charts/{name:text}")
     async def charts(
         request: Request,
         name: Text,

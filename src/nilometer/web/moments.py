@@ -10,12 +10,12 @@ from pydantic import AfterValidator
 from nilometer.api.moments import iso_8601
 from nilometer.api.parameters import duration_ns, moment_ns, plain
 from nilometer.api.problems import unusable
+from nilometer.store.rolled import GRID_NS
 
 if TYPE_CHECKING:
     from nilometer.clock import Clock
 
 SINCE: Final = "1h"
-GRID_NS: Final = 300 * 10**9
 LONGER_NS: Final = 6 * GRID_NS  # of half an hour, five minutes more are no other picture
 
 QUICK: Final = (

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from nilometer.web.moments import GRID_NS
+from nilometer.store.rolled import GRID_NS
 
 if TYPE_CHECKING:
     from nilometer.web.moments import Window

@@ -39,7 +39,6 @@ class ProfilerGroup(NamedTuple):
     keys: tuple[str, ...] = ()
     switches: Mapping[str, bool] = {}
     connection_string: str = ""  # empty: nobody set one
-    is_there: bool = False  # so that somebody reads it: a service, no client
 
     def is_off(self, name: str) -> bool:
         """Whether points of that name are switched off."""
@@ -70,7 +69,6 @@ def read(conf: Any) -> ProfilerGroup:
         accepted(split(_value(group, "hmac_keys", "")), conf),
         switches,
         str(given),
-        is_there=True,
     )
 
 
