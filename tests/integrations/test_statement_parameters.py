@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from nilometer.integrations import faults, sqlalchemy
+from nilometer.integrations import Chosen, faults, sqlalchemy
 from nilometer.integrations import sqlite3 as ours
 from nilometer.integrations.statement_parameters import (
     CHARS_MAX,
@@ -50,6 +50,32 @@ def test_an_engine_s_parameters_are_told_to_those_who_ask(registry, asked):
     sqlalchemy.uninstall()
 
     assert parameters(spans) == ({"0": "red"} if asked else {})
+
+
+def test_what_is_measured_already_shows_them_from_when_somebody_asks():
+    names = ["sqlite3", "sqlalchemy"]
+    first = Chosen(names, parameters=False)
+    first.begin()
+    connection, engine = sqlite3.connect(":memory:"), sa.create_engine("sqlite://")
+
+    def shown():
+        with traced_request() as spans, engine.connect() as checked_out:
+            checked_out.execute(sa.text("select :colour"), {"colour": "red"})
+        with traced_request() as also:
+            connection.execute("select ?", (7,))
+        return parameters(spans), parameters(also)
+
+    seen = [shown()]
+    for asked in (True, False):
+        second = Chosen(names, parameters=asked)
+        second.begin(first)
+        seen.append(shown())
+        first = second
+    first.end()
+    connection.close()
+    engine.dispose()
+
+    assert seen == [({}, {}), ({"0": "red"}, {"0": "7"}), ({}, {})]
 
 
 @ASKED

@@ -94,6 +94,10 @@ NOT_AUTOMATIC: Final = frozenset({"logging"})
 """Those that change what the service itself shows; they are installed by name only."""
 
 
+PARAMETERS: Final = "parameters"
+"""Whether those of databases show what statements were given: it can change while they stay."""
+
+
 class Chosen:
     """Integrations that wait for their libraries, are installed, or have failed and why.
 
@@ -137,10 +141,18 @@ class Chosen:
         self.installed.clear()
 
     def _take_over(self, before: Chosen) -> None:
+        to_show_otherwise = []
         for name, module in list(before.installed.items()):
-            if name in self.waiting and self._given_to(module) == before._given_to(module):
+            given, was = self._given_to(module), before._given_to(module)
+            if name in self.waiting and given | {PARAMETERS: None} == was | {PARAMETERS: None}:
                 del self.waiting[name], before.installed[name]
                 self.installed[name] = module
+                if given != was:
+                    to_show_otherwise.append(name)
+        if to_show_otherwise:
+            from nilometer.integrations.databases import show_parameters
+
+            show_parameters(self.given[PARAMETERS], to_show_otherwise)
         before.end()
         self.failed = before.failed  # where those that stay tell of what fails yet
         for name in self.failed.keys() - self.installed.keys():

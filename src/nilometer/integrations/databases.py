@@ -30,7 +30,7 @@ from nilometer.trace.twin import wrapped
 from nilometer.twin import choose
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from nilometer.integrations.sql_pure import Asked as Asked
     from nilometer.integrations.sql_pure import Connecting as Connecting
@@ -124,7 +124,7 @@ class Instruments:
 
     __slots__ = (
         *("integration", "parameters", "registry", "depth", "connects", "timer", "errors"),
-        "_all",
+        *("_all", "__weakref__"),
     )
 
     def __init__(
@@ -150,6 +150,7 @@ class Instruments:
         )
         self._all: WeakSet[Database] = WeakSet()
         registry.followers.append(self._follow)
+        _every.add(self)
 
     def database(
         self, system: str, attributes: Mapping[str, str], dialect: str = ""
@@ -158,6 +159,11 @@ class Instruments:
         made = Database(self, system, attributes, dialect or system)
         self._all.add(made)
         return made
+
+    def show_parameters(self, shown: bool) -> None:
+        """From now on spans tell what statements were given, or do not."""
+        self.parameters = shown
+        self._follow()
 
     def failed(self, what: str, error: Exception) -> None:
         """Tell that we failed, and left this unmeasured."""
@@ -174,6 +180,16 @@ class Instruments:
     def _follow(self) -> None:
         for database in list(self._all):
             database.follow()
+
+
+_every: Final[WeakSet[Instruments]] = WeakSet()
+
+
+def show_parameters(shown: bool, integrations: Collection[str]) -> None:
+    """From now on spans of these integrations tell what statements were given, or do not."""
+    for one in list(_every):
+        if one.integration in integrations:
+            one.show_parameters(shown)
 
 
 class Switch:
