@@ -113,7 +113,7 @@ print(seen, threading.active_count(), set(os.listdir("/proc/self/fd")) - files)
 
 def test_every_part_that_a_service_needs_can_be_imported_without_any_dependency() -> None:
     """The base install has none; what needs one says so when it is used, not when imported."""
-    needs_extras = {"api", "cli", "collect", "store", "web", "__main__", "bootstrap"}
+    needs_extras = {"analyze", "api", "cli", "collect", "store", "web", "__main__", "bootstrap"}
     needs_extras |= {"pytest_plugin"}  # a guest of pytest
     needs_extras |= {"subunit2sql_plugin"}  # a guest of subunit2sql, which brings what it needs
     needs_extras |= {"integrations.osprofiler.driver"}  # a guest of OSProfiler, which loads it

@@ -34,6 +34,7 @@ COMMANDS: Final = {
     "resource": "nilometer.cli.requests",
     "timings": "nilometer.cli.requests",
     "metrics": "nilometer.cli.metrics",
+    "analyze": "nilometer.cli.analyze",
     "counters": "nilometer.cli.counters",
     "measure": "nilometer.cli.measure",
     "gate": "nilometer.cli.gate",

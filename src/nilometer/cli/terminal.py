@@ -130,9 +130,14 @@ def show_json(value: object) -> None:
     What is not plain is written as escapes where a terminal could take it for a command, and
     everywhere where the output's encoding does not have it.
     """
+    write(json_text(value))
+
+
+def json_text(value: object) -> str:
+    """The same as text."""
     is_unicode = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
     text = json.dumps(value, indent=2, ensure_ascii=not is_unicode)
-    write(_UNSAFE.sub(_escaped, text) + "\n")
+    return _UNSAFE.sub(_escaped, text) + "\n"
 
 
 def show_document(text: str) -> None:
