@@ -2,6 +2,7 @@
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from nilometer.analyze.asking import Wanted, asked_of
 from nilometer.analyze.question import rows_of
@@ -10,10 +11,13 @@ from nilometer.store.run_rows import part_of
 from nilometer.store.tables import file_schema
 
 
-def rows(question, batches=(), *, runs=(), wanted=None, **given):
-    """The rows of the answer, each a dict; `given` are texts by names of parameters."""
+def rows(question, batches=(), *, runs=(), wanted=None, lost=None, **given):
+    """The rows of the answer, each a dict; `given` are texts by names of parameters.
+
+    Rows of the tables with such values as in `lost` are not there any more.
+    """
     asked = _asked(question, wanted, given)
-    return question.answer(_sums(question, batches, runs, asked), asked).to_pylist()
+    return question.answer(_sums(question, batches, runs, asked, lost), asked).to_pylist()
 
 
 def sums(question, batches=(), **given):
@@ -26,11 +30,14 @@ def _asked(question, wanted, given):
     return asked_of(question, wanted or Wanted(), names)
 
 
-def _sums(question, batches, runs, asked):
+def _sums(question, batches, runs, asked, lost=None):
     database = duckdb.connect()
     for name in question.tables:
         made = [part_of(run) for run in runs] if name == "runs" else _made(name, batches)
-        database.register(name, _table(name, made))
+        table = _table(name, made)
+        for column, value in (lost or {}).items():
+            table = table.filter(pc.not_equal(table[column], value).fill_null(True))
+        database.register(name, table)
     [statement] = database.extract_statements(question.text)
     bound = {name: asked[name] for name in statement.named_parameters}
     return database.sql(question.text, params=bound).to_arrow_table()

@@ -128,6 +128,17 @@ def test_of_many_operations_that_did_not_change_none_is_called_slower():
     assert 0.5 < found[0]["delta_low"] < 1
 
 
+def test_a_sure_difference_that_nobody_notices_is_none():
+    random = Random(8)
+    before = [round(random.gauss(10_000, 1000)) for _ in range(2000)]
+    after = [round(random.gauss(10_150, 1000)) for _ in range(2000)]
+
+    [found] = rows(QUESTION, [_web(_spans(before, after))])
+
+    assert found["delta_low"] > 0
+    assert found["verdict"] == "alike"
+
+
 def test_two_versions_are_compared_whenever_they_ran():
     old, new = _spans([5] * 12, []), _spans([], [9] * 12, first=100)
     other = _spans([700] * 12, [], first=200)

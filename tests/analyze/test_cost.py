@@ -149,6 +149,26 @@ def test_what_did_not_move_has_not_moved_whatever_its_spread_is():
     assert (row["cost"], row["ratio"], row["moved"]) == (0.0, None, 0.0)
 
 
+def test_a_difference_of_a_row_in_a_thousand_is_no_move_however_still_the_runs_are():
+    runs = [_run(0, [_count(1000)]), _run(1, [_count(1001)], revision="b")]
+
+    found = rows(QUESTION, runs=runs)
+
+    [row] = [r for r in found if r["backend"] == "mysql" and r["revision"] == "b"]
+    assert row["moved"] == pytest.approx(0.1 / (0.002 * 100.1))
+
+
+def test_a_run_that_lost_a_row_is_left_out():
+    runs = [_run(0, [_count(5)]), _run(1, [_count(7)])]
+
+    found = rows(QUESTION, runs=runs, lost={"delta_int": 7})
+
+    assert {(row["counter"], row["runs"]) for row in found} == {
+        ("wall time", 1),
+        ("Com_select", 1),
+    }
+
+
 def test_parts_of_a_total_and_gauges_cost_nothing():
     counts = [
         _count(5),

@@ -183,6 +183,20 @@ def test_readings_that_count_from_a_start_move_by_what_they_grew():
     assert found["verdict"] == "not known"
 
 
+def test_what_was_counted_before_the_time_asked_for_is_left_out():
+    """The first reading of one that has counted since long ago tells no move."""
+    where, long_ago = {f"{DB}.pool.name": "p"}, START - 3600 * S
+    since = {"started_ns": long_ago, "cumulative": True}
+    readings = [
+        _timed(f"{DB}.wait_time", [S] * 9, START, where, **since),
+        counted(5, at_ns=START, name=f"{DB}.timeouts", where=where, **since),
+    ]
+
+    [found] = rows(QUESTION, [_batch(readings)], wanted=Wanted(since_ns=START))
+
+    assert (found["rate"], found["waited_ns"], found["timeouts"]) == (None, None, 0)
+
+
 def test_times_are_told_in_any_unit():
     where = {f"{DB}.pool.name": "p"}
     batches = [

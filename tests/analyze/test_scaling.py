@@ -135,6 +135,14 @@ def test_a_fit_to_points_of_a_law_is_that_law():
     assert law.peak == pytest.approx(PEAK)
 
 
+def test_what_more_callers_speed_up_has_no_negative_contention():
+    concurrency = np.linspace(1, 20, 50)
+
+    law = fit(Points(concurrency, concurrency**1.2, np.ones(50)))
+
+    assert (law.contention, law.coherency, law.peak) == (0.0, 0.0, None)
+
+
 def test_no_other_law_is_nearer_to_noisy_points():
     """Steps in every direction that is allowed miss the points by more."""
     random = np.random.default_rng(2)
