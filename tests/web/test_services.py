@@ -18,7 +18,7 @@ from nilometer.model import (
     SpanKind,
     SpanRecord,
 )
-from nilometer.web import paint
+from nilometer.web import paint, services
 from tests.web.pages import asking
 
 S = 10**9
@@ -113,6 +113,21 @@ def test_what_takes_long_is_no_part_of_the_first_page_and_is_asked_for_after_it(
     assert cells[0] == cells[1]
     assert "data-late" not in whole + then
     assert told["p99_ns"] == pytest.approx(3_000_000, rel=0.012)
+
+
+def test_of_very_many_processes_those_heard_last_are_shown_and_the_data_have_all(
+    ask, monkeypatch
+):
+    monkeypatch.setattr(services, "PROCESSES", 2)
+
+    page = ask("/services").text
+    rows = list(csv.reader(io.StringIO(ask("/services", format="csv").text)))
+
+    shown = page.partition("<h2>Processes</h2>")[2]
+    hosts = re.findall(r"<td>(c\d)</td>\s*<td class=\"n\">(\d)</td>", shown)
+    assert hosts == [("c3", "4"), ("c1", "1")]
+    assert "of 3 these 2 were heard last" in shown
+    assert [row[2] for row in rows[1:] if row[2]] == ["4", "1", "2"]
 
 
 def test_a_process_is_alive_while_its_silence_is_shorter_than_three_intervals(ask):

@@ -11,9 +11,9 @@ import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from nilometer.api.metrics import refuse_unknown_metric
-from nilometer.api.parameters import NS, duration_ns, moment_ns
 from nilometer.api.problems import not_a_choice, unusable
 from nilometer.model.cells import Spread, spread
+from nilometer.model.moments import NS, duration_ns, moment_ns
 from nilometer.store.limits import NS_PER_HOUR
 from nilometer.store.series import RESOURCE_COLUMNS, Parts, matching, parted
 from nilometer.web.paint import has_quantiles

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 from pydantic import AfterValidator
 
 from nilometer.api.moments import iso_8601
-from nilometer.api.parameters import duration_ns, moment_ns, plain
+from nilometer.api.parameters import plain
 from nilometer.api.problems import unusable
+from nilometer.model.moments import duration_ns, moment_ns
 from nilometer.store.rolled import GRID_NS
 
 if TYPE_CHECKING:

@@ -22,6 +22,9 @@ COLUMNS: Final = (
     *("overhead_ns", "overhead_per_request_ns"),
 )
 
+PROCESSES: Final = 400
+"""A page shows no more of them, in 200 kB; its data have all."""
+
 
 class Row(NamedTuple):
     """A service, how many items it lost, and what measuring cost it; None: it did not say."""
@@ -56,7 +59,13 @@ def router(parts: Parts) -> APIRouter:
         page = Page(
             "services.html",
             "Services",
-            {"window": shown, "rows": rows, "late": not found.quantiles},
+            {
+                "window": shown,
+                "rows": rows,
+                "processes": heard_last(rows),
+                "every": sum(len(row.service.processes) for row in rows),
+                "late": not found.quantiles,
+            },
             _data(shown, rows),
             Sheet(COLUMNS, _cells(rows)),
         )
@@ -74,6 +83,15 @@ def rows_of(found: Survey) -> list[Row]:
     return [
         Row(one, lost.get(one.name, 0), found.costs.get(one.name)) for one in found.services
     ]
+
+
+def heard_last(rows: list[Row]) -> list[tuple[str, Process]]:
+    """The processes that were heard of last, with their services, in the services' order."""
+    every = [(row.service.name, one) for row in rows for one in row.service.processes]
+    if len(every) <= PROCESSES:
+        return every
+    longest = sorted(one.silent_ns for _, one in every)[PROCESSES - 1]
+    return [(name, one) for name, one in every if one.silent_ns <= longest][:PROCESSES]
 
 
 def _data(shown: Window, rows: list[Row]) -> dict[str, Any]:
