@@ -24,13 +24,13 @@ from nilometer.api.parameters import (
     PairText,
     QuantileText,
     Text,
-    moment_ns,
     pair,
     quantile,
 )
 from nilometer.api.problems import Problem, Refusal, not_a_choice, ordered, unusable
 from nilometer.api.trees import plain
 from nilometer.model.loss import LOSSES
+from nilometer.model.moments import moment_ns
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -20,8 +20,9 @@ from nilometer.api.happenings import (
     timing_row,
 )
 from nilometer.api.metrics import Shares  # noqa: TC001 - FastAPI reads annotations
-from nilometer.api.parameters import Moment, Text, moment_ns, quantile
+from nilometer.api.parameters import Moment, Text, quantile
 from nilometer.api.problems import Problem, Refusal, missing, not_a_choice, ordered
+from nilometer.model.moments import moment_ns
 from nilometer.model.operations import indicators_of, timings_of
 
 if TYPE_CHECKING:

@@ -25,7 +25,9 @@ NS_MAX: Final = 2**63 - 1  # the year 2262: times are 64 bits in the tables
 # What a bare number of so many digits counts, since 1970: seconds till 5138, then finer units.
 _EPOCH_UNITS: Final = ((11, 10**9), (14, 10**6), (17, 10**3), (20, 1))
 
-_DURATION: Final = re.compile(rf"([0-9]{{1,19}}(?:\.[0-9]{{1,9}})?)({'|'.join(NS)})")
+DURATION: Final = re.compile(rf"([0-9]{{1,19}}(?:\.[0-9]{{1,9}})?)({'|'.join(NS)})")
+"""How a duration is written."""
+
 _EPOCH: Final = re.compile(r"([0-9]{1,19})(\.[0-9]{1,9})?")
 
 
@@ -35,7 +37,7 @@ def duration_ns(text: object) -> int:
     >>> duration_ns("250ms"), duration_ns("1.5s")
     (250000000, 1500000000)
     """
-    match = _DURATION.fullmatch(str(text))
+    match = DURATION.fullmatch(str(text))
     if match is None:
         raise ValueError(f"write a number with its unit, as in 250ms ({', '.join(NS)})")
     whole, _, fraction = match[1].partition(".")
@@ -56,7 +58,7 @@ def moment_ns(text: object) -> int:
     told = str(text).strip()
     if told == "now":
         return wall_ns()
-    if _DURATION.fullmatch(told):
+    if DURATION.fullmatch(told):
         return max(wall_ns() - duration_ns(told), 0)
     epoch = _EPOCH.fullmatch(told)
     value = _since_1970(epoch) if epoch else iso_8601_ns(told)

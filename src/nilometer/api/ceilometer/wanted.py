@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from nilometer.api.ceilometer.faults import Fault, invalid
 from nilometer.api.ceilometer.told import RESOURCE, SOURCE, TYPE, UNIT, VOLUME
-from nilometer.api.parameters import NS_MAX, iso_8601_ns
 from nilometer.model.identity import id_bytes
+from nilometer.model.moments import NS_MAX, iso_8601_ns
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import parse_qsl, unquote
 
 from nilometer.api.monasca.faults import Fault, unparsable, unprocessable
-from nilometer.api.parameters import NS_MAX, iso_8601_ns
 from nilometer.api.problems import cut
+from nilometer.model.moments import NS_MAX, iso_8601_ns
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Final
 
 from fastapi.responses import JSONResponse
 
-from nilometer.api.parameters import NS_MAX, TEXT_CHARS_MAX, iso_8601_ns
+from nilometer.api.parameters import TEXT_CHARS_MAX
 from nilometer.api.problems import Problem, Refusal, cut
+from nilometer.model.moments import NS_MAX, iso_8601_ns
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
