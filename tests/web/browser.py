@@ -26,6 +26,7 @@ ARGUMENTS = (
 )
 WIDE = {"width": 1440, "height": 900}
 NARROW = {"width": 360, "height": 740}
+SIDEWAYS = {"width": 740, "height": 360}
 PATIENCE_MS = 30_000  # a page takes a tenth of a second, on a busy machine ten
 
 expect.set_options(timeout=PATIENCE_MS)

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 import pytest
 from playwright.sync_api import expect
 
-from tests.web.browser import NARROW, WIDE, faults, is_wider_than_the_screen, tab
+from tests.web.browser import NARROW, SIDEWAYS, WIDE, faults, is_wider_than_the_screen, tab
 from tests.web.seeded import HOSTILE
 
 pytestmark = pytest.mark.real
@@ -163,8 +163,9 @@ def swipe(page, x, y, by):
     session.detach()
 
 
-def test_on_a_phone_a_finger_scrolls_past_every_chart(browser, seeded):
-    with tab(browser, seeded.url, viewport=NARROW, has_touch=True, is_mobile=True) as page:
+@pytest.mark.parametrize("viewport", [NARROW, SIDEWAYS], ids=["upright", "sideways"])
+def test_on_a_phone_a_finger_scrolls_past_every_chart(browser, seeded, viewport):
+    with tab(browser, seeded.url, viewport=viewport, has_touch=True, is_mobile=True) as page:
         charts = drawn(page, TIMER)
         for number in range(figures(charts).count()):
             figure = figures(charts).nth(number)

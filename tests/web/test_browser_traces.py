@@ -7,6 +7,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.sync_api import expect
 
+from nilometer.clock import wall_ns
+from nilometer.model import Batch, Resource, SpanKind, SpanRecord
 from nilometer.store.lake import Lake
 from tests.collector import Collector
 from tests.web.browser import NARROW, WIDE, faults, is_wider_than_the_screen, tab
@@ -38,6 +40,28 @@ def seeded(tmp_path_factory):
     Lake(folder / "store", durability="os").append(batches())
     with Collector(folder, statsd="off") as collector:
         yield collector
+
+
+def test_the_last_bar_s_tick_stays_on_a_phone_s_screen(browser, tmp_path):
+    now = wall_ns()
+    lasted_ms = [3, 5, 8, 12, 20, 20, 30, 45, 80, 120, 300, 800]
+    spans = [
+        SpanRecord(
+            *(number.to_bytes(16, "big"), b"12345678", b"", "GET", SpanKind.SERVER),
+            *(now - 60 * 10**9, now - 60 * 10**9 + lasted * 10**6, {}),
+        )
+        for number, lasted in enumerate(lasted_ms, 1)
+    ]
+    lake = Lake(tmp_path / "store", durability="os")
+    lake.append([Batch(Resource("orders", "c1", 42), spans=tuple(spans))])
+    with (
+        Collector(tmp_path, statsd="off") as collector,
+        tab(browser, collector.url, viewport=NARROW, has_touch=True, is_mobile=True) as page,
+    ):
+        page.goto("/traces")
+
+        assert page.locator(".bars li:last-child .tick").is_visible()
+        assert not is_wider_than_the_screen(page)
 
 
 @pytest.fixture

@@ -66,10 +66,12 @@ COLOURS: Final = {
 
 
 class Look(NamedTuple):
-    """How it is drawn: which theme, and whether the page is as narrow as a telephone."""
+    """How it is drawn: which theme, whether the page is as narrow as a telephone, and whether a
+    finger is what points at it."""
 
     theme: str
     narrow: bool
+    touched: bool = False
 
     @property
     def colours(self) -> Colours:
@@ -245,7 +247,7 @@ def _figure(time: Any, look: Look, height: int, tools: Sequence[Any], **more: An
     made.toolbar.logo = None
     made.toolbar_location = "above"
     if tools:  # a finger that scrolls draws no box, unless that is chosen above the chart
-        made.toolbar.active_drag = None if look.narrow else tools[0]
+        made.toolbar.active_drag = None if look.narrow or look.touched else tools[0]
     return made
 
 

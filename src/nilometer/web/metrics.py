@@ -167,6 +167,7 @@ def _add_charts(routes: APIRouter, parts: Parts) -> None:
         compare: Text = "",
         theme: Text = THEMES[0],
         narrow: bool = False,
+        touched: bool = False,
         plain: bool = False,
     ) -> Response:
         """What the page's script draws; `plain` is without the drawing, to renew one."""
@@ -175,7 +176,7 @@ def _add_charts(routes: APIRouter, parts: Parts) -> None:
         shown = window(since, until, parts.clock).on_grid()
         asked = _asked(name, shown, where, group_by, statistic, period, compare)
         asked = asked._replace(quantiles=False)  # those of the whole time
-        look = None if plain else chart.Look(theme, narrow)
+        look = None if plain else chart.Look(theme, narrow, touched)
         packs = "gzip" in request.headers.get("accept-encoding", "")
         answer = await parts.queries.run(
             "/charts/{name}", _drawn, parts.reader, asked, look, packs=packs

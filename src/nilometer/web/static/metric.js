@@ -41,6 +41,7 @@
       const told = await fetched({
         theme: dark.matches ? "dark" : "light",
         narrow: box.clientWidth < 600,
+        touched: matchMedia("(pointer: coarse)").matches,
       });
       const before = drawn && isZoomed() ? [drawn.time.start, drawn.time.end] : null;
       box.replaceChildren();
