@@ -27,7 +27,7 @@ SKIPPED: Final = {
     "other": "of no metric",
     "refused": "refused",
 }
-NEEDED: Final = ("pyarrow", "duckdb", "deltalake", "google", "opentelemetry")
+NEEDED: Final = ("pyarrow", "duckdb", "deltalake", "google", "opentelemetry", "numpy")
 """Packages of the extra; another one that is missing is a fault of ours."""
 
 
