@@ -163,9 +163,17 @@ def swipe(page, x, y, by):
     session.detach()
 
 
-@pytest.mark.parametrize("viewport", [NARROW, SIDEWAYS], ids=["upright", "sideways"])
-def test_on_a_phone_a_finger_scrolls_past_every_chart(browser, seeded, viewport):
-    with tab(browser, seeded.url, viewport=viewport, has_touch=True, is_mobile=True) as page:
+@pytest.mark.parametrize(
+    ("viewport", "is_mobile"),
+    [(NARROW, True), (SIDEWAYS, True), (WIDE, False)],
+    ids=["upright", "sideways", "beside a mouse"],
+)
+def test_a_finger_scrolls_past_every_chart(browser, seeded, viewport, is_mobile):
+    touched = {"has_touch": True, "is_mobile": is_mobile}
+    with tab(browser, seeded.url, viewport=viewport, **touched) as page:
+        if not is_mobile:  # Chromium would have no mouse where it emulates a finger
+            mouse = "(of) => real(of.includes('coarse') ? 'not all' : of)"
+            page.add_init_script(f"const real = matchMedia; window.matchMedia = {mouse}")
         charts = drawn(page, TIMER)
         for number in range(figures(charts).count()):
             figure = figures(charts).nth(number)

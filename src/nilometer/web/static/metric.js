@@ -18,6 +18,7 @@
   let settling = 0;
   let again = 0;
   let leaving = false;
+  let isTouched = matchMedia("(pointer: coarse)").matches;
 
   const address = (more) => {
     const url = new URL(box.dataset.charts, location.href);
@@ -41,7 +42,7 @@
       const told = await fetched({
         theme: dark.matches ? "dark" : "light",
         narrow: box.clientWidth < 600,
-        touched: matchMedia("(pointer: coarse)").matches,
+        touched: isTouched,
       });
       const before = drawn && isZoomed() ? [drawn.time.start, drawn.time.end] : null;
       box.replaceChildren();
@@ -72,6 +73,16 @@
       if (one.classList.contains("bk-events")) one.style.touchAction = "pan-y pinch-zoom";
       if (one.shadowRoot) touchable(one.shadowRoot);
     }
+  }
+
+  // On a screen that is touched beside a mouse: from the first touch on no box is drawn by a drag,
+  // unless that is chosen above the chart, else a finger that scrolls would choose a time.
+  function touchedFirst(event) {
+    if (event.pointerType !== "touch" || !drawn) return;
+    removeEventListener("pointerdown", touchedFirst, true);
+    isTouched = true;
+    for (const root of drawn.doc.roots())
+      for (const model of root.references()) if (model.type === "BoxZoomTool") model.active = false;
   }
 
   // The brush rounds to dots of the screen: what differs by less than that was not chosen.
@@ -164,6 +175,7 @@
     }
   }
 
+  if (!isTouched) addEventListener("pointerdown", touchedFirst, true);
   zoomed.querySelector("[data-zoomed-all]").addEventListener("click", () => drawn.time.setv(whole));
   dark.addEventListener("change", draw);
   addEventListener("pageshow", () => {
