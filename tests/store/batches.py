@@ -135,7 +135,7 @@ def span(number, *, trace=1, parent=0, at_ns=NOW_NS, took_ns=1000, **more):
         number.to_bytes(8, "big"),
         parent.to_bytes(8, "big") if parent else b"",
         more.pop("name", f"op{number}"),
-        SpanKind.SERVER,
+        more.pop("kind", SpanKind.SERVER),
         at_ns,
         at_ns + took_ns,
         more.pop("attributes", {}),

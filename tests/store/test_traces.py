@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from nilometer.model import Batch, Resource, Status
+from nilometer.model import Batch, Resource, SpanKind, Status
 from nilometer.store import traces
 from nilometer.store.lake import Lake
 from nilometer.store.query import Reader
@@ -88,6 +88,7 @@ def scattered(tmp_path_factory):
                     at_ns=NOW_NS - chance.randrange(96 * HOUR_NS),
                     took_ns=chance.randrange(2 * HOUR_NS),
                     name=chance.choice("abc"),
+                    kind=chance.choice([SpanKind.SERVER, SpanKind.CLIENT]),
                     attributes={
                         "http.route": f"/{chance.choice('ab')}",
                         "n": chance.choice([1, 2]),
@@ -114,6 +115,8 @@ ASKED = [
     {"min_span_ns": HOUR_NS},
     {"service": "compute", "name": "b", "max_span_ns": HOUR_NS // 2},
     {"name": "a", "min_span_ns": HOUR_NS // 2, "max_span_ns": HOUR_NS},
+    {"kind": "server"},
+    {"kind": "client", "min_span_ns": HOUR_NS, "service": "api"},
     {"attributes": {"http.route": "/a"}},
     {"attributes": {"http.route": "/b", "n": "2"}, "name": "a"},
 ]
@@ -125,6 +128,7 @@ def is_as_asked(pairs, asked):
         any(
             resource.service == asked.get("service", resource.service)
             and each.name == asked.get("name", each.name)
+            and each.kind.name.lower() == asked.get("kind", each.kind.name.lower())
             and asked.get("min_span_ns", 0) <= each.ended_ns - each.started_ns
             and each.ended_ns - each.started_ns < asked.get("max_span_ns", 2**63)
             and all(

@@ -285,7 +285,14 @@ def test_the_traces_of_a_cell_are_of_the_operation_that_is_shown(ask):
 
     page = ask("/metrics/http.server.request", where=where, tables=True).text
 
-    assert "/traces?service=orders&amp;name=GET+%2Fb&amp;since=" in page
+    assert "/traces?service=orders&amp;kind=server&amp;name=GET+%2Fb&amp;since=" in page
+
+
+def test_where_only_the_route_is_shown_the_traces_are_of_it(ask):
+    page = ask("/metrics/http.server.request", where="http.route=/b", tables=True).text
+
+    told = "/traces?service=orders&amp;kind=server&amp;attribute=http.route%3D%2Fb&amp;since="
+    assert told in page
 
 
 def test_a_trace_with_a_part_that_took_so_long_may_take_longer(tmp_path):

@@ -19,6 +19,7 @@ from nilometer.api.parameters import (
 )
 from nilometer.api.problems import Problem, missing, not_a_choice, ordered, unusable
 from nilometer.api.trees import nested
+from nilometer.model import SpanKind
 from nilometer.model.tree import tree_of
 from nilometer.store.limits import POINTS_MAX, SPANS_MAX
 from nilometer.wire import chrome, dot, html, osprofiler, speedscope
@@ -48,6 +49,10 @@ FORMATS: Final[Mapping[str, tuple[str, Callable[[Tree], str] | None]]] = {
 """By name: the media type, and what draws it."""
 
 
+KINDS: Final = tuple(kind.name.lower() for kind in SpanKind)
+"""Of spans, as the tables say them."""
+
+
 def router(reader: Reader, queries: Queries) -> APIRouter:
     """The routes under /traces."""
     routes = APIRouter(tags=["traces"])
@@ -65,6 +70,7 @@ def _add_list(routes: APIRouter, reader: Reader, queries: Queries) -> None:
         until: Moment | None = None,
         min_duration: DurationNs | None = None,
         max_duration: DurationNs | None = None,
+        kind: Text | None = None,
         min_span: DurationNs | None = None,
         max_span: DurationNs | None = None,
         error: bool | None = None,
@@ -74,8 +80,8 @@ def _add_list(routes: APIRouter, reader: Reader, queries: Queries) -> None:
     ) -> TraceList:
         """Traces with a span that started in that time, newest first, each summed up whole.
 
-        What else is given must hold for the trace: `service`, `name`, `request_id`, each
-        `attribute`, `min_span` and `max_span` for one of its spans.
+        What else is given must hold for the trace: `service`, `name`, `kind`, `request_id`,
+        each `attribute`, `min_span` and `max_span` for one of its spans.
         """
         found = await queries.run(
             "/traces",
@@ -86,6 +92,7 @@ def _add_list(routes: APIRouter, reader: Reader, queries: Queries) -> None:
             until_ns=until,
             min_duration_ns=min_duration,
             max_duration_ns=longer_than("max_duration", min_duration, max_duration),
+            kind=kind_of(kind),
             min_span_ns=min_span,
             max_span_ns=longer_than("max_span", min_span, max_span),
             error=error,
@@ -107,6 +114,13 @@ def attributes_of(told: Iterable[str]) -> dict[str, str]:
         if found.setdefault(key, value) != value:
             raise unusable("attribute", each, f"{key} is to be {found[key]!r} already")
     return found
+
+
+def kind_of(told: str | None) -> str | None:
+    """What kind of span is looked for, if any; Refusal for a word that is none."""
+    if told is not None and told not in KINDS:
+        raise not_a_choice("kind", told, KINDS)
+    return told
 
 
 def longer_than(parameter: str, least_ns: int | None, most_ns: int | None) -> int | None:

@@ -42,10 +42,10 @@ class Sought(TypedDict, total=False):
     """What is known of traces that are looked for; None is as if it were not there.
 
     Those with a span that started in that time. The rest holds for a trace as a whole: that a
-    span, whenever it started, is of that service, name and request id and has these attributes,
-    by their text (one span all of these; `request_id` is the span attribute of that name), and
-    itself took at least `min_span_ns` and less than `max_span_ns`; that the trace took at least
-    `min_duration_ns` and less than `max_duration_ns`, and has errors or none.
+    span, whenever it started, is of that service, name, kind and request id and has these
+    attributes, by their text (one span all of these; `request_id` is the span attribute of that
+    name), and itself took at least `min_span_ns` and less than `max_span_ns`; that the trace
+    took at least `min_duration_ns` and less than `max_duration_ns`, and has errors or none.
     """
 
     service: str | None
@@ -54,6 +54,7 @@ class Sought(TypedDict, total=False):
     until_ns: int | None
     min_duration_ns: int | None
     max_duration_ns: int | None
+    kind: str | None
     min_span_ns: int | None
     max_span_ns: int | None
     error: bool | None
@@ -195,7 +196,7 @@ def _values(sought: Sought) -> Row:
     """What the question about traces needs to know, but for the time."""
     attributes = sought.get("attributes") or {}
     return {
-        **{key: sought.get(key) for key in ("service", "name", "request_id", "error")},
+        **{key: sought.get(key) for key in ("service", "name", "kind", "request_id", "error")},
         "min_duration_ns": within_64_bits(sought.get("min_duration_ns") or 0),
         "max_duration_ns": _bounded(sought.get("max_duration_ns")),
         "min_span_ns": _bounded(sought.get("min_span_ns")),

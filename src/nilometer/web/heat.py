@@ -28,6 +28,9 @@ WHOLE_REQUESTS: Final = frozenset({"http.server.request", "http.server.request.d
 """Timers of whole requests: a span takes as long as they say, and its trace longer where others
 called or work goes on. Of any other it is known that a trace takes at least so long."""
 
+OF_REQUESTS: Final = ("http.request.method", "http.route")
+"""What both the timer and the span of a request say; both together are the span's name."""
+
 LONGEST_NS: Final = 2**53  # 104 days; a browser counts no further
 
 APART_NS: Final = 100_000
@@ -71,14 +74,19 @@ def table_of(told: Explored, asked: Asked) -> Table:
     return Table(period_ns, started, rows, found.left_out)
 
 
-def among(told: Explored, asked: Asked) -> dict[str, str | None]:
-    """What is known of the traces whatever the cell: their service and operation."""
-    method, route = asked.where.get("http.request.method"), asked.where.get("http.route")
-    is_known = asked.name in WHOLE_REQUESTS and method and route
-    return {
-        "service": told.services[0] if len(told.services) == 1 else None,
-        "name": f"{method} {route}" if is_known else None,
-    }
+def among(told: Explored, asked: Asked) -> dict[str, str]:
+    """What is known of the traces whatever the cell: of which service a span is in them, and of
+    a whole request what it asked for."""
+    known = {"service": told.services[0]} if len(told.services) == 1 else {}
+    if asked.name not in WHOLE_REQUESTS:
+        return known
+    known["kind"] = "server"
+    chosen = {key: asked.where[key] for key in OF_REQUESTS if asked.where.get(key)}
+    if len(chosen) == len(OF_REQUESTS):
+        return {**known, "name": " ".join(chosen.values())}
+    for key, value in chosen.items():
+        known["attribute"] = f"{key}={value}"
+    return known
 
 
 def traces_of(

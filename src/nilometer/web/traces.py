@@ -17,7 +17,7 @@ from nilometer.api.parameters import (  # noqa: TC001 - FastAPI reads annotation
     Text,
     TraceId,
 )
-from nilometer.api.traces import LIMIT, LIMIT_MAX, attributes_of, longer_than
+from nilometer.api.traces import KINDS, LIMIT, LIMIT_MAX, attributes_of, kind_of, longer_than
 from nilometer.model.units import counted, duration
 from nilometer.store.limits import TRACES_MAX
 from nilometer.store.traces import STEPS_NS
@@ -78,6 +78,7 @@ def _add_list(routes: APIRouter, parts: Parts) -> None:
         name: Text | None = None,
         min_duration: DurationNs | None = None,
         max_duration: DurationNs | None = None,
+        kind: Text | None = None,
         min_span: DurationNs | None = None,
         max_span: DurationNs | None = None,
         error: bool | None = None,
@@ -96,6 +97,7 @@ def _add_list(routes: APIRouter, parts: Parts) -> None:
             "until_ns": shown.until_ns,
             "min_duration_ns": min_duration,
             "max_duration_ns": longer_than("max_duration", min_duration, max_duration),
+            "kind": kind_of(kind),
             "min_span_ns": min_span,
             "max_span_ns": longer_than("max_span", min_span, max_span),
             "error": error,
@@ -172,6 +174,7 @@ def _page(
             "limit_max": LIMIT_MAX,
             "asked": request.query_params,
             "attributes": request.query_params.getlist("attribute"),
+            "kinds": KINDS,
         },
         {
             "since_ns": shown.since_ns,
