@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
 from nilometer.errors import ConfigError, StoreError, nearest
 from nilometer.model.moments import duration_ns, moment_ns
-from nilometer.store.limits import SIGHT_NS, ends, within_64_bits
+from nilometer.store.limits import SIGHT_NS, ends
 from nilometer.store.reading import TRIES, needed
 from nilometer.store.tables import TABLES
 
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from nilometer.analyze.sources import Source
 
 ANY: Final = "*"
+
+LAST_NS: Final = 2**62 - 1
+"""The year 2116. Whatever stands in a span, no question looks before 1970 or beyond this: so
+two times can be added, and taken off each other, within 64 bits."""
 
 
 class Wanted(NamedTuple):
@@ -36,10 +40,11 @@ def asked_of(question: Question, wanted: Wanted, given: Mapping[str, str | None]
     Raises ConfigError, which names the parameter, for a text that is not what is asked for.
     """
     first, last = ends(wanted.since_ns, wanted.until_ns)
+    first, last = max(first, 0), min(last, LAST_NS)
     asked: Asked = {
         "since_ns": first,
         "last_ns": last,
-        "sight_ns": within_64_bits(first - SIGHT_NS),
+        "sight_ns": max(first - SIGHT_NS, 0),
         "service": pattern(wanted.service),
     }
     for one in question.parameters:
