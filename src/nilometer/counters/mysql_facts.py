@@ -65,7 +65,7 @@ _STATEMENT_MEANINGS: Final = {
 _EXACT = """
 Bytes_received Com_commit Com_delete Com_insert Com_select Com_set_option Com_show_status
 Com_update Connections Created_tmp_tables Handler_commit Handler_delete Handler_read_key
-Handler_read_rnd_next Handler_tmp_write Handler_update Handler_write Innodb_max_trx_id
+Handler_read_rnd_next Handler_tmp_write Handler_update Handler_write
 Opened_files Opened_table_definitions Optimizer_join_prefixes_check_calls Queries Questions
 Rows_tmp_read Select_scan
 """
@@ -77,6 +77,7 @@ Bytes_sent Empty_queries Handler_read_next Innodb_background_log_sync
 Innodb_buffer_pool_pages_split Innodb_buffer_pool_read_requests
 Innodb_buffer_pool_write_requests Innodb_data_fsyncs Innodb_log_write_requests
 Innodb_log_writes Innodb_lsn_current Innodb_lsn_flushed Innodb_master_thread_idle_loops
+Innodb_max_trx_id
 Innodb_os_log_written Innodb_pages_created Innodb_row_lock_time Innodb_row_lock_waits
 Opened_tables Query_time Rows_read Rows_sent Table_locks_immediate Table_open_cache_hits
 Table_open_cache_misses Uptime Uptime_since_flush_status
