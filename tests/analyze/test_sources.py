@@ -14,10 +14,11 @@ import pytest
 from nilometer.analyze.asking import Wanted, ask, asked_of
 from nilometer.analyze.local import Local
 from nilometer.analyze.questions import QUESTIONS
-from nilometer.analyze.sources import opened, skipped
+from nilometer.analyze.sources import Tables, opened, skipped
 from nilometer.errors import ConfigError, StoreError
 from nilometer.model import Batch, SpanKind
 from nilometer.store.lake import Lake
+from nilometer.store.places import Place
 from nilometer.wire import jsonlines, logline
 from tests.analyze.putting import (
     ENGINE,
@@ -244,6 +245,14 @@ def test_a_table_alone_and_an_empty_directory_are_no_sources(tmp_path):
         told([tmp_path / "empty"])
 
 
+def begin_of_footer(whole):
+    return len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
+
+
+def footer(whole):
+    return whole[begin_of_footer(whole) :]
+
+
 def damaged(store, content):
     """Write that over the last file of the spans; its name."""
     file = max((store / "spans").glob("date=*/*.parquet"))
@@ -257,8 +266,9 @@ def damaged(store, content):
         lambda whole: whole[: len(whole) // 2],
         lambda whole: b"",
         lambda whole: whole[:100] + b"\xff" * (len(whole) - 600) + whole[-500:],
+        lambda whole: b"PAR1" + b"\xff" * (begin_of_footer(whole) - 4) + footer(whole),
     ],
-    ids=["cut", "empty", "overwritten"],
+    ids=["cut", "empty", "overwritten", "only its pages overwritten"],
 )
 def test_a_damaged_file_among_the_tables_is_named_and_nothing_is_answered(tmp_path, content):
     stored(BATCHES, tmp_path / "s")
@@ -285,6 +295,29 @@ def test_a_file_that_is_gone_is_named_after_the_list_was_read_again(tmp_path):
 
     with pytest.raises(StoreError, match=f"{file.name}.*nothing was answered"):
         told([tmp_path / "s"])
+
+
+class Maintained:
+    """Tables of which maintenance took a file away just after it was listed first."""
+
+    def __init__(self, tables):
+        self.tables, self.times, self.skipped = tables, 0, {}
+
+    def lots(self, table):
+        self.times += 1
+        [lot] = self.tables.lots(table)
+        gone = lot.files[0]._replace(path="date=2026-11-18/gone.parquet")
+        return [lot] if self.times > 1 else [lot._replace(files=[*lot.files, gone])]
+
+
+def test_a_file_that_maintenance_took_away_makes_the_question_start_again(tmp_path):
+    question = QUESTIONS["slowest"]
+    tables = Maintained(Tables(Place.of(stored(BATCHES, tmp_path / "s"))))
+
+    rows = ask(question, [tables], ENGINE, asked_of(question, Wanted(), {}), lambda _: None)
+
+    assert tables.times == 2
+    assert sum(rows["calls"].to_pylist()) == 20
 
 
 def test_a_schema_of_a_newer_version_is_refused(tmp_path):

@@ -82,22 +82,26 @@ def test_requests_time_and_errors_are_added_up_by_tenant_region_zone_and_service
 
 
 def test_what_counts_since_a_start_moved_by_differences_and_by_all_after_a_restart():
-    """5, 9, then a restart: 2 of a new start; and one whose start is long ago."""
+    """5, 9, then a restart: 2 of a new start; one whose start is long ago; one that fell."""
     told = [
         timed(5, 500, at=10, cumulative=True),
         timed(9, 800, at=20, cumulative=True),
         timed(2, 100, at=30, since=25, cumulative=True),
         timed(70, 7000, "old", at=10, since=-(10**7), cumulative=True),
         timed(71, 7010, "old", at=20, since=-(10**7), cumulative=True),
+        timed(6, 60, "fell", at=10, cumulative=True),
+        timed(4, 40, "fell", at=20, cumulative=True),
         failed(3, at=10, cumulative=True),
         failed(4, at=20, cumulative=True),
+        failed(6, "fell", at=10, cumulative=True),
+        failed(5, "fell", at=20, cumulative=True),
     ]
     wanted = Wanted(since_ns=NOW_NS)
 
     rows = answer("usage", [Batch(SHOP, (reading,)) for reading in told], wanted)
 
     found = {r["tenant"]: (r["requests"], r["total_ns"], r["errors"]) for r in rows}
-    assert found == {"acme": (11, 900, 4), "old": (1, 10, 0)}
+    assert found == {"acme": (11, 900, 4), "old": (1, 10, 0), "fell": (10, 100, 11)}
 
 
 def test_a_batch_that_was_delivered_twice_counts_once():
