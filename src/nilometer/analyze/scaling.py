@@ -131,7 +131,8 @@ def _row(service: str, seen: _Seen) -> Row:
 def _too_little(seen: _Seen) -> str:
     """Why nothing can be learned from these windows; empty if something can."""
     if seen.windows < WINDOWS_MIN:
-        return f"{seen.windows} windows with requests, {WINDOWS_MIN} are needed"
+        told = f"{seen.windows} windows with requests, {WINDOWS_MIN} are needed"
+        return f"{told}: take a longer time, or a shorter --window"
     if not seen.done:
         return "no request ended: take a longer --window"
     low, high = _twentieths(seen.points)
