@@ -127,5 +127,5 @@ QUESTION: Final = Question(
         "is that part of all between the first and the last span which lies in such hours of "
         "the week, of the day, or on such days: an hour that came twice counts twice."
     ),
-    chart=Chart("lines", ("weekday", "hour"), ("p50_ns", "p99_ns"), ("service", "operation")),
+    chart=Chart("lines", ("weekday", "hour"), ("p50_ns",), ("service", "operation", "kind")),
 )

@@ -29,14 +29,14 @@ COLUMNS: Final = (
     Column("statement", TEXT, "", "the statement without its values"),
     Column("parent_service", TEXT, "", "the service of the span below which they are"),
     Column("parent", TEXT, "", "its name; empty where it is not there"),
+    Column("calls", WHOLE, "1", "how often, all together"),
+    Column("total_ns", WHOLE, "ns", "all their durations together"),
+    Column("spare_ns", WHOLE, "ns", "of it what all calls but one for each span took"),
     Column("traces", WHOLE, "1", "in how many traces"),
     Column("parents", WHOLE, "1", "below how many spans"),
-    Column("calls", WHOLE, "1", "how often, all together"),
     Column("calls_average", NUMBER, "1", "how often below one span, on average"),
     Column("calls_p50", WHOLE, "1", "below half of these spans no more often"),
     Column("calls_max", WHOLE, "1", "the most below one span"),
-    Column("total_ns", WHOLE, "ns", "all their durations together"),
-    Column("spare_ns", WHOLE, "ns", "of it what all calls but one for each span took"),
 )
 
 

@@ -85,5 +85,5 @@ QUESTION: Final = Question(
         "span twice, so its shares add up to 1. A child that started after the time asked for "
         "is not known, and takes nothing off."
     ),
-    chart=Chart("bars", ("service", "operation", "statement"), ("self_ns",)),
+    chart=Chart("bars", ("service", "operation", "kind", "statement"), ("self_ns",)),
 )

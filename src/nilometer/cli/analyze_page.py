@@ -26,8 +26,8 @@ MARGIN: Final = 60
 BAR: Final = 22
 BARS_MAX: Final = 30
 LINES_MAX: Final = 12
-LABEL: Final = 320
-LABEL_CHARS_MAX: Final = 48
+LABEL: Final = 360
+LABEL_CHARS_MAX: Final = 44  # even capitals have room
 TEXT_CHARS_MAX: Final = 2000  # of a cell: a statement that one can still read
 COLOURS: Final = (
     "#3b6fb6", "#c2571a", "#2e8540", "#8a4fa3", "#b3932d", "#3a9aa0",
@@ -49,7 +49,7 @@ svg {{ max-width: 100%; font: 12px sans-serif }}
 svg text {{ fill: CanvasText }}
 .wide {{ overflow-x: auto }}
 table {{ border-collapse: collapse }}
-th, td {{ padding: 2px .8em; text-align: left; vertical-align: top; overflow-wrap: anywhere }}
+th, td {{ padding: 2px .8em; text-align: left; vertical-align: top; overflow-wrap: break-word }}
 th {{ border-bottom: 1px solid #8888; white-space: nowrap }}
 td {{ max-width: 40em }}
 .n {{ text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums }}
