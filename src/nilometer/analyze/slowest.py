@@ -32,9 +32,7 @@ COLUMNS: Final = (
     Column("total_ns", WHOLE, "ns", "all durations together, with the time of children"),
     Column("total_share", NUMBER, "1", "of the total time of all operations"),
     Column("self_ns", WHOLE, "ns", "the time in which no child ran"),
-    Column(
-        "self_share", NUMBER, "1", "of the time of their own of all operations: adds up to 1"
-    ),
+    Column("self_share", NUMBER, "1", "of the self time of all operations: adds up to 1"),
     Column("average_ns", NUMBER, "ns", "the mean duration"),
     Column("max_ns", WHOLE, "ns", "the longest"),
 )
@@ -63,7 +61,7 @@ def fold(rows: pa.Table, asked: Asked) -> pa.Table:
 
 QUESTION: Final = Question(
     name="slowest",
-    summary="Where the time goes: operations and statements by total and own time.",
+    summary="Where the time goes: operations and statements by total and self time.",
     tables=("spans",),
     heads=("once", "shaped"),
     columns=COLUMNS,
@@ -79,7 +77,7 @@ QUESTION: Final = Question(
     ),
     fold=fold,
     because=(
-        "A span's own time is its duration less the union of its children's times, each cut to "
+        "A span's self time is its duration less the union of its children's times, each cut to "
         "the span's: time in which two children ran at once is taken off once. It is what "
         "`nilometer trace show` calls self, and of all spans together it counts no moment of a "
         "span twice, so its shares add up to 1. A child that started after the time asked for "

@@ -1,4 +1,4 @@
--- Where the time went: each operation and statement with its total time and that of its own, in
+-- Where the time went: each operation and statement with its total time and its self time, in
 -- which none of its children ran. Children are taken in the order of their start: each covers
 -- of its parent's time what no earlier one had covered.
 , covering AS (
