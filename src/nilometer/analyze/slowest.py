@@ -77,8 +77,8 @@ QUESTION: Final = Question(
     ),
     fold=fold,
     because=(
-        "A span's self time is its duration less the union of its children's times, each cut to "
-        "the span's: time in which two children ran at once is taken off once. It is what "
+        "A span's self time is its duration less the union of its children's times, each cut "
+        "to the span's: time in which two children ran at once is taken off once. It is what "
         "`nilometer trace show` calls self, and of all spans together it counts no moment of a "
         "span twice, so its shares add up to 1. A child that started after the time asked for "
         "is not known, and takes nothing off."
