@@ -187,6 +187,15 @@ def test_a_report_of_osprofiler_is_read(tmp_path):
     assert (row["service"], row["operation"], row["total_ns"]) == ("api", "wsgi", 250 * MS)
 
 
+def test_tables_behind_a_url_are_asked_as_those_of_a_directory(tmp_path):
+    """As of an object store: files are fetched, and none is read where it lies."""
+    store = stored(BATCHES, tmp_path / "store")
+
+    assert told([f"file://{store}"]) == told([store])
+    with pytest.raises(ConfigError, match="file://.*/nope has no tables of Nilometer"):
+        told([f"file://{store}/nope"])
+
+
 def test_stores_and_logs_are_asked_together(tmp_path):
     store = stored(BATCHES[:10], tmp_path / "store")
     log = tmp_path / "m.log"
