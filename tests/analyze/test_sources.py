@@ -192,7 +192,7 @@ def test_tables_behind_a_url_are_asked_as_those_of_a_directory(tmp_path):
     store = stored(BATCHES, tmp_path / "store")
 
     assert told([f"file://{store}"]) == told([store])
-    with pytest.raises(ConfigError, match="file://.*/nope has no tables of Nilometer"):
+    with pytest.raises(ConfigError, match=r"file://.*/nope has no tables of Nilometer"):
         told([f"file://{store}/nope"])
 
 
