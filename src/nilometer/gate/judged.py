@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Final
 from nilometer.gate.bound import bound
 from nilometer.gate.creeping import crept
 from nilometer.gate.finding import Finding
-from nilometer.gate.history import why_unknown
 from nilometer.gate.robust import FLOOR_COUNT, median
 from nilometer.gate.stability import EXACT_RUNS_MIN, RUNS_MIN, Standing, standing
 
@@ -156,7 +155,6 @@ class Judged:
     def unknown(self) -> list[str]:
         """The counters that gate, but that the run has no figure of, and why."""
         found: dict[str, list[str]] = {}
-        run = self._matrix.runs[-1]
         for cohort, one in self._with_cohort():
             if one.values[self._matrix.last] is not None:
                 continue
@@ -166,7 +164,7 @@ class Judged:
             is_usual = is_usual or self._matrix.baseline(one).held is not None
             if is_usual and standing(seen, one.kind).is_admitted:
                 had = [at for at in cohort.places if one.values[at] is not None]
-                why = why_unknown(run, one.key, self._matrix.runs[had[-1]])
+                why = self._matrix.why_unknown(one.key, had[-1])
                 found.setdefault(why, []).append(str(one.key))
         return [f"{_named(keys)}: {why}" for why, keys in found.items()]
 

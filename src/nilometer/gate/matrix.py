@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from nilometer.gate.baseline import accepted_at, baseline
 from nilometer.gate.bystanders import is_told, why_bystander
-from nilometer.gate.history import all_series, is_known, read_of
+from nilometer.gate.history import all_series, is_known, read_of, why_unknown
 from nilometer.gate.joint import Column, joint
+from nilometer.gate.opened import BECAUSE, Opened
 from nilometer.gate.stability import RUNS_MIN
 from nilometer.model.reading import Kind
 
@@ -48,7 +49,9 @@ class Matrix:
     ) -> None:
         self.runs = (*past.runs, run)
         self.last = len(past.runs)
-        every = tuple(all_series(run, past))
+        read = tuple(all_series(run, past))
+        self._opened = Opened(read)
+        every = tuple(map(self._opened.without, read))
         told = {one.key for one in every if is_told(self._latest(one))}
         moved = [one for one in every if one.kind is not Kind.GAUGE]
         reasons = [(one, why_bystander(one.key, told)) for one in moved]
@@ -79,6 +82,12 @@ class Matrix:
         """Whether the run at this place has figures of each backend that the run has."""
         read = [one for one in self.runs[-1].backends if not one.because]
         return all(is_known(self.runs[at], one.name, one.version) for one in read)
+
+    def why_unknown(self, key: Key, before: int) -> str:
+        """Why the run has no figure of a counter that it had at that place."""
+        if self._opened.moved(key, self.last):
+            return BECAUSE
+        return why_unknown(self.runs[-1], key, self.runs[before])
 
     def lacks(self, key: Key, at: int) -> bool:
         """Whether the run at this place has no figure of a counter that takes part."""
