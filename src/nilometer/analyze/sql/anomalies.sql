@@ -39,12 +39,12 @@ ends AS (
   FROM counted
 ),
 -- Those without any span, too: that nothing at all happened is unusual. Not so where a clock was
--- years off, and they would be more than a million.
+-- years off, and they would be 100,000 or more.
 times AS (
   SELECT
     UNNEST(GENERATE_SERIES(
       first_ns,
-      CASE WHEN (last_ns - first_ns) // $bucket_ns < 1000000 THEN last_ns ELSE first_ns END,
+      CASE WHEN (last_ns - first_ns) // $bucket_ns < 100000 THEN last_ns ELSE first_ns END,
       $bucket_ns
     )) AS at_ns
   FROM ends
