@@ -243,6 +243,31 @@ def test_the_start_of_an_end_is_the_same_from_wherever_one_looks(tmp_path, other
         assert of(-400, 300) == [(4, 480 * minute, 3, 1)]
 
 
+def test_a_pair_of_before_that_took_a_start_leaves_the_next_end_its_own(tmp_path):
+    """Three goes by turns on two hosts: the start that is nearest is another's."""
+    move, minute = "compute.instance.live_migration", 60 * S
+
+    def told(name, minutes, publisher):
+        at = NOW + minutes * minute
+        return notified(f"{move}.{name}", instance(), at, publisher=publisher)
+
+    batches = [
+        told("start", -20, "compute.a"),
+        told("start", -8, "compute.b"),
+        told("start", -4, "compute.b"),
+        told("end", -2, "compute.a"),
+        told("end", 1, "compute.b"),
+    ]
+    with asking(tmp_path, batches) as ask:
+        seen = []
+        for since in (-30, -12, 0):
+            times = {"since": NOW + since * minute, "until": NOW + 5 * minute}
+            [one] = ask("/api/v1/timings", **times).json()["timings"]
+            seen.append((one["count"], one["min"]))
+
+    assert seen == [(2, 5 * minute), (2, 5 * minute), (1, 5 * minute)]
+
+
 def test_pairs_that_tell_no_request_are_found_by_their_resource_however_long_they_took(
     tmp_path,
 ):

@@ -84,8 +84,9 @@ def _found(
         if sight[0] is None:
             return set()
         knowing = {one.operation for one in found if one.start and one.start.resource_id}
-        chosen = (one for one in found if _is_doubtful(one, knowing))
-        return _groups_of(chosen, since_ns, until_ns)
+        # One of before that time may have the start of one of that time.
+        doubted = {_group_of(one.either) for one in found if _is_doubtful(one, knowing)}
+        return _groups_of(found, since_ns, until_ns) & doubted
 
     def with_before(here: Sequence[Happening], groups: set[Group]) -> list[Happening]:
         others = [one for one in here if _group_of(one) not in groups]
