@@ -107,6 +107,38 @@ def memcached_gets() -> Loop:
     return gets_of(client)
 
 
+def python_memcached_gets() -> Loop:
+    """The same by python-memcached, whose servers are objects of a class of their own."""
+    import memcache
+
+    class Client(memcache.Client):
+        _get = memcache.Client._get
+
+    class Host(memcache._Host):
+        _get_socket = memcache._Host._get_socket
+
+    client = Client(["127.0.0.1:11211"])
+    (server,) = client.servers
+    server.__class__, server.socket = Host, Connected()
+    return gets_of(client)
+
+
+def answer(client: Any, key: str) -> bytes:
+    """Stands for all that pylibmc does in C."""
+    return b"v"
+
+
+def pylibmc_gets() -> Loop:
+    """The same by pylibmc, whose client asks no server before its first command."""
+    import pylibmc.client
+
+    ready: Any = pylibmc.client.Client
+    if "get" not in vars(ready):
+        ready.get = answer
+    bare = type("Client", (ready,), {"get": ready.get})
+    return gets_of(bare(["127.0.0.1"]))
+
+
 def gets_of(client: Any) -> Loop:
     """A loop of get by this client."""
 

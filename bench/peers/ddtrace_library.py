@@ -93,6 +93,17 @@ def memcached() -> tuple[Loop, Loop]:
     return bare, stores.gets_of(client)
 
 
+def pylibmc() -> tuple[Loop, Loop]:
+    """It puts a client of its own around pylibmc's."""
+    from ddtrace import patch
+
+    bare = stores.pylibmc_gets()
+    patch(pylibmc=True)
+    import pylibmc
+
+    return bare, stores.gets_of(pylibmc.Client(["127.0.0.1"]))
+
+
 def off(case: Callable[[], tuple[Loop, Loop]]) -> Callable[[], tuple[Loop, Loop]]:
     """The same with tracing switched off, as DD_TRACE_ENABLED=false does."""
 
@@ -120,4 +131,6 @@ CASES = {
     "redis asyncio traced": async_redis,
     "memcached untraced": off(memcached),
     "memcached traced": memcached,
+    "pylibmc untraced": off(pylibmc),
+    "pylibmc traced": pylibmc,
 }

@@ -231,6 +231,8 @@ def store(
     return Pair(bare, loop(), drain_spans, RING_SHARE if active else 1 << 30)
 
 
+PYTHON_GETS = stores.python_memcached_gets
+
 CASES = {
     "counter": counter,
     "counter off": counter_off,
@@ -269,6 +271,12 @@ CASES = {
     "memcached switched off": lambda: store("pymemcache", stores.memcached_gets, level="off"),
     "memcached untraced": lambda: store("pymemcache", stores.memcached_gets),
     "memcached traced": lambda: store("pymemcache", stores.memcached_gets, active=True),
+    "python-memcached switched off": lambda: store("memcache", PYTHON_GETS, level="off"),
+    "python-memcached untraced": lambda: store("memcache", PYTHON_GETS),
+    "python-memcached traced": lambda: store("memcache", PYTHON_GETS, active=True),
+    "pylibmc switched off": lambda: store("pylibmc", stores.pylibmc_gets, level="off"),
+    "pylibmc untraced": lambda: store("pylibmc", stores.pylibmc_gets),
+    "pylibmc traced": lambda: store("pylibmc", stores.pylibmc_gets, active=True),
     "mongodb switched off": lambda: store("pymongo", stores.mongodb_finds, level="off"),
     "mongodb untraced": lambda: store("pymongo", stores.mongodb_finds),
     "mongodb traced": lambda: store("pymongo", stores.mongodb_finds, active=True),

@@ -39,11 +39,13 @@ from bench.targets import FLOOR_NS, TARGETS, Target  # noqa: E402
 from nilometer.trace import drain_spans  # noqa: E402
 
 ELSEWHERE = "nilometer_sqlalchemy14"  # has an environment of its own
+PYLIBMC = ("pylibmc",) if sys.version_info < (3, 12) else ()  # it comes ready-made for 3.11
 OURS = [
     (name, case)
     for name in modules()
     if name.startswith("nilometer_") and name != ELSEWHERE
     for case in import_module(f"bench.peers.{name}").CASES
+    if PYLIBMC or not case.startswith("pylibmc ")
 ]
 
 
@@ -293,6 +295,51 @@ def test_no_ratio_is_told_to_a_figure_that_is_noise() -> None:
 
     assert "ddtrace" in shown.get()
     assert "1000" not in shown.get().replace(",", "")
+
+
+STOOD_FOR = """
+import sys
+from bench.peers.{module} import CASES
+from nilometer.measure import REGISTRY
+from nilometer.trace import drain_spans
+
+pair = CASES["{case}"]()
+REGISTRY.collect()
+for side in pair[:2]:
+    side(7)
+    told = [r.value.samples for r in REGISTRY.collect()[0] if r.name == "{name}"]
+    print(sum(told), len(drain_spans()))
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "what", "name"),
+    [
+        ("nilometer_mysql", "pymysql", "db.client.operation"),
+        ("nilometer_mysql", "mysqlclient", "db.client.operation"),
+        ("nilometer_library", "python-memcached", "db.client.operation"),
+        *[("nilometer_library", name, "db.client.operation") for name in PYLIBMC],
+        ("nilometer_threads", "thread", "task.run"),
+        ("nilometer_threads", "thread pool submit", "thread_pool.run"),
+        ("nilometer_threads", "process", "task.run"),
+    ],
+)
+@pytest.mark.parametrize("state", ["untraced", "traced"])
+def test_what_stands_for_a_server_or_a_start_is_measured_at_each_call_and_bare_never(
+    module: str, what: str, name: str, state: str
+) -> None:
+    code = STOOD_FOR.format(module=module, case=f"{what} {state}", name=name)
+    ran = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    spans = 7 if state == "traced" and what != "thread pool submit" else 0
+
+    assert ran.stdout.splitlines() == ["0 0", f"7 {spans}"], ran.stderr
 
 
 @pytest.mark.slow
