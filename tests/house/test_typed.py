@@ -26,7 +26,7 @@ ENDS = re.compile(r"\s(?:--|\|\|?|&&?|;|#|>)(?=\s)|[)`]|\n|$")
 FOREIGN: Final = {
     "gh": {"--paginate", "--jq", "--body-file"},
     "gunicorn": {"--preload"},
-    "uwsgi": {"--wsgi-file", "--module", "--mount"},
+    "uwsgi": {"--wsgi-file", "--module", "--mount", "--http-socket"},
     "mypy": {"--strict"},
     "stestr": {"--id"},
     "subunit2sql": {"--counters2statsd-host"},
