@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from contextlib import suppress
 
 import pytest
 
@@ -11,6 +12,7 @@ import nilometer
 from nilometer import assembly
 from nilometer.config import Settings, load
 from nilometer.errors import ConfigError
+from nilometer.integrations.wsgi import Middleware
 from nilometer.measure import REGISTRY
 from nilometer.model import Level
 from nilometer.testing import MemoryExporter, capture
@@ -75,6 +77,32 @@ def test_configure_again_replaces_what_ran_and_loses_nothing():
 
     assert (total(first), first.closed, total(second)) == (1, 1, 2)
     assert REGISTRY.level_of("db.pool") == Level.BASIC
+
+
+def test_a_request_that_fails_while_settings_change_is_kept():
+    def app(environ, start_response):
+        raise LookupError("no such order")
+
+    def fail(of):
+        with suppress(LookupError):
+            list(of({"REQUEST_METHOD": "GET", "PATH_INFO": "/"}, lambda *_: None))
+
+    class Meanwhile(MemoryExporter):
+        def close(self):
+            fail(wrapped)
+            super().close()
+
+    seen = MemoryExporter()
+    first = started(Meanwhile(), flight_recorder=True)
+    wrapped = Middleware(app, triggers=first.triggers)
+    for keeps in (True, False):
+        started(seen if keeps else MemoryExporter(), flight_recorder=keeps)
+        nilometer.flush()
+    fail(wrapped)
+    nilometer.flush()
+
+    spans = [span for batch in seen.batches for span in batch.spans]
+    assert [span.name for span in spans] == ["GET"]
 
 
 def test_settings_that_are_refused_leave_what_runs_alone():

@@ -170,6 +170,8 @@ class System:
                 log.warning("%s [tach-left-out]", note)
         if self.flight is not None:
             self.flight.start()
+        if before is not None and before.flight is not None:
+            before.flight.stop()
         if self.patching is not None:  # outside of what integrations put around
             self.patching.begin()
         RING.on_half_full = self.pump.wake
@@ -182,9 +184,10 @@ class System:
     def stop(self, timeout_s: float, *, goes_on: bool = False) -> bool:
         """Flush and end all that `start` started; whether everything was taken.
 
-        If another one `goes_on`, integrations are left to it: it ends what it does not need.
+        If another one `goes_on`, integrations are left to it, and the flight recorder: it ends
+        what it does not need.
         """
-        if self.flight is not None:
+        if self.flight is not None and not goes_on:
             self.flight.stop()
         RING.on_half_full = None
         REGISTRY.on_read = None
