@@ -261,6 +261,15 @@ def test_a_span_tells_its_caller_statement_attributes_and_times(ask):
     assert (span["waited_ns"], span["self_ns"]) == (800_000, 800_000)
 
 
+def test_a_span_is_a_sheet_too(ask):
+    answer = ask(f"{SLOW_PAGE}/spans/{100:016x}", format="csv")
+
+    rows = dict(list(csv.reader(io.StringIO(answer.text)))[1:])
+    assert rows["statement"] == "SELECT name FROM articles WHERE id = 0"
+    assert [what for what in rows if what.startswith("attributes.")]
+    assert rows["waited_ns"] == "800000"
+
+
 def test_logs_and_events_of_the_request_are_beside_its_spans(ask):
     page = ask(SLOW_PAGE)
 
@@ -390,7 +399,10 @@ def test_hostile_names_are_text(ask, path):
     assert HOSTILE[-1] not in page
 
 
-@pytest.mark.parametrize("place", ["/traces", SLOW_PAGE, f"{SLOW_PAGE}/flame"])
+@pytest.mark.parametrize(
+    "place",
+    ["/traces", SLOW_PAGE, f"{SLOW_PAGE}/flame", f"/traces/{hexed(EVIL)}/spans/{1:016x}"],
+)
 def test_sheets_have_no_formulas(ask, place):
     answer = ask(place, format="csv")
 

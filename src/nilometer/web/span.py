@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from nilometer.api.trees import node_of, plain
@@ -11,6 +12,8 @@ from nilometer.model.units import duration
 from nilometer.web.remarks import place_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from nilometer.model.tree import Node
     from nilometer.web.trees import Whole
 
@@ -87,6 +90,21 @@ def told(span: Span) -> dict[str, Any]:
         "waited_ns": span.waited_ns,
         "gaps": [{"where": where, "duration_ns": took_ns} for where, took_ns in span.gaps],
     }
+
+
+def rows_of(told: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """The same as rows: what, and its value; lists as JSON, and of what is nested its path.
+
+    >>> rows_of({"name": "GET", "attributes": {"http.route": "/a"}, "events": [{"name": "x"}]})
+    [('name', 'GET'), ('attributes.http.route', '/a'), ('events', '[{"name": "x"}]')]
+    """
+    found: list[tuple[str, Any]] = []
+    for what, value in told.items():
+        if isinstance(value, dict):
+            found += [(f"{what}.{inner}", one) for inner, one in rows_of(value)]
+        else:
+            found.append((what, json.dumps(value) if isinstance(value, list) else value))
+    return found
 
 
 def happened(span: Span) -> list[tuple[str, str, list[tuple[str, Any]]]]:

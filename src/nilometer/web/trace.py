@@ -178,7 +178,9 @@ def _span_page(whole: Whole, span_id: str) -> Page:
     if span is None:
         raise unusable("span", span_id, "this trace has no such span")
     title = span.node.span.name[:TITLE_CHARACTERS_MAX] or "(no name)"
-    return Page("span.html", title, {**shown, "id": whole.id}, one_span.told(span))
+    told = one_span.told(span)
+    sheet = Sheet(("what", "value"), one_span.rows_of(told))
+    return Page("span.html", title, {**shown, "id": whole.id}, told, sheet)
 
 
 def _span_shown(whole: Whole, span_id: str) -> dict[str, Any]:

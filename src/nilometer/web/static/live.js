@@ -20,7 +20,8 @@
 
   const plan = () => {
     clearTimeout(timer);
-    if (button && !paused && !document.hidden) timer = setTimeout(renew, EVERY_MS);
+    const isDue = button || document.querySelector("[data-late]"); // that was in vain so far
+    if (isDue && !paused && !document.hidden) timer = setTimeout(renew, EVERY_MS);
   };
 
   const address = () => {
@@ -60,6 +61,7 @@
     return isLeft;
   }
 
+  document.addEventListener("visibilitychange", plan);
   if (late) renew();
   if (!button) return;
   button.hidden = false;
@@ -71,6 +73,5 @@
     if (paused) plan();
     else renew();
   });
-  document.addEventListener("visibilitychange", plan);
   if (!late) plan();
 })();
