@@ -21,7 +21,9 @@ class Target(NamedTuple):
 
 TARGETS = (
     Target("counter", "nilometer C", 8),
+    Target("counter, in a file", "nilometer C", 8),  # the same as in memory
     Target("timer on", "nilometer C", 55),
+    Target("timer on, in a file", "nilometer C", 55),
     Target("timer off", "nilometer C", 10),
     Target("patched timer", "nilometer C", 55),  # what a decorated one costs
     Target("span untraced", "nilometer C", 20),

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from nilometer.export import Exporter
     from nilometer.integrations.flight import FlightRecorder
     from nilometer.integrations.patching import Patching
+    from nilometer.keeper import Keeper
 
 log = logging.getLogger("nilometer")
 
@@ -65,10 +66,7 @@ class System:
             clear_key=settings.osprofiler_clear_key,
             origin=settings.origin("trace_keys"),
         )
-        outlets = [
-            Outlet(name, exporter, lost=lost, rows_max=settings.queue_rows)
-            for name, exporter in exporters
-        ]
+        outlets = [self._outlet(name, exporter) for name, exporter in exporters]
         self.also: dict[str, Callable[[], Callable[..., object]]] = {}
         self.own = Own(REGISTRY, outlets)
         self._readers = Readers()
@@ -98,6 +96,7 @@ class System:
 
             self.patching = Patching(settings.patch)
         self.flight = _flight_recorder(settings) if settings.flight_recorder else None
+        self.keeper = _keeper(self) if settings.arena else None
         self.desk: Desk | None = None
         if settings.admin is not None:
             from nilometer.admin import Desk  # only for those who need it
@@ -118,6 +117,9 @@ class System:
             tuple(sorted(settings.dimensions.items())),
         )
 
+    def _outlet(self, name: str, exporter: Exporter) -> Outlet:
+        return Outlet(name, exporter, lost=lost, rows_max=self.settings.queue_rows)
+
     def _drain(self, everything: bool) -> Batch:
         if not everything:
             return Batch(self.resource, spans=drain_spans())
@@ -126,6 +128,8 @@ class System:
         readings, events = REGISTRY.collect(reading=False)
         if self.desk is not None:
             self.desk.take(readings)
+        if self.keeper is not None:
+            self.keeper.hand_on()
         return Batch(self.resource, readings, spans, events)
 
     def export_also(self, name: str, get: Callable[[], Callable[..., object]]) -> None:
@@ -135,18 +139,14 @@ class System:
         if any(outlet.name == name for outlet in self.pump.outlets):
             return
         self.also[name] = get
-        rows_max = self.settings.queue_rows
-        outlet = Outlet(name, Notifying(get), lost=lost, rows_max=rows_max)
+        outlet = self._outlet(name, Notifying(get))
         self.pump.add(outlet)
         self.own.tell_of(outlet)
         if not self.pump.is_running:
             self.start_threads()
 
     def start(self, before: System | None = None) -> None:
-        """Set levels, install integrations, start the pump.
-
-        What `before` left behind when it stopped goes on here, as these settings say.
-        """
+        """Set levels, install integrations, start the pump; what `before` left goes on here."""
         if before is not None:
             self.triggers = before.triggers.become(self.triggers)
             self.integrations.given["triggers"] = self.triggers
@@ -172,8 +172,9 @@ class System:
             self.flight.start()
         if before is not None and before.flight is not None:
             before.flight.stop()
-        if self.patching is not None:  # outside of what integrations put around
-            self.patching.begin()
+        for part in (self.patching, self.keeper):  # patches outside of integrations
+            if part is not None:
+                part.begin()
         RING.on_half_full = self.pump.wake
         self.greening.begin()
         if self.pump.outlets or self.desk:
@@ -195,6 +196,8 @@ class System:
         if self.desk is not None:
             self.desk.stop(timeout_s / 2)
         was_taken = self.pump.stop(timeout_s)
+        if self.keeper is not None:
+            self.keeper.end(was_taken=was_taken)
         self._readers.end()
         if self.patching is not None:
             self.patching.end()
@@ -210,7 +213,7 @@ class System:
         self.pid = os.getpid()
         self.pump.reset_after_fork()
         self._readers.reset_after_fork()
-        for part in (self.patching, self.flight, self.desk):
+        for part in (self.patching, self.flight, self.desk, self.keeper):
             if part is not None:
                 part.reset_after_fork()
         RING.on_half_full = self.pump.wake
@@ -241,6 +244,12 @@ class System:
 _lock = threading.RLock()
 _current: System | None = None
 _is_registered = False
+
+
+def _keeper(system: System) -> Keeper:
+    from nilometer.keeper import Keeper  # only for those who need it
+
+    return Keeper(system.settings, REGISTRY, lambda: (system.resource, system.pump))
 
 
 def _flight_recorder(settings: Settings) -> FlightRecorder:

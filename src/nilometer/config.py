@@ -77,6 +77,7 @@ class Arguments(TypedDict, total=False):
     integrations: Sequence[str]
     integrations_off: Sequence[str]
     state: str | os.PathLike[str]
+    arena: str | os.PathLike[str]
     slow_callback_s: float | str
     trace_hosts: Sequence[str]
     admin: str
@@ -121,6 +122,7 @@ class Settings:
     integrations: tuple[str, ...] = ()
     integrations_off: tuple[str, ...] = ()
     state: str = ""
+    arena: str = ""
     slow_callback_s: float = 0.1
     trace_hosts: tuple[str, ...] = ()
     admin: Endpoint | None = None

@@ -5,6 +5,7 @@
      +-- InstrumentClashError  one name, two kinds or units
      +-- WireError             bytes cannot be read; carries the reason they are counted by
      +-- StoreError            the tables cannot be read or written
+     +-- ArenaError            a file of values cannot be read
 
 Each message ends in ``[slug]``; docs/messages.md has a paragraph per slug (a test compares).
 """
@@ -43,6 +44,10 @@ class WireError(NilometerError, ValueError):
 
 class StoreError(NilometerError, RuntimeError):
     """The tables cannot be read or written."""
+
+
+class ArenaError(NilometerError, RuntimeError):
+    """A file of values that another process left, or keeps, cannot be read."""
 
 
 def together(faults: Sequence[ConfigError]) -> ConfigError:

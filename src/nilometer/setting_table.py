@@ -212,6 +212,14 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "A folder for what outlives the process: see docs/monasca-persister.md.",
     ),
     Setting(
+        "arena",
+        values.path,
+        "path",
+        "none",
+        "A folder for the values of each process, which then outlive it: see "
+        "docs/crash-safe.md.",
+    ),
+    Setting(
         "slow_callback_s",
         values.duration(0.001, 3600),
         "seconds, or with a unit as in 500ms; 0.001 to 3600",

@@ -82,9 +82,10 @@ MODULES: dict[str, set[str]] = {
     "setting_admin": {"model", "setting_values", "wire"},
     "setting_patches": {"model", "setting_values"},
     "setting_tach": {"model"},
-    # Parts of `assembly`: what Nilometer measures of itself, what it answers for it, which
-    # integrations it installs, and whose forks it watches.
+    # Parts of `assembly`: what Nilometer measures of itself, the values that outlive it, what
+    # it answers for it, which integrations it installs, and whose forks it watches.
     "own": {"measure", "export"},
+    "keeper": {"config", "export", "measure", "model"},
     "admin": {"config", "export", "measure", "model", "setting_admin", "wire"},
     "integrations_choice": {"integrations", "trace"},
     "uwsgi_forks": {"export", "integrations"},

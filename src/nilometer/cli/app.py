@@ -35,6 +35,8 @@ COMMANDS: Final = {
     "timings": "nilometer.cli.requests",
     "metrics": "nilometer.cli.metrics",
     "analyze": "nilometer.cli.analyze",
+    "top": "nilometer.cli.top",
+    "agent": "nilometer.cli.agent",
     "counters": "nilometer.cli.counters",
     "measure": "nilometer.cli.measure",
     "gate": "nilometer.cli.gate",

@@ -1,7 +1,8 @@
 /* The arena: one region that holds the values of all series of a registry.
  *
  * Blocks are found by their offset and hold no pointers, so that the region may move when it
- * grows, and may one day lie in a file that outlives the process. Rules:
+ * grows, and may lie in a file that outlives the process (arena_file.h; arena_layout.py says
+ * what such a file holds, so blocks are laid out as it says). Rules:
  *   1. The GIL is the lock; nothing here calls back into Python.
  *   2. A pointer into the region is dead after arena_allocate().
  *   3. Offset 0 is the sink: what finds no room writes there, is never read, and is counted.
@@ -12,24 +13,36 @@
 
 #include "native.h"
 
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+
 /* A timer with all its 1,000 series is 2 MiB: room for thirty that are full. */
 #define ARENA_BYTES_MAX (64u << 20)
 #define ARENA_BYTES_FIRST (16u << 10) /* a small service's instruments fit without growing */
+
+#define ARENA_FILE_AT 65536 /* where the region lies in a file: whole pages of any size */
 
 #define BUCKETS_PER_OCTAVE 32 /* scale 5, see model/distribution.py */
 #define HOUR_NS UINT64_C(3600000000000)
 #define OCTAVES 43 /* 0 holds bucket -1, the value 1; an hour lies in the last */
 #define BLOCK_KINDS 3 /* sums and gauges; distributions; the counts of an octave */
 
-typedef struct {
+typedef struct Arena {
     PyObject_HEAD
-    unsigned char *base; /* owned; moves when the region grows */
+    unsigned char *base; /* owned; moves when the region grows, unless it is mapped */
     uint32_t bytes;      /* how large the region is */
     uint32_t bytes_used;
     uint32_t bytes_max;
     uint32_t free[BLOCK_KINDS]; /* of each size, the first block given back; it names the next */
     unsigned long long refused; /* allocations that found no room */
     unsigned long long errors_missed; /* errors of bodies that could not be counted */
+    int file;           /* the descriptor of the file it lies in, owned; -1 for memory */
+    dev_t device;       /* which file that is: a daemon that closes all its descriptors may */
+    ino_t inode;        /* have given the number to another file meanwhile */
+    char is_mapped;     /* base has room for bytes_max and stays where it is */
+    void *copy;         /* for the child, while the process forks */
+    struct Arena *next; /* of those that lie in files */
 } Arena;
 
 typedef struct {
@@ -93,6 +106,33 @@ sum_add(Sum *sum, uint64_t n)
 }
 
 static int
+arena_has_its_file(const Arena *arena)
+{
+    struct stat found;
+
+    return arena->file >= 0 && fstat(arena->file, &found) == 0
+           && found.st_dev == arena->device && found.st_ino == arena->inode;
+}
+
+/* Room in a file for bytes up to here: a full disk says so now, not when it is written to. */
+static int
+arena_reserve(int file, uint32_t bytes)
+{
+#ifdef __linux__
+    int error = 0;
+
+    do
+        error = posix_fallocate(file, ARENA_FILE_AT, (off_t)bytes);
+    while (error == EINTR);
+    errno = error;
+    return error == 0 ? 0 : -1;
+#else
+    (void)file, (void)bytes;
+    return -1;
+#endif
+}
+
+static int
 arena_grow(Arena *arena, uint32_t bytes_needed)
 {
     uint64_t bytes = arena->bytes ? arena->bytes : ARENA_BYTES_FIRST;
@@ -103,10 +143,16 @@ arena_grow(Arena *arena, uint32_t bytes_needed)
         bytes = arena->bytes_max;
     if (bytes < bytes_needed)
         return -1;
-    unsigned char *moved = PyMem_RawRealloc(arena->base, bytes);
-    if (moved == NULL)
-        return -1;
-    arena->base = moved;
+    if (arena->is_mapped) {
+        if (arena->file >= 0
+            && (!arena_has_its_file(arena) || arena_reserve(arena->file, (uint32_t)bytes) < 0))
+            return -1;
+    } else {
+        unsigned char *moved = PyMem_RawRealloc(arena->base, bytes);
+        if (moved == NULL)
+            return -1;
+        arena->base = moved;
+    }
     arena->bytes = (uint32_t)bytes;
     return 0;
 }

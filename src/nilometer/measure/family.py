@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from nilometer.clock import Clock
-    from nilometer.measure.pure import Arena, Counter
+    from nilometer.measure.pure import Arena, Counter, Handle
     from nilometer.measure.threads import Lease
     from nilometer.model import Dimensions, Level
 
@@ -26,12 +26,29 @@ OVERFLOW: Final = (("otel.metric.overflow", "true"),)
 BINDINGS_PER_SERIES: Final = 2
 
 
+class Notes(Protocol):
+    """What keeps a list of series beside their values, where these outlive the process."""
+
+    def note(self, instrument: Instrument, /) -> None:
+        """Add all series of an instrument."""
+
+    def add(self, instrument: Instrument, dimensions: Dimensions, series: Handle, /) -> None:
+        """Add a series, before anybody records in it."""
+
+    def drop(self, series: Handle, /) -> None:
+        """Take a series off the list, before its values are given up."""
+
+    def collected(self, wall_ns: int, /) -> None:
+        """From now on values are of the time after this."""
+
+
 class Home(Protocol):
     """What an instrument needs of its registry."""
 
     clock: Clock
     core: ModuleType
     arena: Arena
+    catalogue: Notes | None
     series_max: int
 
     def lost(self, what: str, reason: str, n: int = 1) -> None:
@@ -62,6 +79,7 @@ class Instrument:
         "handles",
         "kind",
         "level",
+        "listed",
         "name",
         "origin",
         "overflowed",
@@ -82,6 +100,7 @@ class Instrument:
         description: str,
         per_thread: bool,
         origin: str,
+        listed: bool = True,
     ) -> None:
         core = registry.core
         self._registry = registry
@@ -93,6 +112,7 @@ class Instrument:
         self.description = description
         self.per_thread = per_thread
         self.origin = origin
+        self.listed = listed  # its registry knows it, and collects it
         self.overflowed = 0
         self.errors: Counter | None = None
         self.tally: Counter | None = None  # reads how often this timer recorded
@@ -138,7 +158,11 @@ class Instrument:
 
     def _series(self, dimensions: Dimensions) -> Any:
         handle = self._make(self.family, dimensions)
-        return self.series.setdefault(dimensions, handle)
+        series = self.series.setdefault(dimensions, handle)
+        notes = self._registry.catalogue
+        if series is handle and notes is not None and self.listed:
+            notes.add(self, dimensions, series)
+        return series
 
     def child(self, bound: tuple[Any, ...]) -> Any:
         """The child that `bind` has not met: (parent, name, text, name, text, ...)."""
@@ -198,6 +222,8 @@ class Instrument:
                 return series.take()
             del self.series[dimensions]
         value = series.take()
+        if self._registry.catalogue is not None:
+            self._registry.catalogue.drop(series)
         self.calls_before += series.calls
         return value
 

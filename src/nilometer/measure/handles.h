@@ -6,7 +6,7 @@
 #ifndef NILOMETER_MEASURE_HANDLES_H
 #define NILOMETER_MEASURE_HANDLES_H
 
-#include "measure/arena.h"
+#include "measure/arena_file.h"
 
 #include <structmember.h>
 
@@ -77,6 +77,7 @@ Arena_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     if (self == NULL)
         return NULL;
     self->bytes_max = bytes_max;
+    self->file = -1;
     if (arena_grow(self, sizeof(Distribution)) < 0) { /* the sink */
         Py_DECREF(self);
         return PyErr_NoMemory();
@@ -89,13 +90,14 @@ Arena_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 static void
 Arena_dealloc(Arena *self)
 {
-    PyMem_RawFree(self->base);
+    arena_let_go(self);
     nilo_free((PyObject *)self);
 }
 
 static PyMemberDef Arena_members[] = {
     {"bytes_used", T_UINT, offsetof(Arena, bytes_used), READONLY, NULL},
-    {"refused", T_ULONGLONG, offsetof(Arena, refused), READONLY, NULL},
+    {"file", T_INT, offsetof(Arena, file), 0, NULL},
+    {"refused", T_ULONGLONG, offsetof(Arena, refused), 0, NULL},
     {"errors_missed", T_ULONGLONG, offsetof(Arena, errors_missed), 0, NULL},
     {NULL, 0, 0, 0, NULL},
 };
@@ -105,6 +107,7 @@ static PyType_Slot Arena_slots[] = {
     {Py_tp_new, Arena_new},
     {Py_tp_dealloc, Arena_dealloc},
     {Py_tp_members, Arena_members},
+    {Py_tp_methods, Arena_methods},
     {0, NULL},
 };
 
@@ -389,6 +392,13 @@ Handle_repr(Handle *self)
     return text;
 }
 
+/* Where its values lie; 0 for nowhere, as those of handles that only lead to others. */
+static PyObject *
+Handle_lie(Handle *self, PyObject *Py_UNUSED(ignored))
+{
+    return PyLong_FromUnsignedLong(self->offset);
+}
+
 /* __copy__ and __deepcopy__: an instrument stays what it is in a copy of what holds it. */
 static PyObject *
 Handle_copy(PyObject *self, PyObject *Py_UNUSED(memo))
@@ -433,6 +443,9 @@ static PyGetSetDef Handle_getset[] = {
 #define HANDLE_METHODS                                                                         \
     {"__copy__", (PyCFunction)Handle_copy, METH_NOARGS, NULL},                                 \
     {"__deepcopy__", (PyCFunction)Handle_copy, METH_O, NULL},                                  \
+    {"lie", (PyCFunction)Handle_lie, METH_NOARGS,                                              \
+     PyDoc_STR("lie($self, /)\n--\n\n"                                                         \
+               "Return where its values lie in the arena; 0 if they have no place there.")},   \
     {"bind", (PyCFunction)(void (*)(void))Handle_bind, METH_FASTCALL | METH_KEYWORDS,          \
      PyDoc_STR("bind($self, /, **dimensions)\n--\n\n"                                          \
                "Return the child with these dimensions added; values become text.")}

@@ -15,6 +15,7 @@ from operator import index
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, SupportsIndex
 
 from nilometer.measure.folding import Taken, folded_with, merged
+from nilometer.measure.pure_arena import Arena as Arena  # noqa: TC001 - it is ours
 from nilometer.model.dimensions import text_of
 
 if TYPE_CHECKING:
@@ -36,17 +37,6 @@ PENDING_MAX: Final = 512
 ERROR_CLASSES_MAX: Final = 100
 
 _ONE: Final = 1  # the interpreter keeps one object for each small integer
-
-
-class Arena:
-    """Where the values lie. Here in the handles themselves; the C twin has one region."""
-
-    __slots__ = ("bytes_used", "errors_missed", "refused")
-
-    def __init__(self) -> None:
-        self.bytes_used = 0
-        self.refused = 0
-        self.errors_missed = 0
 
 
 class Family:
@@ -88,12 +78,13 @@ class Family:
 class Handle:
     """One set of dimensions of an instrument."""
 
-    __slots__ = ("__weakref__", "_local", "calls", "dimensions", "family")
+    __slots__ = ("__weakref__", "_at", "_local", "calls", "dimensions", "family")
 
     def __init__(self, family: Family, dimensions: Dimensions, local: Any = None) -> None:
         self.family = family
         self.dimensions = dimensions
         self._local = local
+        self._at = 0  # of its block, if it has one
         self.calls = 0
 
     @property
@@ -143,6 +134,11 @@ class Handle:
         except AttributeError:
             child = self._local.child = self.family.owner.thread_child(self)
         return child
+
+    def lie(self) -> int:
+        """Return where its values lie in the arena; 0 if they have no place there."""
+        region = self.family.arena.region
+        return 0 if region is None or self._local is not None else region.place(self)
 
     def __copy__(self) -> Self:
         """An instrument stays what it is in a copy of what holds it."""

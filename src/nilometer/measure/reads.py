@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
+    from nilometer.measure.family import Instrument
     from nilometer.measure.pure import Gauge
 
 
@@ -52,3 +53,19 @@ class GaugeRead:
     def _failed(self, reason: str) -> None:
         self._series.reset()
         self._lost("gauge", reason)
+
+
+def reads_of(
+    instruments: Iterable[Instrument], lost: Callable[[str, str], None]
+) -> list[GaugeRead]:
+    """Return what is to be called for the gauges that are on and read something."""
+    found = []
+    for instrument in instruments:
+        if instrument.kind != "gauge" or not instrument.family.on:
+            continue
+        for series in [*instrument.handles.values(), *instrument.series.values()]:
+            read = series.read
+            if read is not None:
+                held = instrument.thread_child(series) if instrument.per_thread else series
+                found.append(GaugeRead(lost, series, held, read))
+    return found

@@ -19,13 +19,14 @@ from nilometer.measure.events import ATTRIBUTES_MAX, EventBuffer, EventSource, a
 from nilometer.measure.family import Instrument
 from nilometer.measure.levels import Levels
 from nilometer.measure.readings import readings_of
-from nilometer.measure.reads import GaugeRead
+from nilometer.measure.reads import GaugeRead, reads_of
 from nilometer.model import Event, Level
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
 
+    from nilometer.measure.family import Notes
     from nilometer.measure.pure import Counter, Gauge, Timer
     from nilometer.measure.state import InstrumentState
     from nilometer.model import Reading
@@ -58,6 +59,7 @@ class Registry:
         self.core = core
         self.series_max = series_max
         self.arena = core.Arena()
+        self.catalogue: Notes | None = None
         self.correlate: Callable[[], tuple[bytes, bytes]] | None = None
         self.on_read: Callable[[], None] | None = None
         self._instruments: dict[str, Instrument] = {}
@@ -77,7 +79,7 @@ class Registry:
     def _start_afresh(self) -> None:
         self._making = RLock()
         self._collecting = RLock()
-        self._collected_ns = self.clock.wall_ns()
+        self.collected_ns = self.clock.wall_ns()
         self._told = {"refused": 0, "errors_missed": 0}
 
     # --- making -----------------------------------------------------------------------------
@@ -149,6 +151,8 @@ class Registry:
                 self._refuse_clash(f"{name}.errors", "counter", "{error}")
             instrument = self._made(name, "timer", unit, level, description, per_thread)
             instrument.tally = tally or instrument.tally
+            if tally is not None and self.catalogue is not None:
+                self.catalogue.note(instrument)
             if instrument.errors is None:
                 instrument.errors = errors or self.counter(
                     f"{name}.errors",
@@ -215,10 +219,11 @@ class Registry:
             refuse_other_than_text(name, unit, description)
             made_at = origin()
             depth = Level.of(level, origin=made_at)
+            listed = self._has_room()
             instrument = Instrument(
-                self, name, kind, unit, depth, description, per_thread, made_at
+                self, name, kind, unit, depth, description, per_thread, made_at, listed
             )
-            if self._has_room():
+            if listed:
                 instrument.family.on = self.levels.is_on(name, instrument.level)
                 self._instruments[name] = instrument
             return instrument
@@ -244,6 +249,10 @@ class Registry:
         self.lost("instruments", "too_many")
         return False
 
+    def made(self) -> list[Instrument]:
+        """Return those that take values; a list, as a signal may make one more."""
+        return list(self._instruments.values())
+
     # --- levels -----------------------------------------------------------------------------
 
     def set_level(self, prefix: str, level: Level | str) -> None:
@@ -256,7 +265,7 @@ class Registry:
             raise TypeError(f"prefix must be text, not {type(prefix).__name__}")
         with self._making:
             self.levels.set(prefix, Level.of(level, origin=origin()))
-            for instrument in list(self._instruments.values()):  # a signal may make one
+            for instrument in self.made():
                 instrument.family.on = self.levels.is_on(instrument.name, instrument.level)
             for source in list(self._sources.values()):
                 source.on = self.levels.is_on(source.name, source.level)
@@ -287,36 +296,27 @@ class Registry:
         with self._collecting:
             self._tell_misses()
             ended_ns = self.clock.wall_ns()
-            started_ns = min(self._collected_ns, ended_ns)  # the wall clock may have stepped
-            self._collected_ns = ended_ns
+            started_ns = min(self.collected_ns, ended_ns)  # the wall clock may have stepped
+            self.collected_ns = ended_ns
             events = self._events.take()
-            taken = readings_of(list(self._instruments.values()), started_ns, ended_ns)
-            return tuple(taken), events
+            taken = tuple(readings_of(self.made(), started_ns, ended_ns))
+            if self.catalogue is not None:
+                self.catalogue.collected(ended_ns)
+            return taken, events
 
     def reads(self) -> list[GaugeRead]:
         """Return what is to be called for the gauges that are on and read something."""
-        found = []
-        for instrument in list(self._instruments.values()):
-            if instrument.kind != "gauge" or not instrument.family.on:
-                continue
-            for series in [*instrument.handles.values(), *instrument.series.values()]:
-                read = series.read
-                if read is not None:
-                    held = instrument.thread_child(series) if instrument.per_thread else series
-                    found.append(GaugeRead(self.lost, series, held, read))
-        return found
+        return reads_of(self.made(), self.lost)
 
     def _tell_misses(self) -> None:
         """Count as lost what the twin could not place where it happened."""
-        for what, reason in (("refused", "arena_full"), ("errors_missed", "no_stack")):
-            missed = getattr(self.arena, what)
-            if missed > self._told[what]:
-                self.lost(
-                    "values" if what == "refused" else "errors",
-                    reason,
-                    missed - self._told[what],
-                )
-                self._told[what] = missed
+        refused = ("refused", "values", "arena_full")
+        missed = ("errors_missed", "errors", "no_stack")
+        for told, what, reason in (refused, missed):
+            more = getattr(self.arena, told) - self._told[told]
+            if more > 0:
+                self.lost(what, reason, more)
+                self._told[told] += more
 
     # --- what we cost and lose --------------------------------------------------------------
 
@@ -356,7 +356,7 @@ class Registry:
         from nilometer.measure.overhead import total_ns
 
         with self._collecting:
-            return total_ns(self, list(self._instruments.values()), dict(self._dearer))
+            return total_ns(self, self.made(), dict(self._dearer))
 
     def instruments(self) -> tuple[InstrumentState, ...]:
         """Return every instrument with its state, in the order they were made."""
@@ -367,9 +367,11 @@ class Registry:
     def reset_after_fork(self) -> None:
         """Forget all values and let go of locks that another thread held: for the child."""
         self._start_afresh()
+        self.catalogue = None  # the file is the parent's
+        self.arena.leave()
         self._events.take()
         self._events.kept = 0
-        for instrument in list(self._instruments.values()):
+        for instrument in self.made():
             instrument.reset()
 
 
