@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import secrets
+import tempfile
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import nilometer
@@ -29,6 +32,18 @@ RING_SHARE = 1000
 def counter() -> tuple[Loop, Loop]:
     bound = nilometer.counter("api.requests").bind(tenant="acme", method="GET")
     return nothing, calls(bound.add)
+
+
+def in_a_file(make: Callable[[], tuple[Loop, Loop]]) -> tuple[Loop, Loop]:
+    """The same, of values that would outlive this process."""
+    from nilometer.measure import REGISTRY
+    from nilometer.measure.catalogue import Kept
+
+    folder = Path(tempfile.mkdtemp())
+    kept = Kept(REGISTRY, folder, Resource(), 10)
+    atexit.register(folder.rmdir)
+    atexit.register(kept.end)
+    return make()
 
 
 def counter_off() -> tuple[Loop, Loop]:
@@ -235,9 +250,11 @@ PYTHON_GETS = stores.python_memcached_gets
 
 CASES = {
     "counter": counter,
+    "counter, in a file": lambda: in_a_file(counter),
     "counter off": counter_off,
     "counter, by an amount": lambda: counter_by(512),
     "timer on": timer,
+    "timer on, in a file": lambda: in_a_file(timer),
     "timer on, with lap()": timer_lap,
     "timer off": timer_off,
     "timer off, with lap()": lambda: timer_lap(nilometer.DEEP),
