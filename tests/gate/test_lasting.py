@@ -294,6 +294,17 @@ def test_an_alarm_and_its_retries_are_accepted_by_the_latest_of_them() -> None:
     assert (set(found.values), found.runs) == ({850.0}, 4)
 
 
+def test_who_accepts_everything_makes_no_noise_exact() -> None:
+    """Seconds, which no run has twice: the latest accepted is near none of those before."""
+    random = Random(7)
+    values = [random.uniform(0.04, 0.44) for _ in range(25)]
+
+    found = baseline(values, [24])
+
+    assert len(set(found.values)) > 20
+    assert max(v for v in found.values if v is not None) > 0.4
+
+
 def test_the_noise_of_a_level_is_that_of_the_ones_before() -> None:
     random = Random(4)
     values = [round(random.gauss(1000, 5)) for _ in range(40)] + of((900, 5), (912, 6))

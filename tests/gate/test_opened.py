@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from nilometer.gate.course import course_of
+from nilometer.gate.rank import see
 from nilometer.gate.verdict import Outcome, judge
 from tests.gate.histories import run, runs
 
@@ -17,6 +19,7 @@ USUAL = {
 ANEW = {
     "Handler_read_key": 98,
     "Opened_table_definitions": 17,
+    "Open_table_definitions": 15,
     "Opened_tables": 17,
     "Table_locks_immediate": 76,
     "Table_open_cache_hits": 81,
@@ -41,11 +44,56 @@ def test_the_run_after_that_one_is_judged_as_ever() -> None:
     assert [one.key.counter for one in more.findings] == ["Handler_read_key"]
 
 
+def test_a_table_more_is_what_the_run_costs_and_is_judged() -> None:
+    """One that is made anew in each run, as by a suite that makes its schema."""
+    more = USUAL | {"Opened_table_definitions": 4, "Handler_read_key": 52}
+
+    first = judge(run(30, more), runs(30, USUAL))
+    later = judge(run(33, more), [*runs(30, USUAL), *(run(30 + n, more) for n in range(3))])
+
+    for said in (first, later):
+        assert said.outcome is Outcome.WARN
+        assert {one.key.counter for one in said.findings} >= {
+            "Handler_read_key",
+            "Opened_table_definitions",
+        }
+
+
+def test_a_run_after_a_restart_confirms_no_alarm_of_another() -> None:
+    wild = run(30, USUAL | {"Handler_read_key": 66})
+
+    said = judge(wild, runs(30, USUAL), later=[run(31, USUAL | ANEW)], may_fail=True)
+
+    assert said.outcome is Outcome.WARN
+    assert said.confirmed == ""
+
+
+def test_a_course_says_why_such_a_run_has_no_point() -> None:
+    history = [*runs(30, USUAL), run(30, USUAL | ANEW), run(31, USUAL)]
+
+    seen = see(history, ())
+    assert seen is not None
+    found = course_of(seen, "mysql:Handler_read_key", ())
+
+    assert found is not None
+    assert "opened tables anew" in found.points[30].because
+    assert found.points[31].value == 26
+
+
 def test_what_statements_asked_for_is_judged_all_the_same() -> None:
     said = judge(run(30, USUAL | ANEW | {"Com_select": 170}), runs(30, USUAL))
 
     assert said.outcome is Outcome.WARN
     assert [one.key.counter for one in said.findings] == ["Com_select"]
+
+
+def test_where_one_run_in_six_follows_a_restart_each_says_what_is_not_known() -> None:
+    history = [run(at, USUAL | (ANEW if at % 6 == 5 else {})) for at in range(35)]
+
+    said = judge(run(35, USUAL | ANEW), history)
+
+    assert (said.outcome, said.findings) == (Outcome.UNKNOWN, ())
+    assert "opened tables anew" in said.because
 
 
 def test_where_each_run_has_a_server_of_its_own_that_is_what_it_costs() -> None:

@@ -45,6 +45,10 @@ CONNECT_S: Final = 2.0
 READ_S: Final = 10.0
 
 VERBS: Final = ("select", "insert", "update", "delete", "merge")
+TEMPLATES: Final = frozenset({"template0", "template1"})
+"""Databases that new ones are copied from: what is done in them autovacuum does, which comes to
+one after another, and gathers statistics of what all share, as of databases that were made."""
+
 OF_VERBS: Final = ("calls", "rows", "wal_bytes")
 """Of statements: what is told of those that begin with each verb, too. A SELECT writes to the
 log when it tidies a page; what an INSERT writes is nearly the same each time."""
@@ -72,7 +76,8 @@ def values_of(
     """The counters of a reply: the total of each column and its parts; parts of 0 are left out.
 
     The total of a view with many rows is their sum; statements are totalled by verb, too.
-    `databases` are the names of those that statements ran in, by `oid`; others have none.
+    `databases` are the names of those that statements ran in, by `oid`; others have none. What
+    happens in `TEMPLATES` is left out.
     """
     values: dict[Series, Number] = {}
     for view in VIEWS:
@@ -82,6 +87,8 @@ def values_of(
         values.update({(name, ()): 0 for of in names for name in (of, *by_verb(of))})
         for row in reply.get(view.name) or ():
             labels = [str(label) for label in row[: len(view.labels)]]
+            if view.name == "pg_stat_database" and labels[0] in TEMPLATES:
+                continue
             if view.name == STATEMENTS:
                 if OURS in labels[-1]:
                     continue

@@ -73,7 +73,8 @@ def baseline(values: Sequence[float | None], accepted: Sequence[int] = ()) -> Ba
         own = [one for one in known if start <= one[0] < stop]
         if start and own:
             shown = sum(at <= ends[start] for at, _ in own) or 1
-            levels.accept(own[shown - 1][1], own[:shown])
+            near = _near([value for _, value in known])
+            levels.accept(own[shown - 1][1], own[:shown], near=near)
             own = own[shown:]
         for at, value in own:
             levels.add(at, value)
@@ -100,7 +101,7 @@ def _begins(values: Sequence[float | None], accepted: Sequence[int]) -> dict[int
     if not accepted:
         return found
     known = [value for value in values if value is not None]
-    near = HELD_SCALES_MIN * noise_of(known).scale if len(known) >= POINTS_MIN else 0.0
+    near = _near(known)
     for last, at in pairwise([0, *accepted]):
         begin, shown = at, values[at]
         for place in range(at - 1, last, -1):
@@ -117,6 +118,11 @@ def _begins(values: Sequence[float | None], accepted: Sequence[int]) -> dict[int
             begin = place
         found[begin] = at
     return found
+
+
+def _near(known: Sequence[float]) -> float:
+    """How far values are from each other by noise alone; 0 where too few are known to say."""
+    return HELD_SCALES_MIN * noise_of(known).scale if len(known) >= POINTS_MIN else 0.0
 
 
 def _is_steady(known: Sequence[float]) -> bool:

@@ -30,41 +30,41 @@ if TYPE_CHECKING:
 
     from nilometer.gate.history import Key
 
-BYSTANDERS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
+BYSTANDERS: Final[Mapping[str, Mapping[str, str]]] = {
     "postgresql": {
-        "blk_read_time": (),
-        "blks_hit": (),
-        "blks_read": (),
-        "statement.delete.wal_bytes": (),
-        "statement.merge.wal_bytes": (),
-        "statement.select.wal_bytes": (),
-        "statement.shared_blks_dirtied": (),
-        "statement.shared_blks_hit": (),
-        "statement.shared_blks_read": (),
-        "statement.shared_blks_written": (),
-        "statement.update.wal_bytes": (),
-        "statement.wal_bytes": ("statement.insert.wal_bytes",),
-        "statement.wal_fpi": (),
-        "statement.wal_records": (),
-        "tup_deleted": ("n_tup_del", "statement.delete.rows"),
-        "tup_fetched": ("idx_tup_fetch",),
-        "tup_inserted": ("n_tup_ins", "statement.insert.rows"),
-        "tup_returned": ("seq_tup_read",),
-        "tup_updated": ("n_tup_upd", "statement.update.rows"),
-        "wal_buffers_full": (),
-        "wal_bytes": ("statement.wal_bytes",),
-        "wal_fpi": (),
-        "wal_records": ("statement.wal_records",),
-        "wal_sync": (),
-        "wal_write": (),
-        "xact_commit": ("statement.calls",),
+        "blk_read_time": "",
+        "blks_hit": "",
+        "blks_read": "",
+        "statement.delete.wal_bytes": "",
+        "statement.merge.wal_bytes": "",
+        "statement.select.wal_bytes": "",
+        "statement.shared_blks_dirtied": "",
+        "statement.shared_blks_hit": "",
+        "statement.shared_blks_read": "",
+        "statement.shared_blks_written": "",
+        "statement.update.wal_bytes": "",
+        "statement.wal_bytes": "statement.insert.wal_bytes",
+        "statement.wal_fpi": "",
+        "statement.wal_records": "",
+        "tup_deleted": "n_tup_del",
+        "tup_fetched": "idx_tup_fetch",
+        "tup_inserted": "n_tup_ins",
+        "tup_returned": "seq_tup_read",
+        "tup_updated": "n_tup_upd",
+        "wal_buffers_full": "",
+        "wal_bytes": "statement.wal_bytes",
+        "wal_fpi": "",
+        "wal_records": "statement.wal_records",
+        "wal_sync": "",
+        "wal_write": "",
+        "xact_commit": "statement.calls",
     }
 }
-"""By kind of backend; and which counters tell the same of the run alone, the best one first.
+"""By kind of backend; and which counter tells the same of the run alone, if any.
 
-Where there are such ones and none is known (`pg_stat_statements` is not there, tables are made
-anew in each run) it stays with this one, but for what is looked up in the catalogue, `ALWAYS`:
-that alarms more often than it tells.
+Where that one is not known (`pg_stat_statements` is not there, tables are made anew in each
+run) it stays with this one, but for what is looked up in the catalogue, `ALWAYS`: that alarms
+more often than it tells.
 """
 
 COMMAND: Final = "command"
@@ -108,10 +108,10 @@ def why_bystander(key: Key, known: Collection[Key]) -> str:
         return "what lies in the tree where it runs moves it, too"
     told_by = BYSTANDERS.get(kind, {}).get(key.counter)
     if key.counter.startswith(OWN_WORK.get(kind, ())):
-        told_by = ()
+        told_by = ""
     if told_by is None:
         return ""
-    instead = next((one for one in told_by if key._replace(counter=one) in known), "")
+    instead = told_by if key._replace(counter=told_by) in known else ""
     if told_by and not instead and key.counter not in ALWAYS:
         return ""
     hint = f"; {instead} tells it of the run alone" if instead else ""

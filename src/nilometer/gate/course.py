@@ -73,9 +73,10 @@ def course_of(seen: Seen, name: str, accepted: Sequence[Accepted]) -> Course | N
 
 def _points(seen: Seen, one: Series) -> list[Point]:
     points, latest = [], None
-    for run, value in zip(seen.matrix.runs, one.values, strict=True):
+    for at, (run, value) in enumerate(zip(seen.matrix.runs, one.values, strict=True)):
         if value is None:
-            why = unusable(run) or why_unknown(run, one.key, latest)
+            why = unusable(run) or seen.matrix.why_without(one.key, at)
+            why = why or why_unknown(run, one.key, latest)
             points.append(Point(run, None, why))
         else:
             points.append(Point(run, value))

@@ -160,7 +160,10 @@ class Judged:
                 continue
             values = self._matrix.values(one, cohort)
             seen = [value for value in values if value is not None]
-            is_usual = len(seen) >= RUNS_MIN and len(seen) >= len(values) * USUAL_SHARE
+            is_usual = len(seen) >= RUNS_MIN and (
+                len(seen) >= len(values) * USUAL_SHARE
+                or bool(self._matrix.why_without(one.key, self._matrix.last))
+            )
             is_usual = is_usual or self._matrix.baseline(one).held is not None
             if is_usual and standing(seen, one.kind).is_admitted:
                 had = [at for at in cohort.places if one.values[at] is not None]

@@ -136,13 +136,18 @@ class Levels:
         if not self._is_held and len(self._away) >= LEVEL_RUNS:
             self._move()
 
-    def accept(self, value: float, shown: Sequence[tuple[int, float]]) -> None:
-        """Somebody accepted this as the level, which begins with the runs that are `shown`."""
+    def accept(
+        self, value: float, shown: Sequence[tuple[int, float]], *, near: float = 0.0
+    ) -> None:
+        """Somebody accepted this as the level, which begins with the runs that are `shown`.
+
+        Of those, the ones within `near` of it differ by noise.
+        """
         self._settle(shown[0][0])
         self._places += [at for at, _ in shown]
         for told in (self._moves, self._levels, self._heights):
             told.clear()
-        far = HELD_SCALES_MIN * self._scale_at(value)
+        far = max(HELD_SCALES_MIN * self._scale_at(value), near)
         self._begin([one for one in shown if abs(one[1] - value) < far])
         self._offs |= {at: 0.0 for at, one in shown if abs(one - value) >= far}
         self._is_given = True

@@ -85,9 +85,12 @@ class Matrix:
 
     def why_unknown(self, key: Key, before: int) -> str:
         """Why the run has no figure of a counter that it had at that place."""
-        if self._opened.moved(key, self.last):
-            return BECAUSE
-        return why_unknown(self.runs[-1], key, self.runs[before])
+        without = self.why_without(key, self.last)
+        return without or why_unknown(self.runs[-1], key, self.runs[before])
+
+    def why_without(self, key: Key, at: int) -> str:
+        """Why what a run has of a counter is not taken; empty if it is."""
+        return BECAUSE if self._opened.moved(key, at) else ""
 
     def lacks(self, key: Key, at: int) -> bool:
         """Whether the run at this place has no figure of a counter that takes part."""

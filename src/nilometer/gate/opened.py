@@ -14,23 +14,28 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from nilometer.gate.robust import median
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from nilometer.gate.history import Key, Series
 
 
 class Opening(NamedTuple):
-    """Which counter tells how much a server opened, and how the names of those begin that it
-    moves by that."""
+    """Which counter tells how much a server opened, which gauge how much of it stayed open, and
+    how the names of those begin that it moves by that."""
 
     told_by: str
+    kept: str
     moved: tuple[str, ...]
 
 
 OPENINGS: Final[Mapping[str, Opening]] = {
     "mysql": Opening(
         "Opened_table_definitions",
-        ("Handler_read_key", "Opened_", "Table_locks_immediate", "Table_open_cache_"),
+        "Open_table_definitions",
+        (
+            *("Handler_read_key", "Opened_", "Table_locks_immediate", "Table_open_cache_"),
+            *("Aria_pagecache_", "Rows_read"),  # where ANALYZE TABLE made statistics persistent
+        ),
     ),
 }
 """By kind of backend."""
@@ -47,10 +52,12 @@ class Opened:
     """At which places the run of a backend met tables that had to be opened, if few did."""
 
     def __init__(self, every: Sequence[Series]) -> None:
+        of_key = {one.key: one.values for one in every}
         self._places = {
-            one.key.backend: _above_the_usual(one.values)
-            for one in every
-            if one.key.counter == _opening(one.key).told_by
+            key.backend: _anew(values, of_key[kept])
+            for key, values in of_key.items()
+            if key.counter == _opening(key).told_by
+            and (kept := key._replace(counter=_opening(key).kept)) in of_key
         }
 
     def moved(self, key: Key, at: int) -> bool:
@@ -67,11 +74,34 @@ class Opened:
 
 
 def _opening(key: Key) -> Opening:
-    return OPENINGS.get(key.backend.partition("@")[0], Opening("", ()))
+    return OPENINGS.get(key.backend.partition("@")[0], Opening("", "", ()))
 
 
-def _above_the_usual(values: Sequence[float | None]) -> frozenset[int]:
-    known = [(at, value) for at, value in enumerate(values) if value is not None]
-    usual = median([value for _, value in known]) if known else 0.0
-    above = [at for at, value in known if value > usual]
-    return frozenset(above if len(above) <= USUAL_SHARE * len(known) else ())
+def without_openings(every: Iterable[Series]) -> tuple[Series, ...]:
+    """The series, each without what it was in runs that met tables to be opened."""
+    read = tuple(every)
+    return tuple(map(Opened(read).without, read))
+
+
+def _anew(opened: Sequence[float | None], kept: Sequence[float | None]) -> frozenset[int]:
+    """Where more was opened than is usual, and than in the run before, and stayed open.
+
+    A table that is made, or read, by a run and was not before is opened in each later run too,
+    or stays open once: that is what the run costs, and is judged.
+    """
+    more, stayed = _above_the_usual(opened), _above_the_usual(kept)
+    found, before = [], 0.0
+    for at, (by, kept_by) in enumerate(zip(more, stayed, strict=True)):
+        if by is None:
+            continue
+        if by > max(before, 0.0) and kept_by is not None and kept_by >= by:
+            found.append(at)
+        before = by
+    known = sum(by is not None for by in more)
+    return frozenset(found if len(found) <= USUAL_SHARE * known else ())
+
+
+def _above_the_usual(values: Sequence[float | None]) -> list[float | None]:
+    known = [value for value in values if value is not None]
+    usual = median(known) if known else 0.0
+    return [None if value is None else value - usual for value in values]

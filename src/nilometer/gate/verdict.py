@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Final
 
 from nilometer.gate.attribution import parts_of
 from nilometer.gate.finding import change
-from nilometer.gate.history import all_series, of_its_branch, past_of, unusable
+from nilometer.gate.history import Past, all_series, of_its_branch, past_of, unusable
 from nilometer.gate.judged import Judged, pending_of
 from nilometer.gate.matrix import Matrix, elsewhere, unread, until, upgraded
+from nilometer.gate.opened import without_openings
 from nilometer.gate.stability import RUNS_MIN
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from nilometer.gate.finding import Finding
-    from nilometer.gate.history import LeftOut, Past
+    from nilometer.gate.history import Key, LeftOut
     from nilometer.model.run import Accepted, Run
 
 WARN_RUNS_MIN: Final = 20  # below, what is found is told as advice
@@ -112,9 +113,9 @@ def judge(
         confirmed = judged.confirmed_by(verdict.findings)
         if branches:
             own = past_of(run, of_its_branch(run, earlier, branches))
-            confirmed = _shown_before(verdict, own)
+            confirmed = _shown_before(verdict, own, past)
         after = past_of(run, of_its_branch(run, later, branches))
-        verdict = _after(replace(verdict, confirmed=confirmed), after)
+        verdict = _after(replace(verdict, confirmed=confirmed), after, past)
     verdict = _final(verdict, may_fail=may_fail, only_confirmed=only_confirmed)
     return _doubted(verdict, lost)
 
@@ -273,9 +274,15 @@ def _left_out(past: Past) -> list[str]:
     return told + ([f"{rest} more are left out for other reasons"] if rest else [])
 
 
-def _shown_before(verdict: Verdict, own: Past) -> str:
+def _series_of(runs: Sequence[Run], run: Run, past: Past) -> dict[Key, Sequence[float | None]]:
+    """The counters in these runs, as they are known beside the run and those before it."""
+    every = without_openings(all_series(run, Past((*past.runs, *runs))))
+    return {one.key: one.values[len(past.runs) : -1] for one in every}
+
+
+def _shown_before(verdict: Verdict, own: Past, past: Past) -> str:
     """The latest run of its branch that has a figure, if it shows one of the findings."""
-    series = {one.key: one.values for one in all_series(verdict.run, own)}
+    series = _series_of(own.runs, verdict.run, past)
     for one in verdict.findings:
         told = zip(own.runs, series.get(one.key, ()), strict=False)
         known = [(other, value) for other, value in told if value is not None]
@@ -284,10 +291,10 @@ def _shown_before(verdict: Verdict, own: Past) -> str:
     return ""
 
 
-def _after(verdict: Verdict, after: Past) -> Verdict:
+def _after(verdict: Verdict, after: Past, past: Past) -> Verdict:
     """With what later runs say: that a counter went back, or that it stayed."""
     findings, confirmed = [], ""
-    series = {one.key: one.values for one in all_series(verdict.run, after)}
+    series = _series_of(after.runs, verdict.run, past)
     for one in verdict.findings:
         told = zip(after.runs, series.get(one.key, ()), strict=False)
         values = [(other, value) for other, value in told if value is not None]
