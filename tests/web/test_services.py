@@ -130,6 +130,22 @@ def test_of_very_many_processes_those_heard_last_are_shown_and_the_data_have_all
     assert [row[2] for row in rows[1:] if row[2]] == ["4", "1", "2"]
 
 
+def test_where_many_were_heard_at_once_none_who_was_heard_later_is_left_out(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(services, "PROCESSES", 3)
+    heard = [("api", 1, -60), ("api", 2, -60), ("api", 3, -60), ("work", 4, -5)]
+    batches = [
+        Batch(Resource(name, "c1", pid), (reading("sold", Kind.COUNTER, 1, at_s),))
+        for name, pid, at_s in heard
+    ]
+    with asking(tmp_path, batches, clock=Clock(wall_ns=lambda: NOW)) as ask:
+        page = ask("/services").text
+
+    shown = page.partition("<h2>Processes</h2>")[2]
+    assert re.findall(r"<td>c1</td>\s*<td class=\"n\">(\d)</td>", shown) == ["1", "2", "4"]
+
+
 def test_a_process_is_alive_while_its_silence_is_shorter_than_three_intervals(ask):
     orders = ask("/services", format="json").json()["services"][1]
 

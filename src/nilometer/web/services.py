@@ -88,10 +88,8 @@ def rows_of(found: Survey) -> list[Row]:
 def heard_last(rows: list[Row]) -> list[tuple[str, Process]]:
     """The processes that were heard of last, with their services, in the services' order."""
     every = [(row.service.name, one) for row in rows for one in row.service.processes]
-    if len(every) <= PROCESSES:
-        return every
-    longest = sorted(one.silent_ns for _, one in every)[PROCESSES - 1]
-    return [(name, one) for name, one in every if one.silent_ns <= longest][:PROCESSES]
+    places = sorted(range(len(every)), key=lambda at: every[at][1].silent_ns)
+    return [every[at] for at in sorted(places[:PROCESSES])]
 
 
 def _data(shown: Window, rows: list[Row]) -> dict[str, Any]:
