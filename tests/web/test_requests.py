@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import re
+from html import unescape
 
 import pytest
 
 from nilometer.clock import wall_ns
 from nilometer.model import Batch, Resource, SpanKind, SpanRecord, Status
-from nilometer.web import paint
+from nilometer.web import happened, paint, requests
 from tests import asked
 from tests.notified import (
     IMAGE,
@@ -193,6 +194,51 @@ def test_a_sheet_has_a_line_for_each_request(ask):
         (SECOND, "0"),
         (REQUEST, "1"),
     ]
+
+
+def test_a_request_with_many_long_lines_is_a_small_page_and_whole_in_its_data(tmp_path):
+    long = "it failed, and here is where: " * 300
+    payload = {**instance(), "exception": long, "state": long}
+    batches = [
+        notified("compute.instance.create.error", payload, NOW + n * S, publisher=long)
+        for n in range(400)
+    ]
+    with asking(tmp_path / "store", batches) as ask:
+        pages = [ask(path) for path in (f"/requests/{REQUEST}", f"/resources/{SERVER}")]
+        failures = ask("/requests", view="failures")
+        asked_for_more = ask(f"/requests/{REQUEST}", limit=1000)
+        sheet = ask(f"/requests/{REQUEST}", format="csv", limit=1000)
+
+    assert all(len(one.content) < 500_000 for one in (*pages, failures, asked_for_more))
+    rows = list(csv.DictReader(io.StringIO(sheet.text)))
+    assert (len(rows), len(rows[0]["text"]) > 600) == (400, True)
+
+
+def test_what_is_not_on_the_page_of_a_request_is_on_the_one_before(ask, monkeypatch):
+    monkeypatch.setattr(happened, "LIMIT", 4)
+    every = told(ask, f"/requests/{REQUEST}", limit=1000)["happenings"]
+
+    page = ask(f"/requests/{REQUEST}").text
+    href = unescape(re.search(r'<a href="([^"]+)">those before</a>', page)[1])
+    before = ask(href).text
+
+    whens = [re.findall(r'<tr><td class="when">(.*?)</td>', one) for one in (before, page)]
+    assert [len(one) for one in whens] == [4, 4]
+    assert whens[0][-1] <= whens[1][0]
+    assert len(every) > 4
+
+
+def test_of_very_many_tenants_those_with_most_requests_are_shown(ask, monkeypatch):
+    monkeypatch.setattr(requests, "TENANTS", 1)
+
+    page = ask("/requests", view="operations").text
+    data = told(ask, "/requests", view="operations")
+
+    tables = re.findall(r"<tbody>(.*?)</tbody>", page, re.DOTALL)
+    assert [table.count("<tr>") for table in tables] == [1, 1]
+    assert f"of {len(data['timings'])} these 1 were most often" in page
+    most = max(data["timings"], key=lambda one: one["count"] + one["failed"])
+    assert f">{most['operation']}</a>" in tables[0]
 
 
 def test_hostile_names_and_texts_stay_text(tmp_path):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 from fastapi import APIRouter, Query, Request, Response
 
 from nilometer.api.happenings import history_of
+from nilometer.api.moments import iso_8601
 from nilometer.api.parameters import Text  # noqa: TC001 - FastAPI reads annotations
 from nilometer.api.problems import missing
 from nilometer.model.operations import attempts_of
@@ -23,8 +24,12 @@ if TYPE_CHECKING:
     from nilometer.web.moments import Window
     from nilometer.web.parts import Parts
 
-LIMIT: Final = 500  # of some 700 bytes each: a page of 350 kB
+LIMIT: Final = 300
+"""A page shows no more lines, the latest, each with 600 letters of what was told at most; its
+data have up to LIMIT_MAX, whole."""
+
 LIMIT_MAX: Final = 10_000
+WENT_MAX: Final = 100  # attempts above the table, the latest
 RELATED_MAX: Final = 12  # ids of others that are named above the table
 LANE: Final = 1000  # how many parts a lane's width has
 SHARE_LONG: Final = 0.1  # of the whole time: so long a gap stands out
@@ -72,6 +77,7 @@ def add(routes: APIRouter, parts: Parts) -> None:
     ) -> Response:
         ends = window(since, until, parts.clock) if since or until else None
         ask = parts.reader.of_request
+        limit = _limit(request, limit)
         page = await _history(parts, "Request", ask, request_id, ends, limit)
         return parts.drawing.answer(request, page)
 
@@ -85,8 +91,15 @@ def add(routes: APIRouter, parts: Parts) -> None:
     ) -> Response:
         ends = window(since, until, parts.clock) if since or until else None
         ask = parts.reader.of_resource
+        limit = _limit(request, limit)
         page = await _history(parts, "Resource", ask, resource_id, ends, limit)
         return parts.drawing.answer(request, page)
+
+
+def _limit(request: Request, limit: int) -> int:
+    """How many lines: as asked for in data, no more than LIMIT on a page."""
+    is_page = request.query_params.get("format", "html") == "html"
+    return min(limit, LIMIT) if is_page else limit
 
 
 async def _history(
@@ -118,7 +131,9 @@ async def _history(
         "kind": kind,
         "history": history,
         "lines": lines(history),
-        "went": went,
+        "went": went[-WENT_MAX:],
+        "attempts": len(went),
+        "earlier": _earlier(history),
         "related": related(history, told),
         "limit_max": LIMIT_MAX,
     }
@@ -128,6 +143,12 @@ async def _history(
     }
     rows = Sheet(COLUMNS, cells(history.happenings))
     return Page("happened.html", f"{kind} {told}", shown, data, rows)
+
+
+def _earlier(history: History) -> dict[str, str]:
+    """The time before the first line, as an address has it: that line ends it, so that none is
+    left out that happened in the same moment."""
+    return {"since": iso_8601(0), "until": iso_8601(max(1, history.happenings[0].at_ns + 1))}
 
 
 def _went(one: Attempt) -> Went:
