@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from shutil import copytree
 from threading import Event
 
@@ -15,7 +16,7 @@ from nilometer.gate.reports.json import document, learned_document
 from nilometer.model.run import Accepted, Count
 from nilometer.store.query import Reader
 from nilometer.store.runs import History
-from nilometer.web import judging, login
+from nilometer.web import changes, judging, login
 from tests.gate.histories import run
 from tests.gate.test_attribution import shop_run
 from tests.web.pages import asking
@@ -106,6 +107,20 @@ def test_each_counter_of_a_run_is_beside_its_bound_the_worst_first(tmp_path):
         ("a", 100, 100),
         ("c", 300, 300),
     ]
+
+
+def test_of_very_many_counters_the_first_are_shown_and_the_data_have_all(tmp_path, monkeypatch):
+    monkeypatch.setattr(changes, "COUNTERS_MAX", 2)
+    record(tmp_path, *[run(at, {"a": 100, "b": 200, "c": 300}) for at in range(25)])
+    with asking(tmp_path) as ask:
+        data = ask("/changes/counters", suite="shop", format="json").json()["counters"]
+        page = ask("/changes/counters", suite="shop").text
+        sheet = ask("/changes/counters", suite="shop", format="csv").text
+
+    shown = re.findall(r'<th scope="row" class="name"><a [^>]*>mysql:(.)</a>', page)
+    assert shown == [one["counter"] for one in data[:2]]
+    assert "of 3 these 2 are the first" in page
+    assert (len(data), len(sheet.splitlines())) == (3, 4)
 
 
 def test_a_counter_s_course_tells_where_it_stepped_and_who_accepted_that(tmp_path):

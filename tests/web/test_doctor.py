@@ -11,6 +11,7 @@ import pytest
 from nilometer.clock import Clock
 from nilometer.model import Batch, Kind, Resource
 from nilometer.model.loss import Loss
+from nilometer.web import doctor
 from tests.web.pages import HEALTH, asking
 from tests.web.test_services import BATCHES, HOSTILE, NOW, S, reading
 
@@ -76,6 +77,23 @@ def test_a_service_that_went_silent_is_something_to_do(ask):
     steps = ask("/doctor", since="2h", format="json").json()["next"]
 
     assert [one["because"].startswith(HOSTILE) for one in steps] == [True, False, False]
+
+
+def test_of_very_many_losses_the_gravest_are_shown_and_the_data_have_all(ask, monkeypatch):
+    monkeypatch.setattr(doctor, "LOSSES_MAX", 1)
+    monkeypatch.setattr(doctor, "STEPS_MAX", 1)
+
+    page = ask("/doctor").text
+    data = ask("/doctor", format="json").json()
+    rows = list(csv.DictReader(io.StringIO(ask("/doctor", format="csv").text)))
+
+    steps, _, rest = page.partition("<h2>What runs</h2>")
+    table = rest.partition("losses-caption")[2].partition("</table>")[0]
+    assert (steps.count("because "), table.count("<tr>")) == (1, 2)  # with the heading
+    assert "The most urgent 1 of 2" in steps
+    assert "of 3 kinds these 1 are the gravest" in table
+    assert (len(data["losses"]), len(data["next"])) == (3, 2)
+    assert Counter(row["part"] for row in rows)["losses"] == 3
 
 
 def test_hostile_reasons_stay_text(ask):

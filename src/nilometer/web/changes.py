@@ -32,7 +32,7 @@ PATIENCE_S: Final = 0.1
 SUITES_MAX: Final = 50  # judged for one page
 RUNS: Final = 20
 RUNS_MAX: Final = 100
-COUNTERS_MAX: Final = 400  # of one run on its page: 300 kB
+COUNTERS_MAX: Final = 400  # on a page, in 300 kB; its data have all
 
 CLASSES: Final = ("exact", "stable", "noisy", "excluded")
 
@@ -114,7 +114,8 @@ def _add_counters(routes: APIRouter, parts: Parts, judging: Judging) -> None:
         rows = [c for c in found if stability in ("", c["class"])]
         shown = {
             **_of_suite(one, branch, "counters"),
-            "rows": rows,
+            "rows": rows[:COUNTERS_MAX],
+            "number": len(rows),
             "classes": classes,
             "stability": stability,
             "learned": learned,

@@ -31,6 +31,9 @@ TIMERS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """What the collector measures of itself, and by which dimensions it is shown."""
 
+LOSSES_MAX: Final = 300
+STEPS_MAX: Final = 100
+"""A page shows no more kinds of losses and things to do, in 150 kB; its data have all."""
 
 COLUMNS: Final = (
     *("part", "service", "name", "what_and_why", "count", "alive", "recording_ns"),
@@ -79,9 +82,11 @@ def router(parts: Parts) -> APIRouter:
                 "window": shown,
                 "health": health,
                 "found": found,
+                "losses": found.losses[:LOSSES_MAX],
                 "requests": partial(requests_of, found),
                 "timings": timings,
-                "advice": told,
+                "advice": told[:STEPS_MAX],
+                "steps": len(told),
             },
             _data(health, found, told, shown) | {"collector": [t._asdict() for t in timings]},
             _sheet(health, found, timings, told),
