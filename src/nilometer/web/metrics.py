@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from importlib.util import find_spec
+from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request, Response
@@ -39,6 +40,8 @@ LOOKED_MAX: Final = 10_000  # names that a search looks through
 ROWS_MAX: Final = 400  # of some 500 bytes each: 200 kB; CSV and JSON have all
 GROUPS_MAX: Final = 200
 VALUES_MAX: Final = 100  # of a dimension, to choose from
+VALUE_CHARS_MAX: Final = 300  # of one to choose, with its dimension: it stands there twice
+UNIT_CHARS_MAX: Final = 60  # that are shown: units are words
 
 PACKED: Final = 4  # the same names and sizes again and again: 500 kB become 30 in 6 ms
 
@@ -232,12 +235,18 @@ def _shown(told: Explored, asked: Asked, charts: str) -> dict[str, Any]:
         "rows_max": ROWS_MAX,
         "heads": list(told.statistics),
         "heat": table_of(told, asked) if told.spread else None,
-        "choices": {key: values[:VALUES_MAX] for key, values in told.dimensions.items()},
+        "choices": {key: _choices(key, values) for key, values in told.dimensions.items()},
         "periods": PERIODS,
         "possible": OF_KIND.get(told.kind, ()),
         "compared": COMPARED,
         "drawable": find_spec("bokeh") is not None,
     }
+
+
+def _choices(key: str, values: Sequence[str]) -> list[str]:
+    """The values of a dimension that a form offers: not very many, and none very long."""
+    short = (one for one in values if len(key) + len(one) <= VALUE_CHARS_MAX)
+    return list(islice(short, VALUES_MAX))
 
 
 def _names(told: Explored) -> list[str]:
@@ -299,7 +308,7 @@ def written(row: Statistics, statistic: str) -> str:
     value = value_of(row, statistic)
     if value is None:
         return "-"
-    unit = unit_of(statistic, row.unit, row.kind)
+    unit = unit_of(statistic, row.unit[:UNIT_CHARS_MAX], row.kind)
     if statistic == "rate":
         return f"{value:,.4g} {unit}".replace(" 1/s", "/s")
     return quantity(value, unit)
