@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from nilometer.gate.course import course_of
 from nilometer.gate.rank import see
 from nilometer.gate.verdict import Outcome, judge
 from tests.gate.histories import run, runs
+
+if TYPE_CHECKING:
+    from nilometer.model.run import Run
 
 USUAL = {
     "Com_select": 120,
@@ -42,6 +47,30 @@ def test_the_run_after_that_one_is_judged_as_ever() -> None:
 
     assert (same.outcome, same.findings) == (Outcome.PASS, ())
     assert [one.key.counter for one in more.findings] == ["Handler_read_key"]
+
+
+def test_two_such_runs_in_a_row_alarm_nobody_either() -> None:
+    """The runs of a night after the backups of two nights."""
+    history = [*runs(30, USUAL), run(30, USUAL | ANEW)]
+
+    said = judge(run(31, USUAL | ANEW), history)
+
+    assert (said.outcome, said.findings) == (Outcome.UNKNOWN, ())
+
+
+def test_where_each_run_has_its_own_server_a_table_more_is_judged() -> None:
+    def of(at: int, figures: dict[str, float | None]) -> Run:
+        one = run(at, figures)
+        read = one.backends[0]._replace(incarnation=f"started {at}")
+        return one._replace(backends=(read,))
+
+    cold = USUAL | ANEW
+    more = cold | {"Opened_table_definitions": 18, "Open_table_definitions": 16}
+
+    said = judge(of(30, more | {"Handler_read_key": 140}), [of(at, cold) for at in range(30)])
+
+    assert said.outcome is Outcome.WARN
+    assert "Handler_read_key" in {one.key.counter for one in said.findings}
 
 
 def test_a_table_more_is_what_the_run_costs_and_is_judged() -> None:

@@ -50,7 +50,7 @@ class Matrix:
         self.runs = (*past.runs, run)
         self.last = len(past.runs)
         read = tuple(all_series(run, past))
-        self._opened = Opened(read)
+        self._opened = Opened(read, self.runs)
         every = tuple(map(self._opened.without, read))
         told = {one.key for one in every if is_told(self._latest(one))}
         moved = [one for one in every if one.kind is not Kind.GAUGE]

@@ -9,14 +9,18 @@ have a server of their own that is what they cost, and all are alike.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from nilometer.gate.history import read_of
 from nilometer.gate.robust import median
+from nilometer.gate.stability import RUNS_MIN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from nilometer.gate.history import Key, Series
+    from nilometer.model.run import Run
 
 
 class Opening(NamedTuple):
@@ -51,13 +55,14 @@ BECAUSE: Final = (
 class Opened:
     """At which places the run of a backend met tables that had to be opened, if few did."""
 
-    def __init__(self, every: Sequence[Series]) -> None:
+    def __init__(self, every: Sequence[Series], runs: Sequence[Run]) -> None:
         of_key = {one.key: one.values for one in every}
         self._places = {
             key.backend: _anew(values, of_key[kept])
             for key, values in of_key.items()
             if key.counter == _opening(key).told_by
             and (kept := key._replace(counter=_opening(key).kept)) in of_key
+            and not _have_servers_of_their_own(key.backend, runs)
         }
 
     def moved(self, key: Key, at: int) -> bool:
@@ -77,26 +82,34 @@ def _opening(key: Key) -> Opening:
     return OPENINGS.get(key.backend.partition("@")[0], Opening("", "", ()))
 
 
-def without_openings(every: Iterable[Series]) -> tuple[Series, ...]:
-    """The series, each without what it was in runs that met tables to be opened."""
+def without_openings(every: Iterable[Series], runs: Sequence[Run]) -> tuple[Series, ...]:
+    """The series of these runs, without what they were where tables had to be opened."""
     read = tuple(every)
-    return tuple(map(Opened(read).without, read))
+    return tuple(map(Opened(read, runs).without, read))
+
+
+def _have_servers_of_their_own(backend: str, runs: Sequence[Run]) -> bool:
+    """Whether most runs do: then what more of them open is what they cost."""
+    told = [read.incarnation if (read := read_of(one, backend)) else "" for one in runs]
+    begun = [text for text in told if text]
+    changed = sum(before != now for before, now in pairwise(begun))
+    return changed > USUAL_SHARE * len(begun)
 
 
 def _anew(opened: Sequence[float | None], kept: Sequence[float | None]) -> frozenset[int]:
-    """Where more was opened than is usual, and than in the run before, and stayed open.
+    """Where more was opened than is usual, and as much of it stayed open.
 
-    A table that is made, or read, by a run and was not before is opened in each later run too,
-    or stays open once: that is what the run costs, and is judged.
+    Of a table that a run makes and drops nothing stays, and one that is there for good is
+    opened once. Where it goes on for as many runs as a level takes, it is how things are.
     """
     more, stayed = _above_the_usual(opened), _above_the_usual(kept)
-    found, before = [], 0.0
+    found, in_a_row = [], 0
     for at, (by, kept_by) in enumerate(zip(more, stayed, strict=True)):
-        if by is None:
+        if by is None or kept_by is None:
             continue
-        if by > max(before, 0.0) and kept_by is not None and kept_by >= by:
+        in_a_row = in_a_row + 1 if kept_by >= by > 0 else 0
+        if 0 < in_a_row < RUNS_MIN:
             found.append(at)
-        before = by
     known = sum(by is not None for by in more)
     return frozenset(found if len(found) <= USUAL_SHARE * known else ())
 

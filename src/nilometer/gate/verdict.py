@@ -276,7 +276,8 @@ def _left_out(past: Past) -> list[str]:
 
 def _series_of(runs: Sequence[Run], run: Run, past: Past) -> dict[Key, Sequence[float | None]]:
     """The counters in these runs, as they are known beside the run and those before it."""
-    every = without_openings(all_series(run, Past((*past.runs, *runs))))
+    whole = Past((*past.runs, *runs))
+    every = without_openings(all_series(run, whole), (*whole.runs, run))
     return {one.key: one.values[len(past.runs) : -1] for one in every}
 
 
