@@ -98,6 +98,20 @@ def test_a_catalogue_that_has_little_is_read_for_that() -> None:
     assert "DO $$" not in catalogue.statement
 
 
+def test_what_happens_in_templates_is_nobody_s_doing() -> None:
+    rows = [["", 1], ["shop", 40], ["template0", 2], ["template1", 3], ["postgres", 5]]
+    reply = {"pg_stat_database": rows}
+
+    values = values_of(reply, {"pg_stat_database": ("tup_updated",)}, {})
+
+    assert values == {
+        ("tup_updated", ()): 46,
+        ("tup_updated", (("db", ""),)): 1,
+        ("tup_updated", (("db", "shop"),)): 40,
+        ("tup_updated", (("db", "postgres"),)): 5,
+    }
+
+
 def test_an_extension_that_is_not_loaded_is_left_out_and_told() -> None:
     catalogue = catalogue_of(RECORDED[15]["catalogue"], loaded=False)
 
