@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from nilometer.gate.course import course_of
 from nilometer.gate.rank import see
 from nilometer.gate.verdict import Outcome, judge
-from tests.gate.histories import run, runs
+from nilometer.model.run import Accepted
+from tests.gate.histories import SECOND, run, runs
 
 if TYPE_CHECKING:
     from nilometer.model.run import Run
@@ -86,6 +87,24 @@ def test_a_table_more_is_what_the_run_costs_and_is_judged() -> None:
             "Handler_read_key",
             "Opened_table_definitions",
         }
+
+
+def test_a_restart_is_one_also_where_tables_came_before_it() -> None:
+    """A suite that makes its schema, of more tables since some runs: these stay no news."""
+    wider = USUAL | {"Opened_table_definitions": 10, "Handler_read_key": 40}
+    again = {
+        name: wider[name] + more - USUAL.get(name, 0)
+        for name, more in ANEW.items()
+        if name in wider
+    }
+    accepted = [Accepted("shop", "r30", 31 * 60 * SECOND, "four tables more")]
+    history = [*runs(30, USUAL), *(run(30 + n, wider) for n in range(6))]
+
+    same = judge(run(36, wider), history, accepted)
+    cold = judge(run(36, wider | again | {"Open_table_definitions": 15}), history, accepted)
+
+    assert (same.outcome, same.findings) == (Outcome.PASS, ())
+    assert (cold.outcome, cold.findings) == (Outcome.UNKNOWN, ())
 
 
 def test_a_run_after_a_restart_confirms_no_alarm_of_another() -> None:

@@ -97,19 +97,22 @@ def _have_servers_of_their_own(backend: str, runs: Sequence[Run]) -> bool:
 
 
 def _anew(opened: Sequence[float | None], kept: Sequence[float | None]) -> frozenset[int]:
-    """Where more was opened than is usual, and as much of it stayed open.
+    """Where more was opened than usual, and than in the latest run that is none of these, and
+    as much of it stayed open.
 
     Of a table that a run makes and drops nothing stays, and one that is there for good is
     opened once. Where it goes on for as many runs as a level takes, it is how things are.
     """
     more, stayed = _above_the_usual(opened), _above_the_usual(kept)
-    found, in_a_row = [], 0
+    found, in_a_row, level = [], 0, 0.0
     for at, (by, kept_by) in enumerate(zip(more, stayed, strict=True)):
         if by is None or kept_by is None:
             continue
-        in_a_row = in_a_row + 1 if kept_by >= by > 0 else 0
+        in_a_row = in_a_row + 1 if kept_by >= by - level > 0 else 0
         if 0 < in_a_row < RUNS_MIN:
             found.append(at)
+        else:
+            level = max(by, 0.0)
     known = sum(by is not None for by in more)
     return frozenset(found if len(found) <= USUAL_SHARE * known else ())
 
