@@ -12,6 +12,7 @@ from nilometer.counters.backend import BackendError
 from nilometer.counters.bracket import Bracket
 from nilometer.counters.figures import Fact, Figures
 from nilometer.counters.gather import Gatherer, Unread
+from nilometer.counters.snapshot import Snapshot
 from nilometer.model.reading import Kind
 from nilometer.model.run import BackendRead, Count
 from nilometer.testing import FakeTime
@@ -98,6 +99,18 @@ def test_without_an_idle_time_nothing_is_subtracted_as_drift() -> None:
 
     queries = of(counts, "Queries")
     assert (queries.delta, queries.idle, queries.because) == (1000, 0, "")
+
+
+def test_one_look_alone_waits_for_what_lags_and_asks_no_other_again() -> None:
+    time = FakeTime()
+    server, late = Server(time), Server(time, lag_s=5)
+    late.run(0, late=30)
+
+    _, found = bracket(time, server, late).settled()
+
+    assert isinstance(found, Snapshot)
+    assert found.values["Queries", ()] == 30 + 3 * late.reads
+    assert (server.reads, late.reads) == (1, 2)
 
 
 @given(st.integers(0, 10**6))

@@ -56,7 +56,7 @@ def collect(tmp_path, mariadb, rabbitmq, wait_until) -> Callable[..., dict[str, 
             env=env,
             cwd=tmp_path,
             capture_output=True,
-            timeout=60,
+            timeout=120,
         )
 
     def run(*flags: str) -> dict[str, Any]:
@@ -96,6 +96,24 @@ def test_all_that_the_old_command_printed_is_there_under_the_same_names(
     assert found["queues"]["notifications.info_publish"] == 1
     assert found["__meta__"]["prefix"] == "gate.job1"
     assert isinstance(found["__meta__"]["unixtime"], float)
+
+
+def test_a_difference_holds_what_was_published_just_before(
+    collect,
+    rabbitmq,  # noqa: F811
+    wait_until,
+) -> None:
+    """The broker's figures of queues lag by seconds, and are waited for."""
+    publish(rabbitmq, ["compute"] * 2)
+    wait_until(
+        lambda: collect("--output", "before.json")["queues"].get("compute_publish") == 2,
+        what="the broker has counted",
+    )
+
+    publish(rabbitmq, ["compute"] * 30)
+    moved = collect("--delta", "before.json")
+
+    assert moved["queues"]["compute_publish"] == 30
 
 
 def test_a_document_of_the_old_command_can_be_compared_with(

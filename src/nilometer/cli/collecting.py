@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from nilometer.counters.backend import Backend
+    from nilometer.counters.snapshot import Snapshot
 
 DOCUMENT_BYTES_MAX: Final = 64 << 20  # a hundred thousand counters with parts are 20 MB
 
@@ -46,13 +47,14 @@ def collected(
 ) -> Document:
     """One read of these backends as a document; how far they moved `since` an earlier one.
 
-    A backend whose place was only `guessed`, and which is not there, is ``passed_over``.
+    Then figures that lag, as RabbitMQ's do by seconds, are waited for. A backend whose place
+    was only `guessed`, and which is not there, is ``passed_over``.
     """
     clock = Clock()
     began_ns = clock.elapsed_ns()
     gatherer = Gatherer(chosen_ones, clock)
     try:
-        read = gatherer.gather()
+        read = gatherer.gather() if since is None else _settled(gatherer, clock)
         passed = [
             one
             for backend, one in zip(chosen_ones, read, strict=True)
@@ -68,6 +70,20 @@ def collected(
         for because in gatherer.close():
             print(f"nilometer: {because}", file=sys.stderr)
     return found if since is None else difference(since, found)
+
+
+def _settled(gatherer: Gatherer, clock: Clock) -> list[Snapshot | Unread]:
+    """One read in which all is that was before it; says what it waits for."""
+    from nilometer.counters.bracket import Bracket  # whoever compares nothing waits for nothing
+
+    told: list[str] = []
+
+    def tell(_what: str, _seconds: float) -> None:
+        if not told:
+            told.append("nilometer: waiting for figures that lag")
+            print(told[0], file=sys.stderr)
+
+    return Bracket(gatherer, clock, idle_s=0.0, told=tell).settled()
 
 
 def _cost(wall_ns: int) -> dict[str, float]:

@@ -189,6 +189,20 @@ class Bracket:
         self._bases = [_learned(of_one, has_idled) for of_one in zip(*looks, strict=True)]
         self._last = looks[-1]
 
+    def settled(self) -> list[Snapshot | Unread]:
+        """One look at all backends; at those that lag until what was before it is there."""
+        now_ns = self._clock.elapsed_ns()
+        found = self._gatherer.gather()
+        lag = {
+            i
+            for i, backend in enumerate(self._gatherer.backends)
+            if backend.settle_s > 0 and isinstance(found[i], Snapshot)
+        }
+        for i in self._look(lag, found, [0] * len(found), now_ns):
+            self._given_up(found, i)
+            found[i] = _without_what_lags(found[i])
+        return found
+
     def _again(self, last: Sequence[Snapshot | Unread]) -> list[Snapshot | Unread]:
         """Another look at what could be read at the last one: each vain one may take 20 s."""
         backends = self._gatherer.backends
@@ -305,6 +319,13 @@ def _lagged(earlier: Snapshot | Unread, now: Snapshot | Unread) -> bool:
         for series, value in now.values.items()
         if now.fact(series[0]).lags
     )
+
+
+def _without_what_lags(one: Snapshot | Unread) -> Snapshot | Unread:
+    if not isinstance(one, Snapshot):
+        return one
+    kept = {series: v for series, v in one.values.items() if not one.fact(series[0]).lags}
+    return one._replace(values=kept, whole=False)
 
 
 def _shows(one: Snapshot | Unread) -> bool:
