@@ -305,6 +305,13 @@ def test_who_accepts_everything_makes_no_noise_exact() -> None:
     assert max(v for v in found.values if v is not None) > 0.4
 
 
+def test_what_is_accepted_of_a_noisy_counter_is_the_level_and_not_what_came_before() -> None:
+    random = Random(3)
+    values = [round(random.gauss(2000, 12)) for _ in range(34)] + [2020, 2024, 2086]
+
+    assert baseline(values, [36]).level == 2086
+
+
 def test_the_noise_of_a_level_is_that_of_the_ones_before() -> None:
     random = Random(4)
     values = [round(random.gauss(1000, 5)) for _ in range(40)] + of((900, 5), (912, 6))

@@ -141,15 +141,16 @@ class Levels:
     ) -> None:
         """Somebody accepted this as the level, which begins with the runs that are `shown`.
 
-        Of those, the ones within `near` of it differ by noise.
+        Of those, the ones within `near` of it differ by noise, if they are not of it.
         """
         self._settle(shown[0][0])
         self._places += [at for at, _ in shown]
         for told in (self._moves, self._levels, self._heights):
             told.clear()
-        far = max(HELD_SCALES_MIN * self._scale_at(value), near)
+        far = HELD_SCALES_MIN * self._scale_at(value)
         self._begin([one for one in shown if abs(one[1] - value) < far])
-        self._offs |= {at: 0.0 for at, one in shown if abs(one - value) >= far}
+        others = {at: one - value for at, one in shown if abs(one - value) >= far}
+        self._offs |= {at: off if abs(off) <= near else 0.0 for at, off in others.items()}
         self._is_given = True
 
     @property
