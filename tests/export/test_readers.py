@@ -10,6 +10,8 @@ import pytest
 from nilometer.export import readers as module
 from nilometer.export.readers import Readers
 
+SOON_S = module.READ_S * 0.8  # a thread begins by then on a busy machine, and is left to none
+
 
 class Read:
     """A function to be called, and what became of it."""
@@ -134,16 +136,17 @@ def test_what_comes_too_late_counts_the_next_time(read, log, wait_until):
     def missed():
         return [name for what, name in log if what == "missed" and name != "after it"]
 
-    readers.ask(reads, 0.01)
+    readers.ask([read("begun")], 20)
+    readers.ask(reads, SOON_S)
     slow.set()
     wait_until(lambda: ("called", "after it") in log, what="the slow one was called, and came")
     slow.clear()
     assert missed() == ["hangs", "slow"]
-    readers.ask(reads, 0.01)  # called again, and not back yet
+    readers.ask(reads, SOON_S)  # called again, and not back yet
 
     assert missed() == ["hangs", "slow", "hangs"]
     wait_until(lambda: log.count(("called", "slow")) == 2, what="it was called again")
-    readers.ask(reads, 0.01)
+    readers.ask(reads, SOON_S)
     assert missed()[3:] == ["hangs", "slow"]
     hang.set()
     slow.set()
