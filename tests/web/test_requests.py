@@ -214,18 +214,31 @@ def test_a_request_with_many_long_lines_is_a_small_page_and_whole_in_its_data(tm
     assert (len(rows), len(rows[0]["text"]) > 600) == (400, True)
 
 
+def test_of_a_long_text_the_end_is_shown_too(tmp_path):
+    payload = {**instance(), "exception": "Traceback: " + 80 * "a frame, " + "no valid host"}
+    batch = notified("compute.instance.create.error", payload, NOW)
+    with asking(tmp_path / "store", [batch]) as ask:
+        pages = [ask(f"/requests/{REQUEST}").text, ask("/requests", view="failures").text]
+
+    assert all("Traceback: " in page and "no valid host" in page for page in pages)
+
+
 def test_what_is_not_on_the_page_of_a_request_is_on_the_one_before(ask, monkeypatch):
     monkeypatch.setattr(happened, "LIMIT", 4)
     every = told(ask, f"/requests/{REQUEST}", limit=1000)["happenings"]
 
     page = ask(f"/requests/{REQUEST}").text
-    href = unescape(re.search(r'<a href="([^"]+)">those before</a>', page)[1])
-    before = ask(href).text
+    pages = [page]
+    while further := re.search(r'<a href="([^"]+)">those before</a>', pages[-1]):
+        pages.append(ask(unescape(further[1])).text)
+    back = re.search(r'<a href="([^"]+)">those after</a>', pages[1])
 
-    whens = [re.findall(r'<tr><td class="when">(.*?)</td>', one) for one in (before, page)]
-    assert [len(one) for one in whens] == [4, 4]
-    assert whens[0][-1] <= whens[1][0]
-    assert len(every) > 4
+    shown = [re.findall(r'<th scope="row".*?class="whole".*?>(.*?)<', one) for one in pages]
+    operations = len(shown[0]) - 4
+    rows = [row for one in reversed(shown) for row in one[operations:]]
+    assert rows == [one["name"] or one["kind"] for one in every]
+    assert len({re.search(r"<dt>Began</dt>.*", one)[0] for one in pages}) == 1
+    assert ask(unescape(back[1])).text == page
 
 
 def test_of_very_many_tenants_those_with_most_requests_are_shown(ask, monkeypatch):

@@ -78,8 +78,15 @@ def _fraction(digits: str, unit: int) -> int:
     return int(digits.ljust(9, "0")) * unit // 10**9
 
 
+_FINER: Final = re.compile(r"[.,][0-9]{6}([0-9]{1,3})")
+
+
 def iso_8601_ns(told: str) -> int:
-    """Nanoseconds since 1970; without an offset it is UTC. Raises ValueError for other text."""
+    """Nanoseconds since 1970; without an offset it is UTC. Raises ValueError for other text.
+
+    >>> iso_8601_ns("1970-01-01T00:00:01.000000007Z")
+    1000000007
+    """
     # A + that was not quoted arrives as a space; nothing else puts one before the offset.
     told = re.sub(r" (?=\d\d:?\d\d$)", "+", told) if "T" in told else told
     try:
@@ -91,4 +98,6 @@ def iso_8601_ns(told: str) -> int:
         ) from None
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     since = moment - datetime(1970, 1, 1, tzinfo=UTC)
-    return (since.days * 86_400 + since.seconds) * 10**9 + since.microseconds * 1000
+    finer = _FINER.search(told)  # than Python's moments are, which cut it off
+    finest = int(finer[1].ljust(3, "0")) if finer else 0
+    return (since.days * 86_400 + since.seconds) * 10**9 + since.microseconds * 1000 + finest

@@ -84,6 +84,7 @@ class Drawing:
             "counted": counted,
             "moment": moment,
             "ago": ago,
+            "ends": both_ends,
         }
         self._environment.globals |= {
             "asset": address,
@@ -172,3 +173,16 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list):
         return [_finite(one) for one in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def both_ends(text: str, characters: int) -> str:
+    """A text of at most so many characters: of a longer one its beginning and its end, as a
+    traceback says last why.
+
+    >>> both_ends("Traceback: line, line, line: no such order", 20)
+    'Tracebac...uch order'
+    """
+    if len(text) <= characters:
+        return text
+    kept = characters - 3
+    return f"{text[: kept // 2]}...{text[-(kept - kept // 2) :]}"

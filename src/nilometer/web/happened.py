@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 from fastapi import APIRouter, Query, Request, Response
 
 from nilometer.api.happenings import history_of
-from nilometer.api.moments import iso_8601
 from nilometer.api.parameters import Text  # noqa: TC001 - FastAPI reads annotations
 from nilometer.api.problems import missing
 from nilometer.model.operations import attempts_of
@@ -25,8 +24,8 @@ if TYPE_CHECKING:
     from nilometer.web.parts import Parts
 
 LIMIT: Final = 300
-"""A page shows no more lines, the latest, each with 600 letters of what was told at most; its
-data have up to LIMIT_MAX, whole."""
+"""A page shows no more lines at once, each with 600 letters of what was told at most; what it
+sums up is of LIMIT_MAX, the latest, and its data have as many, whole."""
 
 LIMIT_MAX: Final = 10_000
 WENT_MAX: Final = 100  # attempts above the table, the latest
@@ -41,6 +40,7 @@ COLUMNS: Final = (
 """Of a happening in a sheet."""
 
 Limit = Annotated[int, Query(ge=1, le=LIMIT_MAX)]
+Skip = Annotated[int, Query(ge=0, le=LIMIT_MAX)]
 
 
 class Line(NamedTuple):
@@ -52,6 +52,15 @@ class Line(NamedTuple):
     width: float
     state: str
     is_long: bool
+
+
+class Asked(NamedTuple):
+    """How many happenings are looked at, the latest, and how many of them are shown: those
+    before the `skip` latest."""
+
+    looked_at: int
+    shown: int
+    skip: int
 
 
 class Went(NamedTuple):
@@ -74,11 +83,12 @@ def add(routes: APIRouter, parts: Parts) -> None:
         since: MomentText = "",
         until: MomentText = "",
         limit: Limit = LIMIT,
+        skip: Skip = 0,
     ) -> Response:
         ends = window(since, until, parts.clock) if since or until else None
         ask = parts.reader.of_request
-        limit = _limit(request, limit)
-        page = await _history(parts, "Request", ask, request_id, ends, limit)
+        asked = _asked(request, limit, skip)
+        page = await _history(parts, "Request", ask, request_id, ends, asked)
         return parts.drawing.answer(request, page)
 
     @routes.get("/resources/{resource_id:text}")
@@ -88,18 +98,19 @@ def add(routes: APIRouter, parts: Parts) -> None:
         since: MomentText = "",
         until: MomentText = "",
         limit: Limit = LIMIT,
+        skip: Skip = 0,
     ) -> Response:
         ends = window(since, until, parts.clock) if since or until else None
         ask = parts.reader.of_resource
-        limit = _limit(request, limit)
-        page = await _history(parts, "Resource", ask, resource_id, ends, limit)
+        asked = _asked(request, limit, skip)
+        page = await _history(parts, "Resource", ask, resource_id, ends, asked)
         return parts.drawing.answer(request, page)
 
 
-def _limit(request: Request, limit: int) -> int:
-    """How many lines: as asked for in data, no more than LIMIT on a page."""
+def _asked(request: Request, limit: int, skip: int) -> Asked:
+    """As many as are asked for in data; on a page no more than LIMIT, of all."""
     is_page = request.query_params.get("format", "html") == "html"
-    return min(limit, LIMIT) if is_page else limit
+    return Asked(LIMIT_MAX, min(limit, LIMIT), skip) if is_page else Asked(limit, limit, 0)
 
 
 async def _history(
@@ -108,7 +119,7 @@ async def _history(
     ask: Callable[..., Sequence[Happening]],
     told: str,
     ends: Window | None,
-    limit: int,
+    asked: Asked,
 ) -> Page:
     if not told.strip():  # an empty text stands in everything
         raise missing("write the id of a request or a resource behind the last /")
@@ -118,22 +129,28 @@ async def _history(
         told,
         since_ns=None if ends is None else ends.since_ns,
         until_ns=None if ends is None else ends.until_ns,
-        limit=limit + 1,
+        limit=asked.looked_at + 1,
     )
     if not found:
         raise missing(
             f"nothing is known of {told!r}{'' if ends is None else ' in that time'}; "
             "notifications and log lines are here some seconds after they were sent"
         )
-    history = history_of(told, found, limit)
-    went = sorted(map(_went, attempts_of(found[:limit])), key=lambda one: one.at_ns)
+    history = history_of(told, found, asked.looked_at)
+    attempts = attempts_of(found[: asked.looked_at])
+    went = sorted(map(_went, attempts), key=lambda one: one.at_ns)
+    last = max(len(history.happenings) - asked.skip, 0)
+    first = max(last - asked.shown, 0)
     shown = {
         "kind": kind,
         "history": history,
-        "lines": lines(history),
+        "lines": lines(history, first, last),
+        "first": first,
+        "last": last,
+        "before": asked.skip + asked.shown if first else None,
+        "after": max(asked.skip - asked.shown, 0) if asked.skip else None,
         "went": went[-WENT_MAX:],
         "attempts": len(went),
-        "earlier": _earlier(history),
         "related": related(history, told),
         "limit_max": LIMIT_MAX,
     }
@@ -143,12 +160,6 @@ async def _history(
     }
     rows = Sheet(COLUMNS, cells(history.happenings))
     return Page("happened.html", f"{kind} {told}", shown, data, rows)
-
-
-def _earlier(history: History) -> dict[str, str]:
-    """The time before the first line, as an address has it: that line ends it, so that none is
-    left out that happened in the same moment."""
-    return {"since": iso_8601(0), "until": iso_8601(max(1, history.happenings[0].at_ns + 1))}
 
 
 def _went(one: Attempt) -> Went:
@@ -163,11 +174,11 @@ def cells(rows: Sequence[HappeningRow]) -> list[list[Any]]:
     return [[getattr(one, name) for name in COLUMNS] for one in rows]
 
 
-def lines(history: History) -> list[Line]:
-    """The table's lines, each with its place in the whole time."""
+def lines(history: History, first: int, last: int) -> list[Line]:
+    """The lines of the table from one up to another, each with its place in the whole time."""
     whole = max(history.duration_ns, 1)
     found = []
-    for row in history.happenings:
+    for row in history.happenings[first:last]:
         begin = (row.at_ns - history.started_ns) / whole * LANE
         width = max((row.duration_ns or 0) / whole * LANE, LANE / 250)
         is_long = (row.gap_ns or 0) > whole * SHARE_LONG
