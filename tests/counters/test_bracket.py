@@ -103,14 +103,14 @@ def test_without_an_idle_time_nothing_is_subtracted_as_drift() -> None:
 
 def test_one_look_alone_waits_for_what_lags_and_asks_no_other_again() -> None:
     time = FakeTime()
-    server, late = Server(time), Server(time, lag_s=5)
+    server, late, file = Server(time), Server(time, lag_s=5), Server(time, lag_s=20)
     late.run(0, late=30)
 
-    _, found = bracket(time, server, late).settled()
+    _, found, _ = bracket(time, server, late, file).settled(10)
 
     assert isinstance(found, Snapshot)
     assert found.values["Queries", ()] == 30 + 3 * late.reads
-    assert (server.reads, late.reads) == (1, 2)
+    assert (server.reads, late.reads, file.reads) == (1, 2, 1)
 
 
 @given(st.integers(0, 10**6))

@@ -43,7 +43,11 @@ def run(request, tmp_path):
     def run_it(body, *arguments):
         program = HEAD + textwrap.dedent(body)
         return subprocess.run(
-            [sys.executable, "-c", program, str(tmp_path / "values"), *arguments],
+            # From 3.12 on Python warns of a fork beside threads, which is what is tried.
+            [
+                *(sys.executable, "-W", "ignore::DeprecationWarning", "-c", program),
+                *(str(tmp_path / "values"), *arguments),
+            ],
             env={**without, **TWINS[request.param]},
             cwd=tmp_path,
             capture_output=True,

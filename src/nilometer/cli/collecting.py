@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from nilometer.counters.backend import Backend
     from nilometer.counters.snapshot import Snapshot
 
+LAG_S_MAX: Final = 11.0
+"""What lags longer is not waited for: a file that telegraf may write again, or not."""
+
 DOCUMENT_BYTES_MAX: Final = 64 << 20  # a hundred thousand counters with parts are 20 MB
 
 
@@ -73,17 +76,17 @@ def collected(
 
 
 def _settled(gatherer: Gatherer, clock: Clock) -> list[Snapshot | Unread]:
-    """One read in which all is that was before it; says what it waits for."""
+    """One read in which all is that was before it; tells people what it waits for."""
     from nilometer.counters.bracket import Bracket  # whoever compares nothing waits for nothing
 
     told: list[str] = []
 
     def tell(_what: str, _seconds: float) -> None:
-        if not told:
+        if not told and sys.stderr.isatty():
             told.append("nilometer: waiting for figures that lag")
             print(told[0], file=sys.stderr)
 
-    return Bracket(gatherer, clock, idle_s=0.0, told=tell).settled()
+    return Bracket(gatherer, clock, idle_s=0.0, told=tell).settled(LAG_S_MAX)
 
 
 def _cost(wall_ns: int) -> dict[str, float]:

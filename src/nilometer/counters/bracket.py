@@ -189,14 +189,15 @@ class Bracket:
         self._bases = [_learned(of_one, has_idled) for of_one in zip(*looks, strict=True)]
         self._last = looks[-1]
 
-    def settled(self) -> list[Snapshot | Unread]:
-        """One look at all backends; at those that lag until what was before it is there."""
+    def settled(self, lag_s_max: float) -> list[Snapshot | Unread]:
+        """One look at all backends; at those that lag, by so much at most, until what was
+        before it is there."""
         now_ns = self._clock.elapsed_ns()
         found = self._gatherer.gather()
         lag = {
             i
             for i, backend in enumerate(self._gatherer.backends)
-            if backend.settle_s > 0 and isinstance(found[i], Snapshot)
+            if 0 < backend.settle_s <= lag_s_max and isinstance(found[i], Snapshot)
         }
         for i in self._look(lag, found, [0] * len(found), now_ns):
             self._given_up(found, i)
