@@ -111,8 +111,8 @@ def why_bystander(key: Key, known: Collection[Key]) -> str:
         told_by = ""
     if told_by is None:
         return ""
-    instead = told_by if key._replace(counter=told_by) in known else ""
+    instead = key._replace(counter=told_by) in known
     if told_by and not instead and key.counter not in ALWAYS:
         return ""
-    hint = f"; {instead} tells it of the run alone" if instead else ""
+    hint = f"; {told_by} tells it of the run alone" if instead else ""
     return f"the server moves it by itself, too{hint}"
