@@ -283,7 +283,13 @@ def given_up(client):
         find(client.shop.orders).to_list()
 
 
-def test_bytes_are_those_that_the_server_counts(use, registry):
+def watched():
+    """Whether a client that is closed still waits for what its watcher of servers asked."""
+    return any(thread.name.startswith("pymongo_") for thread in threading.enumerate())
+
+
+def test_bytes_are_those_that_the_server_counts(use, registry, wait_until):
+    wait_until(lambda: not watched(), what="nobody asks the servers of other tests")
     registry.set_level("db.client", Level.DETAIL)
     messages = []
     with mongod(answer, ObjectId(), lambda *sizes: messages.append(sizes)) as port:
