@@ -233,7 +233,7 @@ def test_a_thread_whose_function_we_cannot_tell_runs_all_the_same(monkeypatch):
     def broken(*_):
         raise LookupError("ours")
 
-    monkeypatch.setattr(our_threading, "name_of", broken)
+    monkeypatch.setattr(our_threading.Tasks, "calling", broken)
     REGISTRY.collect()
     ran = []
     run(threading.Thread(target=ran.append, args=[1]))

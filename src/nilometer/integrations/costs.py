@@ -139,13 +139,13 @@ def pool_wait() -> float:
 
 def pool_work() -> float:
     """One function submitted to a pool."""
-    work_class = import_module("nilometer.integrations.threads").Work
+    module = import_module("nilometer.integrations.threads")
 
     def measured(registry: Registry) -> Callable[[], object]:
-        waits, runs = registry.timer("wait"), registry.timer("run")
+        times = module.Times(*(registry.timer(name).bind(pool="p") for name in ("wait", "run")))
 
         def submit() -> None:
-            work_class(_nothing, waits.bind(pool="p"), runs.bind(pool="p"))()
+            module.Work(_nothing, times)()
 
         return submit
 

@@ -38,7 +38,7 @@ class Task(NamedTuple):
 class Tasks:
     """The tasks of one integration."""
 
-    __slots__ = ("depth", "_calls", "_waits", "_known")
+    __slots__ = ("depth", "_calls", "_waits", "_known", "_calling")
 
     def __init__(
         self,
@@ -62,6 +62,7 @@ class Tasks:
         )
         self.depth = self._calls.depth
         self._known: dict[tuple[str, str], Task] = {}
+        self._calling: dict[tuple[str, str, str], Task | None] = {}
 
     def end(self) -> None:
         """Pass everything on from now on, also tasks that are on their way."""
@@ -79,6 +80,19 @@ class Tasks:
         if len(self._known) < OPERATIONS_MAX:
             self._known[key] = made
         return made
+
+    def calling(self, kind: str, function: Callable[..., Any]) -> Task | None:
+        """Tasks of this kind that call the function; None where it is `MACHINERY`."""
+        named = _named(function)
+        key = kind, named.__module__, named.__qualname__
+        try:
+            return self._calling[key]
+        except KeyError:
+            name = name_of(named)
+        task = None if name.startswith(MACHINERY) else self.of(kind, name)
+        if len(self._calling) < OPERATIONS_MAX:
+            self._calling[key] = task
+        return task
 
     def failed(self, task: Task, how: str) -> None:
         """One of them failed, and could not tell itself."""
@@ -104,10 +118,14 @@ def name_of(function: Callable[..., Any]) -> str:
     >>> name_of(print), name_of(partial(print, 1)), name_of(partial("a b".split))
     ('builtins.print', 'builtins.print', 'str.split')
     """
-    while isinstance(function, partial):
-        function = function.func
-    function = getattr(function, "__func__", function)
-    named: Any = function if hasattr(function, "__qualname__") else type(function)
+    named = _named(function)
     module = "__main__" if named.__module__ == "__mp_main__" else named.__module__
     name = f"{module}.{named.__qualname__}" if module else f"{named.__qualname__}"
     return name.replace(".<locals>", "")
+
+
+def _named(function: Callable[..., Any]) -> Any:
+    while isinstance(function, partial):
+        function = function.func
+    function = getattr(function, "__func__", function)
+    return function if hasattr(function, "__qualname__") else type(function)

@@ -13,7 +13,7 @@ from nilometer.clock import elapsed_ns
 from nilometer.integrations import faults, task_costs
 from nilometer.integrations.callers import where
 from nilometer.integrations.patches import Patches
-from nilometer.integrations.tasks import MACHINERY, Run, Tasks, name_of
+from nilometer.integrations.tasks import MACHINERY, Run, Tasks
 from nilometer.measure import REGISTRY
 from nilometer.trace import CURRENT
 from nilometer.trace.propagation import taken_along
@@ -66,12 +66,13 @@ def prepared(tasks: Tasks, thread: Any) -> Work | None:
         kind, due_ns, run = Work, elapsed_ns(), type(thread).run
         if run is Timer.run:
             kind, due_ns = Due, due_ns + int(thread.interval * 1e9)
-            name = name_of(thread.function)
+            function = thread.function
         else:
-            name = name_of((run is Thread.run and thread._target) or run)
-        if name.startswith(MACHINERY) or type(thread).__module__.startswith(MACHINERY):
+            function = (run is Thread.run and thread._target) or run
+        task = tasks.calling(KIND, function)
+        if task is None or type(thread).__module__.startswith(MACHINERY):
             return None
-        return kind(tasks, tasks.of(KIND, name), thread, due_ns)
+        return kind(tasks, task, thread, due_ns)
     except Exception as error:  # noqa: BLE001  a thread built otherwise runs without us
         REGISTRY.lost("attributes", "unreadable")
         faults.tell("threading", "a thread", error)

@@ -5,14 +5,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from nilometer.clock import elapsed_ns
 from nilometer.integrations import costs
 from nilometer.integrations.calls import Depth
 from nilometer.integrations.patches import Patches
 from nilometer.measure import REGISTRY
-from nilometer.trace import carry
+from nilometer.trace import CURRENT, carry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,23 +22,33 @@ if TYPE_CHECKING:
 UNNAMED: Final = "ThreadPoolExecutor"
 """What Python calls pools that nobody named; the number that follows is no dimension."""
 
+PREFIXES_MAX: Final = 1000
+"""Pools remembered, by what Python names their threads after; unnamed ones have numbers."""
+
 _patches: Final = Patches()
+
+
+class Times(NamedTuple):
+    """The timers of what waits for pools of one name, and of what these run."""
+
+    wait: Any
+    run: Any
 
 
 class Work:
     """What was submitted, on its way to a thread of its pool."""
 
-    __slots__ = ("_function", "_wait", "_run", "_submitted")
+    __slots__ = ("_function", "_times", "_submitted")
 
-    def __init__(self, function: Callable[..., Any], wait: Any, run: Any) -> None:
-        self._function = carry(function)
-        self._wait = wait
-        self._run = run
+    def __init__(self, function: Callable[..., Any], times: Times) -> None:
+        self._function = function if CURRENT.get() is None else carry(function)
+        self._times = times
         self._submitted = elapsed_ns()
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        self._wait.record(elapsed_ns() - self._submitted)
-        with self._run.lap():
+        wait, run = self._times
+        wait.record(elapsed_ns() - self._submitted)
+        with run.lap():
             return self._function(*args, **kwargs)
 
 
@@ -63,14 +73,23 @@ def install(*, registry: Registry = REGISTRY) -> bool:
     registry.costs_also("thread_pool.wait", costs.pool_work)
     depth = Depth("threads", registry)
     _patches.also_end(depth)
+    known: dict[str, Times] = {}
+
+    def times_of(prefix: str) -> Times:
+        name = pool_name(prefix)
+        times = Times(waits.bind(pool=name), runs.bind(pool=name))
+        if len(known) >= PREFIXES_MAX:
+            known.clear()
+        known[prefix] = times
+        return times
 
     def measured(original: Callable[..., Any]) -> Callable[..., Any]:
         def submit(pool: Any, function: Any, /, *args: Any, **kwargs: Any) -> Any:
             if not depth.on:
                 return original(pool, function, *args, **kwargs)
-            name = pool_name(getattr(pool, "_thread_name_prefix", ""))
-            work = Work(function, waits.bind(pool=name), runs.bind(pool=name))
-            return original(pool, work, *args, **kwargs)
+            prefix = str(getattr(pool, "_thread_name_prefix", ""))
+            times = known.get(prefix) or times_of(prefix)
+            return original(pool, Work(function, times), *args, **kwargs)
 
         return submit
 
