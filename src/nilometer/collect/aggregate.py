@@ -15,6 +15,7 @@ import threading
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
+from nilometer.collect.known_lines import KnownLines, number
 from nilometer.collect.series import Counted, Kept, Rated, Seen, Timed, in_ns
 from nilometer.model import Event, Kind, Reading
 from nilometer.wire.statsd import Sample, SampleType, decode, event_of
@@ -71,6 +72,7 @@ class Aggregator:
         self._series: dict[str, dict[tuple[str, Dimensions], Series]] = {
             kind.value: {} for kind in _MAKERS
         }
+        self._known = KnownLines()
         self._count = 0
         self._members = 0
         self._events: list[Event] = []
@@ -84,17 +86,34 @@ class Aggregator:
 
     def take(self, packet: bytes) -> Mapping[str, int]:
         """Take one packet; how many lines or samples were refused, by reason. Never raises."""
-        samples, unreadable = decode(packet)
         elapsed_ns = self._clock.elapsed_ns()
         refused: Counter[str] = Counter()
+        known_as = self._known.get
         with self._lock:
-            for sample in samples:
-                try:
-                    self._add(sample, elapsed_ns)
-                except Refusal as refusal:
-                    refused[str(refusal)] += 1
-        refused.update(unreadable)
+            for line in packet.split(b"\n"):
+                name, _, rest = line.partition(b":")
+                text, _, said = rest.partition(b"|")
+                known = known_as((name, said))
+                value = None if known is None else number(text)
+                if known is None or value is None:
+                    self._read(line, elapsed_ns, refused)
+                    continue
+                series, weight, is_timer = known
+                series.touched_ns, series.moved = elapsed_ns, True
+                series.add(in_ns(value) if is_timer else value, weight)
         return refused
+
+    def _read(self, line: bytes, elapsed_ns: int, refused: Counter[str]) -> None:
+        samples, unreadable = decode(line)
+        for sample in samples:
+            try:
+                series = self._add(sample, elapsed_ns)
+            except Refusal as refusal:
+                refused[str(refusal)] += 1
+            else:
+                if series is not None and len(samples) == 1:
+                    self._known.remember(line, sample, series)
+        refused.update(unreadable)
 
     def flush(self) -> tuple[tuple[Reading, ...], tuple[Event, ...]]:
         """One reading per series that moved since the last flush, and all events."""
@@ -131,22 +150,26 @@ class Aggregator:
         ]
         for key in expired:
             del of_kind[key]
+        if expired:
+            self._known.forget()
         self._count -= len(expired)
 
-    def _add(self, sample: Sample, elapsed_ns: int) -> None:
+    def _add(self, sample: Sample, elapsed_ns: int) -> Series | None:
+        """Take one sample; the series that it moved, if it moved one."""
         _check(sample)
         if sample.type in (SampleType.EVENT, SampleType.SERVICE_CHECK):
             if len(self._events) >= EVENTS_MAX:
                 raise Refusal("event-overflow")
             self._events.append(event_of(sample, now_ns=self._clock.wall_ns()))
             if sample.type is SampleType.EVENT:
-                return
+                return None
         elif sample.at_ns is not None:
             self._add_stamped(sample, sample.at_ns)
-            return
+            return None
         series = self._series_of(sample)
         series.touched_ns, series.moved = elapsed_ns, True
         self._move(series, sample)
+        return series
 
     def _series_of(self, sample: Sample) -> Series:
         of_kind = self._series[sample.type.value]
@@ -170,7 +193,7 @@ class Aggregator:
             case Kept() if sample.relative:
                 series.move(sample.value)
             case Kept():
-                series.set(sample.value)
+                series.add(sample.value, sample.weight)
             case Rated():
                 series.add(sample.value, series.touched_ns)
             case Seen():

@@ -50,8 +50,8 @@ class Kept:
         self.moved = False
         self._value: float = 0
 
-    def set(self, value: float) -> None:
-        """A plain value."""
+    def add(self, value: float, _weight: float) -> None:
+        """A plain value; how many it stands for means nothing."""
         self._value = value
 
     def move(self, change: float) -> None:
