@@ -7,7 +7,7 @@ SHELL := /bin/bash
 PY := .venv/bin/python
 ARGS ?=
 
-.PHONY: help run demo-gate demo-zaqar setup test test-rest test-fast lint types docs docs-check sanitize bench bench-collect bench-docs bench-gate bench-gate-series bench-pages bench-persister-cost clean
+.PHONY: help run demo-gate demo-zaqar setup test test-rest test-fast lint types docs docs-check sanitize bench bench-collect bench-docs bench-gate bench-gate-series bench-ingest bench-pages bench-persister-cost clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -68,6 +68,9 @@ bench-collect: setup ## what reading four real backends costs, as a process: tim
 
 bench-persister-cost: setup ## what measuring costs Monasca's persister: its loop, the service, instructions a message
 	@$(PY) -m bench.persister --service --instructions $(ARGS)
+
+bench-ingest: setup ## spans, statsd lines and readings sent for ten minutes each: what is taken, what falls short
+	@$(PY) -m bench.ingest $(ARGS)
 
 bench-pages: setup ## what each page costs on ten million readings and a million spans, beside what is wanted
 	@$(PY) -m bench.pages $(ARGS)

@@ -84,16 +84,19 @@ class Collector:
         self._process.wait(30)
 
 
-def bodies() -> list[bytes]:
-    """Requests of spans as a service would send them; no id comes twice."""
+def bodies(count: int = 200, mark: bytes = b"") -> list[bytes]:
+    """Requests of spans as a service would send them; no id comes twice.
+
+    Span ids are all `mark` if that is given, to be replaced.
+    """
     now = time.time_ns()
     resource = Resource(service="bench", host="here", pid=1)
     made = []
-    for request in range(200):
+    for request in range(count):
         spans = tuple(
             SpanRecord(
                 os.urandom(16),
-                os.urandom(8),
+                mark or os.urandom(8),
                 b"",
                 f"operation {number % 20}",
                 SpanKind.SERVER,
