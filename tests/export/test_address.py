@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nilometer.errors import ConfigError
-from nilometer.export import file, graphite, otlp, statsd
+from nilometer.export import file, graphite, kafka, otlp, statsd
 from nilometer.export.address import SHOWN_OPTIONS, Address, hidden
 from nilometer.export.exporter import SCHEMES, open_exporter
 
@@ -117,6 +117,6 @@ def test_only_values_that_are_known_to_be_harmless_are_shown(url, shown):
 
 
 def test_what_is_shown_is_an_option_of_some_exporter():
-    known = {*otlp.OPTIONS, *statsd.OPTIONS, *graphite.OPTIONS, *file.OPTIONS}
+    known = {*otlp.OPTIONS, *statsd.OPTIONS, *graphite.OPTIONS, *file.OPTIONS, *kafka.OPTIONS}
 
     assert known - {"header"} == SHOWN_OPTIONS

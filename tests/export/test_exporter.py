@@ -26,7 +26,7 @@ def test_an_unknown_scheme_names_the_nearest_and_all():
 
     assert str(refused.value) == (
         "NILOMETER_EXPORT: no exporter for 'statd://c1'; did you mean 'statsd'? (otlp, otlps, "
-        "statsd, dogstatsd, monasca-statsd, graphite, graphite+pickle, log, file) "
+        "statsd, dogstatsd, monasca-statsd, graphite, graphite+pickle, kafka, log, file) "
         "[no-such-exporter]"
     )
 
@@ -59,16 +59,16 @@ def test_third_parties_register_a_scheme_by_entry_point(monkeypatch):
         opened.append((address.host, address.text("a")))
         return MemoryExporter()
 
-    point = _Point("kafka", "k:o", lambda: opening)
+    point = _Point("pulsar", "p:o", lambda: opening)
     monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [point])
 
-    assert isinstance(open_exporter("kafka://c1?a=b"), MemoryExporter)
+    assert isinstance(open_exporter("pulsar://c1?a=b"), MemoryExporter)
     assert opened == [("c1", "b")]
 
 
 def test_a_foreign_exporter_that_fails_to_open_is_a_settings_error(monkeypatch):
-    point = _Point("kafka", "k:o", lambda: _raise)
+    point = _Point("pulsar", "p:o", lambda: _raise)
     monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [point])
 
-    with pytest.raises(ConfigError, match="here: 'kafka://c1': k:o failed: RuntimeError"):
-        open_exporter("kafka://c1", origin="here")
+    with pytest.raises(ConfigError, match="here: 'pulsar://c1': p:o failed: RuntimeError"):
+        open_exporter("pulsar://c1", origin="here")

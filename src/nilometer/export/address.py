@@ -13,11 +13,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PORT_MAX: Final = 65_535
-FILE_OPTIONS: Final = frozenset({"token_file", "ca_file"})
+FILE_OPTIONS: Final = frozenset({"token_file", "ca_file", "properties"})
 TAKE_TOKENS: Final = frozenset({"otlp", "otlps"})
 SHOWN_OPTIONS: Final = FILE_OPTIONS | {
     *("bytes_max", "compression", "keep", "prefix", "resource"),
     *("rotate_bytes", "step_s", "tags", "timeout_s"),
+    *("others", "traces", "metrics", "logs"),
 }
 """Whose values are shown. All others may be secret: a header, and what was misspelt for one."""
 _UNITS: Final = {"k": 1_000, "m": 1_000_000, "g": 1_000_000_000}

@@ -82,6 +82,7 @@ SCHEMES: Final[Mapping[str, Scheme]] = {
     "graphite+pickle": Scheme(
         "nilometer.export.graphite", "open_graphite", "carbon, pickled points over TCP"
     ),
+    "kafka": Scheme("nilometer.export.kafka", "open_kafka", "OTLP in protobuf, by Kafka"),
     "log": Scheme("nilometer.export.log", "open_log", "the METRIC level of logging"),
     "file": Scheme("nilometer.export.file", "open_file", "JSON lines appended to a file"),
 }
@@ -96,7 +97,7 @@ def open_exporter(url: str, *, origin: str = "export") -> Exporter:
     Traceback (most recent call last):
     nilometer.errors.ConfigError: export: no exporter for 'statd://localhost:8125'; \
 did you mean 'statsd'? (otlp, otlps, statsd, dogstatsd, monasca-statsd, graphite, \
-graphite+pickle, log, file) \
+graphite+pickle, kafka, log, file) \
 [no-such-exporter]
     """
     address = Address.parse(url, origin=origin)
