@@ -506,12 +506,16 @@ def test_what_cannot_be_merged_holds_up_no_other_table_and_no_day(tmp_path, monk
     assert len(listed(tmp_path, "readings")) == len(listed(tmp_path, "events")) == 2
 
 
+def no_answer(*_):
+    raise OSError("timed out")
+
+
 def test_an_object_store_that_does_not_answer_leaves_no_file_out(tmp_path, monkeypatch):
     filled(tmp_path, range(1, 13))
     reader, upkeep = Reader(tmp_path.as_uri()), Lake(tmp_path.as_uri())
 
     with monkeypatch.context() as patched:
-        patched.setattr(Place, "files", lambda _: (_ for _ in ()).throw(OSError("timed out")))
+        patched.setattr(Place, "blocks", no_answer)
         with pytest.raises(StoreError, match="timed out"):
             reader.trace(TRACE)
         with pytest.raises(StoreError, match="timed out"):

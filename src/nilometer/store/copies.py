@@ -34,8 +34,6 @@ million spans and ten million readings is 0.2 GB."""
 AT_ONCE: Final = 8
 """Files fetched at once: an object store takes some 50 ms to answer, whatever it is asked."""
 
-BLOCK_BYTES: Final = 8 << 20
-
 PREFIX: Final = "nilometer-copies-"
 
 
@@ -177,8 +175,8 @@ def _fetch(copy: Copy, place: Place, file: DataFile) -> None:
     with copy.lock:
         if copy.there:
             return
-        with place.files().open_input_file(file.path) as source, _written(copy.path) as write:
-            while block := source.read(BLOCK_BYTES):
+        with _written(copy.path) as write:
+            for block in place.blocks(file.path):
                 write(block)
         size = copy.path.stat().st_size
         if size != file.size:
@@ -187,11 +185,10 @@ def _fetch(copy: Copy, place: Place, file: DataFile) -> None:
 
 
 @contextmanager
-def _written(path: Path) -> Iterator[Callable[[bytes], None]]:
+def _written(path: Path) -> Iterator[Callable[[memoryview], None]]:
     """A new file to write to; what fails there is this machine's fault, and not the store's."""
 
-    def write(block: bytes) -> None:
-        left = memoryview(block)
+    def write(left: memoryview) -> None:
         try:
             while left:
                 left = left[target.write(left) :]

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple, cast
+from tempfile import TemporaryFile
+from typing import IO, TYPE_CHECKING, Final, NamedTuple
 
 import pyarrow.fs as pafs
-from deltalake.exceptions import TableNotFoundError
 from deltalake.fs import DeltaStorageHandler
 
 from nilometer.clock import wall_ns
 from nilometer.errors import StoreError
+from nilometer.store.objects import (
+    CAUSE,
+    objects_at,
+    options_of,
+    remedy,
+    said_by_object_store,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 NS_PER_MS: Final = 1_000_000
 
@@ -37,7 +43,8 @@ class Place(NamedTuple):
         """
         text = str(location)
         if "://" in text:
-            return cls(text.rstrip("/"), None, dict(options or {}))
+            url = text.rstrip("/")
+            return cls(url, None, options_of(url, options or {}))
         path = Path(text).expanduser().absolute()
         return cls(str(path), path)
 
@@ -51,41 +58,51 @@ class Place(NamedTuple):
         handler = DeltaStorageHandler(self.url, self.options)
         return pafs.PyFileSystem(handler)
 
-    def create(self, path: str) -> Any:
-        """A new file in this place to write bytes to."""
+    def put(
+        self, path: str, write: Callable[[IO[bytes]], None], *, durable: bool
+    ) -> tuple[int, int]:
+        """Make a file of what `write` writes; its size in bytes and its time in milliseconds.
+
+        An object is there whole or not at all, and an object store that has said so keeps it.
+        """
         if self.path is None:
-            return self.files().open_output_stream(path)
+            with TemporaryFile(prefix="nilometer-") as file:
+                write(file)
+                size = file.seek(0, os.SEEK_END)
+                file.seek(0)
+                objects_at(self.url, self.options).put(path, file)
+            return size, wall_ns() // NS_PER_MS
         target = self.path / path
         target.parent.mkdir(exist_ok=True)
-        return cast("IO[bytes]", target.open("xb"))
-
-    def finish(self, path: str, *, durable: bool) -> tuple[int, int]:
-        """Sync a file that is written; its size in bytes and its time in milliseconds."""
-        if self.path is None:
-            return int(self.files().get_file_info(path).size), wall_ns() // NS_PER_MS
-        with (self.path / path).open("rb") as file:
+        with target.open("xb") as sink:
+            write(sink)
+            sink.flush()
             if durable:
-                os.fsync(file.fileno())
-            told = os.fstat(file.fileno())
+                os.fsync(sink.fileno())
+            told = os.fstat(sink.fileno())
         return told.st_size, told.st_mtime_ns // NS_PER_MS
+
+    def blocks(self, path: str) -> Iterator[memoryview]:
+        """The bytes of an object of this place. Raises FileNotFoundError if there is none."""
+        return objects_at(self.url, self.options).blocks(path)
 
     def first_of(self, folder: str, ending: str) -> str:
         """A file in a folder whose names begin and end so; empty if there is none here."""
         if self.path is not None:
             here = next(self.path.glob(f"{folder}*/*{ending}"), None)
             return "" if here is None else here.relative_to(self.path).as_posix()
-        listing = pafs.FileSelector("", allow_not_found=True, recursive=True)
-        try:
-            found = self.files().get_file_info(listing)
-        except TableNotFoundError:  # not even a directory
-            return ""
-        for told in found:
-            if told.path.lstrip("/").startswith(folder) and told.path.endswith(ending):
-                return str(told.path).lstrip("/")
+        for found in objects_at(self.url, self.options).paths():
+            if found.startswith(folder) and found.endswith(ending):
+                return found
         return ""
 
     def remove(self, path: str) -> None:
-        """Delete a file of this place if it is there."""
+        """Delete a file of this place if it is there.
+
+        Not an object: that its commit failed is not sure where the network did, as a request
+        that nobody waits for any more may still be carried out. What is in no list goes with
+        the next vacuum but an hour, when that is over.
+        """
         if self.path is not None:
             (self.path / path).unlink(missing_ok=True)
 
@@ -103,28 +120,12 @@ def said(error: BaseException) -> str:
     >>> said(OSError("Generic S3 error\\n ↳ performing GET http://c1:9/b in 5 s\\n  ↳ refused"))
     'Generic S3 error at http://c1:9: refused'
     """
-    if _CAUSE in str(error):
-        return _said_by_object_store(str(error))
+    if CAUSE in str(error):
+        return said_by_object_store(str(error))
     line = str(error).partition("\n")[0]
     before, brace, _ = line.partition(" { ")
     told = before.rpartition(":")[0] or before if brace else line
     return told if len(told) <= SAID_CHARACTERS_MAX else told[:SAID_CHARACTERS_MAX] + "…"
-
-
-_CAUSE: Final = "↳"  # object_store begins each cause's line with it, in red
-
-
-def _said_by_object_store(text: str) -> str:
-    first, *causes = (
-        cause.strip() for cause in re.sub(r"\x1b\[[0-9;]*m", "", text).split(_CAUSE)
-    )
-    asked = re.search(r"[a-z]+://[^/?\s]+", text)
-    code = re.search(r"<Code>(\w+)</Code>", text)
-    told = [cause for cause in causes if not cause.startswith("<")]  # an answer's body
-    why = told[-1].partition("\n")[0] if told else "no cause is told"
-    where = f" at {asked[0]}" if asked else ""
-    line = f"{first.removeprefix('Kernel error -> ')}{where}: {why}"
-    return f"{line}, {code[1]}" if code else line
 
 
 _FULL: Final = ("No space left", "File too large", "Disk quota exceeded")
@@ -143,6 +144,6 @@ def store_error(place: Place, error: BaseException, doing: str) -> StoreError:
         slug, why = "store-read-only", "it may not be written"
     else:
         slug, why = "store-failed", said(error)
-    if _CAUSE in text:
-        why += "; look whether it is up, and at the variables that say where it is and who asks"
+    if CAUSE in text:
+        why += f"; {remedy(place.url, text)}"
     return StoreError(f"cannot {doing} {place.url}: {why}; nothing was acknowledged", slug=slug)

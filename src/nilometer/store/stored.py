@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from datetime import date, timedelta
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import uuid4
 
 import pyarrow as pa
@@ -126,15 +126,16 @@ class StoredTable:
         written.append(action)
         schema = file_schema(self.table.name)
         bounds = _Bounds(self.table)
-        with self.place.create(path) as sink:
+
+        def fill(sink: IO[bytes]) -> None:
             with pq.ParquetWriter(sink, schema, **_writer_options(self.table)) as writer:
                 for piece in pieces:
                     exact = piece.cast(schema) if piece.schema != schema else piece
                     whole = pa.table(exact) if isinstance(exact, pa.RecordBatch) else exact
                     writer.write_table(whole, row_group_size=self.table.row_group)
                     bounds.add(whole)
-            sink.flush()
-        action.size, action.modification_time = self.place.finish(path, durable=self._sync)
+
+        action.size, action.modification_time = self.place.put(path, fill, durable=self._sync)
         action.stats = bounds.as_json()
 
     def commit(
