@@ -12,7 +12,7 @@ A request whose points hold too many buckets together is a WireError ``too-large
 from __future__ import annotations
 
 from functools import partial
-from itertools import pairwise
+from itertools import compress, pairwise
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -21,7 +21,7 @@ from nilometer.model import Distribution, Kind, Reading
 from nilometer.wire.otlp_values import TIME_NS_MAX, dimensions_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from nilometer.wire.otlp_values import Inbox
 
@@ -190,7 +190,7 @@ def _explicit(point: Any) -> Distribution:
         raise _RefusedPoint("bounds")
     if (bounds or counts) and (len(counts) != len(bounds) + 1 or sum(counts) != point.count):
         raise _RefusedPoint("buckets")
-    buckets = dict(_filled(counts, 0)) if bounds else {}
+    buckets = _filled(counts, 0) if bounds else {}
     value = Distribution(point.count, 0, None, None, buckets, bounds=bounds)
     return _finished(point, value)
 
@@ -219,20 +219,21 @@ def _exponential(point: Any) -> Distribution:
 
 def _side(message: Any, scale: int) -> dict[int, int]:
     """Dense counts made sparse; all must lie where doubles are."""
-    buckets = dict(_filled(message.bucket_counts, message.offset))
+    buckets = _filled(message.bucket_counts, message.offset)
     if buckets:
         octaves = 2.0**-scale  # a bucket's width
-        if min(buckets) * octaves < -1076 or max(buckets) * octaves >= 1024:
+        lowest, highest = next(iter(buckets)), next(reversed(buckets))
+        if lowest * octaves < -1076 or highest * octaves >= 1024:
             raise _RefusedPoint("buckets")
     return buckets
 
 
-def _filled(counts: Any, offset: int) -> Iterator[tuple[int, int]]:
-    for index, count in enumerate(counts, offset):
-        if count:
-            if count > COUNT_MAX:
-                raise _RefusedPoint("count")
-            yield index, count
+def _filled(counts: Any, offset: int) -> dict[int, int]:
+    """The buckets that hold anything, in their order; dense counts are mostly zeros."""
+    dense = counts[:]  # a list in one step
+    if dense and max(dense) > COUNT_MAX:
+        raise _RefusedPoint("count")
+    return dict(compress(enumerate(dense, offset), dense))
 
 
 def _summary_point(metric: _Metric, point: Any) -> list[Reading]:
