@@ -32,6 +32,7 @@ def test_a_password_is_hidden_wherever_its_url_stands_and_however_it_is_made(
         ("mysql://u:x1/y2@h/d", "mysql://u:***@h/d"),
         ("mysql://u:x1@y2@h/d", "mysql://u:***@h/d"),
         ("mysql://u:12345@h", "mysql://u:***@h"),
+        ("mysql://u:0)@h", "mysql://u:***@h"),
         ("rabbit://a:x1@h1:1,b:y2@[::1]:2/", "rabbit://a:***@[::1]:2/"),
     ],
 )

@@ -13,7 +13,7 @@ HIDDEN: Final = "***"
 
 _CHARS_MAX: Final = 128  # a bound for texts that open one URL after the other and end none
 _PASSWORD: Final = re.compile(
-    rf'(://[^\s:/@"\[]*:)(?!\d{{1,5}}[/?#,;)])[^\s@"]{{1,{_CHARS_MAX}}}@'
+    rf'(://[^\s:/@"\[]*:)(?!\d{{1,5}}[/?#,;])[^\s@"]{{1,{_CHARS_MAX}}}@'
     rf'(?:[^\s@/"]{{1,{_CHARS_MAX}}}@)*'
 )
 
