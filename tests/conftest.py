@@ -36,8 +36,14 @@ READY_S = 30  # the slowest server here, RabbitMQ, needs 3 s on an idle machine;
 END_S = 10  # from SIGTERM to SIGKILL
 OUTPUT_CHARS_MAX = 8000  # shown of each process when its test fails
 
-# Properties run on busy machines too: no example is judged by its time.
-settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# Properties run on busy machines too: no example is judged by its time. On CI they try the same
+# examples each time, so that it fails by what was changed; whoever develops tries others.
+settings.register_profile(
+    "busy",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize=bool(os.environ.get("CI")),
+)
 # Of the same properties on another Python: what it breaks it breaks for nearly every example.
 settings.register_profile("again", settings.get_profile("busy"), max_examples=20)
 settings.load_profile("busy")
