@@ -5,6 +5,7 @@
      +-- InstrumentClashError  one name, two kinds or units
      +-- WireError             bytes cannot be read; carries the reason they are counted by
      +-- StoreError            the tables cannot be read or written
+     +-- EngineError           a cluster that was to answer a question does not
      +-- ArenaError            a file of values cannot be read
 
 Each message ends in ``[slug]``; docs/messages.md has a paragraph per slug (a test compares).
@@ -44,6 +45,10 @@ class WireError(NilometerError, ValueError):
 
 class StoreError(NilometerError, RuntimeError):
     """The tables cannot be read or written."""
+
+
+class EngineError(NilometerError, RuntimeError):
+    """A cluster that was to answer a question is not there, or does not answer it."""
 
 
 class ArenaError(NilometerError, RuntimeError):

@@ -33,11 +33,10 @@ def _asked(question, wanted, given):
 def _sums(question, batches, runs, asked, lost=None):
     database = duckdb.connect()
     for name in question.tables:
-        made = [part_of(run) for run in runs] if name == "runs" else _made(name, batches)
-        table = _table(name, made)
+        there = table(name, batches, runs)
         for column, value in (lost or {}).items():
-            table = table.filter(pc.not_equal(table[column], value).fill_null(True))
-        database.register(name, table)
+            there = there.filter(pc.not_equal(there[column], value).fill_null(True))
+        database.register(name, there)
     [statement] = database.extract_statements(question.text)
     bound = {name: asked[name] for name in statement.named_parameters}
     return database.sql(question.text, params=bound).to_arrow_table()
@@ -48,15 +47,16 @@ def nearest_rank(values, percent):
     return sorted(values)[-(-len(values) * percent // 100) - 1]
 
 
+def table(name, batches=(), runs=()):
+    """The table as its files have it; each batch, or run, is another append."""
+    found = [part_of(run) for run in runs] if name == "runs" else _made(name, batches)
+    if not found:
+        return file_schema(name).empty_table()
+    each = [table_of(name, [part], append) for append, part in enumerate(found)]
+    return pa.concat_tables(each).cast(file_schema(name))
+
+
 def _made(name, batches):
     """What each batch adds to that table."""
-    found = [parts(batch) for batch in batches]
-    return [one[name] for one in found if name in one]
-
-
-def _table(name, made):
-    """The table as its files have it; each part is another append."""
-    if not made:
-        return file_schema(name).empty_table()
-    each = [table_of(name, [part], append) for append, part in enumerate(made)]
-    return pa.concat_tables(each).cast(file_schema(name))
+    each = [parts(batch) for batch in batches]
+    return [one[name] for one in each if name in one]

@@ -64,7 +64,7 @@ def _costs(runs):
     return found
 
 
-def _random_runs(seed):
+def random_runs(seed):
     random, runs = Random(seed), []
     for number in range(40):
         counts = [
@@ -94,7 +94,7 @@ def _random_runs(seed):
 
 @pytest.mark.parametrize("seed", range(6))
 def test_a_cost_is_the_median_of_runs_by_their_work(seed):
-    runs = _random_runs(seed)
+    runs = random_runs(seed)
     expected = {
         key: {
             "runs": len(costs),

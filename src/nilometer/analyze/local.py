@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
 from threading import Event, Thread
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 import duckdb
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from nilometer.analyze.damage import Shown, damage_among
 from nilometer.errors import StoreError
 from nilometer.store.copies import Copies
 from nilometer.store.places import said
 from nilometer.store.reading import Piece, database, show_pieces
-from nilometer.store.tables import file_schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from nilometer.analyze.engine import Lot
 
@@ -26,14 +24,6 @@ MEMORY_MAX: Final = "2GB"
 """Who analyses does nothing else meanwhile: twice what a question to the collector may use."""
 
 PROGRESS_S: Final = 0.5
-
-
-class _Shown(NamedTuple):
-    """A file that a question reads: of which table, what it is called, where it is read."""
-
-    table: str
-    name: str
-    path: Path
 
 
 class Local:
@@ -59,7 +49,7 @@ class Local:
         tell: Callable[[str], None],
     ) -> pa.Table:
         """As every engine does."""
-        shown: list[_Shown] = []
+        shown: list[Shown] = []
         with ExitStack() as stack, self._database.cursor() as cursor:
             try:
                 for table, lots in views.items():
@@ -67,7 +57,7 @@ class Local:
                     for place, files in lots:
                         paths = stack.enter_context(self._copies.of(place, files))
                         pairs = zip(files, paths, strict=True)
-                        shown += [_Shown(table, f"{place.url}/{f.path}", p) for f, p in pairs]
+                        shown += [Shown(table, f"{place.url}/{f.path}", p) for f, p in pairs]
                         pieces.append((Piece(table, files), paths))
                     show_pieces(cursor, table, pieces, like=table)
                 with _watched(cursor, tell):
@@ -110,35 +100,10 @@ def _watched(cursor: duckdb.DuckDBPyConnection, tell: Callable[[str], None]) -> 
         thread.join()
 
 
-def _unreadable(shown: Sequence[_Shown], error: Exception) -> Exception:
+def _unreadable(shown: Sequence[Shown], error: Exception) -> Exception:
     """The error to raise: it names the first file that is not one of ours, or is damaged."""
     if isinstance(error, FileNotFoundError):
         return error
-    for table, name, path in shown:
-        try:
-            because = _wrong_with(table, path)
-        except FileNotFoundError as gone:
-            return gone
-        except (OSError, pa.ArrowException) as damage:
-            because = said(damage)
-        if because:
-            return StoreError(
-                f"{name} cannot be read: {because}; nothing was answered",
-                slug="store-unreadable",
-            )
-    return StoreError(f"the question failed: {said(error)}", slug="store-unreadable")
-
-
-def _wrong_with(table: str, path: Path) -> str:
-    """Why a file cannot be one of that table's, as far as reading all of it tells."""
-    with pq.ParquetFile(path) as file:
-        there = file.schema_arrow
-        for field in file_schema(table):
-            if field.name not in there.names:
-                return f"it has no column {field.name}, so it is no file of {table}"
-            if there.field(field.name).type != field.type:
-                kind = there.field(field.name).type
-                return f"its column {field.name} is {kind}, and not {field.type}"
-        for _ in file.iter_batches():
-            pass
-    return ""
+    return damage_among(shown) or StoreError(
+        f"the question failed: {said(error)}", slug="store-unreadable"
+    )

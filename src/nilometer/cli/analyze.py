@@ -11,7 +11,7 @@ import click
 from nilometer.cli.commands import InOrder, OneOf
 from nilometer.cli.exits import Exit
 from nilometer.cli.terminal import Patience, say, stop
-from nilometer.errors import ConfigError, NilometerError, nearest, to_install
+from nilometer.errors import ConfigError, NilometerError, to_install
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -57,6 +57,7 @@ def analyze() -> None:
       nilometer analyze slowest --over nilometer-store --since 24h
       nilometer analyze baseline --over /var/log/shop/*.log.gz --format csv --output hours.csv
       nilometer analyze n-plus-one --over s3://metrics/nilometer --service 'shop-*'
+      nilometer analyze slowest --over /shared/store --engine spark://cluster:7077
     """
 
 
@@ -143,8 +144,9 @@ def _answering() -> list[click.Parameter]:
             ["--engine"],
             default="local",
             show_default=True,
-            metavar="local",
-            help="Who answers: DuckDB in this process.",
+            metavar="local|URL",
+            help="Who answers: DuckDB in this process, or Spark at spark://HOST:PORT or "
+            "sc://HOST:PORT.",
         ),
         click.Option(
             ["--format", "form"],
@@ -170,7 +172,8 @@ def _answer(question: Question, /, **given: Any) -> None:
         except ConfigError as error:
             stop(str(error), Exit.USAGE)
         except NilometerError as error:
-            stop(str(error), Exit.REFUSED)
+            away = error.slug == "engine-unreachable"
+            stop(str(error), Exit.UNREACHABLE if away else Exit.REFUSED)
     deliver(shown, form, given["output"])
     _tell_rest(shown)
     if form == "table" and not shown.total:
@@ -223,4 +226,9 @@ def engine_of(text: str) -> Engine:
         from nilometer.analyze.local import Local
 
         return Local()
-    raise ConfigError(f"--engine: {text!r}{nearest(text, ['local'])}", slug="bad-parameter")
+    from nilometer.analyze.cluster import cluster_of
+
+    cluster_of(text)  # what is wrong with a URL is told also where Spark is not installed
+    from nilometer.analyze.spark import Spark
+
+    return Spark(text)

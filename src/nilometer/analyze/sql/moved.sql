@@ -4,27 +4,50 @@
 --
 -- What counts since a start moved by the difference to the reading before it; by all that it
 -- says where it fell, as a restart makes it, and where it is the first and began in sight. Sums
--- are decimals: floats would add up to something else in another order.
+-- are decimals: floats would add up to something else in another order. Engines make other
+-- decimals of one float, so it is taken apart, which is exact, into whole numbers: how often it
+-- has 2**34, what is left of it, and a fraction of nine digits.
 WITH delivered AS (
   SELECT delivery, MIN(append) AS append
   FROM readings
   GROUP BY delivery
 ),
+sized AS (
+  SELECT *, CASE WHEN ABS(value_float) < 1e29 THEN ABS(value_float) END AS size
+  FROM readings
+  WHERE kind <> 'gauge' AND ended_ns >= $sight_ns AND ended_ns <= $last_ns
+),
+parted AS (
+  SELECT
+    *,
+    CAST(FLOOR(size / 17179869184e0) AS BIGINT) AS high,
+    size - FLOOR(size / 17179869184e0) * 17179869184e0 AS low
+  FROM sized
+),
+rounded AS (
+  SELECT
+    *,
+    CAST(
+      CAST(high AS DECIMAL(20, 0)) * CAST(17179869184 AS DECIMAL(11, 0)) AS DECIMAL(38, 9)
+    ) + CAST(CAST(FLOOR(low) AS BIGINT) AS DECIMAL(38, 9)) + CAST(
+      CAST(FLOOR((low - FLOOR(low)) * 1e9 + 0.5e0) AS BIGINT)
+        * CAST('0.000000001' AS DECIMAL(10, 9)) AS DECIMAL(38, 9)
+    ) AS magnitude
+  FROM parted
+),
 counted AS (
   SELECT
-    readings.service, readings.host, readings.pid, readings.region, readings.zone,
-    readings.version, readings.resource, readings.name, readings.kind, readings.unit,
-    readings.dimensions, readings.series, readings.started_ns, readings.ended_ns,
-    readings.cumulative, readings.samples, readings.append,
+    rounded.service, rounded.host, rounded.pid, rounded.region, rounded.zone,
+    rounded.version, rounded.resource, rounded.name, rounded.kind, rounded.unit,
+    rounded.dimensions, rounded.series, rounded.started_ns, rounded.ended_ns,
+    rounded.cumulative, rounded.samples, rounded.append,
     COALESCE(
-      CAST(readings.value_int AS DECIMAL(38, 9)),
-      TRY_CAST(readings.value_float AS DECIMAL(38, 9))
+      CAST(value_int AS DECIMAL(38, 9)),
+      CASE WHEN value_float < 0e0 THEN -magnitude ELSE magnitude END
     ) AS total
-  FROM readings
+  FROM rounded
   JOIN delivered
-    ON readings.delivery = delivered.delivery AND readings.append = delivered.append
-  WHERE readings.kind <> 'gauge'
-    AND readings.ended_ns >= $sight_ns AND readings.ended_ns <= $last_ns
+    ON rounded.delivery = delivered.delivery AND rounded.append = delivered.append
 ),
 preceded AS (
   SELECT
