@@ -195,7 +195,7 @@ def test_what_can_never_be_stored_is_rejected_alone():
 
 
 def test_while_the_tables_refuse_it_is_tried_again_until_they_take_it(monkeypatch):
-    monkeypatch.setattr("nilometer.collect.notifications.RETRY_S", (0.0,))
+    monkeypatch.setattr("nilometer.collect.units.RETRY_S", (0.0,))
     tables, tries = Tables(), []
 
     def full(_):

@@ -46,6 +46,13 @@ from nilometer.errors import ConfigError, to_install
     help="oslo.messaging's, from rabbit://..., or URLs in a file. [NILOMETER_NOTIFICATIONS]",
 )
 @click.option(
+    "--kafka",
+    multiple=True,
+    metavar="URL|FILE",
+    envvar="NILOMETER_KAFKA",
+    help="OTLP out of topics, kafka://host:9092/topic, or URLs in a file. [NILOMETER_KAFKA]",
+)
+@click.option(
     "--admin",
     default="off",
     show_default=True,
@@ -92,6 +99,7 @@ def serve(**flags: Any) -> None:
       nilometer serve --store /var/lib/nilometer --keep 30d
       nilometer serve --listen 0.0.0.0:4318 --token-file tokens
       nilometer serve --notifications 'rabbit://user:password@bus/?exchange=nova&topic=profiler'
+      nilometer serve --kafka 'kafka://kafka-1:9092/nilometer?group=nilometer'
     """
     need_collector()
     from nilometer.collect import daemon

@@ -43,6 +43,7 @@ from nilometer.collect.instruments import (
     Refusals,
     Sayer,
 )
+from nilometer.collect.kafka_topics import KafkaTopics
 from nilometer.collect.otlp import OtlpDoor
 from nilometer.collect.own import OwnReadings
 from nilometer.collect.own_process import allow_files, be_heard, leave
@@ -122,6 +123,7 @@ class Collector:
         self._buses = Buses(
             settings.notifications, self.group, self.refusals, reader, self._clock
         )
+        self._kafka = KafkaTopics(settings.kafka, self.group, self.refusals, self._clock)
         self._points = PointsDoor(self.group, self.refusals, self._buses.lone)
         self._keystone = None if settings.keystone is None else Keystone(settings.keystone)
         self._keys: Keys | None = None
@@ -174,7 +176,7 @@ class Collector:
         wrong = [f"commits of {' and '.join(refused)} fail; senders retry"] * bool(refused)
         wrong += [f"{len(broken)} files cannot be read; answers leave them out"] * bool(broken)
         wrong += [f"the tables cannot be maintained: {self._unkept}"] * bool(self._unkept)
-        wrong += self._buses.troubles()
+        wrong += [*self._buses.troubles(), *self._kafka.troubles()]
         return {
             "status": "; ".join(wrong) or "ok",
             "version": self._version,
@@ -193,6 +195,7 @@ class Collector:
             receiver.start()
             self._begin(self.statsd.run())
         self._buses.start()
+        self._kafka.start()
         self._begin(self._every(OWN_INTERVAL_S, self.own.write))
         self._begin(self._every(MAINTAIN_S, self.maintain))
         if self._token_file is not None:
@@ -212,7 +215,7 @@ class Collector:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._buses.close()
+        await asyncio.gather(self._buses.close(), self._kafka.close())
         if self._receiver is not None:
             await asyncio.get_running_loop().run_in_executor(None, self._receiver.stop)
             await self.statsd.close()

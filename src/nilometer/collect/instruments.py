@@ -49,6 +49,16 @@ BUS_LOST = nilometer.counter(
     unit="{time}",
     description="How often a broker of notifications was not there, by what it said.",
 )
+KAFKA_LOST = nilometer.counter(
+    "nilometer.collector.kafka.disconnected",
+    unit="{time}",
+    description="How often no broker of Kafka was there, by what was said.",
+)
+KAFKA_LAG = nilometer.gauge(
+    "nilometer.collector.kafka.lag",
+    unit="{message}",
+    description="Messages that wait in the partitions of this collector, by topic and group.",
+)
 LOST = nilometer.counter("nilometer.lost", description="What we lost, and why.")
 CLAMPED = nilometer.counter(
     "nilometer.collector.clamped",

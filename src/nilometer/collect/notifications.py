@@ -9,16 +9,15 @@ and beyond that by its row, which says the same (docs/adr/0011).
 
 from __future__ import annotations
 
-import asyncio
 import os
 import socket
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from nilometer.collect.budget import Rates, Totals
-from nilometer.collect.group import NotCommitted, Overloaded
 from nilometer.collect.instruments import ACCEPTED, DUPLICATES
 from nilometer.collect.own import OWN_SERVICE
 from nilometer.collect.points import Pairs
+from nilometer.collect.units import Unit, committed
 from nilometer.errors import WireError
 from nilometer.model import Batch, Rejected, Resource
 from nilometer.model.notification import PROFILER
@@ -26,7 +25,7 @@ from nilometer.wire.notifications import event_of, opened, resource_of, without_
 from nilometer.wire.osprofiler_points import point_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from nilometer.clock import Clock
     from nilometer.collect.bus_url import Bus
@@ -41,7 +40,6 @@ KEPT_BYTES_MAX: Final = 64 << 10  # of a message that cannot be read; a whole on
 SEEN_MAX: Final = 100_000
 """Ids that are remembered: of what a broker may have under way by one queue twenty times, some
 15 MB."""
-RETRY_S: Final = (1.0, 2.0, 5.0, 10.0)  # and on at the last, while the tables refuse commits
 
 
 class Message(NamedTuple):
@@ -56,17 +54,10 @@ class Message(NamedTuple):
     compression: str = ""
 
 
-class Unit(NamedTuple):
-    """What is committed or rejected together: one message, or all points."""
-
-    batches: list[Batch]
-    messages: list[Message]
-
-
 class Flight(NamedTuple):
     """Messages that are being committed; `tag` is the last one's."""
 
-    units: list[Unit]
+    units: list[Unit[Message]]
     tag: int
     events: int
     points: int
@@ -174,6 +165,9 @@ class Intake:
         )
         return Batch(self._resource, rejected=(row,))
 
+    def _unstorable(self, message: Message, because: str) -> Batch:
+        return self._rejected(message, "not-storable", because)
+
     def forget(self) -> None:
         """The connection is gone: what is in no flight, or in one that failed, will be
         delivered again."""
@@ -219,36 +213,12 @@ class Intake:
         What it raises ends the connection, and `forget` follows in the bus's thread.
         """
         try:
-            await self._committed(flight.units)
+            await committed(self._group, flight.units, self._unstorable)
         except BaseException:
             self._failed.append(flight)
             raise
         ACCEPTED.bind(door=DOOR, kind="events").add(flight.events)
         ACCEPTED.bind(door=DOOR, kind="points").add(flight.points)
-
-    async def _committed(self, units: Sequence[Unit]) -> None:
-        tried = 0
-        while True:
-            try:
-                await self._group.submit([batch for unit in units for batch in unit.batches])
-            except (NotCommitted, Overloaded) as error:
-                if isinstance(error, NotCommitted) and not error.may_retry:
-                    await self._isolated(units, str(error))
-                    return
-                await asyncio.sleep(RETRY_S[min(tried, len(RETRY_S) - 1)])
-                tried += 1
-            else:
-                return
-
-    async def _isolated(self, units: Sequence[Unit], because: str) -> None:
-        """One of them can never be stored: it alone is rejected."""
-        if len(units) > 1:
-            for unit in units:
-                await self._committed([unit])
-            return
-        messages = units[0].messages
-        rejected = [self._rejected(each, "not-storable", because) for each in messages]
-        await self._committed([Unit(rejected, [])] if messages else [])
 
 
 def _bound(remembered: dict[str, Any]) -> None:

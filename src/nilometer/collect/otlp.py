@@ -104,7 +104,8 @@ class OtlpDoor:
             body = await read_body(request.headers, request.stream(), hold)
             batches, rejected = decoded = await self._decoded(signal, body, json=json)
             del body
-            batches = tuple(_dated(batch, self._clock) for batch in batches)
+            now_ns = self._clock.wall_ns()
+            batches = tuple(dated(batch, now_ns) for batch in batches)
             await self._committed(batches)
         for batch in batches:
             ACCEPTED.bind(door="otlp", kind=signal.name).add(batch.rows)
@@ -118,9 +119,9 @@ class OtlpDoor:
         decode = partial(signal.decode, body, json=json)
         try:
             if len(body) <= INLINE_BYTES_MAX:
-                return _named(decode())
+                return named(decode())
             loop = asyncio.get_running_loop()
-            return _named(await loop.run_in_executor(self._decoder, decode))
+            return named(await loop.run_in_executor(self._decoder, decode))
         except WireError as error:
             status = 413 if error.reason == "too-large" else 400
             raise Refused(status, error.reason, str(error)) from None
@@ -136,7 +137,7 @@ class OtlpDoor:
             raise Refused(400, "not-storable", str(error)) from None
 
 
-def _named(decoded: otlp_in.Decoded) -> otlp_in.Decoded:
+def named(decoded: otlp_in.Decoded) -> otlp_in.Decoded:
     """Without readings whose name nobody could ask for; those are rejected."""
     names = {one.name for batch in decoded.batches for one in batch.readings}
     bad = {each for each in names if not 0 < len(each) <= NAME_CHARS_MAX or "\0" in each}
@@ -151,12 +152,11 @@ def _named(decoded: otlp_in.Decoded) -> otlp_in.Decoded:
     return otlp_in.Decoded(tuple(batches), Rejected(rejected, decoded.rejected.example))
 
 
-def _dated(batch: Batch, clock: Clock) -> Batch:
+def dated(batch: Batch, now_ns: int) -> Batch:
     """What comes without any time happened now, as far as anybody knows; not in 1970."""
     timeless = [one for one in batch.events if not one.at_ns]
     if not timeless and all(reading.ended_ns for reading in batch.readings):
         return batch
-    now_ns = clock.wall_ns()
     events = [one if one.at_ns else one._replace(at_ns=now_ns) for one in batch.events]
     readings = [
         one

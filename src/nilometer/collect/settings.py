@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeVar
 
 from nilometer.collect.bus_url import Bus
+from nilometer.collect.kafka_url import Topics
 from nilometer.errors import ConfigError, nearest, together
 
 if TYPE_CHECKING:
@@ -89,7 +90,8 @@ class CollectorSettings:
     `tokens` are secret and not shown; `token_file` is where newer ones will stand.
     `keep_s` None keeps everything. `window_s` is how long commits are grouped,
     `flush_s` how often statsd aggregates are written. `notifications` are brokers to consume
-    from. `keystone` is a file that says how keystone is asked of tokens.
+    from, `kafka` topics of Kafka. `keystone` is a file that says how keystone is asked of
+    tokens.
     """
 
     store: str = "nilometer-store"
@@ -104,6 +106,7 @@ class CollectorSettings:
     statsd_open: bool = False
     admin: Address | None = None
     notifications: tuple[Bus, ...] = ()
+    kafka: tuple[Topics, ...] = ()
     keystone: str | None = None
 
     @property
@@ -126,6 +129,7 @@ class CollectorSettings:
         statsd_open: bool = False,
         admin: str = "off",
         notifications: str | Sequence[str] = (),
+        kafka: str | Sequence[str] = (),
         keystone: str | None = None,
     ) -> CollectorSettings:
         """From the words of the command line; ConfigError names flag, value and choice.
@@ -147,6 +151,7 @@ class CollectorSettings:
             flush_s=read(_flush, flush, FLUSH_S_MIN),
             statsd_open=statsd_open,
             notifications=read(_notifications, words_of(notifications), ()),
+            kafka=read(_kafka, words_of(kafka), ()),
             keystone=keystone or None,
         )
         if faults := [*read.faults, *settings.faults()]:
@@ -251,18 +256,28 @@ def words_of(given: str | Sequence[str]) -> str:
     return given if isinstance(given, str) else " ".join(given)
 
 
-def _notifications(text: str) -> tuple[Bus, ...]:
-    """Brokers, by URL; or a file of URLs, since a command line shows its passwords to all."""
-    origin = "--notifications"
+def _urls(text: str, origin: str, slug: str) -> list[tuple[str, str]]:
+    """URLs, each with where it stood: here, or in a file, since all see a command line."""
     urls: list[tuple[str, str]] = []
     for word in text.split():
         if "://" in word:
             urls.append((word, origin))
         else:
-            lines = _private_lines(word, origin=origin, slug="bad-transport-url")
-            told = filter(_is_told, lines)
+            told = filter(_is_told, _private_lines(word, origin=origin, slug=slug))
             urls += [(line.decode("utf-8", "replace"), f"{origin} {word}") for line in told]
+    return urls
+
+
+def _notifications(text: str) -> tuple[Bus, ...]:
+    urls = _urls(text, "--notifications", "bad-transport-url")
     return tuple(Bus.parse(url, origin=at) for url, at in urls)
+
+
+def _kafka(text: str) -> tuple[Topics, ...]:
+    slug = "bad-kafka-url"
+    read = partial(_private_lines, origin="--kafka", slug=slug)
+    urls = _urls(text, "--kafka", slug)
+    return tuple(Topics.parse(url, origin=at, lines=read) for url, at in urls)
 
 
 def _tokens(path: str) -> Tokens | None:
@@ -302,6 +317,9 @@ def _store(text: str) -> str:
         what = "is a URL without its two slashes"
     elif re.match(r"(?!file:)[A-Za-z0-9+.-]+://(/|$)", text):
         what = "names no bucket"
+    elif re.match(r"[A-Za-z0-9+.-]+://[^/]*@", text):
+        text = re.sub(r"://[^/]*@", "://***@", text)
+        what = "tells a key to whoever sees it: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
     if what:
         raise ConfigError(
             f"--store: {text!r} {what}; write a directory, or a URL as in s3://bucket/nilometer",
