@@ -29,6 +29,7 @@ CHOOSERS = (
     "measure.twin",
     "trace.twin",
     "wire.otlp",
+    "wire.otlp_spans",
     "integrations.exchange",
     "integrations.databases",
 )

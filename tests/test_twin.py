@@ -29,7 +29,7 @@ from nilometer.integrations import sqlite3 as patched
 from nilometer.integrations import wsgi
 from nilometer.trace.trigger import Triggers, new_trigger
 from nilometer.trace import drain_spans
-from nilometer.wire import otlp
+from nilometer.wire import otlp, otlp_spans
 from nilometer.measure import REGISTRY
 from nilometer.model import Batch, Resource
 
@@ -102,7 +102,11 @@ def test_another_interpreter_shares_nothing_with_the_first(copy):
 
     assert done.returncode == 0, done.stderr
     said = [line.split("=", 2) for line in done.stdout.splitlines()]
-    shared = {"nilometer.measure._core", "nilometer.wire._otlp"}
+    shared = {
+        "nilometer.measure._core",
+        "nilometer.wire._otlp",
+        "nilometer.wire._otlp_spans",
+    }
     first, second = said[: len(COMPILED)], said[len(COMPILED) :]
     assert {name: kind for name, kind, _ in first} == dict.fromkeys(COMPILED, "c")
     assert {name: kind for name, kind, _ in second} == {

@@ -119,6 +119,7 @@ def test_every_part_that_a_service_needs_can_be_imported_without_any_dependency(
     needs_extras |= {"integrations.osprofiler.driver"}  # a guest of OSProfiler, which loads it
     needs_extras |= {"openstack"}  # a guest of oslo.config and PasteDeploy
     needs_extras |= {"wire.otlp_in", "wire.otlp_json"}  # the collector reads with protobuf
+    needs_extras |= {"wire.otlp_protobuf", "wire.otlp_spans", "wire.otlp_spans_pure"}
     names = [
         ".".join(path.relative_to(SRC / "nilometer").with_suffix("").parts)
         for path in sorted((SRC / "nilometer").rglob("*.py"))

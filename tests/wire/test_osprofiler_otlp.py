@@ -12,6 +12,8 @@ from nilometer.wire.osprofiler import payloads as report_of
 from nilometer.wire.osprofiler_points import point_of, span_of
 from nilometer.wire.otlp_in import decode_traces
 
+pytestmark = pytest.mark.usefixtures("either_twin")
+
 TRACE, SPAN = bytes(range(1, 17)), bytes(range(1, 9))
 POINTS_ONLY = {BASE_ID, POINT_ID, PARENT_ID, START_INFO, STOP_INFO}
 URL = {"method": "GET", "path": "/a", "query": "", "scheme": "http"}

@@ -40,6 +40,8 @@ from tests.wire.batches import batches
 DECODERS = [decode_traces, decode_metrics, decode_logs]
 ID, SPAN = bytes(range(1, 17)), bytes(range(1, 9))
 
+both_twins = pytest.mark.usefixtures("either_twin")
+
 
 def by_scope(rows):
     """What one request keeps of an order: rows of a scope stand together."""
@@ -47,6 +49,7 @@ def by_scope(rows):
     return tuple(sorted(rows, key=lambda row: scopes.index(row.scope)))
 
 
+@both_twins
 @given(batches())
 def test_decoding_undoes_encoding(batch):
     who = batch.resource
@@ -437,6 +440,7 @@ def spans_request(**fields):
     return request.SerializeToString()
 
 
+@both_twins
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
@@ -466,6 +470,7 @@ def test_a_hexadecimal_id_that_is_none_refuses_its_span_only():
     assert (len(decoded.batches[0].spans), decoded.rejected) == (1, {"span-id": 1})
 
 
+@both_twins
 def test_a_parent_of_zeros_is_none_and_unknown_numbers_mean_unspecified():
     body = spans_request(parent_span_id=bytes(8), kind=77, status={"code": -5})
 
@@ -477,6 +482,7 @@ def test_a_parent_of_zeros_is_none_and_unknown_numbers_mean_unspecified():
     )
 
 
+@both_twins
 def test_equal_resources_are_one_batch():
     request = ExportTraceServiceRequest()
     for name in ("a", "b", "a"):
@@ -513,6 +519,7 @@ def nested(levels):
     return request
 
 
+@both_twins
 def test_values_nested_as_deep_as_allowed_are_told_and_deeper_ones_refused():
     [batch] = decode_traces(nested(40).SerializeToString(), json=False).batches
 
@@ -534,6 +541,7 @@ def deep_json(levels):
     return ('{"resourceSpans":[{"resource":{' + attributes + "}}]}").encode()
 
 
+@both_twins
 @pytest.mark.parametrize("decode", DECODERS)
 @pytest.mark.parametrize(
     ("body", "as_json", "reason"),
@@ -653,6 +661,7 @@ def test_half_a_surrogate_pair_in_json_becomes_a_question_mark():
     assert batch.spans[0].name == "a?b"
 
 
+@both_twins
 def test_a_body_too_large_is_not_even_parsed(monkeypatch):
     monkeypatch.setattr(otlp_in, "BODY_BYTES_MAX", 10)
 
@@ -695,6 +704,7 @@ HOSTILE_JSON = {
 }
 
 
+@both_twins
 @pytest.mark.parametrize("what", HOSTILE)
 def test_a_body_of_millions_of_nothings_is_refused_before_it_is_parsed(what):
     signal, body = HOSTILE[what]
@@ -721,6 +731,7 @@ def full(rows):
     }
 
 
+@both_twins
 @pytest.mark.parametrize("what", full(4))
 def test_as_many_rows_as_may_be_are_read_and_more_are_refused(monkeypatch, what):
     monkeypatch.setattr(otlp_values, "ROWS_MAX", 400)
@@ -751,9 +762,18 @@ print(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
         ("logs", "protobuf", HOSTILE["records"][1]),
         ("logs", "protobuf", wrapped(b"\x12\x00" * (MESSAGES_MAX - 4))),
         ("metrics", "protobuf", full(ROWS_MAX)["summaries"][1]),
+        ("traces", "protobuf", HOSTILE["events"][1]),
+        ("traces", "protobuf", wrapped(field(18, b"\x5a\x00" * (MESSAGES_MAX - 4)))),
         ("traces", "json", HOSTILE_JSON["spans"]),
     ],
-    ids=["too many records", "as many messages as may be", "as many rows", "JSON"],
+    ids=[
+        "too many records",
+        "as many messages as may be",
+        "as many rows",
+        "too many events",
+        "as many events as may be",
+        "JSON",
+    ],
 )
 def test_no_body_takes_more_memory_than_was_reckoned(signal, encoding, body):
     ran = subprocess.run(
@@ -803,11 +823,13 @@ def outcome(decode, body, *, json):
 REASONS = {otlp_in.Decoded, "malformed", "json", "too-deep", "field"}
 
 
+@both_twins
 @given(st.sampled_from(DECODERS), st.binary(max_size=200), st.booleans())
 def test_any_bytes_are_answered(decode, body, as_json):
     assert outcome(decode, body, json=as_json) in REASONS
 
 
+@both_twins
 @given(batches(), st.data())
 def test_mutated_requests_are_answered(batch, data):
     for encode, decode in (
@@ -885,6 +907,7 @@ def test_any_json_is_answered(decode, document):
     assert outcome(decode, json.dumps(document).encode(), json=True) in REASONS
 
 
+@both_twins
 def test_an_empty_request_is_no_batch():
     assert [decode(b"", json=False) for decode in DECODERS] == [((), {})] * 3
     assert [decode(b"{}", json=True) for decode in DECODERS] == [((), {})] * 3

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
@@ -23,6 +22,8 @@ from nilometer.wire import (
     otlp_json,
     otlp_logs_in,
     otlp_metrics_in,
+    otlp_protobuf,
+    otlp_spans,
     otlp_traces_in,
 )
 from nilometer.wire.otlp_values import Decoded, Inbox
@@ -36,6 +37,9 @@ BODY_BYTES_MAX: Final = 64 * 2**20
 
 def decode_traces(body: bytes, *, json: bool) -> Decoded:
     """The spans of an ExportTraceServiceRequest."""
+    if not json:
+        _check_size(body)
+        return otlp_spans.decode(body)
     return _decode(ExportTraceServiceRequest(), body, json, otlp_traces_in.read)
 
 
@@ -52,24 +56,25 @@ def decode_logs(body: bytes, *, json: bool) -> Decoded:
 def _decode(
     request: Any, body: bytes, json: bool, read: Callable[[Any, Inbox], None]
 ) -> Decoded:
-    if len(body) > BODY_BYTES_MAX:
-        raise WireError(
-            f"{len(body)} bytes, more than the {BODY_BYTES_MAX} allowed", reason="too-large"
-        )
-    otlp_count.check(body, request.DESCRIPTOR, json=json)
+    _check_size(body)
     refused: list[str] = []
     if json:
+        otlp_count.check(body, request.DESCRIPTOR, json=True)
         refused = otlp_json.parse(body, request)
     else:
-        try:
-            request.ParseFromString(body)
-        except DecodeError as error:
-            raise WireError(f"not protobuf: {error}", reason="malformed") from None
+        otlp_protobuf.parse(body, request)
     inbox = Inbox()
     if refused:
         inbox.rejected["field"], inbox.example = len(refused), refused[0]
     read(request, inbox)
     return inbox.decoded()
+
+
+def _check_size(body: bytes) -> None:
+    if len(body) > BODY_BYTES_MAX:
+        raise WireError(
+            f"{len(body)} bytes, more than the {BODY_BYTES_MAX} allowed", reason="too-large"
+        )
 
 
 __all__ = ["BODY_BYTES_MAX", "Decoded", "decode_logs", "decode_metrics", "decode_traces"]

@@ -97,7 +97,17 @@ def value_of(value: Any) -> AttributeValue:
     kind = value.WhichOneof("value")
     if kind in _PLAIN:
         return getattr(value, kind)  # type: ignore[no-any-return]
-    return json.dumps(_nested(value), ensure_ascii=False)
+    return json_text(_nested(value))
+
+
+def json_text(value: Any) -> str:
+    """What is told of a value that no attribute may have: lists, pairs, nothing."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+def base64_text(content: bytes) -> str:
+    """As bytes stand in JSON."""
+    return b64encode(content).decode()
 
 
 _PLAIN: Final = frozenset({"string_value", "int_value", "bool_value", "double_value"})
@@ -111,7 +121,7 @@ def _nested(value: Any) -> Any:
     if kind == "kvlist_value":
         return {pair.key: _nested(pair.value) for pair in value.kvlist_value.values}
     if kind == "bytes_value":
-        return b64encode(value.bytes_value).decode()
+        return base64_text(value.bytes_value)
     return getattr(value, kind) if kind in _PLAIN else None
 
 
