@@ -25,6 +25,7 @@ BUCKET = "metrics"
 PIECE_BYTES = 1 << 16
 
 _PROGRAM = """
+import logging
 import os
 import sys
 import threading
@@ -45,7 +46,10 @@ def app(environ, start_response):
         environ.pop("HTTP_IF_NONE_MATCH", None)
     return s3(environ, start_response)
 
-server = waitress.create_server(app, host="127.0.0.1", port=0, threads=1)
+logging.getLogger("waitress.queue").setLevel("ERROR")
+server = waitress.create_server(  # each table that somebody opens keeps connections for a while
+    app, host="127.0.0.1", port=0, threads=1, connection_limit=1000
+)
 print(server.effective_port, flush=True)
 threading.Thread(target=lambda: sys.stdin.read() or os._exit(0), daemon=True).start()
 server.run()
@@ -53,7 +57,10 @@ server.run()
 
 
 class Objects:
-    """One S3 server; `port` is that of a way to it, which can be closed for a while."""
+    """One S3 server; `port` is that of a way to it, which can be closed for a while.
+
+    `straight` is its own URL.
+    """
 
     def __init__(self, tmp_path: Path, *, keeps_conditions: bool = True) -> None:
         self.bucket = BUCKET
@@ -73,6 +80,7 @@ class Objects:
         watchdog.cancel()
         if not told:
             raise RuntimeError(f"the S3 server did not start:\n{self.log.read_text()}")
+        self.straight = f"http://127.0.0.1:{int(told)}"
         self._way = Way(int(told))
         self.port = self._way.port
 

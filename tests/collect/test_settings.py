@@ -83,6 +83,7 @@ def test_every_word_has_its_setting(tmp_path):
         ({"store": "s3:oops"}, "bad-store", "'s3:oops' is a URL without its two slashes"),
         ({"store": "s3://"}, "bad-store", "'s3://' names no bucket"),
         ({"store": "s3:///oops"}, "bad-store", "'s3:///oops' names no bucket"),
+        ({"store": "s3://me:key@oops/x"}, "bad-store", "'s3://***@oops/x' tells a key"),
         ({"window": "2h"}, "bad-duration", "at most 60s"),
         ({"durability": "disc"}, "no-such-durability", "did you mean 'disk'? (disk, os)"),
         ({"token_file": "/no/such/file"}, "bad-token-file", "No such file or directory"),

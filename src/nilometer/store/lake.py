@@ -17,6 +17,7 @@ from itertools import islice
 from random import getrandbits
 from threading import Lock
 from typing import TYPE_CHECKING, Final, Literal
+from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -25,6 +26,7 @@ from nilometer.clock import Clock
 from nilometer.errors import StoreError
 from nilometer.store.columns import Part, parts, table_of
 from nilometer.store.compaction import VACUUM_AFTER, Maintained, maintain, tidy
+from nilometer.store.objects import objects_at
 from nilometer.store.places import Place, store_error
 from nilometer.store.rollups import roll_up
 from nilometer.store.stored import EPOCH, StoredTable
@@ -92,6 +94,7 @@ class Lake:
         self._kept: dict[str, StoredTable] = {}
         self._tidied_ns: dict[str, int] = {}
         refuse_foreign(self.place)
+        refuse_overwriting(self.place)
         self._tables = {
             name: StoredTable(self.place.inside(name), table, durable=self._durable)
             for name, table in TABLES.items()
@@ -252,4 +255,25 @@ def refuse_foreign(place: Place) -> None:
             f"{place.url} is not empty and holds no tables of Nilometer "
             f"({', '.join(sorted(found)[:3])}); choose an empty directory",
             slug="store-foreign",
+        )
+
+
+def refuse_overwriting(place: Place) -> None:
+    """Refuse an object store where one writer's commit could overwrite another's, unseen.
+
+    Of two who put the next entry of a log as new, one has to be told that it is there. S3
+    does; some that speak its language pass the condition over.
+    """
+    if place.path is not None:
+        return
+    try:
+        is_kept = objects_at(place.url, place.options).is_kept(f"{uuid4().hex}.probe")
+    except OSError as error:
+        raise store_error(place, error, "write to") from error
+    if not is_kept:
+        raise StoreError(
+            f"{place.url} would lose commits: this object store overwrites what is there when "
+            "it is asked not to (If-None-Match); use one with conditional writes, or a "
+            "directory",
+            slug="store-overwrites",
         )

@@ -16,7 +16,7 @@ from functools import lru_cache
 from typing import IO, TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from obstore.exceptions import BaseError
+from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import LocalStore, from_url
 
 if TYPE_CHECKING:
@@ -102,6 +102,21 @@ class Objects:
         with told(self._url):
             for block in self._store.get(path).stream(min_chunk_size=BLOCK_BYTES):
                 yield memoryview(block)
+
+    def is_kept(self, path: str) -> bool:
+        """Whether a new object of that path is not overwritten by one that is put as new, too.
+
+        It is tried, and removed.
+        """
+        with told(self._url):
+            self._store.put(path, b"1", mode="create")
+            try:
+                self._store.put(path, b"2", mode="create")
+            except AlreadyExistsError:
+                return True
+            finally:
+                self._store.delete(path)
+        return False
 
     def paths(self) -> Iterator[str]:
         """The paths of all objects here."""
