@@ -305,11 +305,13 @@ def test_while_the_tables_refuse_nothing_is_done_with_and_all_comes_when_they_ta
         log.write_text("")  # no commit can be made
         producer.produce("otlp_logs", logs(EVENTS), partition=0)
         assert producer.flush(10) == 0
+        # Tried again until Kafka would have been told long ago, once a second, if it were done.
         _wait_until(
-            lambda: "commits of events fail" in collector.get("health")["status"],
-            what="health tells it",
-            timeout_s=20,
+            lambda: collector.get("health")["commits_failed"] >= 3,
+            what="it is tried again and again",
+            timeout_s=30,
         )
+        assert "commits of events fail" in collector.get("health")["status"]
         collector.kill()
         log.unlink()
         log.with_name("kept").rename(log)

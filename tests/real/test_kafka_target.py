@@ -143,7 +143,7 @@ def test_while_the_brokers_are_away_nothing_is_lost_and_what_comes_again_has_its
 ):
     outlet = Outlet("kafka", open_exporter(url(own_brokers, "away", timeout_s=1)))
     outlet.offer(a_batch(readings=2))
-    outlet.deliver()
+    _wait_until(lambda: tried(outlet).delivered == 2, what="the first came", timeout_s=30)
     own_brokers.down()
     outlet.offer(a_batch(readings=3, spans=1))
     outlet.deliver()
