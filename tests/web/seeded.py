@@ -40,7 +40,9 @@ def batches(now):
         *(batch for minute in range(MINUTES) for batch in minute_of(now, minute)),
         Batch(Resource("orders", "c1", 41, version="1.1"), timed(now - 1500 * S, 3), ()),
         Batch(Resource(HOSTILE, HOSTILE, 7, version=HOSTILE), hostile(now), strange(now)),
-        Batch(Resource("orders", "c1", 42, version="1.2"), (), spans(now), events(now)),
+        Batch(
+            Resource("orders", "c1", 42, version="1.2"), seldom(now), spans(now), events(now)
+        ),
     ]
 
 
@@ -82,6 +84,14 @@ def timed(at, requests):
         reading("nilometer.overhead", Kind.COUNTER, requests * 900, at, "ns", part="recording"),
         reading("nilometer.overhead", Kind.COUNTER, 400_000, at, "ns", part="export"),
     )
+
+
+def seldom(now):
+    """The request of TRACE, as a service tells it that reports once a minute."""
+    told = reading(
+        "http.server.request.duration", Kind.DISTRIBUTION, Distribution.of([0.25]), now, "s"
+    )
+    return (told._replace(started_ns=now - 60 * S),)
 
 
 def hostile(now):

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.web.browser import NARROW, SIDEWAYS, WIDE, faults, is_wider_than_the_screen, tab
-from tests.web.seeded import HOSTILE
+from tests.web.seeded import HOSTILE, TRACE_ID
 
 pytestmark = pytest.mark.real
 
@@ -204,6 +204,17 @@ def test_a_cell_of_the_heat_map_leads_to_its_traces(page):
     least, most = (int(end.removesuffix("ns")) for end in ends)
     assert 0 < least < most
     assert told["since"] < told["until"]
+
+
+def test_a_cell_leads_to_what_ended_long_before_its_service_reported_it(page):
+    drawn(page, "/metrics/http.server.request.duration?period=10s")
+    cells = "Bokeh.documents[0].get_model_by_name('cells')"
+    assert page.evaluate(f"{cells}.data.count") == [1]
+
+    page.evaluate(f"{cells}.selected.indices = [0]")
+    page.wait_for_url("**/traces?*")
+
+    expect(page.locator(f'a[href^="/traces/{TRACE_ID}"]').first).to_be_visible()
 
 
 def test_the_table_of_cells_leads_to_the_same_by_keyboard(page):

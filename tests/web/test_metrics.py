@@ -351,6 +351,54 @@ def test_a_cell_leads_to_its_requests_whatever_their_traces_took(tmp_path, name,
     assert max(traces for _, traces in found.values()) < 12
 
 
+def seldom(every_s, *, cumulative):
+    """What a service that reports so seldom tells of twelve requests, each of which ended long
+    before its report."""
+    route, spread, readings, spans = {"http.route": "/stock"}, [], [], []
+    first = NOW - 13 * every_s * S
+    for number in range(12):
+        told_at, took_ms = first + (number + 1) * every_s * S, 5 + 7 * number
+        ended = told_at - every_s * S + S
+        trace, told = (number + 1).to_bytes(16, "big"), (ended - took_ms * MS, ended, route)
+        spans.append(SpanRecord(trace, b"rootroot", b"", "GET /stock", SpanKind.SERVER, *told))
+        spread = [*spread, took_ms * MS] if cumulative else [took_ms * MS]
+        began = first if cumulative else told_at - every_s * S
+        of = "http.server.request", Kind.DISTRIBUTION, (("http.route", "/stock"),)
+        made = Reading(*of, Distribution.of(spread), began, told_at, "ns")
+        readings.append(made._replace(cumulative=cumulative))
+    return Batch(CALLED, tuple(readings), tuple(spans))
+
+
+@pytest.mark.parametrize("cumulative", [False, True], ids=["each interval", "since the start"])
+@pytest.mark.parametrize("every_s", [60, 600])
+def test_a_cell_leads_to_its_requests_however_seldom_their_service_reports(
+    tmp_path, every_s, cumulative
+):
+    with asking(tmp_path, [seldom(every_s, cumulative=cumulative)], clock=AT_NOW) as ask:
+        page = ask("/metrics/http.server.request", since="3h", tables=True).text
+        cells = re.findall(r'<td class="n"><a href="(/traces[^"]+)"[^>]*>([0-9]+)</a>', page)
+        found = [
+            (int(count), len(ask(f"{unescape(place)}&format=json").json()["traces"]))
+            for place, count in cells
+        ]
+
+    assert sum(count for count, _ in found) == 12
+    assert [both for both in found if both[1] < both[0]] == []
+    assert f'data-interval-ms="{every_s * 1000}"' in page
+
+
+def test_a_cell_looks_back_ten_seconds_at_least_and_an_hour_at_most(tmp_path):
+    values = Distribution.of([5 * MS])
+    short, long = (reading(name, Kind.DISTRIBUTION, values, NOW - S) for name in "ab")
+    short = short._replace(started_ns=NOW - 2 * S)
+    long = long._replace(started_ns=NOW - 50 * 3600 * S)
+    with asking(tmp_path, [Batch(CALLED, (short, long))], clock=AT_NOW) as ask:
+        pages = [ask(f"/metrics/{name}").text for name in "ab"]
+
+    told = [re.findall(r'data-interval-ms="(\d+)"', page) for page in pages]
+    assert told == [["10000"], ["3600000"]]
+
+
 def test_cells_of_what_is_no_time_lead_nowhere_and_are_not_said_to(tmp_path):
     size = reading("body", Kind.DISTRIBUTION, Distribution.of([5]), NOW - 60 * S, "By")
     with asking(tmp_path, [Batch(Resource("a"), (size,))], clock=AT_NOW) as ask:

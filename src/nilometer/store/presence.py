@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from nilometer.store.limits import ends
+from nilometer.store.limits import NS_PER_HOUR, ends
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from nilometer.store.broken import Forgiving
     from nilometer.store.reading import Row, Wanted
+    from nilometer.store.series import Series
 
 PROCESSES_MAX: Final = 10_000
 """Of one question: 100 services of 100 processes."""
 
 PULSE_NS: Final = 600 * 10**9
 """From so much of the latest time it is reckoned how often a process speaks."""
+
+INTERVAL_NS_MAX: Final = NS_PER_HOUR
+"""No service is set to report more seldom; what lay longer between two of its readings, as
+where it was halted, is no interval."""
 
 
 class Presence(NamedTuple):
@@ -53,6 +60,21 @@ class Presences:
             Presence(*key, row["version"], row["ended_ns"], _interval(pulses.get(key)))
             for key, row in sorted(found.items())
         ]
+
+    def longest_interval(
+        self, name: str, series: Sequence[Series], *, until_ns: int | None = None
+    ) -> int:
+        """The longest time in nanoseconds of which one reading of these series tells, of the
+        latest two hours of each; at most INTERVAL_NS_MAX, 0 if none tells of any."""
+        last = ends(None, until_ns)[1]
+        first = [max(0, each.ended_ns - 2 * INTERVAL_NS_MAX) for each in series]
+        if not first:
+            return 0
+        values = {"name": name, "series": [each.series for each in series], "first": first}
+        wanted: Wanted = {"name": (name, name), "ended_ns": (min(first), last)}
+        rows = self._questions.ask("intervals", "readings", wanted, values | {"last_ns": last})
+        longest = max((row["interval_ns"] or 0 for row in rows), default=0)
+        return min(max(0, longest), INTERVAL_NS_MAX)
 
     def _who(
         self, question: str, table: str, column: str, since: int, last: int

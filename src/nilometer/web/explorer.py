@@ -92,7 +92,7 @@ class Side(NamedTuple):
 class Explored(NamedTuple):
     """The answer. `late` is whether the whole time lacks its quantiles. `drawn` are the groups
     that charts show, those with most first; `services` and `dimensions` are of the series that
-    were chosen and of all."""
+    were chosen and of all. `interval_ns` is the longest that a reading of a timer tells of."""
 
     kind: str
     unit: str
@@ -107,6 +107,7 @@ class Explored(NamedTuple):
     now: Side
     earlier: Side | None
     spread: list[tuple[int, Distribution]]
+    interval_ns: int
 
     @property
     def cells(self) -> Spread:
@@ -191,6 +192,7 @@ def explored(reader: Reader, asked: Asked) -> Explored:
         now=now,
         earlier=earlier,
         spread=question.spread(chosen),
+        interval_ns=question.interval_ns(chosen),
     )
 
 
@@ -265,12 +267,22 @@ class _Question:
         """The values of all timers among the series, by period."""
         if self._held is not None or not self._asked.cells:
             return self._held or []
-        timers = [one for one in chosen if one.kind == "distribution"]
+        timers = _timers(chosen)
         if not timers:
             return []
         times = self._times(self._asked.window.since_ns, self._asked.window.ended_ns)
         found = self._reader.spread(self._asked.name, parted(timers, ()), **times, quantiles=())
         return [(one.started_ns, held) for one, held in found]
+
+    def interval_ns(self, chosen: Sequence[Series]) -> int:
+        """How long before a reading's end what it tells of may have ended."""
+        until_ns = self._asked.window.ended_ns
+        ask = self._reader.longest_interval
+        return ask(self._asked.name, _timers(chosen), until_ns=until_ns)
+
+
+def _timers(found: Sequence[Series]) -> list[Series]:
+    return [one for one in found if one.kind == "distribution"]
 
 
 def _is_timer(one: Statistics) -> bool:

@@ -19,7 +19,8 @@ ROWS: Final = 16
 NS_PER_S: Final = 10**9
 
 INTERVAL_NS: Final = 10 * NS_PER_S
-"""A reading tells of what ended in the interval before it, which is so long unless set."""
+"""A reading tells of what ended in the interval before it, which is so long unless set; so long
+at least, as it may have been longer before."""
 
 UNIT_NS: Final = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9}
 """The units of timers whose cells lead to traces."""
@@ -97,7 +98,7 @@ def traces_of(
         return ""
     least_ns, most_ns = ends(low, high, told, asked)
     least, most = keys(asked)
-    begun_ns = started_ns - INTERVAL_NS - most_ns
+    begun_ns = started_ns - looks_back_ns(told) - most_ns
     return link(
         "traces",
         **among(told, asked),
@@ -105,6 +106,11 @@ def traces_of(
         until=_second(ceil((started_ns + period_ns) / NS_PER_S)),
         **{least: f"{least_ns}ns", **({most: f"{most_ns}ns"} if most else {})},
     )
+
+
+def looks_back_ns(told: Explored) -> int:
+    """How long before a cell's time that may have ended which its readings tell of."""
+    return max(INTERVAL_NS, told.interval_ns)
 
 
 def leads(told: Explored) -> bool:

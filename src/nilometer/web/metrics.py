@@ -19,7 +19,7 @@ from nilometer.web import chart, heat
 from nilometer.web.addresses import link
 from nilometer.web.drawing import Page
 from nilometer.web.explorer import OF_KIND, PERIODS, Asked, explored, share_of
-from nilometer.web.heat import INTERVAL_NS, among, table_of
+from nilometer.web.heat import among, table_of
 from nilometer.web.moments import SINCE, MomentText, Window, window
 from nilometer.web.panels import unit_of, value_of
 from nilometer.web.sheet import Sheet
@@ -224,7 +224,7 @@ def _shown(told: Explored, asked: Asked, charts: str) -> dict[str, Any]:
     return {
         "charts": charts,
         "traces": link("traces", **among(told, asked)) if heat.leads(told) else "",
-        "interval_ms": INTERVAL_NS // 10**6,
+        "interval_ms": -(-heat.looks_back_ns(told) // 10**6),
         "cell_keys": heat.keys(asked),
         "window": asked.window,
         "asked": asked,
