@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import re
+import threading
 from html import unescape
 
 import pytest
 
 from nilometer.clock import wall_ns
 from nilometer.model import Batch, Resource, SpanKind, SpanRecord, Status
+from nilometer.model.units import duration, moment
 from nilometer.web import happened, paint, requests
 from tests import asked
 from tests.notified import (
@@ -239,6 +241,109 @@ def test_what_is_not_on_the_page_of_a_request_is_on_the_one_before(ask, monkeypa
     assert rows == [one["name"] or one["kind"] for one in every]
     assert len({re.search(r"<dt>Began</dt>.*", one)[0] for one in pages}) == 1
     assert ask(unescape(back[1])).text == page
+
+
+def many(number, failed=()):
+    """So many attempts, two hours ago, of one request for one resource."""
+    first = NOW - 7200 * S
+    return [
+        notified(
+            f"volume.create.{'error' if n in failed else 'end'}", instance(), first + n * S
+        )
+        for n in range(number)
+    ]
+
+
+@pytest.fixture(scope="module")
+def ask_of_many(tmp_path_factory):
+    batches = many(happened.LIMIT + 1, failed=(0,))
+    with asking(tmp_path_factory.mktemp("many") / "store", batches) as ask:
+        yield ask
+
+
+SOME_OF_IT = [{}, {"skip": "200"}, {"limit": "50"}]
+
+
+def leading(page, word):
+    """Where the links of that word lead."""
+    return [unescape(found) for found in re.findall(rf'href="([^"]+)"[^>]*>{word}</a>', page)]
+
+
+@pytest.mark.parametrize("path", [f"/requests/{REQUEST}", f"/resources/{SERVER}"])
+@pytest.mark.parametrize("asked_for", SOME_OF_IT)
+def test_the_data_of_more_lines_than_a_page_shows_say_what_the_page_says(
+    ask_of_many, path, asked_for
+):
+    page = ask_of_many(path, **asked_for).text
+    data = ask_of_many(leading(page, "JSON")[0]).json()
+    sheet = list(csv.DictReader(io.StringIO(ask_of_many(leading(page, "CSV")[0]).text)))
+
+    (began,) = re.findall(r"<dt>Began</dt><dd>(.*?) UTC</dd>", page)
+    (failed,) = re.findall(r"<dt>Failed</dt><dd.*?>(.*?)</dd>", page)
+    shown = re.findall(r'<td class="when">(.*?)</td>\n<td class="n.*?">(.*?)</td>', page)
+    lines = [(moment(one["at_ns"]), gap(one["gap_ns"])) for one in data["happenings"]]
+    assert (began, failed) == (moment(data["started_ns"]), str(data["errors"]))
+    assert (failed, shown) == ("1", lines[-len(shown) :])
+    assert f"{data['lines']} lines" in page
+    assert len(lines) == min(
+        int(asked_for.get("limit", 301)), 301 - int(asked_for.get("skip", 0))
+    )
+    assert f"of {len(data['operations'])} the latest" in page
+    assert [one["at"] for one in sheet] == [one["at"] for one in data["happenings"]]
+
+
+def gap(gap_ns):
+    return "" if gap_ns is None else duration(gap_ns)
+
+
+def test_all_of_it_is_where_a_page_says_that_it_is(ask_of_many):
+    page = ask_of_many(f"/requests/{REQUEST}", skip="200", limit="50").text
+
+    data = ask_of_many(leading(page, "all as JSON")[0]).json()
+    sheet = ask_of_many(leading(page, "all as CSV")[0]).text
+
+    every = happened.LIMIT + 1
+    assert [len(data["operations"]), len(data["happenings"])] == [every, every]
+    assert len(list(csv.DictReader(io.StringIO(sheet)))) == every
+
+
+def test_before_all_lines_there_is_a_way_back_to_the_first_of_them(ask_of_many):
+    page = ask_of_many(f"/requests/{REQUEST}", skip="9000").text
+
+    assert "none is before the 301 that there are" in page
+    (back,) = leading(page, "those after")
+    assert "1 to 300 of 301" in ask_of_many(back).text
+
+
+def test_what_is_before_the_most_that_is_looked_at_is_on_a_page_of_an_earlier_time(
+    ask_of_many, monkeypatch
+):
+    monkeypatch.setattr(happened, "LIMIT_MAX", 200)
+    latest = ask_of_many(f"/requests/{REQUEST}").text
+
+    (place,) = leading(latest, "an earlier time")
+    earlier = ask_of_many(place).text
+
+    assert "200 lines: the latest" in latest
+    assert told(ask_of_many, f"/requests/{REQUEST}")["more"]
+    assert "102 lines" in earlier
+
+
+def test_rows_are_made_only_of_lines_that_are_shown_and_never_on_the_event_loop(
+    ask_of_many, monkeypatch
+):
+    made, made_rows = [], happened.rows_of
+
+    def watched(found, before=None):
+        made.append((len(found), threading.current_thread() is threading.main_thread()))
+        return made_rows(found, before)
+
+    monkeypatch.setattr(happened, "rows_of", watched)
+
+    ask_of_many(f"/requests/{REQUEST}")
+    ask_of_many(f"/requests/{REQUEST}", format="json")
+
+    assert made == [(happened.LIMIT, False), (happened.LIMIT + 1, False)]
 
 
 def test_of_very_many_tenants_those_with_most_requests_are_shown(ask, monkeypatch):

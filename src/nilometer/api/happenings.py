@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import BaseModel, Field
 
@@ -126,28 +126,37 @@ class IndicatorList(BaseModel):
     kpi: list[IndicatorRow]
 
 
-def rows_of(found: Iterable[Happening]) -> list[HappeningRow]:
-    """Rows in that order."""
+class Sums(NamedTuple):
+    """What happened, summed up; nanoseconds."""
+
+    started_ns: int
+    duration_ns: int
+    errors: int
+
+
+def sums_of(kept: Sequence[Happening]) -> Sums:
+    """The sums of these, the oldest first; there is one at least."""
+    started_ns = kept[0].at_ns
+    ended_ns = max(one.at_ns + (one.duration_ns or 0) for one in kept)
+    return Sums(started_ns, ended_ns - started_ns, sum(one.is_error for one in kept))
+
+
+def rows_of(found: Iterable[Happening], before: Happening | None = None) -> list[HappeningRow]:
+    """Rows in that order; `before` is what stands in the list before them."""
     rows: list[HappeningRow] = []
     for one in found:
-        gap_ns = abs(one.at_ns - rows[-1].at_ns) if rows else None
+        gap_ns = None if before is None else abs(one.at_ns - before.at_ns)
         at = iso_8601(max(0, one.at_ns))
         rows.append(HappeningRow(at=at, gap_ns=gap_ns, **one._asdict()))
+        before = one
     return rows
 
 
 def history_of(told: str, found: Sequence[Happening], limit: int) -> History:
     """All of them, given the latest first."""
     kept = list(reversed(found[:limit]))
-    ended_ns = max(one.at_ns + (one.duration_ns or 0) for one in kept)
-    return History(
-        id=told,
-        started_ns=kept[0].at_ns,
-        duration_ns=ended_ns - kept[0].at_ns,
-        errors=sum(one.is_error for one in kept),
-        happenings=rows_of(kept),
-        more=len(found) > limit,
-    )
+    sums = sums_of(kept)._asdict()
+    return History(id=told, **sums, happenings=rows_of(kept), more=len(found) > limit)
 
 
 def request_row(one: RequestSummary) -> RequestRow:
