@@ -282,6 +282,19 @@ def test_brokers_that_go_away_and_come_back_are_said_once_and_nothing_is_lost(
         assert collector.output().count("is gone, and asked again") == 1
 
 
+def test_a_collector_ends_in_time_while_the_brokers_are_away(brokers, url, tmp_path):
+    with start(tmp_path, kafka=url) as collector:
+        producer = producing(brokers)
+        producer.produce("otlp_logs", logs(0), partition=0)
+        assert producer.flush(30) == 0
+        _wait_until(lambda: len(numbers(collector.store)) == EVENTS, what="one", timeout_s=30)
+        brokers.down()
+        _wait_until(lambda: waiting(collector), what="health tells it", timeout_s=30)
+        code = collector.stop()
+
+        assert code == 0  # it is killed where it takes longer than services are given
+
+
 @pytest.mark.slow
 def test_a_restart_in_the_middle_takes_up_where_it_was_and_takes_nothing_twice(
     brokers, url, tmp_path
@@ -290,9 +303,7 @@ def test_a_restart_in_the_middle_takes_up_where_it_was_and_takes_nothing_twice(
     with start(tmp_path, kafka=url) as collector:
         load.start()
         _wait_until(lambda: len(numbers(collector.store)) > 400, what="some came", timeout_s=30)
-        began = time.monotonic()
         assert collector.stop() == 0
-        ended_s = time.monotonic() - began
         before = len(numbers(collector.store))
         load.more(100)
         collector.restart()
@@ -306,7 +317,6 @@ def test_a_restart_in_the_middle_takes_up_where_it_was_and_takes_nothing_twice(
 
         assert numbers(collector.store) == expected
         assert before < len(expected)
-        assert ended_s < 8
         # What was in the tables when it ended had been told to Kafka: nothing came again.
         assert rows_of_events(collector.store) == len(expected)
 

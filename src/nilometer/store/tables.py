@@ -241,9 +241,9 @@ REJECTED: Final = Table(
     "What was sent, could not be read, and will not be sent again.",
     (
         *RESOURCE,
-        Column("at_ns", WHOLE, "when it came, wall clock"),
-        Column("door", TEXT, "which receiver took it: notifications"),
-        Column("origin", TEXT, "where it came from: exchange/queue"),
+        Column("at_ns", WHOLE, "when it came, or was given to Kafka; wall clock"),
+        Column("door", TEXT, "which receiver took it: notifications, kafka"),
+        Column("origin", TEXT, "where it came from: exchange/queue, topic/partition/offset"),
         Column("reason", TEXT, "the word it is counted by in nilometer.collector.rejected"),
         Column("detail", TEXT, "what was wrong with it"),
         Column("size", WHOLE, "of how many bytes it was"),
