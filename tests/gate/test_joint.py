@@ -150,6 +150,19 @@ def test_a_counter_that_runs_wild_time_and_again_is_demoted() -> None:
     assert (found.is_alarm, found.counters) == (False, 0)
 
 
+@pytest.mark.parametrize("once", [6.0, 7.0, 8.0])
+def test_a_small_count_that_was_once_one_or_two_more_still_tells_that_it_doubled(once) -> None:
+    found = joint([Column(Key("b", "c"), [5.0] * 20 + [once] + [5.0] * 9, 10.0)], 30)
+
+    assert (found.is_alarm, found.statistic) == (True, 10.0)
+
+
+def test_a_small_count_that_is_often_one_or_two_more_tells_nothing() -> None:
+    values = [5.0] * 20 + [7.0, 5.0, 6.0, 5.0]
+
+    assert joint([Column(Key("b", "c"), values, 10.0)], 24).counters == 0
+
+
 def test_one_wild_run_is_counted_in_the_rate_and_does_not_blind() -> None:
     quiet, wild = [800.0] * 30, [40.0] * 29 + [90.0]
     both = [Column(Key("b", "a"), quiet, 840.0), Column(Key("b", "b"), wild, 40.0)]

@@ -362,6 +362,20 @@ def test_a_counter_that_was_exact_does_not_leave_the_gate_in_silence() -> None:
     ]
 
 
+def test_a_run_that_has_no_figure_is_not_where_a_counter_left_the_gate() -> None:
+    """Its first runs varied; those of the level it is on never did."""
+    history = [run(at, {"n": value}) for at, value in enumerate([10, 8, 10, 8, *[8] * 23])]
+
+    without = [*history, run(27, {"n": None})]
+    moved = [*without, run(28, {"n": 9})]
+
+    still = judge(run(29, {"n": 8}), without)
+    (note,) = (one for one in judge(run(29, {"n": 8}), moved).notes if "was exact" in one)
+
+    assert [one for one in still.notes if "was exact" in one] == []
+    assert note.startswith("mysql:n was exact and takes no part since run r28: ")
+
+
 def test_a_count_that_is_one_more_at_times_has_one_level() -> None:
     random = Random(3)
 

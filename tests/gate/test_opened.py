@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from nilometer.gate.course import course_of
 from nilometer.gate.rank import see
 from nilometer.gate.verdict import Outcome, judge
@@ -30,6 +32,20 @@ ANEW = {
     "Table_locks_immediate": 76,
     "Table_open_cache_hits": 81,
 }
+# The same of a run before which all tables had been opened, by a look at what they hold ...
+WARM = {
+    "Com_select": 13,
+    "Handler_read_key": 31,
+    "Opened_table_definitions": 4,
+    "Opened_tables": 2,
+    "Queries": 60,
+    "Table_locks_immediate": 12,
+    "Table_open_cache_hits": 63,
+    "Table_open_cache_misses": 2,
+}
+LOOKED_AT = {"Handler_read_key": 103, "Table_locks_immediate": 48, "Table_open_cache_hits": 99}
+# ... or by a dump, which leaves each open once: joins of one with itself open it once more.
+DUMPED = {"Opened_tables": 8, "Table_open_cache_misses": 8, "Table_open_cache_hits": 57}
 
 
 def test_the_run_after_a_start_or_a_flush_alarms_nobody_and_says_what_is_not_known() -> None:
@@ -154,3 +170,106 @@ def test_where_servers_are_often_new_nobody_is_alarmed_by_one() -> None:
     history = [run(at, USUAL | (ANEW if at % 3 == 0 else {})) for at in range(30)]
 
     assert judge(run(30, USUAL | ANEW), history).findings == ()
+
+
+def test_a_restart_is_one_also_where_somebody_looked_at_all_tables_since() -> None:
+    history = runs(30, WARM)
+
+    said = judge(run(30, WARM | LOOKED_AT), history)
+    after = judge(run(31, WARM), [*history, run(30, WARM | LOOKED_AT)])
+
+    assert (said.outcome, said.findings) == (Outcome.UNKNOWN, ())
+    assert "mysql:Handler_read_key" in said.because
+    assert "opened tables anew" in said.because
+    assert (after.outcome, after.findings) == (Outcome.PASS, ())
+
+
+def test_that_is_so_of_a_suite_that_makes_no_table() -> None:
+    """No run ever opened a definition."""
+    made_none = WARM | {"Opened_table_definitions": 0, "Opened_tables": 0}
+
+    said = judge(run(30, made_none | LOOKED_AT), runs(30, made_none))
+
+    assert (said.outcome, said.findings) == (Outcome.UNKNOWN, ())
+
+
+def test_tables_that_are_opened_once_more_for_a_join_leave_all_else_judged() -> None:
+    same = judge(run(30, WARM | DUMPED), runs(30, WARM))
+    more = judge(run(30, WARM | DUMPED | {"Handler_read_key": 45}), runs(30, WARM))
+
+    assert (same.outcome, same.findings) == (Outcome.UNKNOWN, ())
+    assert same.because.startswith("mysql:Opened_tables, mysql:Table_open_cache_hits")
+    assert [one.key.counter for one in more.findings] == ["Handler_read_key"]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"Queries": 61, "Handler_read_key": 103, "Table_locks_immediate": 48},
+        {"Opened_table_definitions": 5, "Handler_read_key": 103, "Table_locks_immediate": 48},
+        {"Handler_read_key": 103},
+        {"Handler_read_key": 103, "Table_locks_immediate": 13},
+    ],
+    ids=["more was asked", "tables were made", "nothing was locked", "a lock more"],
+)
+def test_keys_that_are_read_for_another_reason_are_judged(more) -> None:
+    said = judge(run(30, WARM | more), runs(30, WARM))
+
+    assert said.outcome is Outcome.WARN
+    assert "Handler_read_key" in {one.key.counter for one in said.findings}
+
+
+def test_where_nobody_knows_what_was_asked_keys_are_judged() -> None:
+    untold = {name: value for name, value in WARM.items() if name != "Queries"}
+
+    said = judge(run(30, untold | LOOKED_AT), runs(30, untold))
+
+    assert "Handler_read_key" in {one.key.counter for one in said.findings}
+
+
+def test_what_is_read_so_in_five_runs_in_a_row_is_what_the_run_costs() -> None:
+    history = [*runs(30, WARM), *(run(30 + n, WARM | LOOKED_AT) for n in range(4))]
+
+    fourth = judge(history[-1], history[:-1])
+    fifth = judge(run(34, WARM | LOOKED_AT), history)
+
+    assert (fourth.outcome, fourth.findings) == (Outcome.UNKNOWN, ())
+    assert "Handler_read_key" in {one.key.counter for one in fifth.findings}
+
+
+def test_a_restart_is_one_also_where_more_was_asked_since_some_runs() -> None:
+    """What somebody looked at meanwhile, after a change that was accepted."""
+    wider = WARM | {"Queries": 80, "Handler_read_key": 51, "Opened_table_definitions": 6}
+    looked_at = {"Handler_read_key": 123, "Table_locks_immediate": 48}
+    accepted = [Accepted("shop", "r30", 31 * 60 * SECOND, "more is asked")]
+    history = [*runs(30, WARM), *(run(30 + n, wider) for n in range(6))]
+
+    said = judge(run(36, wider | looked_at), history, accepted)
+
+    assert (said.outcome, said.findings) == (Outcome.UNKNOWN, ())
+
+
+def test_tables_opened_as_often_as_runs_vary_say_nothing_is_not_known() -> None:
+    """By as many connections at once as there happened to be."""
+    history = [run(at, WARM | {"Opened_tables": 20 + (at % 8 == 3)}) for at in range(30)]
+
+    said = judge(run(30, WARM | {"Opened_tables": 21}), history)
+
+    assert (said.outcome, said.because.count("anew")) == (Outcome.PASS, 0)
+
+
+def test_tables_that_are_often_opened_once_more_hide_no_restart() -> None:
+    history = [run(at, WARM | (DUMPED if at % 3 == 0 else {})) for at in range(30)]
+
+    said = judge(run(30, WARM | LOOKED_AT), history)
+
+    assert (said.outcome, said.findings) == (Outcome.UNKNOWN, ())
+
+
+def test_a_restart_is_one_also_in_a_run_that_made_a_table_more_than_most_do() -> None:
+    """Of that one nothing stays open."""
+    cold = {"Opened_table_definitions": 18, "Open_table_definitions": 15}
+
+    said = judge(run(30, USUAL | ANEW | cold), runs(30, USUAL))
+
+    assert (said.outcome, said.findings) == (Outcome.UNKNOWN, ())

@@ -29,6 +29,7 @@ from nilometer.gate.stability import (
     STABLE_SHARE_MAX,
     WILD_SCALES,
     floor_at,
+    is_admitted_by,
     spread_of,
     wild_in,
     wild_max,
@@ -277,7 +278,7 @@ class Row:
             return 0.0 if value else None
         middle = median(others)
         spread = spread_of(others, middle, is_counted=self.column.is_counted)
-        if spread.measured > STABLE_SHARE_MAX * abs(middle):
+        if not is_admitted_by(others, middle, spread.measured):
             return None
         if not middle:  # what is mostly 0 moves at times for reasons of its own
             return None

@@ -231,8 +231,9 @@ class Judged:
         if self._standing(cohort, one).is_admitted:
             return 0
         series = self._matrix.values(one, cohort), [one.values[at] for at in cohort.places]
-        since = next((at for values in series if (at := _exact_until(values))), 0)
-        return since if since < len(cohort.places) else 0
+        until = next((at for values in series if (at := _exact_until(values))), 0)
+        read = (at for at, value in enumerate(series[0]) if value is not None and at >= until)
+        return next(read, 0) if until else 0
 
     def creeping(self) -> list[str]:
         """The counters that went far with no run far out, and of which no other note tells."""

@@ -31,6 +31,10 @@ WILD_SCALES: Final = 5.0  # of normal noise one run in two million is so far out
 WILD_SHARE_MAX: Final = 0.1
 """Of all runs, or one. A counter that runs wild more often could not alarm: chance explains it
 as well, see `joint.RATE_MAX`. Fewer may be changes that were taken back."""
+FEW_SHARE_MAX: Final = 0.025
+"""Of many runs, or one: what was 14 in all of them and once 16 varies by more than 1 %, and by
+too little to be wild; it is as exact as what was once 17. Were it one in ten, unchanged runs of
+many counters that are a count or two more at times would alarm twice as often as without it."""
 
 
 class Stability(Enum):
@@ -149,6 +153,29 @@ def wild_max(runs: int) -> int:
     return max(1, int(WILD_SHARE_MAX * runs))
 
 
+def is_admitted_by(values: Sequence[float], middle: float, measured: float) -> bool:
+    """Whether values that vary by so much, with this median, can take part in the gate."""
+    return measured <= STABLE_SHARE_MAX * abs(middle) or is_same_but_few(values, middle)
+
+
+def is_same_but_few(values: Sequence[float], middle: float) -> bool:
+    """Whether many runs agree, but for one in forty.
+
+    >>> is_same_but_few([14] * 19 + [16], 14), is_same_but_few([14] * 18 + [13, 16], 14)
+    (True, False)
+    """
+    runs = len(values)
+    return runs >= EXACT_RUNS_MIN and _away(values, middle) <= _few_max(runs)
+
+
+def _few_max(runs: int) -> int:
+    return max(1, int(FEW_SHARE_MAX * runs))
+
+
+def _away(values: Sequence[float], middle: float) -> int:
+    return sum(value != middle for value in values)
+
+
 def _class(
     known: Sequence[float], middle: float, share: float, wild: int, kind: Kind
 ) -> tuple[Stability, str]:
@@ -169,6 +196,11 @@ def _class(
         if runs < EXACT_RUNS_MIN:
             evidence += f"; exact for good from {EXACT_RUNS_MIN} runs"
         return Stability.EXACT, f"the same in every run ({evidence})"
+    if share > STABLE_SHARE_MAX and is_same_but_few(known, middle):
+        away = _away(known, middle)
+        more = _few_max(runs) + 1 - away
+        why = f"the same in all but {away}; it is demoted if it differs in {more} more"
+        return Stability.STABLE, why
     if share > NOISY_SHARE_MAX:
         return Stability.EXCLUDED, f"{varies}; {NOISY_SHARE_MAX:.0%} is the most for a trend"
     if share > STABLE_SHARE_MAX:
