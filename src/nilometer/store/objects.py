@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 S3: Final = ("s3://", "s3a://")
 
-BLOCK_BYTES: Final = 8 << 20
+BLOCK_BYTES: Final = 4 << 20
 
 TIMEOUT_S: Final = 15
 CONNECT_S: Final = 5
@@ -98,10 +98,15 @@ class Objects:
             self._store.put(path, file)
 
     def blocks(self, path: str) -> Iterator[memoryview]:
-        """The bytes of an object. Raises FileNotFoundError if there is none."""
+        """The bytes of an object, each block asked for alone, as `TIMEOUT_S` is for all of an
+        answer. Raises FileNotFoundError if there is none.
+        """
         with told(self._url):
-            for block in self._store.get(path).stream(min_chunk_size=BLOCK_BYTES):
-                yield memoryview(block)
+            if not (size := self._store.head(path)["size"]):
+                return
+            for start in range(0, size, BLOCK_BYTES):
+                length = min(BLOCK_BYTES, size - start)
+                yield memoryview(self._store.get_range(path, start=start, length=length))
 
     def is_kept(self, path: str) -> bool:
         """Whether a new object of that path is not overwritten by one that is put as new, too.
@@ -144,13 +149,14 @@ def _in_lines(text: str) -> str:
     The deepest stands in the structure it shows, which is left out, as is all of an answer but
     its code.
     """
-    line, _, structure = text.partition("\n\nDebug source:")
+    shown, _, structure = text.partition("\n\nDebug source:")
+    line, _, answer = shown.partition(": <")
     first, *causes = re.split(r": (?=Error performing)| - ", line)
     deepest = re.findall(r'message: "([^"\n]+)"', structure)
     deepest += ["operation timed out"] * ("TimedOut" in structure)
     deepest += ["URL scheme is not allowed"] * ("BadScheme" in structure)
-    code = re.search(r"<Code>\w+</Code>", line)
-    told = [cause.partition(": <")[0].rpartition("code: ")[2] for cause in causes]
+    code = re.search(r"<Code>\w+</Code>", f"<{answer}")
+    told = [cause.rpartition("code: ")[2].partition("\n")[0] for cause in causes]
     told += deepest[-1:]
     return f"\n {CAUSE} ".join([first, *told, *([code[0]] if code else [])])
 
