@@ -228,6 +228,22 @@ def test_no_more_is_fetched_than_one_commit_takes_while_another_runs(consuming, 
     assert consumer.client.paused == [True, False, True]
 
 
+def test_what_is_being_committed_when_it_ends_is_stored_before_the_end(consuming, monkeypatch):
+    monkeypatch.setattr(kafka_consumer, "QUIET_S", -1)  # each message is given at once
+    begun, open_ = threading.Event(), threading.Event()
+
+    def append(_batches):
+        begun.set()
+        open_.wait(10)
+
+    consumer = consuming(append, [message(0, logs(0)), None])
+    threading.Thread(target=lambda: begun.wait(10) and open_.set()).start()
+
+    consumer._consume(consumer.client)
+
+    assert consumer.client.stored == [("t", 0, 1)]
+
+
 def test_statistics_tell_whether_a_broker_is_there_and_a_fault_is_told_once(caplog):
     def told(*states):
         brokers = ",".join(f'"b{n}":{{"state":"{state}"}}' for n, state in enumerate(states))
