@@ -230,14 +230,16 @@ def test_no_more_is_fetched_than_one_commit_takes_while_another_runs(consuming, 
 
 def test_what_is_being_committed_when_it_ends_is_stored_before_the_end(consuming, monkeypatch):
     monkeypatch.setattr(kafka_consumer, "QUIET_S", -1)  # each message is given at once
-    begun, open_ = threading.Event(), threading.Event()
+    open_ = threading.Event()
+    consumer = consuming(lambda _: open_.wait(10), [message(0, logs(0)), None])
+    stored = consumer._stored
 
-    def append(_batches):
-        begun.set()
-        open_.wait(10)
+    def patient(client, timeout_s):
+        if timeout_s:  # it waits: the tables are done now, and not before
+            open_.set()
+        return stored(client, timeout_s)
 
-    consumer = consuming(append, [message(0, logs(0)), None])
-    threading.Thread(target=lambda: begun.wait(10) and open_.set()).start()
+    monkeypatch.setattr(consumer, "_stored", patient)
 
     consumer._consume(consumer.client)
 
