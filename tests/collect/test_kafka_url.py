@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+
 import pytest
 
 from nilometer.collect.kafka_consumer import Consumer
@@ -113,3 +115,29 @@ def test_properties_that_cannot_be_used_are_told_at_start_without_values(
 
     assert because in str(told.value)
     assert "s3cret" not in str(told.value)
+
+
+WITHOUT = """
+import sys
+import nilometer.collect.daemon
+print("confluent_kafka" in sys.modules)
+sys.modules["confluent_kafka"] = None
+from nilometer.collect.kafka_topics import KafkaTopics
+from nilometer.collect.kafka_url import Topics
+KafkaTopics([], None, None, None)
+try:
+    KafkaTopics([Topics(("b1:9092",), {"t": ""})], None, None, None)
+except ValueError as error:
+    print(error)
+"""
+
+
+def test_the_client_is_imported_by_who_asks_for_it_only_and_told_where_it_is_missing(python):
+    done = subprocess.run([python, "-c", WITHOUT], capture_output=True, text=True, check=True)
+
+    imported, told = done.stdout.splitlines()
+    assert imported == "False"
+    assert told.startswith(
+        "--kafka: this needs confluent_kafka: pip install 'nilometer[kafka]'"
+    )
+    assert told.endswith("[kafka-not-installed]")
