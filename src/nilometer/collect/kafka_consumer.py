@@ -56,8 +56,9 @@ SETTINGS: Final[dict[str, Any]] = {
     "enable.auto.commit": True,  # of what was stored, and that is ours to do
     "auto.commit.interval.ms": 1000,
     "enable.auto.offset.store": False,
-    # One more collector takes over some partitions, while the others of each go on.
-    "partition.assignment.strategy": "cooperative-sticky",
+    # Of each topic everybody has as many partitions: those of one signal may have all the load,
+    # and assignors that move less deal out whole topics.
+    "partition.assignment.strategy": "roundrobin",
     "queued.max.messages.kbytes": 16 << 10,
     "reconnect.backoff.max.ms": int(RECONNECT_S_MAX * 1000),
     "log_level": 0,  # else it writes to standard error
