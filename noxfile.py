@@ -24,6 +24,7 @@ STARTED = time.monotonic()
 
 # The suites that run code which has a C twin.
 TWINS = ["tests/measure", "tests/trace", "tests/wire", "tests/integrations"]
+TWINS.append("tests/store/test_jsontexts.py")
 GREENLETS = [f"tests/integrations/test_sqlalchemy{part}.py" for part in ("", "_orm", "_pools")]
 GREENLETS.append("tests/integrations/test_statement_parameters.py")
 

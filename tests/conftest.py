@@ -30,6 +30,7 @@ CHOOSERS = (
     "trace.twin",
     "wire.otlp",
     "wire.otlp_spans",
+    "store.jsontexts",
     "integrations.exchange",
     "integrations.databases",
 )

@@ -29,6 +29,7 @@ from nilometer.integrations import sqlite3 as patched
 from nilometer.integrations import wsgi
 from nilometer.trace.trigger import Triggers, new_trigger
 from nilometer.trace import drain_spans
+from nilometer.store import jsontexts
 from nilometer.wire import otlp, otlp_spans
 from nilometer.measure import REGISTRY
 from nilometer.model import Batch, Resource
@@ -104,6 +105,7 @@ def test_another_interpreter_shares_nothing_with_the_first(copy):
     said = [line.split("=", 2) for line in done.stdout.splitlines()]
     shared = {
         "nilometer.measure._core",
+        "nilometer.store._jsontexts",
         "nilometer.wire._otlp",
         "nilometer.wire._otlp_spans",
     }

@@ -19,7 +19,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nilometer.model import Distribution, Rejected, SpanKind, Status
-from nilometer.store.jsontext import clean, encode, encode_all
+from nilometer.store.jsontext import clean, encode
+from nilometer.store.jsontexts import encode_all
 from nilometer.store.tables import BYTES, FLOAT, LISTS, TABLES, TEXT, WHOLE
 
 if TYPE_CHECKING:
