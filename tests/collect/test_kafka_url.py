@@ -58,6 +58,7 @@ def test_without_a_topic_it_is_ours_unless_one_of_others_is_named(url, signals):
     [
         ("kafkas://b1", "scheme 'kafkas'; write kafka://host:9092/topic"),
         ("kafka://me:s3cret@b1", "a password in a URL ends up in logs; use properties=FILE"),
+        ("kafka://b1?others=me:s3cret@b2", "a password in a URL ends up in logs"),
         ("kafka://", "'' is not host:port"),
         ("kafka://b1?others=b2:p", "'b2:p' is not host:port"),
         ("kafka://b1?grup=g", "no option 'grup'; did you mean 'group'?"),

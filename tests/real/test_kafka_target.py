@@ -201,6 +201,8 @@ def test_a_service_sends_by_its_pump_and_so_does_its_forked_child(brokers, pytho
         ("/a%20topic", "no topic can be called 'a topic'"),
         ("?traces=a/b", "no topic can be called 'a/b'"),
         ("?others=b2:port", "others='b2:port' is not host:port"),
+        ("?others=me:s3cret@b2", "?others=***': a password in a URL ends up in logs"),
+        ("?others=me:s3cret%40b2&topics=x", "?others=***&topics=***': no option 'topics'"),
         ("?compression=brotli", "choose from none, gzip, snappy, lz4, zstd"),
         ("?timeout_s=0.1", "out of bounds"),
         ("?topics=x", "no option 'topics'"),
@@ -212,6 +214,7 @@ def test_what_cannot_be_used_is_told_at_start(tail, because):
         open_exporter(f"kafka://b1:9092{tail}")
 
     assert because in str(told.value)
+    assert "s3cret" not in str(told.value)
 
 
 @pytest.mark.parametrize(

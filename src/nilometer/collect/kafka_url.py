@@ -62,8 +62,6 @@ def _parsed(url: str, lines: Callable[[str], Sequence[bytes]]) -> Topics:
     parts = urlsplit(url)
     if parts.scheme != "kafka":
         raise ValueError(f"scheme {parts.scheme!r}; write kafka://host:{kafka.PORT}/topic")
-    if "@" in parts.netloc:
-        raise ValueError("a password in a URL ends up in logs; use properties=FILE")
     given: dict[str, list[str]] = {}
     for name, value in parse_qsl(parts.query, keep_blank_values=True):
         if name not in OPTIONS:
@@ -91,6 +89,8 @@ def _one(given: Mapping[str, list[str]], name: str, instead: str) -> str:
 
 def _places(told: Sequence[str]) -> tuple[str, ...]:
     for place in told:
+        if "@" in place:
+            raise ValueError("a password in a URL ends up in logs; use properties=FILE")
         if not kafka.is_place(place):
             raise ValueError(f"{place!r} is not host:port, as in kafka://b1:{kafka.PORT}/topic")
     return tuple(

@@ -219,7 +219,7 @@ def hidden(url: str) -> str:
 
 
 def _hidden_option(option: str) -> str:
-    name, equals, _ = option.partition("=")
-    if not option or name in SHOWN_OPTIONS:
+    name, equals, value = option.partition("=")
+    if not option or (name in SHOWN_OPTIONS and "@" not in unquote_plus(value)):
         return option
     return f"{name}=***" if equals else "***"

@@ -280,6 +280,8 @@ def _servers(address: Address) -> str:
     host = f"[{address.host}]" if ":" in address.host else address.host
     others = [one for text in address.all("others") for one in text.split(",") if one]
     for place in others:
+        if "@" in place:
+            address.refuse("a password in a URL ends up in logs; use properties=FILE")
         if not kafka.is_place(place):
             address.refuse(f"others={place!r} is not host:port")
     return ",".join([f"{host}:{address.port or kafka.PORT}", *others])
