@@ -7,7 +7,7 @@ SHELL := /bin/bash
 PY := .venv/bin/python
 ARGS ?=
 
-.PHONY: help run demo-gate demo-zaqar setup test test-rest test-fast lint types docs docs-check sanitize bench bench-collect bench-docs bench-gate bench-gate-series bench-ingest bench-pages bench-persister-cost clean
+.PHONY: help run demo-gate demo-scale demo-zaqar setup test test-rest test-fast lint types docs docs-check sanitize bench bench-collect bench-docs bench-gate bench-gate-series bench-ingest bench-pages bench-persister-cost clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,6 +21,9 @@ demo-gate: setup ## a gate learns what a test suite costs on a real MariaDB and 
 
 demo-zaqar: setup ## OpenStack's Zaqar, unchanged, on a real Redis and MariaDB: its trees, its meters, what it costs
 	@$(PY) -m examples.zaqar.demo $(ARGS)
+
+demo-scale: setup ## every question over ten million spans, on DuckDB and on a Spark cluster: same answers, both times
+	@$(PY) -m examples.scale.demo $(ARGS)
 
 setup: ## system packages, .venv, our package with its C core: all that the other targets need
 	@scripts/setup test

@@ -19,13 +19,17 @@ PYTHON: Final = ROOT / ".cache" / "spark" / "bin" / "python"
 EXECUTOR_MEMORY: Final = "512m"  # Spark refuses less than 450 MiB
 WORKER_MEMORY: Final = "1g"  # so that two questions at once have an executor of each worker
 
+PARTITIONS: Final = 16  # of what goes from step to step; Spark's 200 are for large clusters
 _QUICK: Final = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"  # none lives long
-_DEFAULTS: Final = f"""\
-spark.executor.memory {EXECUTOR_MEMORY}
+_LONGER: Final = """\
+spark.executor.memory {executor}
 spark.cores.max 2
-spark.driver.memory 512m
-spark.sql.shuffle.partitions 2
+spark.sql.shuffle.partitions {partitions}
 spark.ui.enabled false
+"""
+_DEFAULTS: Final = f"""\
+{_LONGER}\
+spark.driver.memory 512m
 spark.executor.extraJavaOptions {_QUICK}
 spark.driver.extraJavaOptions {_QUICK}
 """
@@ -40,10 +44,17 @@ def home() -> Path:
     return found
 
 
-def settings(folder: Path) -> dict[str, str]:
-    """The environment in which processes of Spark are small and have these defaults."""
+def settings(folder: Path, *, executor: str = EXECUTOR_MEMORY) -> dict[str, str]:
+    """The environment in which processes of Spark are small and have these defaults.
+
+    `executor` is the memory that a question has of each worker.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "spark-defaults.conf").write_text(_DEFAULTS)
+    defaults, partitions = (
+        (_DEFAULTS, 2) if executor == EXECUTOR_MEMORY else (_LONGER, PARTITIONS)
+    )
+    told = defaults.format(executor=executor, partitions=partitions)
+    (folder / "spark-defaults.conf").write_text(told)
     return {
         "SPARK_CONF_DIR": str(folder),
         "SPARK_HOME": str(home()),
@@ -80,16 +91,17 @@ class Master(_Java):
 class Worker(_Java):
     """A worker with room for two executors, of which a question takes one, with one core."""
 
-    def __init__(self, folder: Path, master: Master) -> None:
+    def __init__(self, folder: Path, master: Master, *, memory: str = WORKER_MEMORY) -> None:
         super().__init__(folder)
         self._master = master
+        self._memory = memory
 
     def command(self) -> Sequence[str | Path]:
         pages = free_ports(1)[0]
         return self.java(
             "org.apache.spark.deploy.worker.Worker",
             *("--host", "127.0.0.1", "--port", str(self.port), "--webui-port", str(pages)),
-            *("--cores", "2", "--memory", WORKER_MEMORY, "--work-dir", self.folder / "work"),
+            *("--cores", "2", "--memory", self._memory, "--work-dir", self.folder / "work"),
             self._master.url,
         )
 

@@ -139,7 +139,7 @@ def test_on_the_command_line_nothing_of_spark_is_heard(cluster, tmp_path):
     command += ["--over", tmp_path / "metrics.log"]
 
     ran = [
-        subprocess.run([*command, *more], capture_output=True, text=True, timeout=100)
+        subprocess.run([*command, *more], capture_output=True, text=True, timeout=140)
         for more in ((), ("--engine", cluster[0].url))
     ]
 
