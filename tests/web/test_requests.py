@@ -216,6 +216,37 @@ def test_a_request_with_many_long_lines_is_a_small_page_and_whole_in_its_data(tm
     assert (len(rows), len(rows[0]["text"]) > 600) == (400, True)
 
 
+def test_lines_that_take_many_bytes_a_letter_are_a_small_page_too(tmp_path):
+    texts = ["注文の保存に失敗しました。" * 80, '{"a": "<b>"}' * 100]
+    batches = [
+        notified("volume.create.error", {**instance(), "exception": texts[n % 2]}, NOW + n * S)
+        for n in range(happened.LIMIT)
+    ]
+    with asking(tmp_path / "store", batches) as ask:
+        page = ask(f"/requests/{REQUEST}")
+
+    assert len(page.content) < 500_000
+    assert page.text.count('<td class="told">注文の保存') == happened.LIMIT / 2
+
+
+def test_a_thousand_failures_are_a_small_page_that_leads_to_all_as_csv(tmp_path):
+    payload = {**instance(), "exception": "Traceback: " + 200 * "line, "}
+    of = "compute.instance.create.error"
+    batches = [notified(of, payload, NOW - n * S, request=f"req-{n}") for n in range(1001)]
+    with asking(tmp_path / "store", batches) as ask:
+        first = ask("/requests", view="failures").text
+        (place,) = leading(first, "show up to 300")
+        page = ask(place)
+        longest = ask("/requests", view="failures", limit="1000")
+        (place,) = leading(page.text, "take up to 1,000 as CSV")
+        sheet = list(csv.DictReader(io.StringIO(ask(place).text)))
+
+    assert all(len(one.content) < 500_000 for one in (page, longest))
+    assert [one.text.count('<th scope="row"') for one in (page, longest)] == [300, 300]
+    assert len(leading(longest.text, "take up to 1,000 as CSV")) == 1
+    assert len(sheet) == 1000
+
+
 def test_of_a_long_text_the_end_is_shown_too(tmp_path):
     payload = {**instance(), "exception": "Traceback: " + 80 * "a frame, " + "no valid host"}
     batch = notified("compute.instance.create.error", payload, NOW)

@@ -218,6 +218,53 @@ def test_ten_thousand_spans_are_a_small_page_and_compact_rows(ask):
     assert len(rows.content) < 1_500_000
 
 
+def test_many_logs_with_long_attributes_are_a_small_page_and_whole_in_its_data(tmp_path):
+    statement = {"db.query.text": "SELECT orders.id AS orders_id FROM orders WHERE a = ? " * 8}
+    spans = [span(SLOW, 1, 0, "POST /orders", 0, 9000, NOW - 60 * S)]
+    spans += [
+        span(SLOW, n, 1, f"step {n}", n, n + 1, NOW - 60 * S, attributes=statement)
+        for n in range(2, 900)
+    ]
+    told_where = {f"code.part.{n}": "/srv/app/shop/orders/pricing.py" * 9 for n in range(9)}
+    attributes = {**told_where, "exception.type": "OperationalError", "exception.message": "no"}
+    logs = tuple(
+        Event("log", NOW - 60 * S + n, attributes, SLOW, b"", 17, "it failed: " * 200)
+        for n in range(200)
+    )
+    with asking(tmp_path, [Batch(Resource("api"), (), tuple(spans), logs)]) as ask:
+        page, data = ask(SLOW_PAGE), told(ask, SLOW_PAGE)
+
+    assert len(page.content) < 500_000
+    assert page.text.count("OperationalError") == 200
+    assert [one["attributes"] for one in data["events"]] == [attributes] * 200
+
+
+def test_a_thousand_traces_by_a_long_attribute_are_a_small_page(tmp_path):
+    agent = (
+        "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Edg"
+    )
+    spans = [
+        span(
+            n.to_bytes(16, "big"),
+            1,
+            0,
+            "GET /orders",
+            -n,
+            1 - n,
+            NOW - S,
+            attributes={"a": agent},
+        )
+        for n in range(1, 1002)
+    ]
+    asked_for = {"attribute": f"a={agent}"}
+    with asking(tmp_path, [Batch(Resource("api"), (), tuple(spans))]) as ask:
+        few, many = (ask("/traces", **asked_for, limit=limit) for limit in (50, 1000))
+
+    assert len(many.content) < 500_000
+    assert many.text.count('<td class="when">') == 1000
+    assert ["only api" in page.text for page in (few, many)] == [True, False]
+
+
 def test_a_trace_with_more_spans_than_are_read_says_so_on_each_page(tmp_path, monkeypatch):
     spans = [span(SLOW, n, n > 1, "op", n, n + 1, NOW - 9 * S) for n in range(1, 5)]
     said = "those that started first; the trace has more"

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import math
+from bisect import bisect_right
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from unicodedata import category
 
 from fastapi import Request, Response
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from pydantic import BaseModel
 
 from nilometer.api.problems import Refusal, not_a_choice
@@ -175,14 +176,26 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def both_ends(text: str, characters: int) -> str:
-    """A text of at most so many characters: of a longer one its beginning and its end, as a
-    traceback says last why.
+def both_ends(text: str, room: int) -> str:
+    """A text that takes so many bytes of a page at most: of a longer one its beginning and its
+    end, as a traceback says last why.
 
     >>> both_ends("Traceback: line, line, line: no such order", 20)
     'Tracebac...uch order'
     """
-    if len(text) <= characters:
+    if len(text) <= room and _size(text) <= room:
         return text
-    kept = characters - 3
-    return f"{text[: kept // 2]}...{text[-(kept - kept // 2) :]}"
+    kept = room - 3
+    backwards = _fitting(text[: -room - 1 : -1], kept - kept // 2)
+    return f"{_fitting(text[:room], kept // 2)}...{backwards[::-1]}"
+
+
+def _fitting(text: str, room: int) -> str:
+    """As much of its beginning as so many bytes hold."""
+    lengths = range(len(text) + 1)
+    return text[: bisect_right(lengths, room, key=lambda length: _size(text[:length])) - 1]
+
+
+def _size(text: str) -> int:
+    """How many bytes a text takes in a page: a letter up to four, a quotation mark five."""
+    return len(escape(text).encode(errors="replace"))

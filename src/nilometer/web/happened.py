@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from nilometer.web.parts import Parts
 
 LIMIT: Final = 300
-"""A page shows no more lines at once, each with 600 letters of what was told at most; its data
+"""A page shows no more lines at once, each with 600 bytes of what was told at most; its data
 have all up to LIMIT_MAX, whole, or as many as are asked for."""
 
 LIMIT_MAX: Final = 10_000

@@ -35,6 +35,9 @@ LIMIT_MAX: Final = 1000
 VIEWS: Final = {"requests": "Requests", "operations": "Operations", "failures": "Failures"}
 """What /requests shows, as its address and its links say it."""
 
+FAILURES: Final = 300
+"""So many a page shows, each with 600 bytes of why; its data have up to LIMIT_MAX, whole."""
+
 TENANTS: Final = 300
 """So many operations and projects a page shows, in 150 kB; its data have all."""
 
@@ -205,8 +208,9 @@ async def _failures(
     )
     rows = rows_of(found[:limit])
     more = len(found) > limit
-    told = {"rows": rows, "more": more, "service": service, "project": project}
-    told |= {"window": shown, "views": VIEWS, "view": "failures"}
+    told = {"rows": rows[:FAILURES], "more": more or len(rows) > FAILURES}
+    told |= {"service": service, "project": project, "rows_max": FAILURES}
+    told |= {"window": shown, "views": VIEWS, "view": "failures", "limit_max": LIMIT_MAX}
     return Page(
         "failures.html",
         "Failures",

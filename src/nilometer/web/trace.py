@@ -21,6 +21,8 @@ from nilometer.web.sheet import Sheet
 from nilometer.web.waterfall import note_of, rows_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from nilometer.model import Event, Resource
     from nilometer.model.folded import Fold, Group
     from nilometer.model.tree import Node
@@ -32,6 +34,7 @@ ROWS_SHOWN: Final = 500  # in HTML, for who has no JavaScript; with it all are s
 GROUPS_SHOWN: Final = 50
 FOLDS_SHOWN: Final = 20
 EVENTS_SHOWN: Final = 200
+EVENTS_WIDE: Final = 50  # so many are shown with 2 kB each; of more each has less, JSON has all
 TITLE_CHARACTERS_MAX: Final = 300
 MARGIN_NS: Final = 60 * 10**9  # so far from the trace's own time what belongs to it may lie
 
@@ -44,6 +47,22 @@ COLUMNS: Final = (
 )
 
 SpanId = Annotated[str, Path(pattern="^[0-9a-fA-F]{1,16}$")]
+
+
+class Cut(NamedTuple):
+    """How much of each log the page shows: bytes of its text, how many attributes, and bytes of
+    each; those of an exception go before others."""
+
+    text: int
+    attributes: int
+    value: int
+
+    def first(self, attributes: Mapping[str, Any]) -> list[tuple[str, Any]]:
+        """The attributes that are shown."""
+        ordered = sorted(
+            attributes.items(), key=lambda one: not one[0].startswith("exception.")
+        )
+        return ordered[: self.attributes]
 
 
 class State(NamedTuple):
@@ -145,6 +164,7 @@ def _page(whole: Whole, state: State, events: list[tuple[Resource, Event]]) -> P
         "gaps": [(place_of(gap).rstrip(","), gap) for gap in whole.gaps],
         "events": logs,
         "more_events": len(events) > EVENTS_SHOWN,
+        "cut": Cut(600, 8, 100) if len(logs) <= EVENTS_WIDE else Cut(240, 3, 50),
         "state": state,
         "rows": _shown_rows(whole, state),
         "rows_shown": ROWS_SHOWN,

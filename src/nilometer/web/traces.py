@@ -57,6 +57,11 @@ class Bar(NamedTuple):
     tick: str
 
 
+ADDRESSES: Final = 50_000
+"""So many bytes of a page may be its own address, which each row's service leads to with that
+service chosen: where it is long and the rows are many they lead nowhere."""
+
+
 def router(parts: Parts) -> APIRouter:
     """The routes under /traces."""
     routes = APIRouter()
@@ -172,6 +177,7 @@ def _page(
             "more": more,
             "limit": limit,
             "limit_max": LIMIT_MAX,
+            "narrows": len(rows) * len(str(request.url)) <= ADDRESSES,
             "asked": request.query_params,
             "attributes": request.query_params.getlist("attribute"),
             "kinds": KINDS,
