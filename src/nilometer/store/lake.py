@@ -15,9 +15,9 @@ from datetime import date, timedelta
 from functools import partial
 from itertools import islice
 from random import getrandbits
+from secrets import token_hex
 from threading import Lock
 from typing import TYPE_CHECKING, Final, Literal
-from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -267,7 +267,7 @@ def refuse_overwriting(place: Place) -> None:
     if place.path is not None:
         return
     try:
-        is_kept = objects_at(place.url, place.options).is_kept(f"{uuid4().hex}.probe")
+        is_kept = objects_at(place.url, place.options).is_kept(f"{token_hex(16)}.probe")
     except OSError as error:
         raise store_error(place, error, "write to") from error
     if not is_kept:
