@@ -16,6 +16,7 @@ from nilometer.analyze.cluster import cluster_of, reach
 from nilometer.analyze.questions import QUESTIONS
 from nilometer.analyze.spark import Spark
 from nilometer.errors import ConfigError, EngineError, StoreError
+from nilometer.store.places import Place
 from tests.analyze import fleet
 
 
@@ -168,5 +169,17 @@ def test_a_file_that_is_gone_is_named(tmp_path, free_port):
     with (
         closing(Spark(f"spark://127.0.0.1:{free_port()}")) as engine,
         pytest.raises(StoreError, match=r"spans/1\.parquet"),
+    ):
+        asked(engine, source)
+
+
+def test_a_file_of_another_s_behind_a_url_is_named(tmp_path, free_port):
+    source = fleet.Files(tmp_path / "x", fleet.batches(1))
+    source.place = Place.of(f"file://{tmp_path}/x")
+    file = tmp_path / "x" / "spans" / "1.parquet"
+    file.write_bytes((tmp_path / "x" / "readings" / "1.parquet").read_bytes())
+    with (
+        closing(Spark(f"spark://127.0.0.1:{free_port()}")) as engine,
+        pytest.raises(StoreError, match=r"file://.*/spans/1\.parquet .* no column trace_id"),
     ):
         asked(engine, source)
