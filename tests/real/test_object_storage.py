@@ -193,7 +193,7 @@ def test_a_service_that_overwrites_what_it_was_asked_to_keep_is_refused(tmp_path
 # ---- several at once -------------------------------------------------------------------------
 
 SENDERS = 3
-BATCHES = 9
+BATCHES = 7
 KEEPER = """
 import sys, time
 from datetime import timedelta
@@ -219,6 +219,7 @@ def shared(tmp_path, monkeypatch):
         yield store
 
 
+@pytest.mark.timeout(300)  # a minute, on two cores that nobody else uses
 def test_collectors_that_share_tables_lose_nothing_and_count_nothing_twice(shared, tmp_path):
     """Two collectors, of which one is killed, two keepers that merge and drop, and a reader."""
     folders = [tmp_path / "one", tmp_path / "two"]
