@@ -98,8 +98,9 @@ sys.path.insert(0, sys.argv[1])
 from nilometer import twin
 from nilometer.integrations import databases, event_loops, exchange
 from nilometer.measure import twin as instruments
+from nilometer.store import jsontexts
 from nilometer.trace import twin as spans
-from nilometer.wire import otlp
+from nilometer.wire import otlp, otlp_spans
 print(*(choice.implementation for choice in twin.CHOICES.values()))
 """
     said = run(
