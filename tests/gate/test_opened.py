@@ -273,3 +273,40 @@ def test_a_restart_is_one_also_in_a_run_that_made_a_table_more_than_most_do() ->
     said = judge(run(30, USUAL | ANEW | cold), runs(30, USUAL))
 
     assert (said.outcome, said.findings) == (Outcome.UNKNOWN, ())
+
+
+@pytest.mark.parametrize("since", [5, 9, 40])
+def test_a_restart_is_one_also_where_runs_had_become_cheaper(since) -> None:
+    """A suite that makes fewer tables than it did: it is measured by what it does now."""
+    fewer = WARM | {"Opened_table_definitions": 2, "Handler_read_key": 20}
+    wide = WARM | {"Opened_table_definitions": 12, "Handler_read_key": 66, "Opened_tables": 12}
+    history = [*runs(30, wide), *(run(30 + n, fewer) for n in range(since))]
+    accepted = [Accepted("shop", "r30", 31 * 60 * SECOND, "fewer tables")]
+    anew = {"Opened_table_definitions": 9, "Open_table_definitions": 7, "Handler_read_key": 62}
+    looked_at = {"Handler_read_key": 92, "Table_locks_immediate": 48}
+
+    for more in (anew, looked_at):
+        said = judge(run(90, fewer | more), history, accepted)
+        assert (said.outcome, said.findings) == (Outcome.UNKNOWN, ())
+    keys = judge(run(90, fewer | {"Handler_read_key": 40}), history, accepted)
+    assert [one.key.counter for one in keys.findings] == ["Handler_read_key"]
+
+
+def test_one_run_that_did_less_hides_no_rise_of_the_next() -> None:
+    history = [*runs(30, WARM), run(30, WARM | {"Opened_table_definitions": 0})]
+
+    said = judge(run(31, WARM | {"Handler_read_key": 60}), history)
+
+    assert [one.key.counter for one in said.findings] == ["Handler_read_key"]
+
+
+def test_a_restart_is_one_also_where_a_run_reads_many_keys() -> None:
+    """Those that it reads of the tables are too few to be seen, but their locks are not."""
+    many = WARM | {"Handler_read_key": 20_000}
+    looked_at = {"Handler_read_key": 20_072, "Table_locks_immediate": 48}
+
+    said = judge(run(30, many | looked_at), runs(30, many))
+    locks = judge(run(30, many | {"Table_locks_immediate": 48}), runs(30, many))
+
+    assert (said.outcome, said.findings) == (Outcome.UNKNOWN, ())
+    assert [one.key.counter for one in locks.findings] == ["Table_locks_immediate"]

@@ -13,7 +13,7 @@ join of a table with itself, and no definition that is opened tells it.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -33,15 +33,15 @@ class Opening(NamedTuple):
     """Which counters tell what a server opened, and how the names of those begin that it moves.
 
     `told_by` is how much it opened, and the gauge `kept` how much of it stayed open: that moves
-    `moved`. So does what it reads of tables that somebody opened before the run: all of `read`
-    rise, though no more was `asked`. Where only `again` rises, it opened them once more, and
-    moved `moved_again`.
+    `moved`. So does what it reads of tables that somebody opened before the run: the locks and
+    keys of `read` rise, though no more was `asked`. Where only `again` rises, it opened them
+    once more, and moved `moved_again`.
     """
 
     told_by: str
     kept: str
     asked: str
-    read: tuple[str, ...]
+    read: tuple[str, str]
     again: str
     moved: tuple[str, ...]
     moved_again: tuple[str, ...]
@@ -57,7 +57,8 @@ OPENINGS: Final[Mapping[str, Opening]] = {
         told_by="Opened_table_definitions",
         kept="Open_table_definitions",
         asked="Queries",
-        # It locks its own tables for that, three for each; statements on InnoDB's lock none.
+        # It locks its own tables for that, three for each, and asks for six keys; statements on
+        # InnoDB's tables lock none.
         read=("Table_locks_immediate", "Handler_read_key"),
         again="Opened_tables",
         moved=(
@@ -125,14 +126,15 @@ def _moved(
 ) -> dict[int, tuple[str, ...]]:
     """By place, how the names of the counters begin that the server moved by itself.
 
-    A rise is one above the usual, and above the latest run that is none of these. Where it goes
-    on for as many runs as a level takes, it is how things are.
+    A rise is one above the level of the runs that are none of these. Where it goes on for as
+    many runs as a level takes, it is how things are.
     """
     told = [name for name in opening.told if name in series]
     above = {name: _above_the_usual(series[name].values) for name in told}
     least = {name: _least(series[name]) for name in told}
     found: dict[int, tuple[str, ...]] = {}
     known, in_a_row, level = 0, 0, dict.fromkeys(told, 0.0)
+    latest = deque([level], maxlen=RUNS_MIN)
     for at in range(runs):
         now = {name: by for name in told if (by := above[name][at]) is not None}
         if len(now) < len(told):
@@ -143,9 +145,22 @@ def _moved(
         if 0 < in_a_row < RUNS_MIN:
             found[at] = moved
         else:
-            level = {name: max(by, 0.0) for name, by in now.items()}
+            latest.append(now)
+            level = _level(latest)
     times = Counter(found.values())
     return {at: one for at, one in found.items() if times[one] <= USUAL_SHARE * known}
+
+
+def _level(latest: deque[dict[str, float]]) -> dict[str, float]:
+    """How far above the usual ordinary runs are: as far as the last of them.
+
+    They are below it only where all are, as after an improvement that lasts: one run that did
+    less makes no rise of the next.
+    """
+    return {
+        name: max(by, min(0.0, max(one[name] for one in latest)))
+        for name, by in latest[-1].items()
+    }
 
 
 def _moved_by(
@@ -162,10 +177,20 @@ def _moved_by(
         return opening.moved if stayed else ()
     if rise.get(opening.asked, 1.0) > 0:  # or nobody knows what was asked
         return ()
-    if all(name in rise and rise[name] >= least[name] for name in opening.read):
+    if _read_anew(*opening.read, rise, least):
         return opening.moved
     again = opening.again
     return opening.moved_again if again in rise and rise[again] >= least[again] else ()
+
+
+def _read_anew(
+    locks: str, keys: str, rise: Mapping[str, float], least: Mapping[str, float]
+) -> bool:
+    """Whether both rose by what could alarm; among very many keys those alarm nobody, but as
+    many as of locks are there."""
+    if locks not in rise or keys not in rise:
+        return False
+    return rise[locks] >= least[locks] and rise[keys] >= min(rise[locks], least[keys])
 
 
 def _above_the_usual(values: Sequence[float | None]) -> list[float | None]:
