@@ -156,6 +156,37 @@ def test_a_process_is_alive_while_its_silence_is_shorter_than_three_intervals(as
     assert told == [(1, True, 5, 10), (2, False, 320, 10)]
 
 
+@pytest.mark.parametrize("every_s", [290, 400, 600, 1800, 3600])
+@pytest.mark.parametrize("intervals", [0.5, 0.95, 2.9])
+def test_that_is_so_of_who_speaks_seldom_too(tmp_path, every_s, intervals):
+    """Beside one that speaks often, and looked at for less time than one interval takes."""
+    silent_s = int(every_s * intervals)
+    batches = [
+        Batch(Resource("seldom", "h1", 1), told(-silent_s - number * every_s))
+        for number in (1, 0)
+    ] + [Batch(Resource("often", "h1", 2), told(at_s)) for at_s in (-15, -5)]
+
+    with asking(tmp_path, batches, clock=Clock(wall_ns=lambda: NOW)) as ask:
+        answer = ask("/services", since="3h", format="json").json()["services"]
+        if silent_s < 900:
+            shorter = ask("/services", since="15m", format="json").json()["services"]
+            assert shorter[1]["processes"][0]["alive"]
+
+    found = answer[1]["processes"][0]
+    assert (found["alive"], found["interval_ns"]) == (True, every_s * S)
+
+
+def test_whoever_spoke_often_is_gone_though_others_speak_seldom(tmp_path):
+    batches = [
+        Batch(Resource("gone", "h1", 1), told(at_s)) for at_s in (-3650, -3640, -3630)
+    ] + [Batch(Resource("seldom", "h1", 2), told(at_s)) for at_s in (-5400, -1800)]
+
+    with asking(tmp_path, batches, clock=Clock(wall_ns=lambda: NOW)) as ask:
+        answer = ask("/services", since="3h", format="json").json()["services"]
+
+    assert [(one["service"], one["alive"]) for one in answer] == [("gone", 0), ("seldom", 1)]
+
+
 def test_whoever_sends_only_spans_is_a_service_too(ask):
     answer = ask("/services", format="json").json()["services"]
 

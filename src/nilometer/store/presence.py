@@ -17,11 +17,20 @@ PROCESSES_MAX: Final = 10_000
 """Of one question: 100 services of 100 processes."""
 
 PULSE_NS: Final = 600 * 10**9
-"""From so much of the latest time it is reckoned how often a process speaks."""
+"""From so much of the latest time it is reckoned how often a process speaks, where it spoke
+twice in it."""
 
 INTERVAL_NS_MAX: Final = NS_PER_HOUR
 """No service is set to report more seldom; what lay longer between two of its readings, as
 where it was halted, is no interval."""
+
+SELDOM_NS: Final = 3 * INTERVAL_NS_MAX
+"""From so much it is reckoned of processes that speak more seldom; who is silent for longer is
+gone, however seldom it spoke."""
+
+
+Who = tuple[str, str, int]
+"""A process: its service, host and number."""
 
 
 class Presence(NamedTuple):
@@ -48,18 +57,31 @@ class Presences:
         each, by service, host and process."""
         since, last = ends(since_ns, until_ns)
         found = self._who("processes", "readings", "ended_ns", since, last)
+        reporting = list(found)
         for key, row in self._who(
             "tracing_processes", "spans", "started_ns", since, last
         ).items():
             if key not in found or found[key]["ended_ns"] < row["ended_ns"]:
                 found[key] = row
         newest = max((row["ended_ns"] for row in found.values()), default=since)
-        begun = max(since, min(last, newest) - PULSE_NS)
-        pulses = self._who("pulses", "readings", "ended_ns", begun, last)
+        newest = min(last, newest)
+        late = [who for who in reporting if found[who]["ended_ns"] >= newest - SELDOM_NS]
+        intervals = self._intervals(late, newest, last)
         return [
-            Presence(*key, row["version"], row["ended_ns"], _interval(pulses.get(key)))
-            for key, row in sorted(found.items())
+            Presence(*who, row["version"], row["ended_ns"], intervals.get(who))
+            for who, row in sorted(found.items())
         ]
+
+    def _intervals(self, of: Sequence[Who], newest: int, last: int) -> dict[Who, int]:
+        """How often each of these speaks, where it did twice."""
+        found: dict[Who, int] = {}
+        for time_ns in (PULSE_NS, SELDOM_NS + INTERVAL_NS_MAX):
+            if all(who in found for who in of):
+                break
+            pulses = self._who("pulses", "readings", "ended_ns", newest - time_ns, last)
+            told = {who: _interval(row) for who, row in pulses.items() if row["beats"] > 1}
+            found = told | found
+        return found
 
     def longest_interval(
         self, name: str, series: Sequence[Series], *, until_ns: int | None = None
@@ -78,14 +100,12 @@ class Presences:
 
     def _who(
         self, question: str, table: str, column: str, since: int, last: int
-    ) -> dict[tuple[str, str, int], Row]:
+    ) -> dict[Who, Row]:
         values = {"since_ns": since, "last_ns": last, "rows_max": PROCESSES_MAX}
         wanted: Wanted = {column: (since, last)}
         rows = self._questions.ask(question, table, wanted, values)
         return {(row["service"], row["host"], row["pid"]): row for row in rows}
 
 
-def _interval(pulse: Row | None) -> int | None:
-    if pulse is None or pulse["beats"] < 2:
-        return None
+def _interval(pulse: Row) -> int:
     return int((pulse["ended_ns"] - pulse["first_ns"]) // (pulse["beats"] - 1))
