@@ -87,12 +87,17 @@ class Presences:
         self, name: str, series: Sequence[Series], *, until_ns: int | None = None
     ) -> int:
         """The longest time in nanoseconds of which one reading of these series tells, of the
-        latest two hours of each; at most INTERVAL_NS_MAX, 0 if none tells of any."""
+        latest two hours of each; at most INTERVAL_NS_MAX, 0 if none tells of any.
+
+        Of those that ended two hours before the others nothing is read.
+        """
         last = ends(None, until_ns)[1]
-        first = [max(0, each.ended_ns - 2 * INTERVAL_NS_MAX) for each in series]
-        if not first:
+        latest = max((each.ended_ns for each in series), default=0)
+        of = [each for each in series if each.ended_ns >= latest - 2 * INTERVAL_NS_MAX]
+        if not of:
             return 0
-        values = {"name": name, "series": [each.series for each in series], "first": first}
+        first = [max(0, each.ended_ns - 2 * INTERVAL_NS_MAX) for each in of]
+        values = {"name": name, "series": [each.series for each in of], "first": first}
         wanted: Wanted = {"name": (name, name), "ended_ns": (min(first), last)}
         rows = self._questions.ask("intervals", "readings", wanted, values | {"last_ns": last})
         longest = max((row["interval_ns"] or 0 for row in rows), default=0)

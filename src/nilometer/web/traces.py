@@ -57,7 +57,7 @@ class Bar(NamedTuple):
     tick: str
 
 
-ADDRESSES: Final = 50_000
+ADDRESSES: Final = 30_000
 """So many bytes of a page may be its own address, which each row's service leads to with that
 service chosen: where it is long and the rows are many they lead nowhere."""
 
