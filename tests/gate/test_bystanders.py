@@ -166,6 +166,17 @@ def test_transactions_of_innodb_s_own_alarm_nobody() -> None:
     assert (slower.outcome, slower.findings) == (Outcome.PASS, ())
 
 
+def test_threads_that_a_server_makes_after_a_pause_alarm_nobody() -> None:
+    """Figures of a suite with eight connections at once: before, theirs were still there."""
+    usual = {"Com_select": 160, "Connections": 9, "Threads_created": 0}
+
+    after_a_pause = judge(run(30, usual | {"Threads_created": 8}), runs(30, usual))
+    more = judge(run(30, usual | {"Threads_created": 9, "Connections": 18}), runs(30, usual))
+
+    assert (after_a_pause.outcome, after_a_pause.findings) == (Outcome.PASS, ())
+    assert [one.key.counter for one in more.findings] == ["Connections"]
+
+
 def test_what_one_run_could_not_read_changes_nothing_for_other_counters() -> None:
     history = runs(30, FIGURES, backend="postgresql")
     moved = FIGURES | {"xact_commit": 500, "statement.calls": None}
