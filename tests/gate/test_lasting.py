@@ -402,3 +402,15 @@ def test_noise_ends_no_alarm_of_a_counter_that_moved_by_five_scales() -> None:
     values = [1000.0, 1002.0, 998.0] * 14 + [1014.0] * 6 + [1008.0, 1015.0]
 
     assert baseline(values).held == Held(42, 1014.0)
+
+
+@pytest.mark.parametrize("by", [2, -2, 3])
+@pytest.mark.parametrize("before", [7, 14, 40])
+@pytest.mark.parametrize("since", [1, 6, 60])
+def test_the_least_step_that_alarms_is_a_level_once_it_was_accepted(before, by, since) -> None:
+    """One statement more in two tests; what is twice as much is told of it afterwards."""
+    values = [before] * 22 + [before + by]
+    same, twice = before + by, 2 * (before + by) + 2
+
+    assert set(baseline([*values, *[same] * since], [22]).values) == {same}
+    assert alarms([*values, *[same] * since], [22], [same, twice]) == ".A"

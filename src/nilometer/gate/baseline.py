@@ -110,14 +110,19 @@ def _begins(values: Sequence[float | None], accepted: Sequence[int]) -> dict[int
                 break
             if value is None:
                 continue
-            if abs(value - shown) > near:
+            if _is_off(value - shown, near):
                 others = [v for v in values[last:place] if v is not None]
-                others = [v for v in others if abs(v - shown) > near][-DOUBTFUL_RUNS:]
+                others = [v for v in others if _is_off(v - shown, near)][-DOUBTFUL_RUNS:]
                 if not others or abs(value - shown) >= abs(value - median(others)):
                     break
             begin = place
         found[begin] = at
     return found
+
+
+def _is_off(by: float, near: float) -> bool:
+    """Whether it is further off than noise is; what is as far as what alarms is."""
+    return by != 0 and abs(by) >= near
 
 
 def _near(known: Sequence[float]) -> float:
