@@ -156,8 +156,8 @@ def test_a_process_is_alive_while_its_silence_is_shorter_than_three_intervals(as
     assert told == [(1, True, 5, 10), (2, False, 320, 10)]
 
 
-@pytest.mark.parametrize("every_s", [290, 400, 600, 1800, 3600])
-@pytest.mark.parametrize("intervals", [0.5, 0.95, 2.9])
+@pytest.mark.parametrize("every_s", [290, 400, 600, 1800, 3600, 3620])
+@pytest.mark.parametrize("intervals", [0.5, 0.95, 2.8])
 def test_that_is_so_of_who_speaks_seldom_too(tmp_path, every_s, intervals):
     """Beside one that speaks often, and looked at for less time than one interval takes."""
     silent_s = int(every_s * intervals)
@@ -185,6 +185,15 @@ def test_whoever_spoke_often_is_gone_though_others_speak_seldom(tmp_path):
         answer = ask("/services", since="3h", format="json").json()["services"]
 
     assert [(one["service"], one["alive"]) for one in answer] == [("gone", 0), ("seldom", 1)]
+
+
+def test_a_halt_of_hours_is_no_interval(tmp_path):
+    batches = [Batch(Resource("a", "h1", 1), told(at_s)) for at_s in (-9000, -600)]
+
+    with asking(tmp_path, batches, clock=Clock(wall_ns=lambda: NOW)) as ask:
+        (answer,) = ask("/services", since="3h", format="json").json()["services"]
+
+    assert (answer["alive"], answer["processes"][0]["interval_ns"]) == (0, None)
 
 
 def test_whoever_sends_only_spans_is_a_service_too(ask):

@@ -21,8 +21,10 @@ PULSE_NS: Final = 600 * 10**9
 twice in it."""
 
 INTERVAL_NS_MAX: Final = NS_PER_HOUR
-"""No service is set to report more seldom; what lay longer between two of its readings, as
-where it was halted, is no interval."""
+"""No service is set to report more seldom."""
+
+HALTED_NS: Final = INTERVAL_NS_MAX * 3 // 2
+"""What lay longer between two of its readings, as where it was halted, is no interval."""
 
 SELDOM_NS: Final = 3 * INTERVAL_NS_MAX
 """From so much it is reckoned of processes that speak more seldom; who is silent for longer is
@@ -76,37 +78,34 @@ class Presences:
         """How often each of these speaks, where it did twice."""
         found: dict[Who, int] = {}
         for time_ns in (PULSE_NS, SELDOM_NS + INTERVAL_NS_MAX):
-            if all(who in found for who in of):
+            pids = sorted({who[2] for who in of if who not in found})
+            if not pids:
                 break
-            pulses = self._who("pulses", "readings", "ended_ns", newest - time_ns, last)
+            begun = newest - time_ns
+            pulses = self._who("pulses", "readings", "ended_ns", begun, last, pids=pids)
             told = {who: _interval(row) for who, row in pulses.items() if row["beats"] > 1}
-            found = told | found
+            found = {who: ns for who, ns in told.items() if ns < HALTED_NS} | found
         return found
 
     def longest_interval(
         self, name: str, series: Sequence[Series], *, until_ns: int | None = None
     ) -> int:
         """The longest time in nanoseconds of which one reading of these series tells, of the
-        latest two hours of each; at most INTERVAL_NS_MAX, 0 if none tells of any.
-
-        Of those that ended two hours before the others nothing is read.
-        """
+        latest two hours of each; at most INTERVAL_NS_MAX, 0 if none tells of any."""
         last = ends(None, until_ns)[1]
-        latest = max((each.ended_ns for each in series), default=0)
-        of = [each for each in series if each.ended_ns >= latest - 2 * INTERVAL_NS_MAX]
-        if not of:
+        first = [max(0, each.ended_ns - 2 * INTERVAL_NS_MAX) for each in series]
+        if not first:
             return 0
-        first = [max(0, each.ended_ns - 2 * INTERVAL_NS_MAX) for each in of]
-        values = {"name": name, "series": [each.series for each in of], "first": first}
+        values = {"name": name, "series": [each.series for each in series], "first": first}
         wanted: Wanted = {"name": (name, name), "ended_ns": (min(first), last)}
         rows = self._questions.ask("intervals", "readings", wanted, values | {"last_ns": last})
         longest = max((row["interval_ns"] or 0 for row in rows), default=0)
         return min(max(0, longest), INTERVAL_NS_MAX)
 
     def _who(
-        self, question: str, table: str, column: str, since: int, last: int
+        self, question: str, table: str, column: str, since: int, last: int, **more: object
     ) -> dict[Who, Row]:
-        values = {"since_ns": since, "last_ns": last, "rows_max": PROCESSES_MAX}
+        values = {"since_ns": since, "last_ns": last, "rows_max": PROCESSES_MAX, **more}
         wanted: Wanted = {column: (since, last)}
         rows = self._questions.ask(question, table, wanted, values)
         return {(row["service"], row["host"], row["pid"]): row for row in rows}
