@@ -234,6 +234,7 @@ def within(content, *numbers):
     return content
 
 
+IMMORTAL = 1 << 29
 PLACES = {
     "resource": (1, 1, 1),
     "scope": (1, 2, 1, 3),
@@ -315,6 +316,8 @@ def test_it_gives_back_every_reference_and_all_memory():
             told(_otlp_spans.decode, body)
 
     shared = [None, "", b"", (), *SpanKind, *Status, SpanRecord, Event, Link]
+    # From Python 3.12 on some live for ever, and protobuf moves what stands for their count.
+    shared = [each for each in shared if sys.getrefcount(each) < IMMORTAL]
     for _ in range(3):
         run()
     gc.collect()
