@@ -387,6 +387,21 @@ def test_a_cell_leads_to_its_requests_however_seldom_their_service_reports(
     assert f'data-interval-ms="{every_s * 1000}"' in page
 
 
+def test_a_cell_looks_back_for_as_long_as_a_process_told_that_is_gone_for_hours(tmp_path):
+    values = Distribution.of([5 * MS])
+
+    def told(pid, ended_ns, every_s):
+        one = reading("a", Kind.DISTRIBUTION, values, ended_ns)
+        one = one._replace(started_ns=ended_ns - every_s * S)
+        return Batch(CALLED._replace(pid=pid), (one,))
+
+    batches = [told(1, NOW - 4 * 3600 * S, 60), told(2, NOW - S, 10)]
+    with asking(tmp_path, batches, clock=AT_NOW) as ask:
+        page = ask("/metrics/a", since="6h").text
+
+    assert re.findall(r'data-interval-ms="(\d+)"', page) == ["60000"]
+
+
 def test_a_cell_looks_back_ten_seconds_at_least_and_an_hour_at_most(tmp_path):
     values = Distribution.of([5 * MS])
     short, long = (reading(name, Kind.DISTRIBUTION, values, NOW - S) for name in "ab")
