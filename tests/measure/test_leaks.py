@@ -175,6 +175,9 @@ def test_using_it_again_and_again_holds_no_more_memory_than_python_does(use):
     assert c - python < KIB_ALLOWED
 
 
+IMMORTAL = 1 << 29
+
+
 @pytest.mark.parametrize("use", USES, ids=[use.__name__ for use in USES])
 def test_no_shared_object_gains_or_loses_references(use):
     registry = Registry(core=_core, clock=Hands().clock)
@@ -184,6 +187,8 @@ def test_no_shared_object_gains_or_loses_references(use):
     timer, counter = registry.timer("t"), registry.counter("c")
     errors = registry.counter("t.errors", unit="{error}").bind(**{"error.type": "KeyError"})
     shared = [None, True, False, "a", timer, counter, errors, timer.family, KeyError]
+    # From Python 3.12 on some live for ever; what stands for their count says nothing.
+    shared = [one for one in shared if sys.getrefcount(one) < IMMORTAL]
     before = [sys.getrefcount(one) for one in shared]
     for _ in range(ROUNDS):
         use(registry)
