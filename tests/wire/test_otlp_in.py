@@ -756,6 +756,7 @@ print(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
 """
 
 
+@pytest.mark.slow  # so that no sanitizer runs it, which takes more memory than is reckoned with
 @pytest.mark.parametrize(
     ("signal", "encoding", "body"),
     [
