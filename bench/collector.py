@@ -28,60 +28,84 @@ from nilometer.model import Batch, Resource, SpanKind, SpanRecord
 from nilometer.wire.otlp import encode_traces
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console
 
 COLLECTOR_CORE, *_, SENDER_CORE = sorted(os.sched_getaffinity(0)) * 2
 SECONDS = 10
 SPANS_PER_REQUEST = 2000
 SENDERS = 4  # so that one request is read while another is committed
+SENDERS_MANY = 16  # as of a fleet: what waits for a commit is no longer what holds them up
 LINES_PER_DATAGRAM = 20
 SERIES = 5_000  # more than any part of the collector remembers of lines that it has read
 STATSD_RATES = (25_000, 50_000, 100_000, 200_000, 300_000)
 READY_S_MAX = 20
 
 
-class Collector:
-    """`nilometer serve` on a store, on the first of our processors only if it is to have none
-    beside it."""
+class Server:
+    """A process, on the first of our processors only if it is to have none beside it; what it
+    costs. It ends by SIGTERM."""
 
-    def __init__(self, folder: Path, *, alone: bool = True) -> None:
-        self.port, self.statsd = free_port(), free_port()
-        command = ["serve", "--store", str(folder), "--listen", f"127.0.0.1:{self.port}"]
-        command += ["--statsd", f"127.0.0.1:{self.statsd}", "--flush", "1s"]
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "nilometer", *command],
+    def __init__(
+        self, command: Sequence[str], *, alone: bool = True, env: dict[str, str] | None = None
+    ) -> None:
+        self.process = subprocess.Popen(
+            command,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            env={**os.environ, **(env or {})},
         )
         if alone:
-            os.sched_setaffinity(self._process.pid, {COLLECTOR_CORE})
-        until = time.monotonic() + READY_S_MAX
-        while time.monotonic() < until:
-            try:
-                self.ask("health")
-            except OSError:
-                time.sleep(0.1)
-            else:
-                return
-        raise SystemExit("the collector did not come up")
+            os.sched_setaffinity(self.process.pid, {COLLECTOR_CORE})
 
-    def ask(self, path: str) -> Any:
-        with urlopen(f"http://127.0.0.1:{self.port}/api/v1/{path}", timeout=30) as answer:
-            return json.load(answer)
+    def is_ready(self) -> bool:
+        """Whether it answers."""
+        raise NotImplementedError
+
+    def wait_till_ready(self, seconds: float = READY_S_MAX) -> None:
+        """Return once it answers; end with a message if it does not."""
+        until = time.monotonic() + seconds
+        while not self.is_ready():
+            if time.monotonic() > until or self.process.poll() is not None:
+                raise SystemExit(f"{type(self).__name__.lower()} did not come up")
+            time.sleep(0.1)
 
     def cpu_s(self) -> float:
-        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def memory_mb(self) -> float:
-        for line in Path(f"/proc/{self._process.pid}/status").read_text().splitlines():
+        for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
             if line.startswith("VmHWM"):
                 return int(line.split()[1]) / 1024
         return 0.0
 
     def stop(self) -> None:
-        self._process.send_signal(signal.SIGTERM)
-        self._process.wait(30)
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(30)
+
+
+class Collector(Server):
+    """`nilometer serve` on a store."""
+
+    def __init__(self, folder: Path, *, alone: bool = True) -> None:
+        self.port, self.statsd = free_port(), free_port()
+        command = ["serve", "--store", str(folder), "--listen", f"127.0.0.1:{self.port}"]
+        command += ["--statsd", f"127.0.0.1:{self.statsd}", "--flush", "1s"]
+        super().__init__([sys.executable, "-m", "nilometer", *command], alone=alone)
+        self.wait_till_ready()
+
+    def is_ready(self) -> bool:
+        try:
+            self.ask("health")
+        except OSError:
+            return False
+        return True
+
+    def ask(self, path: str) -> Any:
+        with urlopen(f"http://127.0.0.1:{self.port}/api/v1/{path}", timeout=30) as answer:
+            return json.load(answer)
 
 
 def bodies(count: int = 200, mark: bytes = b"") -> list[bytes]:
@@ -219,13 +243,17 @@ def send_at(
 
 def measure_collector(console: Console) -> dict[str, Any]:
     """Both figures, as a table and for JSON."""
+    cores = os.sched_getaffinity(0)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         os.sched_setaffinity(0, {SENDER_CORE})
-        with console.status("collector: OTLP spans"):
-            spans = measure_spans(folder / "spans")
-        with console.status("collector: statsd lines"):
-            lines = measure_statsd(folder / "statsd")
+        try:
+            with console.status("collector: OTLP spans"):
+                spans = measure_spans(folder / "spans")
+            with console.status("collector: statsd lines"):
+                lines = measure_statsd(folder / "statsd")
+        finally:  # what is measured next has all of them
+            os.sched_setaffinity(0, cores)
     table = Table(
         title="collector, on one core", box=None, title_justify="left", padding=(0, 1)
     )

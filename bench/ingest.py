@@ -14,6 +14,7 @@ import os
 import random
 import socket
 import struct
+import sys
 import tempfile
 import threading
 import time
@@ -32,12 +33,13 @@ from rich.table import Table
 from bench.collector import (
     LINES_PER_DATAGRAM,
     SENDER_CORE,
-    SENDERS,
+    SENDERS_MANY,
     SPANS_PER_REQUEST,
     Collector,
     bodies,
     datagrams,
 )
+from bench.ingest_peers import Phoenix, Statsd, into_own_network, missing, settled
 from nilometer.model import Batch, Distribution, Kind, Reading, Resource
 from nilometer.wire.otlp import encode_metrics
 
@@ -145,19 +147,19 @@ def post(
     taken: Taken,
     path: str,
     requests: Iterator[tuple[bytes, int]],
-    collector: Collector,
+    port: int,
     seconds: float,
     rate: float,
     tell: Callable[[float], None],
 ) -> None:
     """Send what is given from several connections at once, evenly if there is a rate."""
     place, began = threading.Lock(), time.monotonic()
-    acknowledged = [0] * SENDERS
+    acknowledged = [0] * SENDERS_MANY
     planned = 0
 
     def sender(number: int) -> None:
         nonlocal planned
-        connection = HTTPConnection("127.0.0.1", collector.port, timeout=60)
+        connection = HTTPConnection("127.0.0.1", port, timeout=60)
         head = {"Content-Type": "application/x-protobuf"}
         while time.monotonic() - began < seconds:
             with place:
@@ -174,7 +176,9 @@ def post(
                 time.sleep(0.05)  # it is busy, and says so
             acknowledged[number] += rows
 
-    threads = [threading.Thread(target=sender, args=(number,)) for number in range(SENDERS)]
+    threads = [
+        threading.Thread(target=sender, args=(number,)) for number in range(SENDERS_MANY)
+    ]
     for thread in threads:
         thread.start()
     while any(thread.is_alive() for thread in threads):
@@ -185,12 +189,10 @@ def post(
     taken.took_s, taken.sent = time.monotonic() - began, sum(acknowledged)
 
 
-def send_lines(
-    taken: Taken, collector: Collector, seconds: float, tell: Callable[[float], None]
-) -> None:
+def send_lines(taken: Taken, port: int, seconds: float, tell: Callable[[float], None]) -> None:
     """Send statsd's lines as evenly as one process can at the rate that is wanted."""
     out = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    out.connect(("127.0.0.1", collector.statsd))
+    out.connect(("127.0.0.1", port))
     packets, rate = datagrams("bench.ingest"), taken.wanted_per_s * PACE
     burst = max(1, int(rate / LINES_PER_DATAGRAM / 1000))  # each millisecond
     sent, began = 0, time.perf_counter()
@@ -238,12 +240,12 @@ def measure(load: str, seconds: float, folder: Path, progress: Progress) -> Take
     try:
         cpu_s = collector.cpu_s()
         if load == "lines":
-            send_lines(taken, collector, seconds, tell)
+            send_lines(taken, collector.statsd, seconds, tell)
         elif load == "spans":
-            post(taken, "/v1/traces", span_requests(), collector, seconds, 0, tell)
+            post(taken, "/v1/traces", span_requests(), collector.port, seconds, 0, tell)
         else:
             rate = taken.wanted_per_s * PACE
-            post(taken, "/v1/metrics", reading_requests(), collector, seconds, rate, tell)
+            post(taken, "/v1/metrics", reading_requests(), collector.port, seconds, rate, tell)
         time.sleep(COME_S)
         taken.cpu_us = (collector.cpu_s() - cpu_s) / max(taken.sent, 1) * 1e6
         taken.memory_mb = collector.memory_mb()
@@ -255,6 +257,26 @@ def measure(load: str, seconds: float, folder: Path, progress: Progress) -> Take
         taken.stored = stored(folder, "readings", "sum(value_int)", "name = 'bench.ingest'")
     else:
         taken.stored = stored(folder, "readings", "count(*)", "name like 'bench.request%'")
+    return taken
+
+
+def measure_peer(load: str, seconds: float, folder: Path, progress: Progress) -> Taken:
+    """The same load on who else takes it in."""
+    peer = {"lines": Statsd, "spans": Phoenix}[load](folder)
+    taken = Taken(f"{load}: {type(peer).__name__.lower()}", WANTED[load])
+    bar = progress.add_task(taken.load, total=seconds)
+    tell = lambda gone: progress.update(bar, completed=min(gone, seconds))  # noqa: E731
+    try:
+        cpu_s = peer.cpu_s()
+        if isinstance(peer, Statsd):
+            send_lines(taken, peer.statsd, seconds, tell)
+        else:
+            post(taken, "/v1/traces", span_requests(), peer.port, seconds, 0, tell)
+        taken.stored = settled(peer.stored)
+        taken.cpu_us = (peer.cpu_s() - cpu_s) / max(taken.sent, 1) * 1e6
+        taken.memory_mb = peer.memory_mb()
+    finally:
+        peer.stop()
     return taken
 
 
@@ -286,7 +308,12 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=SECONDS, help="of each load")
     parser.add_argument("--only", choices=WANTED, help="one load alone")
     parser.add_argument("--json", type=Path, help="write the figures there, too")
+    parser.add_argument("--peers", type=float, metavar="SECONDS", help="of each peer, too")
     given = parser.parse_args()
+    if given.peers:
+        if missing():
+            raise SystemExit(missing())
+        into_own_network([sys.executable, "-m", "bench.ingest", *sys.argv[1:]])
     os.sched_setaffinity(0, {SENDER_CORE})
     columns = (TextColumn("{task.description:9}"), BarColumn(), TimeRemainingColumn())
     found = []
@@ -294,6 +321,9 @@ def main() -> None:
         for load in [given.only] if given.only else WANTED:
             with tempfile.TemporaryDirectory() as folder:
                 found.append(measure(load, given.seconds, Path(folder), progress))
+            if given.peers and load != "readings":
+                with tempfile.TemporaryDirectory() as folder:
+                    found.append(measure_peer(load, given.peers, Path(folder), progress))
     Console().print(shown(found))
     if given.json:
         given.json.write_text(json.dumps([asdict(each) for each in found], indent=1))
