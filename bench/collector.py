@@ -89,10 +89,11 @@ class Server:
 class Collector(Server):
     """`nilometer serve` on a store."""
 
-    def __init__(self, folder: Path, *, alone: bool = True) -> None:
+    def __init__(self, folder: Path, *, alone: bool = True, kafka: str = "") -> None:
         self.port, self.statsd = free_port(), free_port()
         command = ["serve", "--store", str(folder), "--listen", f"127.0.0.1:{self.port}"]
         command += ["--statsd", f"127.0.0.1:{self.statsd}", "--flush", "1s"]
+        command += ["--kafka", kafka] if kafka else []
         super().__init__([sys.executable, "-m", "nilometer", *command], alone=alone)
         self.wait_till_ready()
 

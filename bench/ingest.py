@@ -53,6 +53,7 @@ WANTED = {"spans": 100_000, "lines": 300_000, "readings": 1_000_000 / 60}
 MEMORY_MB_MAX = 500
 PROCESSES, INTERVAL_S = 100, 10
 READINGS_PER_PROCESS = int(WANTED["readings"] * INTERVAL_S / PROCESSES) + 1
+ANSWERS_S_MAX = 30
 COME_S = 5  # what was sent last is in the tables by then: the collector flushes each second
 SLICES = 16  # ids are compared in so many parts, so that memory holds one
 
@@ -159,20 +160,16 @@ def post(
 
     def sender(number: int) -> None:
         nonlocal planned
-        connection = HTTPConnection("127.0.0.1", port, timeout=60)
-        head = {"Content-Type": "application/x-protobuf"}
+        connection = HTTPConnection("127.0.0.1", port, timeout=ANSWERS_S_MAX)
         while time.monotonic() - began < seconds:
             with place:
                 body, rows = next(requests)
                 planned += rows
                 due = began + planned / rate if rate else 0
             time.sleep(max(0, due - time.monotonic()))
-            while True:
-                connection.request("POST", path, body, head)
-                answer = connection.getresponse()
-                answer.read()
-                if answer.status == 200:
-                    break
+            while not taken_in(connection, path, body):
+                if time.monotonic() - began > seconds:
+                    return
                 time.sleep(0.05)  # it is busy, and says so
             acknowledged[number] += rows
 
@@ -187,6 +184,18 @@ def post(
         if time.monotonic() - began >= STEP_S * (len(taken.steps) + 1):
             taken.steps.append(sum(acknowledged) - sum(taken.steps))
     taken.took_s, taken.sent = time.monotonic() - began, sum(acknowledged)
+
+
+def taken_in(connection: HTTPConnection, path: str, body: bytes) -> bool:
+    """Whether it was acknowledged; an answer that does not come in time is none."""
+    try:
+        connection.request("POST", path, body, {"Content-Type": "application/x-protobuf"})
+        answer = connection.getresponse()
+        answer.read()
+    except OSError:
+        connection.close()
+        return False
+    return answer.status == 200
 
 
 def send_lines(taken: Taken, port: int, seconds: float, tell: Callable[[float], None]) -> None:

@@ -2,8 +2,8 @@
 
 Each is sent what the collector is sent, as fast, on the same core, and asked by its own means
 how much it has. Neither promises what the collector does: statsd keeps sums in memory, Phoenix
-answers before it has written. Phoenix's port for gRPC cannot be told to listen at loopback
-only, so the command first goes into a network of its own, which has nothing but a loopback.
+answers before it has written, and is waited for. Its port for gRPC cannot be told to listen at
+loopback only, so the command first goes into a network of its own, which has nothing else.
 """
 
 from __future__ import annotations

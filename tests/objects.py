@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Self
@@ -62,7 +63,9 @@ class Objects:
     `straight` is its own URL.
     """
 
-    def __init__(self, tmp_path: Path, *, keeps_conditions: bool = True) -> None:
+    def __init__(
+        self, tmp_path: Path, *, keeps_conditions: bool = True, delay_s: float = 0.0
+    ) -> None:
         self.bucket = BUCKET
         self.log = tmp_path / "s3.log"
         with self.log.open("wb") as output:
@@ -81,7 +84,7 @@ class Objects:
         if not told:
             raise RuntimeError(f"the S3 server did not start:\n{self.log.read_text()}")
         self.straight = f"http://127.0.0.1:{int(told)}"
-        self._way = Way(int(told))
+        self._way = Way(int(told), delay_s)
         self.port = self._way.port
 
     @property
@@ -121,10 +124,12 @@ class Objects:
 
 
 class Way:
-    """A port whose connections lead to another one, while it is open."""
+    """A port whose connections lead to another one, while it is open; what is asked waits for
+    `delay_s` on the way, as it would to a service that is far off."""
 
-    def __init__(self, target: int) -> None:
+    def __init__(self, target: int, delay_s: float = 0.0) -> None:
         self._target = target
+        self._delay_s = delay_s
         self.port = 0
         self._lock = threading.Lock()
         self._sockets: list[socket.socket] = []
@@ -153,12 +158,13 @@ class Way:
                 return
             with self._lock:
                 self._sockets += [near, far]
-            for source, target in ((near, far), (far, near)):
-                threading.Thread(target=self._lead, args=[source, target], daemon=True).start()
+            for ends in ((near, far, self._delay_s), (far, near, 0.0)):
+                threading.Thread(target=self._lead, args=ends, daemon=True).start()
 
-    def _lead(self, source: socket.socket, target: socket.socket) -> None:
+    def _lead(self, source: socket.socket, target: socket.socket, delay_s: float) -> None:
         with suppress(OSError):
             while piece := source.recv(PIECE_BYTES):
+                time.sleep(delay_s)
                 target.sendall(piece)
         _end(source)
         _end(target)
@@ -172,6 +178,6 @@ def _end(sock: socket.socket) -> None:
     sock.close()
 
 
-def start(tmp_path: Path, *, keeps_conditions: bool = True) -> Objects:
+def start(tmp_path: Path, *, keeps_conditions: bool = True, delay_s: float = 0.0) -> Objects:
     """An S3 server that is ready; without `keeps_conditions` it overwrites what is there."""
-    return Objects(tmp_path, keeps_conditions=keeps_conditions)
+    return Objects(tmp_path, keeps_conditions=keeps_conditions, delay_s=delay_s)
