@@ -462,6 +462,23 @@ def test_a_file_of_tach_s_is_checked_as_well(check, tmp_path):
     assert ran.stderr == "tach.conf:5: shop.halt: counters only go up, not by -1; left out\n"
 
 
+@pytest.mark.parametrize("importing", [(), ("--import",)], ids=["source", "import"])
+@pytest.mark.parametrize(
+    ("module", "near"), [("Base", "mean 'save'"), ("Bas", "Base")], ids=["method", "class"]
+)
+def test_a_class_that_a_file_of_tach_s_names_as_its_module_is_not_called_a_missing_module(
+    check, tmp_path, module, near, importing
+):
+    (tmp_path / "tach.conf").write_text(
+        f"[shop.save]\nmodule = shop_under_check.{module}\nmethod = saev\nmetric = ExecTime\n"
+    )
+    _, ran = check("--tach", "tach.conf", *importing)
+
+    assert ran.returncode == 2
+    assert f"shop_under_check:{module}.saev matches nothing" in ran.stderr
+    assert near in ran.stderr
+
+
 def test_a_program_runs_patched_by_a_flag_and_by_a_file_of_tach_s(nilometer, check, tmp_path):
     """Also where the program changes its directory, and in a child that it forks."""
     (tmp_path / "tach.conf").write_text(

@@ -32,12 +32,14 @@ if TYPE_CHECKING:
 
 
 class Checked(NamedTuple):
-    """What a patch matches. Of `found` None, only an import can tell; `fault` refuses it."""
+    """What a patch matches. Of `found` None, only an import can tell; `fault` refuses it, for
+    want of its module if that `is_absent`."""
 
     patch: Patch
     found: list[Defined] | None
     fault: str = ""
     note: str = ""
+    is_absent: bool = False
 
 
 @click.group(cls=InOrder)
@@ -118,7 +120,8 @@ def read(patch: Patch) -> Checked:
         return refused(patch, f"{patch.module} cannot be read: {error}")
     if source is None:
         near = nearest_module(patch.module)
-        return refused(patch, f"no module {patch.module!r} is found here{near}")
+        told = refused(patch, f"no module {patch.module!r} is found here{near}")
+        return told._replace(is_absent=True)
     found = matches_of_source(source, patch)
     if found is None:
         because = "may be inherited, imported or in C: --import tells"
@@ -142,7 +145,8 @@ def imported(patch: Patch, registry: Registry) -> Checked:
             f"{patch.module}.".startswith(f"{error.name}.")
         )
         near = nearest_module(patch.module) if is_absent else ""
-        return refused(patch, f"import {patch.module}: {error!r}{near}")
+        told = refused(patch, f"import {patch.module}: {error!r}{near}")
+        return told._replace(is_absent=is_absent)
     found: list[Defined] = []
     try:
         for one in matches(module, patch):
@@ -205,14 +209,21 @@ def refused(patch: Patch, because: str, found: list[Defined] | None = None) -> C
 
 
 def of_either(checked: list[Checked]) -> list[Checked]:
-    """Of those that stand for the same, the one that is found; else the first one's fault."""
+    """Of those that stand for the same, the one that is found; else the fault of the first
+    whose module is there."""
     kept: dict[object, Checked] = {}
     for at, one in enumerate(checked):
         key = one.patch.origin if one.patch.either else at
         known = kept.get(key)
-        if known is None or (known.fault and not one.fault):
+        if known is None or _says_less(known, one):
             kept[key] = one
     return list(kept.values())
+
+
+def _says_less(known: Checked, one: Checked) -> bool:
+    if known.fault and one.fault:
+        return known.is_absent and not one.is_absent
+    return bool(known.fault)
 
 
 def table(checked: list[Checked]) -> Table:

@@ -6,25 +6,30 @@ hear by their monitoring events, which cost more (`pymongo_runner`, `pymongo_eve
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from nilometer.integrations.mongo_commands import SYSTEM
 from nilometer.integrations.pymongo_events import Listener
 from nilometer.integrations.pymongo_runner import Runner
+from nilometer.integrations.pymongo_selection import Selection
 from nilometer.integrations.traffic import Traffic, size_of
 from nilometer.measure import REGISTRY
 
 if TYPE_CHECKING:
     from nilometer.measure import Registry
 
-_installed: list[Runner | Listener | Traffic] = []
+_installed: list[Runner | Listener | Selection | Traffic] = []
 
 
 def install(*, registry: Registry = REGISTRY) -> bool:
     """Measure every client that is made from now on; False if that is done already."""
     if _installed:
         return False
-    _installed.append(_way(registry))
+    way = _way(registry)
+    _installed.append(way)
+    with suppress(ImportError, AttributeError):  # of a version that looks for servers otherwise
+        _installed.append(Selection(way.commands if isinstance(way, Listener) else way))
     _installed.append(Traffic("pymongo", SYSTEM, _count_bytes, registry))
     return True
 

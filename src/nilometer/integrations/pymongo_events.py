@@ -174,14 +174,14 @@ class Listener:
         from pymongo import monitoring
 
         kinds = (Pooled, monitoring.CommandListener, monitoring.ConnectionPoolListener)
-        self._heard: Any = type("Listener", kinds, {})(registry)
-        monitoring.register(self._heard)
+        self.commands: Any = type("Listener", kinds, {})(registry)
+        monitoring.register(self.commands)
 
     def end(self) -> None:
         """Leave nothing behind in pymongo; what its clients kept hears nothing any more."""
         from pymongo import monitoring
 
-        self._heard.end()
+        self.commands.end()
         for listeners in monitoring._LISTENERS:
-            if self._heard in listeners:
-                listeners.remove(self._heard)
+            if self.commands in listeners:
+                listeners.remove(self.commands)

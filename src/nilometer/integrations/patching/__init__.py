@@ -212,9 +212,17 @@ class Patching:
             for layer in one.active()
         }
 
+    def _another_may_come(self, patch: Patch) -> bool:
+        """Whether one that stands for the same waits for a module that can be; else it ends."""
+        others = [i for i, one in self.waiting.items() if _stand_for_the_same(patch, one)]
+        for other in others:
+            if not _can_be_imported(self.waiting[other].module):
+                del self.waiting[other]
+        return any(other in self.waiting for other in others)
+
     def _fail(self, index: int, patch: Patch, error: Exception, qualname: str = "") -> None:
         self.waiting.pop(index, None)
-        if patch.either and any(_stand_for_the_same(patch, p) for p in self.waiting.values()):
+        if self._another_may_come(patch):
             return
         because = str(error) if isinstance(error, NilometerError) else repr(error)
         self.failed[index] = patch, because
@@ -232,3 +240,9 @@ class Patching:
 
 def _stand_for_the_same(one: Patch, other: Patch) -> bool:
     return one.either and other.either and one.origin == other.origin
+
+
+def _can_be_imported(module: str) -> bool:
+    """Whether such a name may be a module's: in a module that is no package it is not."""
+    parent = sys.modules.get(module.rpartition(".")[0])
+    return module in sys.modules or parent is None or hasattr(parent, "__path__")
