@@ -123,3 +123,15 @@ def test_uninstalling_leaves_nothing_behind(registry):
     threads.uninstall()
 
     assert ThreadPoolExecutor.submit is before
+
+
+def test_work_of_which_we_fail_to_know_runs_without_us(registry, monkeypatch):
+    def failing(prefix):
+        raise RuntimeError(prefix)
+
+    monkeypatch.setattr(threads, "pool_name", failing)
+    with ThreadPoolExecutor(1, "mail") as pool:
+        done = pool.submit(max, 1, 7).result()
+
+    assert done == 7
+    assert read(registry)["nilometer.lost"] != {}

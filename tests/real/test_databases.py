@@ -531,6 +531,26 @@ def test_a_driver_s_connect_in_vain_is_counted(module, registry, free_port):
 
 
 @enginefacade.transaction_context_provider
+def test_pymysql_counts_a_connect_when_it_opens_then_or_later_and_again(mariadb, registry):
+    given = {"host": "127.0.0.1", "port": mariadb.port, "user": "root"}
+    connects = lambda: read(registry).get("db.client.connect")  # noqa: E731
+    later = pymysql.connect(**given, defer_connect=True)
+    before = connects()
+    later.connect()
+    opened = connects()
+    later.close()
+    later.ping(reconnect=True)
+    with pymysql.connect(**given), later.cursor() as cursor:
+        cursor.execute("select 7")
+    later.close()
+    afterwards = read(registry)
+
+    assert before is None
+    assert opened == {"db.system.name=mysql": 1}
+    assert afterwards["db.client.connect"] == {"db.system.name=mysql": 2}
+    assert operations(afterwards)["SELECT"] == 1
+
+
 class Context:
     """What a service's requests have."""
 

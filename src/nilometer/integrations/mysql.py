@@ -1,4 +1,7 @@
-"""What the drivers of MySQL have in common: their connections are made by ``__init__``."""
+"""What the drivers of MySQL have in common: their connections are made by ``__init__``.
+
+One opens them by a method of its own, then or later, and again where they are gone.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +20,11 @@ if TYPE_CHECKING:
 class Mysql:
     """One of them."""
 
-    __slots__ = ("_integration", "_patches")
+    __slots__ = ("_integration", "_patches", "_opens_by")
 
-    def __init__(self, integration: str) -> None:
+    def __init__(self, integration: str, *, opens_by: str = "__init__") -> None:
         self._integration = integration
+        self._opens_by = opens_by
         self._patches = Patches()
 
     def install(
@@ -34,28 +38,36 @@ class Mysql:
             return False
         driver = Driver(self._integration, "mysql", _fill, registry, parameters=parameters)
 
-        def measured(original: Callable[..., Any]) -> Callable[..., Any]:
+        def opening(original: Callable[..., Any]) -> Callable[..., Any]:
+            def opened(connection: Any, /, *args: Any, **named: Any) -> Any:
+                if CONNECTING.get() or not driver.instruments.depth.on:
+                    return original(connection, *args, **named)
+                with driver.connecting():
+                    return original(connection, *args, **named)
+
+            return opened
+
+        def making(original: Callable[..., Any]) -> Callable[..., Any]:
+            make = opening(original) if self._opens_by == "__init__" else original
+
             def init(connection: Any, /, *args: Any, **named: Any) -> None:
-                if CONNECTING.get():
-                    original(connection, *args, **named)
-                    return
-                if driver.instruments.depth.on:
-                    with driver.connecting():
-                        original(connection, *args, **named)
-                else:
-                    original(connection, *args, **named)
-                driver.adopt(
-                    connection,
-                    {
-                        "server.address": named.get("host"),
-                        "db.namespace": named.get("database") or named.get("db"),
-                    },
-                )
+                make(connection, *args, **named)
+                if not CONNECTING.get():
+                    driver.adopt(
+                        connection,
+                        {
+                            "server.address": named.get("host"),
+                            "db.namespace": named.get("database") or named.get("db"),
+                        },
+                    )
 
             return init
 
         self._patches.also_end(driver)
-        self._patches.replace(connections, "__init__", measured)
+        with self._patches as patches:
+            patches.replace(connections, "__init__", making)
+            if self._opens_by != "__init__":
+                patches.replace(connections, self._opens_by, opening)
         return True
 
     def uninstall(self) -> None:

@@ -10,7 +10,7 @@ from nilometer.measure import REGISTRY
 if TYPE_CHECKING:
     from nilometer.measure import Registry
 
-_mysql: Final = Mysql("pymysql")
+_mysql: Final = Mysql("pymysql", opens_by="connect")
 
 
 def install(*, registry: Registry = REGISTRY, parameters: bool = False) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from nilometer.clock import elapsed_ns
-from nilometer.integrations import costs
+from nilometer.integrations import costs, faults
 from nilometer.integrations.calls import Depth
 from nilometer.integrations.patches import Patches
 from nilometer.measure import REGISTRY
@@ -87,9 +87,13 @@ def install(*, registry: Registry = REGISTRY) -> bool:
         def submit(pool: Any, function: Any, /, *args: Any, **kwargs: Any) -> Any:
             if not depth.on:
                 return original(pool, function, *args, **kwargs)
-            prefix = str(getattr(pool, "_thread_name_prefix", ""))
-            times = known.get(prefix) or times_of(prefix)
-            return original(pool, Work(function, times), *args, **kwargs)
+            try:
+                prefix = str(getattr(pool, "_thread_name_prefix", ""))
+                work: Any = Work(function, known.get(prefix) or times_of(prefix))
+            except Exception as error:  # noqa: BLE001  it is run all the same
+                faults.ours("threads", "a pool's work", error, registry)
+                work = function
+            return original(pool, work, *args, **kwargs)
 
         return submit
 
