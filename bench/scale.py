@@ -46,6 +46,7 @@ MESSAGE_SPANS = 1000  # of a message at full size
 MANY = 400_000
 QUIET_S, SINGLE_S, FLEET_S = 10.0, 20.0, 60.0
 SETTLES_S_MAX = 120.0
+PARTITIONS = 16  # each of the brokers' partitions holds 5 MB, and forgets what is older
 REQUEST_S = 0.05  # what an object store takes to answer
 WRITERS, WRITE_S = 3, 20.0
 OFF_BY_MAX = 0.25
@@ -127,9 +128,10 @@ def wait_for(store: Path, spans: int) -> None:
 def seconds_a_commit(folder: Path) -> float:
     """How long a commit to one table in an object store takes, where several write it."""
     with objects.start(folder, delay_s=REQUEST_S) as s3:
-        url, told = f"s3://{s3.bucket}/commits", s3.environment()
+        os.environ.update(s3.environment())
+        url = f"s3://{s3.bucket}/commits"
         made = [0] * WRITERS
-        lakes = [Lake(url, storage_options=told) for _ in made]
+        lakes = [Lake(url) for _ in made]
         some = [Batch(Resource("bench", "here", n), (), some_spans(100, n)) for n in range(50)]
         until = time.monotonic() + WRITE_S
 
@@ -149,7 +151,7 @@ def measured(folder: Path, console: Console) -> tuple[Figures, float]:
     with console.status("commits to an object store"):
         commit_s = seconds_a_commit(folder)
     store = folder / "store"
-    with cluster(["one"], partitions=1) as brokers:
+    with cluster(["one"], partitions=PARTITIONS) as brokers:
         collector = Collector(store, kafka=_url(brokers, "one"))
         try:
             time.sleep(3)  # until it has joined its group
@@ -174,7 +176,7 @@ def measured(folder: Path, console: Console) -> tuple[Figures, float]:
                 before, began = collector.cpu_s(), time.monotonic()
                 version = commits(store)
                 while many.sent < MANY:
-                    many.send("one", 0)
+                    many.send("one", many.sent // MESSAGE_SPANS % PARTITIONS)
                 many.flush()
                 wait_for(store, single.sent + many.sent)
                 took = time.monotonic() - began
