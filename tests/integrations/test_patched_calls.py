@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import tracemalloc
+from importlib import import_module
 from types import SimpleNamespace
 
 import pytest
@@ -444,6 +445,31 @@ def of(x):
 def wrong(*args, **kwargs):
     return "not what Tach wants"
 """
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_class_that_tach_looks_for_in_a_package_is_missed_unless_it_may_be_a_module(
+    tmp_path, registry, monkeypatch, is_there
+):
+    monkeypatch.syspath_prepend(tmp_path)
+    package = tmp_path / f"tach_package_{is_there}"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    if is_there:
+        (package / "gone.py").write_text("def plain(): pass\n")
+    (tmp_path / "tach.conf").write_text(
+        f"[gone]\nmodule = {package.name}.gone\nmethod = plain\nmetric = ExecTime\n"
+    )
+    tach = read_tach(str(tmp_path / "tach.conf"), "--tach")
+    made = Patching(tach.patches, registry=registry)
+    made.begin()
+    import_module(package.name)
+    waiting = [str(patch) for patch in made.waiting.values()]
+    failed = [because for _, because in made.failed.values()]
+    made.end()
+
+    assert waiting == ([f"{package.name}.gone:plain"] if is_there else [])
+    assert len(failed) == (0 if is_there else 1)
 
 
 def test_tach_s_helpers_change_arguments_and_results_and_name_the_label(library, registry):

@@ -243,6 +243,15 @@ def _stand_for_the_same(one: Patch, other: Patch) -> bool:
 
 
 def _can_be_imported(module: str) -> bool:
-    """Whether such a name may be a module's: in a module that is no package it is not."""
+    """Whether such a name may be a module's: of what is imported, none but a package has any."""
     parent = sys.modules.get(module.rpartition(".")[0])
-    return module in sys.modules or parent is None or hasattr(parent, "__path__")
+    if module in sys.modules or parent is None:
+        return True
+    if not hasattr(parent, "__path__"):
+        return False
+    from importlib.util import find_spec  # 4 ms of import that only a failure needs
+
+    try:
+        return find_spec(module) is not None
+    except (ImportError, ValueError):  # a finder of the service's own may say anything
+        return True
