@@ -464,16 +464,18 @@ def test_a_broken_file_is_left_where_it_is_and_the_others_are_merged(tmp_path, h
     assert len(Reader(tmp_path).trace(TRACE)) == 11
 
 
+@pytest.mark.parametrize("told", [duckdb.OutOfMemoryException, OSError])
 @pytest.mark.parametrize(("at_once", "left"), [(12, 1), (3, 1), (1, 12)])
 def test_rows_that_are_too_large_are_merged_fewer_at_a_time(
-    tmp_path, monkeypatch, at_once, left
+    tmp_path, monkeypatch, at_once, left, told
 ):
+    """Arrow tells what DuckDB lacks in the midst of an answer, as an error of its own."""
     lake = filled(tmp_path, range(1, 13))
     write = compaction._write_merged
 
     def in_little_memory(stored, day, old, written):
         if len(old) > at_once:
-            raise duckdb.OutOfMemoryException("failed to pin block")
+            raise told("Out of Memory Error: failed to pin block")
         write(stored, day, old, written)
 
     monkeypatch.setattr(compaction, "_write_merged", in_little_memory)

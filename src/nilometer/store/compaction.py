@@ -117,7 +117,7 @@ def _merge(
         took = take_turn(stored, [*removed, *written])
     except (DeltaError, OSError, pa.ArrowException, duckdb.Error) as error:
         stored.forget(written)
-        if isinstance(error, duckdb.OutOfMemoryException):  # rows of megabytes: fewer at once
+        if is_out_of_memory(error):  # rows of megabytes: fewer at once
             if len(old) > 2:
                 return _merge(stored, day, at_ms, files_min, max(2, len(old) // 2))
             stored.too_large.update(each.path for each in old)
@@ -148,6 +148,11 @@ def _write_merged(
         answer = connection.sql(sql(f"merge_{stored.table.name}"))
         batches = answer.to_arrow_reader(ROW_GROUP)
         stored.write(day, batches, written, data_change=False)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether DuckDB had too little; in the midst of an answer it is Arrow that tells it."""
+    return isinstance(error, duckdb.OutOfMemoryException) or "Out of Memory" in str(error)
 
 
 def _drop(stored: StoredTable, oldest: date, *, at_ms: int) -> Maintained:

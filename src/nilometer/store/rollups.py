@@ -14,7 +14,7 @@ import duckdb
 import pyarrow as pa
 from deltalake.exceptions import DeltaError
 
-from nilometer.store.compaction import MEMORY_MAX, Maintained, take_turn
+from nilometer.store.compaction import MEMORY_MAX, Maintained, is_out_of_memory, take_turn
 from nilometer.store.copies import Copies, CutError
 from nilometer.store.places import NS_PER_MS, store_error
 from nilometer.store.reading import database, show, sql
@@ -84,8 +84,10 @@ def _make(readings: StoredTable, rollups: StoredTable, file: DataFile) -> int:
         # questions read it as it is, if they can.
         rollups.too_large.add(file.path)
     except (DeltaError, OSError) as error:
-        rollups.forget(written)
-        raise store_error(rollups.place, error, "roll up") from error
+        if not is_out_of_memory(error):
+            rollups.forget(written)
+            raise store_error(rollups.place, error, "roll up") from error
+        rollups.too_large.add(file.path)
     rollups.forget(written)
     return 0
 
