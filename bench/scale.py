@@ -28,8 +28,9 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.collector import Collector
-from bench.sizing import Figures, Fleet, cpu_s, fleet
+from bench.sizing import GROUP_ROWS, Figures, Fleet, cpu_s, fleet
 from bench.store import spans as some_spans
+from nilometer.collect.kafka_consumer import GATHER_S
 from nilometer.model import Batch, Resource
 from nilometer.store.lake import Lake
 from nilometer.wire.kafka import SIGNAL
@@ -44,6 +45,7 @@ SPANS_PER_S = 1_000_000
 PART = 1000
 MESSAGE_SPANS = 1000  # of a message at full size
 MANY = 400_000
+MERGED_COMMITS = 20
 QUIET_S, SINGLE_S, FLEET_S = 10.0, 20.0, 60.0
 SETTLES_S_MAX = 120.0
 PARTITIONS = 16  # each of the brokers' partitions holds 5 MB, and forgets what is older
@@ -185,21 +187,30 @@ def measured(folder: Path, console: Console) -> tuple[Figures, float]:
         finally:
             collector.stop()
     with console.status("merging"):
-        lake, before = Lake(store, durability="os"), time.process_time()
-        lake.maintain()
-        merging = time.process_time() - before
-    table = DeltaTable(str(store / "spans"))
-    size = sum(table.get_add_actions(flatten=True).column("size_bytes").to_pylist())
+        merging, size = merged(folder / "merged")
     told = Figures(
         idle,
         each,
         worked / MANY,
-        merging / (single.sent + many.sent),
+        merging,
         commit_s,
         many_bytes / MANY,
-        size / (single.sent + many.sent),
+        size,
     )
     return told, MANY / took
+
+
+def merged(store: Path) -> tuple[float, float]:
+    """CPU seconds and bytes of a span in a file that was merged of as many as upkeep takes."""
+    lake, spans = Lake(store, durability="os"), MERGED_COMMITS * GROUP_ROWS
+    for number in range(MERGED_COMMITS):
+        now = time.time_ns() - number * 10**9
+        lake.append([Batch(Resource("bench", "here", 1), (), some_spans(GROUP_ROWS, now))])
+    before = time.process_time()
+    lake.maintain()
+    took = time.process_time() - before
+    told = DeltaTable(str(store / "spans")).get_add_actions(flatten=True)
+    return took / spans, sum(told.column("size_bytes").to_pylist()) / spans
 
 
 def _url(brokers: Cluster, topic: str) -> str:
@@ -255,12 +266,11 @@ def checked(told: Figures, wanted: Fleet, folder: Path, console: Console) -> lis
     stored = sum(rows(folder / topic) for topic in topics)
     of_one = sender.sent / wanted.collectors
     reckoned = cpu_s(told, seconds=took, spans=of_one, commits=median(made) / each)
-    merged = _merged(folder, topics)
     return [
         Checked("spans in the tables", sender.sent, stored),
         Checked("spans of the busiest store", sender.sent / len(topics), max(sent)),
         Checked("CPU of a collector, ms/s", reckoned / took * 1e3, median(worked) / took * 1e3),
-        Checked("files after upkeep", len(topics), merged),
+        Checked("commits of a collector, 1/s", 1 / GATHER_S, median(made) / each / took),
     ]
 
 
@@ -271,12 +281,6 @@ def _turns(topics: list[str], partitions: int) -> Iterator[tuple[int, str, int]]
             for topic in topics:
                 yield number, topic, partition
                 number += 1
-
-
-def _merged(folder: Path, topics: list[str]) -> int:
-    for topic in topics:
-        Lake(folder / topic, durability="os").maintain()
-    return sum(len(DeltaTable(str(folder / topic / "spans")).file_uris()) for topic in topics)
 
 
 # --- what is told -----------------------------------------------------------------------------
