@@ -10,7 +10,7 @@ import sys
 import time
 from collections import Counter
 from concurrent.futures import process
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import util
 from multiprocessing.process import BaseProcess
 
@@ -273,6 +273,14 @@ def die():
 @app.task
 def sleep():
     time.sleep(60)
+
+@app.task(time_limit=1)
+def late():
+    time.sleep(60)
+
+@app.task
+def leave():
+    raise SystemExit(3)
 """
 
 
@@ -428,7 +436,29 @@ def test_a_task_whose_child_was_killed_has_failed_and_one_that_was_revoked_is_co
     assert {key: found.get(key) for key in REVOKED} == REVOKED
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("pool", "late"), [("prefork", 2), ("threads", 0)])
+def test_a_task_that_ends_its_child_or_is_ended_with_it_fails_once(setting, pool, late):
+    work = setting.work
+    with setting.worker(pool):
+        for _ in range(late):
+            with pytest.raises(Exception, match="TimeLimitExceeded"):
+                work.late.delay().get(30)
+        with suppress(Exception):
+            work.leave.delay().get(5)
+        work.add.delay(1, 2).get(30)
+
+    found = tasks(setting.sink)
+    errors = {}
+    for (name, told), count in found.items():
+        if name == "task.run.errors":
+            which = next(text for text in told.split(",") if text.startswith("work."))
+            errors[which] = errors.get(which, 0) + count
+    assert errors == {"work.leave": 1} | ({"work.late": late} if late else {})
+
+
 REVOKED = {
+    ("task.run.errors", celery("sleep", "SystemExit")): None,
     ("task.run.errors", celery("die", "WorkerLostError")): 1,
     ("task.revoked", celery("add", "expired")): 1,
     ("task.revoked", celery("sleep", "terminated")): 1,

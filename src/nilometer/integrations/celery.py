@@ -33,6 +33,9 @@ NAME: Final = "task.name"
 HOLDERS: Final = ("celery.app.trace", "celery.worker.consumer.consumer")
 """Modules that hold `build_tracer`, the second only if it was imported before us."""
 
+TIMED_OUT_MAX: Final = 1000
+"""Tasks remembered that were over their time, until Celery tells it again, at once."""
+
 _patches: Final = Patches()
 
 
@@ -74,6 +77,7 @@ class Runs:
             "celery", registry=registry, kind=SpanKind.CONSUMER, costs=task_costs.celery
         )
         self.ids: set[str] = set()
+        self.is_child = False  # of a worker's, which tells when we end
         self._triggers = triggers
         self._clock = Clock()
         self._retries = registry.counter(
@@ -120,7 +124,8 @@ class Runs:
                 ended = trace_task(uuid, args, kwargs, request)
             except BaseException as error:
                 record(clock() - started)
-                self.tasks.failed(task, type(error).__name__)
+                if not self._is_told(error):
+                    self.tasks.failed(task, type(error).__name__)
                 raise
             finally:
                 self.ids.discard(uuid)
@@ -144,12 +149,26 @@ class Runs:
                 try:
                     ended = trace_task(*given)
                 except BaseException as error:
-                    run.__exit__(type(error), error, None)
+                    self._breaks_off(run, error)
                     raise
                 run.__exit__(None, ended[1] and self._ends(task, ended[1]), None)
         finally:
             self.ids.discard(given[0])
         return ended
+
+    def _breaks_off(self, run: Run, error: BaseException) -> None:
+        span = run.span
+        if not self._is_told(error):
+            run.__exit__(type(error), error, None)
+            return
+        run.span = None
+        run.__exit__(None, None, None)
+        if span is not None:
+            span.finish(error)
+
+    def _is_told(self, error: BaseException) -> bool:
+        """Whether our parent counts it: a child ends by these, and the task is lost with it."""
+        return self.is_child and isinstance(error, SystemExit | KeyboardInterrupt)
 
     def _begins(self, task: Task, request: Any) -> Any:
         """Tell how long it waited; the headers of its trace, if any, which are of it alone."""
@@ -179,7 +198,9 @@ class Signals:
     def __init__(self, runs: Runs, flush: Callable[[], object] | None) -> None:
         self._runs = runs
         self._flush = flush
+        self._timed_out: dict[str, bool] = {}
         self._heard = {
+            "worker_process_init": self._child_begins,
             "task_failure": self._failed,
             "task_revoked": self._revoked,
             "worker_process_shutdown": self._child_ends,
@@ -199,8 +220,28 @@ class Signals:
     def _failed(self, sender: Any, task_id: str, exception: BaseException, **_: Any) -> None:
         """In the parent of a child that was killed: of others, their run tells."""
         runs = self._runs
-        if runs.tasks.depth.on and task_id not in runs.ids:
+        if task_id in runs.ids or self._is_told_again(sender, task_id, exception):
+            return
+        if runs.tasks.depth.on:
             runs.tasks.failed(runs.of(sender), type(exception).__name__)
+
+    def _is_told_again(self, task: Any, task_id: str, exception: BaseException) -> bool:
+        """Whether it is of a time limit that was told just now: newer ones tell it twice.
+
+        One of both is told with the request at hand, and one without.
+        """
+        if type(exception).__name__ != "TimeLimitExceeded":
+            return False
+        has_request = getattr(task.request_stack.top, "id", None) == task_id
+        if self._timed_out.pop(task_id, has_request) is not has_request:
+            return True
+        self._timed_out[task_id] = has_request
+        if len(self._timed_out) > TIMED_OUT_MAX:
+            del self._timed_out[next(iter(self._timed_out))]
+        return False
+
+    def _child_begins(self, **_: Any) -> None:
+        self._runs.is_child = True
 
     def _revoked(self, sender: Any, terminated: bool, expired: bool, **_: Any) -> None:
         if self._runs.tasks.depth.on:

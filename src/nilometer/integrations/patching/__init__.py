@@ -243,7 +243,7 @@ def _stand_for_the_same(one: Patch, other: Patch) -> bool:
 
 
 def _can_be_imported(module: str) -> bool:
-    """Whether such a name may be a module's: in what is imported only packages have any."""
+    """Whether such a name may be a module's: in a module that is no package there is none."""
     parent = sys.modules.get(module.rpartition(".")[0])
     if module in sys.modules or parent is None:
         return True
