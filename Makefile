@@ -7,7 +7,7 @@ SHELL := /bin/bash
 PY := .venv/bin/python
 ARGS ?=
 
-.PHONY: help run demo-gate demo-scale demo-zaqar setup test test-rest test-fast lint types docs docs-check sanitize bench bench-collect bench-docs bench-gate bench-gate-series bench-ingest bench-pages bench-persister-cost clean
+.PHONY: help run demo-gate demo-scale demo-zaqar setup test test-rest test-fast lint types docs docs-check sanitize bench bench-collect bench-docs bench-gate bench-gate-series bench-ingest bench-pages bench-persister-cost bench-scale clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -77,6 +77,9 @@ bench-ingest: setup ## spans, statsd lines and readings sent for ten minutes eac
 
 bench-pages: setup ## what each page costs on ten million readings and a million spans, beside what is wanted
 	@$(PY) -m bench.pages $(ARGS)
+
+bench-scale: setup ## what a collector costs, what a fleet for a million spans a second needs, and a thousandth of it tried
+	@$(PY) -m bench.scale $(ARGS)
 
 bench-gate-series: setup ## the gate's rules next to published ones, on labelled series; tables for docs/gate-evidence.md
 	@scripts/install-otava

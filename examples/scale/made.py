@@ -31,6 +31,7 @@ US, MS, S = 10**3, 10**6, 10**9
 HOUR, DAY = 3600 * S, 24 * 3600 * S
 DAYS: Final = 14
 BEGIN_NS: Final = 1_793_577_600 * S  # 2026-11-02, a Monday
+BAD_HOUR: Final = (BEGIN_NS + 8 * DAY) // HOUR + 14  # in which the bank was slow
 EACH: Final = 10  # spans of a trace
 TRACES_AT_ONCE: Final = 50_000
 SHOPS: Final = 5
@@ -84,6 +85,7 @@ def _traces(random: np.random.Generator, first: int, count: int) -> pa.Table:
     is_new = started >= BEGIN_NS + DAYS * DAY // 2
     own = (OWN_NS * random.lognormal(0, 0.5, (count, EACH))).astype(np.int64)
     own[:, PAY] += np.where(is_new, own[:, PAY] // 5, 0)  # slower since the new version
+    own[:, PAY] *= np.where(started // HOUR == BAD_HOUR, 4, 1)
     below = own[:, 3:].cumsum(axis=1)
     starts = np.empty((count, EACH), np.int64)
     starts[:, 0] = started

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from examples.scale.made import EACH, made
+from examples.scale.made import BAD_HOUR, EACH, HOUR, made
 from nilometer.analyze.asking import Wanted, ask, asked_of
 from nilometer.analyze.questions import QUESTIONS
 from nilometer.analyze.sources import Tables
@@ -39,12 +39,15 @@ def test_what_was_put_in_is_found(store):
     repeated = rows(store, "n-plus-one")
     slower = {r["operation"] for r in rows(store, "compare") if r["verdict"] == "slower"}
     dearer = [row["ratio"] for row in rows(store, "cost") if row["revision"] == "c"]
+    worst = max(rows(store, "anomalies"), key=lambda row: abs(row["score"]))
 
     assert calls["bank"] == calls["gateway"] == 30_000 // EACH
     assert {row["operation"] for row in repeated} == {"SELECT"}
     assert {row["calls_p50"] for row in repeated} == {5}
     assert sum(row["calls"] for row in repeated) == 30_000 // EACH * 5
     assert slower == {"pay", "checkout", "POST shop", "GET /checkout"}  # they wait for it
+    assert worst["operation"] in slower
+    assert (worst["measure"], worst["at_ns"] // HOUR) == ("p50_ns", BAD_HOUR)
     assert max(dearer) == pytest.approx(1.2, abs=0.02)
 
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from asyncio import CancelledError
 from collections import Counter
 from concurrent.futures import process
 from contextlib import contextmanager, suppress
@@ -240,7 +241,7 @@ def test_the_clock_of_waits_is_the_same_in_all_processes():
 # --- Celery ----------------------------------------------------------------------------------
 
 WORK = """
-import os, time
+import asyncio, os, time
 from celery import Celery
 import nilometer
 
@@ -281,6 +282,17 @@ def late():
 @app.task
 def leave():
     raise SystemExit(3)
+
+@app.task
+def cancelled():
+    raise asyncio.CancelledError
+
+@app.task
+def calling():
+    try:
+        leave.apply()
+    except SystemExit:
+        return 7
 """
 
 
@@ -437,24 +449,27 @@ def test_a_task_whose_child_was_killed_has_failed_and_one_that_was_revoked_is_co
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("pool", "late"), [("prefork", 2), ("threads", 0)])
-def test_a_task_that_ends_its_child_or_is_ended_with_it_fails_once(setting, pool, late):
+@pytest.mark.parametrize("pool", ["prefork", "gevent", "threads", "solo"])
+def test_a_task_that_breaks_off_has_failed_once_whoever_tells(setting, pool):
     work = setting.work
+    late = 2 if pool in ("prefork", "gevent") else 0  # of others a time limit is none
     with setting.worker(pool):
         for _ in range(late):
             with pytest.raises(Exception, match="TimeLimitExceeded"):
                 work.late.delay().get(30)
+        if pool != "solo":  # which it would end
+            with suppress(Exception, CancelledError):
+                work.cancelled.delay().get(5)
+        assert work.calling.delay().get(30) == 7
         with suppress(Exception):
             work.leave.delay().get(5)
-        work.add.delay(1, 2).get(30)
 
-    found = tasks(setting.sink)
-    errors = {}
-    for (name, told), count in found.items():
+    errors = Counter()
+    for (name, told), count in tasks(setting.sink).items():
         if name == "task.run.errors":
-            which = next(text for text in told.split(",") if text.startswith("work."))
-            errors[which] = errors.get(which, 0) + count
-    assert errors == {"work.leave": 1} | ({"work.late": late} if late else {})
+            errors[next(text for text in told.split(",") if "work." in text)] += count
+    expected = {"work.late": late, "work.cancelled": pool != "solo", "work.leave": 2}
+    assert errors == Counter({name: count for name, count in expected.items() if count})
 
 
 REVOKED = {

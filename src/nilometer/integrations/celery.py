@@ -33,8 +33,8 @@ NAME: Final = "task.name"
 HOLDERS: Final = ("celery.app.trace", "celery.worker.consumer.consumer")
 """Modules that hold `build_tracer`, the second only if it was imported before us."""
 
-TIMED_OUT_MAX: Final = 1000
-"""Tasks remembered that were over their time, until Celery tells it again, at once."""
+IDS_MAX: Final = 1000
+"""Tasks remembered that failed: Celery tells it, or tells it again, at once if it does."""
 
 _patches: Final = Patches()
 
@@ -69,6 +69,13 @@ def uninstall() -> None:
     _patches.undo()
 
 
+def remember(known: dict[str, bool], task_id: str, told: bool) -> None:
+    """Keep it, and forget the oldest of too many."""
+    known[task_id] = told
+    if len(known) > IDS_MAX:
+        del known[next(iter(known))]
+
+
 class Runs:
     """Runs of tasks."""
 
@@ -77,7 +84,8 @@ class Runs:
             "celery", registry=registry, kind=SpanKind.CONSUMER, costs=task_costs.celery
         )
         self.ids: set[str] = set()
-        self.is_child = False  # of a worker's, which tells when we end
+        self.broken: dict[str, bool] = {}  # of those that raised out of all that catches errors
+        self.is_child = False  # of a worker's, which tells what its children could not
         self._triggers = triggers
         self._clock = Clock()
         self._retries = registry.counter(
@@ -119,12 +127,14 @@ class Runs:
             if brought is not None or current() is not None:
                 return self._traced(trace_task, task, brought, (uuid, args, kwargs, request))
             self.ids.add(uuid)
+            if self.broken:
+                self.broken.pop(uuid, None)
             started = clock()
             try:
                 ended = trace_task(uuid, args, kwargs, request)
             except BaseException as error:
                 record(clock() - started)
-                if not self._is_told(error):
+                if not self._is_told(uuid):
                     self.tasks.failed(task, type(error).__name__)
                 raise
             finally:
@@ -143,22 +153,23 @@ class Runs:
     ) -> Any:
         run = Run(task.operation)
         self.ids.add(given[0])
+        self.broken.pop(given[0], None)
         try:
             with Arrival(self._triggers, brought):
                 run.__enter__()
                 try:
                     ended = trace_task(*given)
                 except BaseException as error:
-                    self._breaks_off(run, error)
+                    self._breaks_off(run, error, given[0])
                     raise
                 run.__exit__(None, ended[1] and self._ends(task, ended[1]), None)
         finally:
             self.ids.discard(given[0])
         return ended
 
-    def _breaks_off(self, run: Run, error: BaseException) -> None:
+    def _breaks_off(self, run: Run, error: BaseException, uuid: str) -> None:
         span = run.span
-        if not self._is_told(error):
+        if not self._is_told(uuid):
             run.__exit__(type(error), error, None)
             return
         run.span = None
@@ -166,9 +177,12 @@ class Runs:
         if span is not None:
             span.finish(error)
 
-    def _is_told(self, error: BaseException) -> bool:
-        """Whether our parent counts it: a child ends by these, and the task is lost with it."""
-        return self.is_child and isinstance(error, SystemExit | KeyboardInterrupt)
+    def _is_told(self, uuid: str) -> bool:
+        """Whether our parent counts what raised out of the task: not if a task called it."""
+        if self.is_child and self.ids == {uuid}:
+            return True
+        remember(self.broken, uuid, True)
+        return False
 
     def _begins(self, task: Task, request: Any) -> Any:
         """Tell how long it waited; the headers of its trace, if any, which are of it alone."""
@@ -220,9 +234,12 @@ class Signals:
     def _failed(self, sender: Any, task_id: str, exception: BaseException, **_: Any) -> None:
         """In the parent of a child that was killed: of others, their run tells."""
         runs = self._runs
-        if task_id in runs.ids or self._is_told_again(sender, task_id, exception):
-            return
-        if runs.tasks.depth.on:
+        is_again = self._is_told_again(sender, task_id, exception)
+        if (
+            not is_again
+            and task_id not in runs.ids | runs.broken.keys()
+            and runs.tasks.depth.on
+        ):
             runs.tasks.failed(runs.of(sender), type(exception).__name__)
 
     def _is_told_again(self, task: Any, task_id: str, exception: BaseException) -> bool:
@@ -235,13 +252,14 @@ class Signals:
         has_request = getattr(task.request_stack.top, "id", None) == task_id
         if self._timed_out.pop(task_id, has_request) is not has_request:
             return True
-        self._timed_out[task_id] = has_request
-        if len(self._timed_out) > TIMED_OUT_MAX:
-            del self._timed_out[next(iter(self._timed_out))]
+        remember(self._timed_out, task_id, has_request)
         return False
 
     def _child_begins(self, **_: Any) -> None:
-        self._runs.is_child = True
+        from billiard import current_process
+
+        # Who runs its tasks itself, as `solo` does, is told, too, and has no parent.
+        self._runs.is_child = current_process().name != "MainProcess"
 
     def _revoked(self, sender: Any, terminated: bool, expired: bool, **_: Any) -> None:
         if self._runs.tasks.depth.on:
