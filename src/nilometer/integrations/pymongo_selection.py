@@ -35,8 +35,9 @@ class Selection:
             found = [import_module(name) for name in MODULES]
         except ImportError:
             found = [import_module(OLDER)]
-        for module in found:
-            self._patches.swap(module.Topology, "_select_servers_loop", self._selecting)
+        with self._patches:  # in all of them, or in none
+            for module in found:
+                self._patches.swap(module.Topology, "_select_servers_loop", self._selecting)
 
     def end(self) -> None:
         """Leave nothing behind in pymongo."""
