@@ -283,6 +283,10 @@ def late():
 def leave():
     raise SystemExit(3)
 
+@app.task(bind=True, max_retries=2)
+def at_once(self):
+    raise self.retry(exc=LookupError(), countdown=0)
+
 @app.task
 def cancelled():
     raise asyncio.CancelledError
@@ -461,6 +465,9 @@ def test_a_task_that_breaks_off_has_failed_once_whoever_tells(setting, pool):
             with suppress(Exception, CancelledError):
                 work.cancelled.delay().get(5)
         assert work.calling.delay().get(30) == 7
+        for one in [work.at_once.delay() for _ in range(40)]:
+            with pytest.raises(LookupError):
+                one.get(30)
         with suppress(Exception):
             work.leave.delay().get(5)
 
@@ -469,6 +476,7 @@ def test_a_task_that_breaks_off_has_failed_once_whoever_tells(setting, pool):
         if name == "task.run.errors":
             errors[next(text for text in told.split(",") if "work." in text)] += count
     expected = {"work.late": late, "work.cancelled": pool != "solo", "work.leave": 2}
+    expected["work.at_once"] = 40
     assert errors == Counter({name: count for name, count in expected.items() if count})
 
 

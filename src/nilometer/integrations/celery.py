@@ -83,7 +83,7 @@ class Runs:
         self.tasks = Tasks(
             "celery", registry=registry, kind=SpanKind.CONSUMER, costs=task_costs.celery
         )
-        self.ids: set[str] = set()
+        self.ids: set[tuple[str, object]] = set()  # one that is tried again may still run
         self.broken: dict[str, bool] = {}  # of those that raised out of all that catches errors
         self.is_child = False  # of a worker's, which tells what its children could not
         self._triggers = triggers
@@ -126,7 +126,8 @@ class Runs:
             brought = self._begins(task, request)
             if brought is not None or current() is not None:
                 return self._traced(trace_task, task, brought, (uuid, args, kwargs, request))
-            self.ids.add(uuid)
+            here = uuid, object()
+            self.ids.add(here)
             if self.broken:
                 self.broken.pop(uuid, None)
             started = clock()
@@ -138,7 +139,7 @@ class Runs:
                     self.tasks.failed(task, type(error).__name__)
                 raise
             finally:
-                self.ids.discard(uuid)
+                self.ids.discard(here)
             record(clock() - started)
             if ended[1] is not None:
                 raised = self._ends(task, ended[1])
@@ -152,7 +153,8 @@ class Runs:
         self, trace_task: Callable[..., Any], task: Task, brought: Any, given: tuple[Any, ...]
     ) -> Any:
         run = Run(task.operation)
-        self.ids.add(given[0])
+        here = given[0], object()
+        self.ids.add(here)
         self.broken.pop(given[0], None)
         try:
             with Arrival(self._triggers, brought):
@@ -164,8 +166,12 @@ class Runs:
                     raise
                 run.__exit__(None, ended[1] and self._ends(task, ended[1]), None)
         finally:
-            self.ids.discard(given[0])
+            self.ids.discard(here)
         return ended
+
+    def runs_now(self, task_id: str) -> bool:
+        """Whether it runs in this process, and so tells by itself how it ends."""
+        return any(task_id == each for each, _ in list(self.ids))
 
     def _breaks_off(self, run: Run, error: BaseException, uuid: str) -> None:
         span = run.span
@@ -179,7 +185,7 @@ class Runs:
 
     def _is_told(self, uuid: str) -> bool:
         """Whether our parent counts what raised out of the task: not if a task called it."""
-        if self.is_child and self.ids == {uuid}:
+        if self.is_child and len(self.ids) == 1:
             return True
         remember(self.broken, uuid, True)
         return False
@@ -234,12 +240,9 @@ class Signals:
     def _failed(self, sender: Any, task_id: str, exception: BaseException, **_: Any) -> None:
         """In the parent of a child that was killed: of others, their run tells."""
         runs = self._runs
-        is_again = self._is_told_again(sender, task_id, exception)
-        if (
-            not is_again
-            and task_id not in runs.ids | runs.broken.keys()
-            and runs.tasks.depth.on
-        ):
+        is_told = self._is_told_again(sender, task_id, exception)
+        is_told = is_told or task_id in runs.broken or runs.runs_now(task_id)
+        if runs.tasks.depth.on and not is_told:
             runs.tasks.failed(runs.of(sender), type(exception).__name__)
 
     def _is_told_again(self, task: Any, task_id: str, exception: BaseException) -> bool:
