@@ -16,6 +16,7 @@ from pymongo import monitoring
 from pymongo.errors import PyMongoError
 
 from examples.servers.mongo import INSTALLED, MongoEco
+from nilometer.integrations import faults
 from nilometer.integrations import pymongo as ours
 from nilometer.measure import Registry
 from nilometer.model import Level, SpanKind, Status
@@ -165,6 +166,20 @@ def test_what_finds_no_server_in_time_is_timed_and_counted_as_failed(use, free_p
         **series(3, **of("find"), **why),
         **series(1, **of("insert"), **why),
     }
+
+
+def test_a_pymongo_that_looks_otherwise_for_servers_is_told_and_measured_all_the_same(
+    way, only_stand_in, monkeypatch, caplog
+):
+    monkeypatch.setattr(ours, "Selection", absent)
+    monkeypatch.setattr(faults, "_known", {})
+    registry = Registry()
+    ours.install(registry=registry)
+    by_sync(only_stand_in, find)
+    ours.uninstall()
+
+    assert read(registry)["db.client.operation"].items() >= series(1, **of("find")).items()
+    assert "operations that find no server are not measured" in caplog.text
 
 
 def test_who_was_found_a_server_is_counted_once(use, port, registry):

@@ -6,6 +6,7 @@ import tempfile
 from datetime import timedelta
 from functools import partial
 
+import duckdb
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -400,6 +401,23 @@ def test_a_roll_up_that_cannot_be_read_is_passed_over(tmp_path):
     [row] = Reader(tmp_path).statistics("d", since_ns=AT_NS, until_ns=AT_NS + 7200 * S)
 
     assert row.samples == 720
+
+
+@pytest.mark.parametrize("told", [duckdb.OutOfMemoryException, OSError])
+def test_what_is_too_large_to_be_rolled_up_is_asked_of_the_readings(
+    tmp_path, monkeypatch, told
+):
+    """Arrow tells what DuckDB lacks in the midst of an answer, as an error of its own."""
+
+    def in_little_memory(*_):
+        raise told("Out of Memory Error: failed to pin block")
+
+    monkeypatch.setattr(rollups, "show", in_little_memory)
+    lake_of(tmp_path, *day())
+
+    [row] = Reader(tmp_path).statistics("d", since_ns=AT_NS, until_ns=AT_NS + 7200 * S)
+
+    assert (rollup_files(tmp_path), row.samples) == ([], 720)
 
 
 def test_two_maintainers_make_no_roll_up_twice(tmp_path):

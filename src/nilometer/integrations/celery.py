@@ -135,7 +135,7 @@ class Runs:
                 ended = trace_task(uuid, args, kwargs, request)
             except BaseException as error:
                 record(clock() - started)
-                if not self._is_told(uuid):
+                if self._counts(uuid):
                     self.tasks.failed(task, type(error).__name__)
                 raise
             finally:
@@ -174,21 +174,23 @@ class Runs:
         return any(task_id == each for each, _ in list(self.ids))
 
     def _breaks_off(self, run: Run, error: BaseException, uuid: str) -> None:
-        span = run.span
-        if not self._is_told(uuid):
+        if self._counts(uuid):
             run.__exit__(type(error), error, None)
             return
-        run.span = None
+        span, run.span = run.span, None
         run.__exit__(None, None, None)
         if span is not None:
             span.finish(error)
 
-    def _is_told(self, uuid: str) -> bool:
-        """Whether our parent counts what raised out of the task: not if a task called it."""
+    def _counts(self, uuid: str) -> bool:
+        """Whether we count what raised out of the task, and so Celery need not tell us of it.
+
+        Of a worker's child the parent does, but not of a task that another one called.
+        """
         if self.is_child and len(self.ids) == 1:
-            return True
+            return False
         remember(self.broken, uuid, True)
-        return False
+        return True
 
     def _begins(self, task: Task, request: Any) -> Any:
         """Tell how long it waited; the headers of its trace, if any, which are of it alone."""

@@ -6,9 +6,9 @@ hear by their monitoring events, which cost more (`pymongo_runner`, `pymongo_eve
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from nilometer.integrations import faults
 from nilometer.integrations.mongo_commands import SYSTEM
 from nilometer.integrations.pymongo_events import Listener
 from nilometer.integrations.pymongo_runner import Runner
@@ -28,8 +28,11 @@ def install(*, registry: Registry = REGISTRY) -> bool:
         return False
     way = _way(registry)
     _installed.append(way)
-    with suppress(ImportError, AttributeError):  # of a version that looks for servers otherwise
+    try:
         _installed.append(Selection(way.commands if isinstance(way, Listener) else way))
+    except (ImportError, AttributeError) as error:  # a version that looks otherwise for servers
+        what = "operations that find no server"
+        faults.ours("pymongo", what, error, registry, so="are not measured")
     _installed.append(Traffic("pymongo", SYSTEM, _count_bytes, registry))
     return True
 
